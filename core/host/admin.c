@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/admin.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "host/confreload.h"
+#include "host/node.h"
+#include "host/swap.h"
+
+#define PAGE_DEFAULT 100
+#define PAGE_MAX 10000
+
+struct request {
+	struct ob__node *node;
+	json_t *args; /* an object, owned */
+	ob__admin_cb cb;
+	void *arg;
+};
+
+struct verb {
+	const char *name;
+	const char *method;
+	const char *path;  /* a final * stands for args[tail] */
+	const char *tail;
+	bool write;
+	bool open;         /* needs no authentication */
+	void (*run)(struct request *q);
+};
+
+static const struct verb verbs[];
+
+/* ---- answers ---- */
+
+static void request_free(struct request *q)
+{
+	json_decref(q->args);
+	free(q);
+}
+
+static void finish(struct request *q, int status, const json_t *body, const char *text)
+{
+	ob_admin_reply reply = {
+		.size = sizeof(reply), .status = status, .body = body, .text = text};
+
+	q->cb(q->arg, &reply);
+	request_free(q);
+}
+
+static void finish_json(struct request *q, int status, json_t *body_stolen)
+{
+	finish(q, status, body_stolen, NULL);
+	json_decref(body_stolen);
+}
+
+static void finish_error(struct request *q, int status, const char *code, const char *message)
+{
+	finish_json(q, status,
+		    json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message));
+}
+
+/* ---- arguments ---- */
+
+static const char *arg_str(const struct request *q, const char *key)
+{
+	return json_string_value(json_object_get(q->args, key));
+}
+
+/* An integer, or text of one (query strings are text). */
+static long arg_int(const struct request *q, const char *key, long otherwise)
+{
+	const json_t *v = json_object_get(q->args, key);
+	const char *s = json_string_value(v);
+
+	if (json_is_integer(v)) {
+		return (long)json_integer_value(v);
+	}
+	if (s == NULL || *s == '\0') {
+		return otherwise;
+	}
+	char *end;
+	long n = strtol(s, &end, 10);
+	return *end == '\0' ? n : otherwise;
+}
+
+static size_t page_limit(const struct request *q)
+{
+	long limit = arg_int(q, "limit", PAGE_DEFAULT);
+
+	return limit < 1 ? 1 : limit > PAGE_MAX ? PAGE_MAX : (size_t)limit;
+}
+
+/* ---- what is there ---- */
+
+static void run_verbs(struct request *q)
+{
+	json_t *list = json_array();
+
+	for (const struct verb *v = verbs; v->name != NULL; v++) {
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:b, s:b, s:s?}", "verb", v->name,
+					"method", v->method, "path", v->path, "write", v->write,
+					"open", v->open, "tail", v->tail));
+	}
+	finish_json(q, 200, json_pack("{s:o}", "verbs", list));
+}
+
+static void run_node(struct request *q)
+{
+	finish_json(q, 200, ob__node_json(q->node));
+}
+
+static void run_modules(struct request *q)
+{
+	finish_json(q, 200, json_pack("{s:o}", "modules", ob__swap_modules(q->node)));
+}
+
+static void run_tx(struct request *q)
+{
+	const char *id = arg_str(q, "id");
+	json_t *report = id != NULL ? ob__swap_report(q->node, strtoull(id, NULL, 10)) : NULL;
+
+	if (report == NULL) {
+		finish_error(q, 404, "unknown_tx", "no such transaction among the last 64");
+		return;
+	}
+	finish_json(q, 200, report);
+}
+
+static void run_peers(struct request *q)
+{
+	finish_json(q, 200, ob__node_peers_json(q->node));
+}
+
+static void run_sessions(struct request *q)
+{
+	finish_json(q, 200,
+		    ob__node_sessions_json(q->node, page_limit(q), arg_str(q, "after")));
+}
+
+static void run_routes(struct request *q)
+{
+	finish_json(q, 200, ob__node_routes_json(q->node));
+}
+
+static void run_config(struct request *q)
+{
+	json_t *masked = ob__conf_masked(q->node->conf->file, ob__nodeconf_rows);
+
+	if (masked == NULL) {
+		finish_error(q, 503, "memory", "out of memory");
+		return;
+	}
+	finish_json(q, 200, masked);
+}
+
+static void run_metrics(struct request *q)
+{
+	struct ob__buf page = {0};
+
+	if (ob__stats_render(q->node->stats, &page) != 0 || ob__buf_append(&page, "", 1) != 0) {
+		ob__buf_free(&page);
+		finish_error(q, 503, "memory", "out of memory");
+		return;
+	}
+	finish(q, 200, NULL, (const char *)page.data);
+	ob__buf_free(&page);
+}
+
+static void run_health(struct request *q)
+{
+	finish_json(q, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static void run_ready(struct request *q)
+{
+	const char *why = ob__node_not_ready(q->node);
+
+	if (why != NULL) {
+		finish_json(q, 503, json_pack("{s:s, s:s}", "status", "not ready", "reason", why));
+		return;
+	}
+	finish_json(q, 200, json_pack("{s:s}", "status", "ready"));
+}
+
+/* ---- modules ---- */
+
+static void swap_done(void *arg, int status, const json_t *body)
+{
+	finish(arg, status, body, NULL);
+}
+
+static bool has_path(const struct request *q)
+{
+	return json_object_get(q->args, "path") != NULL;
+}
+
+static void run_load(struct request *q)
+{
+	const char *name = arg_str(q, "name");
+	const json_t *conf = json_object_get(q->args, "conf");
+	struct ob__swap_request swap = {
+		.kind = OB__SWAP_LOAD,
+		.names = &name,
+		.names_len = 1,
+		.conf = conf,
+		.sha256 = arg_str(q, "sha256"),
+	};
+
+	if (has_path(q)) {
+		finish_error(q, 400, "path", "a request names a module, never a path");
+		return;
+	}
+	if (name == NULL || !ob__module_name_ok(name)) {
+		finish_error(q, 400, "name", "name must be a module's name");
+		return;
+	}
+	if (conf != NULL && !json_is_object(conf)) {
+		finish_error(q, 400, "conf", "conf must be an object");
+		return;
+	}
+	ob__swap_begin(q->node, &swap, swap_done, q);
+}
+
+/* Names from {"name"} or {"names": []}. The count, or -1 when malformed. */
+static int reload_names(const struct request *q, const char **names, size_t max)
+{
+	const json_t *list = json_object_get(q->args, "names");
+	const json_t *one = json_object_get(q->args, "name");
+	size_t n = 0;
+
+	if (one != NULL) {
+		names[0] = json_string_value(one);
+		return names[0] != NULL && list == NULL ? 1 : -1;
+	}
+	if (list != NULL && (!json_is_array(list) || json_array_size(list) == 0 ||
+			     json_array_size(list) > max)) {
+		return -1;
+	}
+	for (; n < json_array_size(list); n++) {
+		names[n] = json_string_value(json_array_get(list, n));
+		if (names[n] == NULL) {
+			return -1;
+		}
+	}
+	return (int)n;
+}
+
+static void run_reload(struct request *q)
+{
+	const char *names[64];
+	const char *wait = arg_str(q, "wait");
+	const char *sha256 = arg_str(q, "sha256");
+	int n = reload_names(q, names, 64);
+	struct ob__swap_request swap = {
+		.kind = OB__SWAP_RELOAD,
+		.names = names,
+		.names_len = n > 0 ? (size_t)n : 0,
+		.sha256 = sha256,
+		.force = json_is_true(json_object_get(q->args, "force")),
+		.answer_at_once = wait != NULL && strcmp(wait, "none") == 0,
+	};
+
+	if (has_path(q)) {
+		finish_error(q, 400, "path", "a request names a module, never a path");
+	} else if (n < 0) {
+		finish_error(q, 400, "names", "give name, or names as a list of at most 64");
+	} else if (sha256 != NULL && (n != 1 || strlen(sha256) != 64)) {
+		finish_error(q, 400, "sha256", "sha256 has 64 hex digits and goes with one name");
+	} else if (wait != NULL && strcmp(wait, "none") != 0 && strcmp(wait, "switch") != 0 &&
+		   strcmp(wait, "commit") != 0) {
+		finish_error(q, 400, "wait", "wait is switch, commit or none");
+	} else {
+		ob__swap_begin(q->node, &swap, swap_done, q);
+	}
+}
+
+static void run_unload(struct request *q)
+{
+	const char *name = arg_str(q, "name");
+	struct ob__module *m = name != NULL ? ob__module_find(q->node, name) : NULL;
+	struct ob__swap_request swap = {
+		.kind = OB__SWAP_UNLOAD, .names = &name, .names_len = 1};
+
+	if (name == NULL) {
+		finish_error(q, 400, "name", "name must be a module's name");
+	} else if (m != NULL && ob__clients_need(q->node, m)) {
+		finish_error(q, 409, "in_use", "a listener uses this codec; reload it instead");
+	} else {
+		ob__swap_begin(q->node, &swap, swap_done, q);
+	}
+}
+
+/* ---- the node ---- */
+
+static void run_config_reload(struct request *q)
+{
+	json_t *report = NULL;
+	int rc = ob__conf_reload(q->node, &report);
+
+	finish_json(q, rc == 0 ? 200 : 422, report);
+}
+
+static void run_drain(struct request *q)
+{
+	ob__node_drain(q->node);
+	finish_json(q, 202, json_pack("{s:s}", "status", "draining"));
+}
+
+static void run_stop(struct request *q)
+{
+	ob__node_stop(q->node);
+	finish_json(q, 202, json_pack("{s:s}", "status", "stopping"));
+}
+
+static void run_log_level(struct request *q)
+{
+	const char *word = arg_str(q, "level");
+	int level = word != NULL ? ob__log_level_from(word) : -1;
+
+	if (level < 0) {
+		finish_error(q, 400, "level", "level is debug, info, notice, warning or error");
+		return;
+	}
+	ob__log_set_level(level);
+	ob__notice("log", "level is %s now", ob__log_level_word(level));
+	finish_json(q, 200, json_pack("{s:s}", "level", ob__log_level_word(level)));
+}
+
+static void run_session_close(struct request *q)
+{
+	const char *id = arg_str(q, "id");
+	struct ob__session *s = id != NULL ? ob__node_session(q->node, id) : NULL;
+
+	if (s == NULL) {
+		finish_error(q, 404, "unknown_session", "no such session on this node");
+		return;
+	}
+	ob__dispatch_kick(q->node, s->handle, 0, "closed by the operator");
+	finish_json(q, 200, json_pack("{s:s}", "status", "closed"));
+}
+
+/* clang-format off */
+static const struct verb verbs[] = {
+	{"verbs", "GET", "/verbs", NULL, false, false, run_verbs},
+	{"node", "GET", "/node", NULL, false, false, run_node},
+	{"modules", "GET", "/modules", NULL, false, false, run_modules},
+	{"modules.tx", "GET", "/modules/tx/*", "id", false, false, run_tx},
+	{"modules.load", "POST", "/modules", NULL, true, false, run_load},
+	{"modules.reload", "POST", "/modules/reload", NULL, true, false, run_reload},
+	{"modules.unload", "DELETE", "/modules/*", "name", true, false, run_unload},
+	{"peers", "GET", "/peers", NULL, false, false, run_peers},
+	{"sessions", "GET", "/sessions", NULL, false, false, run_sessions},
+	{"sessions.close", "DELETE", "/sessions/*", "id", true, false, run_session_close},
+	{"routes", "GET", "/routes", NULL, false, false, run_routes},
+	{"config", "GET", "/config", NULL, false, false, run_config},
+	{"config.reload", "POST", "/config/reload", NULL, true, false, run_config_reload},
+	{"config.reload", "POST", "/update_remote_rpc_config", NULL, true, false, run_config_reload},
+	{"metrics", "GET", "/metrics", NULL, false, false, run_metrics},
+	{"health", "GET", "/healthz", NULL, false, true, run_health},
+	{"ready", "GET", "/readyz", NULL, false, true, run_ready},
+	{"drain", "POST", "/drain", NULL, true, false, run_drain},
+	{"stop", "POST", "/stop", NULL, true, false, run_stop},
+	{"log.level", "PUT", "/log/level", NULL, true, false, run_log_level},
+	{NULL, NULL, NULL, NULL, false, false, NULL},
+};
+/* clang-format on */
+
+static const struct verb *find(const char *name)
+{
+	for (const struct verb *v = verbs; v->name != NULL; v++) {
+		if (strcmp(v->name, name) == 0) {
+			return v;
+		}
+	}
+	return NULL;
+}
+
+bool ob__admin_writes(const char *verb)
+{
+	const struct verb *v = find(verb);
+
+	return v == NULL || v->write;
+}
+
+bool ob__admin_path(const char *path)
+{
+	for (const struct verb *v = verbs; v->name != NULL; v++) {
+		size_t len = strlen(v->path);
+		if (v->path[len - 1] == '*' ? strncmp(v->path, path, len - 1) == 0
+					    : strcmp(v->path, path) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void ob__admin_run(struct ob__node *node, const char *verb, json_t *args_stolen, ob__admin_cb cb,
+		   void *arg)
+{
+	const struct verb *v = find(verb);
+	struct request *q = calloc(1, sizeof(*q));
+
+	if (q == NULL) {
+		ob_admin_reply reply = {.size = sizeof(reply), .status = 503, .text = "out of memory\n"};
+		json_decref(args_stolen);
+		cb(arg, &reply);
+		return;
+	}
+	*q = (struct request){.node = node, .args = args_stolen, .cb = cb, .arg = arg};
+	if (q->args == NULL) {
+		q->args = json_object();
+	}
+	if (v == NULL) {
+		finish_error(q, 404, "unknown_verb", "no such verb; \"verbs\" lists them");
+	} else if (!json_is_object(q->args)) {
+		finish_error(q, 400, "args", "args must be an object");
+	} else {
+		if (v->write) {
+			ob__notice("admin", "%s", v->name);
+		}
+		v->run(q);
+	}
+}

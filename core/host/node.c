@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <malloc.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "host/admin.h"
+#include "host/confreload.h"
+#include "host/exit.h"
+#include "host/swap.h"
+
+#define HTTP_HELD_MS 120000u
+#define HTTPC_MAX 1024u
+#define STOP_MS 2000u
+#define STOP_POLL_MS 20u
+#define CLOSE_TURNS 1000
+
+/* ---- what the mesh tells ---- */
+
+static void link_up(void *arg, struct ob__peer *peer)
+{
+	struct ob__node *node = arg;
+	ob_event_info info = {
+		.size = sizeof(info),
+		.event = OB_EVENT_NODE_UP,
+		.node = peer->who.id,
+		.name = peer->who.name,
+		.role = peer->who.role,
+	};
+
+	ob__notice("link", "%s (%s) is up at %s", peer->who.name, peer->who.role, peer->address);
+	ob__dispatch_peer_up(node);
+	ob__dispatch_event(node, &info);
+}
+
+static void link_down(void *arg, struct ob__peer *peer, const char *reason)
+{
+	struct ob__node *node = arg;
+	ob_event_info info = {
+		.size = sizeof(info),
+		.event = OB_EVENT_NODE_DOWN,
+		.node = peer->who.id,
+		.name = peer->who.name,
+		.role = peer->who.role,
+	};
+
+	ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
+	ob__clients_link_drained(node);
+	ob__dispatch_event(node, &info);
+}
+
+static void link_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
+{
+	ob__dispatch_frame(arg, link, f, raw);
+}
+
+static void link_lost(void *arg, struct ob__link *link)
+{
+	(void)arg;
+	ob__pending_link_lost(link);
+}
+
+static void link_drained(void *arg, struct ob__peer *peer)
+{
+	(void)peer;
+	ob__clients_link_drained(arg);
+}
+
+static const struct ob__links_ops links_ops = {
+	.on_up = link_up,
+	.on_down = link_down,
+	.on_frame = link_frame,
+	.on_lost = link_lost,
+	.on_drained = link_drained,
+};
+
+static void link_waiting(struct ob__listener *l, uv_stream_t *server, void *arg)
+{
+	struct ob__node *node = arg;
+
+	(void)l;
+	ob__links_accept(node->links, server);
+}
+
+/* ---- process ---- */
+
+static void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+			ob__warning("node", "can't raise the limit of open files (%s)",
+				    strerror(errno));
+		}
+	}
+}
+
+/* glibc gives freed large blocks back to the kernel at once, and asks again at the next one. */
+static void keep_heap(void)
+{
+#ifdef M_TRIM_THRESHOLD
+	mallopt(M_TRIM_THRESHOLD, 32 << 20);
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+#endif
+}
+
+static int become_user(const char *name)
+{
+	if (name == NULL || geteuid() != 0) {
+		return 0;
+	}
+	const struct passwd *pw = getpwnam(name);
+	if (pw == NULL) {
+		ob__error("node", "user: there is no user %s", name);
+		return -ENOENT;
+	}
+	if (initgroups(name, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 ||
+	    setuid(pw->pw_uid) != 0) {
+		ob__error("node", "user: can't become %s (%s)", name, strerror(errno));
+		return -errno;
+	}
+	return 0;
+}
+
+static int write_pid(struct ob__node *node)
+{
+	char text[32];
+	int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+
+	ob__node_pid_path(node->conf, node->dir, node->pid_path, sizeof(node->pid_path));
+	node->pid_fd = open(node->pid_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (node->pid_fd < 0) {
+		ob__error("node", "%s: %s", node->pid_path, strerror(errno));
+		return -1;
+	}
+	if (flock(node->pid_fd, LOCK_EX | LOCK_NB) != 0) {
+		ob__error("node", "a node %s is running already (%s is locked); stop it, or give this "
+			  "one another name or state_dir", node->conf->name, node->pid_path);
+		return -1;
+	}
+	if (ftruncate(node->pid_fd, 0) != 0 || write(node->pid_fd, text, (size_t)len) != len) {
+		ob__error("node", "%s: %s", node->pid_path, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+/* Grows at each start, by whole seconds: session numbers begin at the second. */
+static uint64_t next_incarnation(const char *dir)
+{
+	char path[600];
+	struct timespec ts;
+	unsigned long long stored = 0;
+
+	snprintf(path, sizeof(path), "%s/incarnation", dir);
+	FILE *f = fopen(path, "re");
+	if (f != NULL) {
+		if (fscanf(f, "%llu", &stored) != 1) {
+			stored = 0;
+		}
+		fclose(f);
+	}
+	clock_gettime(CLOCK_REALTIME, &ts);
+	uint64_t now = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	uint64_t least = stored != 0 ? (stored / 1000 + 1) * 1000 : 0;
+	uint64_t incarnation = now > least ? now : least;
+	f = fopen(path, "we");
+	if (f == NULL || fprintf(f, "%llu\n", (unsigned long long)incarnation) < 0) {
+		ob__warning("node", "%s: %s; after a clock that goes back, session ids may repeat",
+			    path, strerror(errno));
+	}
+	if (f != NULL) {
+		fclose(f);
+	}
+	return incarnation;
+}
+
+/* ---- signals ---- */
+
+static void on_signal(int signum, void *arg)
+{
+	struct ob__node *node = arg;
+	json_t *report = NULL;
+
+	switch (signum) {
+	case SIGTERM:
+	case SIGINT:
+		ob__notice("node", "stopping (%s)", signum == SIGTERM ? "TERM" : "INT");
+		ob__node_stop(node);
+		return;
+	case SIGQUIT:
+		ob__notice("node", "draining, then stopping (QUIT)");
+		ob__node_quit(node);
+		return;
+	case SIGHUP:
+		ob__conf_reload(node, &report);
+		json_decref(report);
+		return;
+	case SIGUSR1:
+		ob__log_reopen();
+		ob__notice("log", "reopened (USR1)");
+		return;
+	default:
+		return;
+	}
+}
+
+/* ---- start ---- */
+
+static int start_identity(struct ob__node *node)
+{
+	char err[256];
+
+	if (ob__node_dir(node->conf, node->dir, sizeof(node->dir), err, sizeof(err)) != 0) {
+		ob__error("node", "%s", err);
+		return -1;
+	}
+	if (write_pid(node) != 0) {
+		return -1;
+	}
+	ob__node_clear_stage(node->dir);
+	snprintf(node->name, sizeof(node->name), "%s", node->conf->name);
+	snprintf(node->role, sizeof(node->role), "%s", node->conf->role);
+	node->self = (struct ob__identity){
+		.id = ob__node_id(node->name),
+		.incarnation = next_incarnation(node->dir),
+		.name = node->name,
+		.role = node->role,
+		.role_id = ob__fnv1a32(node->conf->role),
+	};
+	return 0;
+}
+
+static int start_mesh(struct ob__node *node)
+{
+	const struct ob__nodeconf *c = node->conf;
+	struct ob__links_options options = {
+		.token = c->rpc_token,
+		.reconnect_ms = c->reconnect_ms,
+		.max_frame = c->limits.message + 4096,
+		.high = c->limits.link_queue / 4,
+		.hard = c->limits.link_queue,
+	};
+
+	if (ob__registry_init(&node->registry, &node->self) != 0) {
+		return OB_E_NOMEM;
+	}
+	ob__router_init(&node->router, &node->registry);
+	ob__pendings_init(&node->pendings, node->loop, c->limits.requests,
+			  ob__dispatch_pending_end, node);
+	ob__sessions_init(&node->sessions, node->self.id, node->self.incarnation,
+			  c->limits.sessions);
+	ob__map_init(&node->proxy_epochs, node->self.incarnation);
+	ob__timeout_init(&node->notice_timeout, ob__dispatch_notices, node);
+	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
+				    &links_ops, node);
+	return node->links != NULL ? ob__conf_apply_routes(node) : OB_E_NOMEM;
+}
+
+static int start_host(struct ob__node *node)
+{
+	char stage[600];
+	char **dirs = ob__node_module_dirs(node->conf);
+
+	snprintf(stage, sizeof(stage), "%s/stage", node->dir);
+	ob__slots_init(&node->slots, node->self.incarnation);
+	ob__works_init(&node->works);
+	node->loader = dirs != NULL ? ob__loader_new(node->loop, stage, (const char *const *)dirs)
+				    : NULL;
+	ob__node_module_dirs_free(dirs);
+	node->httpc = ob__httpc_new(node->loop, HTTPC_MAX);
+	if (node->loader == NULL || node->httpc == NULL) {
+		return OB_E_NOMEM;
+	}
+	int rc = ob__swap_init(node);
+	return rc == 0 ? ob__dispatch_init(node) : rc;
+}
+
+struct start_wait {
+	struct ob__loop *loop;
+	int status;
+};
+
+static void start_done(void *arg, int status, const json_t *body)
+{
+	struct start_wait *w = arg;
+
+	(void)body;
+	w->status = status;
+	ob__loop_stop(w->loop);
+}
+
+static int start_modules(struct ob__node *node)
+{
+	struct ob__swap_request request = {.kind = OB__SWAP_START};
+	struct start_wait wait = {.loop = node->loop};
+
+	for (size_t i = 0; i < node->conf->modules_len; i++) {
+		const struct ob__module_conf *m = &node->conf->modules[i];
+		if (ob__module_new(node, m->name, m->path, json_incref(m->conf), m->admin,
+				   m->implied) == NULL) {
+			return OB_E_NOMEM;
+		}
+	}
+	ob__swap_begin(node, &request, start_done, &wait);
+	ob__loop_run(node->loop);
+	return wait.status == 200 ? 0 : -1;
+}
+
+static int start_listeners(struct ob__node *node)
+{
+	const struct ob__nodeconf *c = node->conf;
+	struct ob__listener_options rpc = {.host = c->host, .port = c->rpc_port};
+	char path[600];
+	char err[256];
+
+	if (ob__web_open(node) != 0 || ob__clients_open(node) != 0) {
+		return -1;
+	}
+	if (c->rpc_port != 0) {
+		node->link_listener = ob__listener_open(node->loop, &rpc, link_waiting, node, err,
+							sizeof(err));
+		if (node->link_listener == NULL) {
+			ob__error("link", "rpc: %s", err);
+			return -1;
+		}
+	}
+	snprintf(path, sizeof(path), "%s/admin.sock", node->dir);
+	return ob__admin_open(node, path);
+}
+
+static int start_accepting(struct ob__node *node)
+{
+	static const int signums[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, 0};
+
+	if (node->link_listener != NULL) {
+		if (ob__listener_start(node->link_listener) != 0) {
+			return -1;
+		}
+		ob__notice("link", "listening on %s", ob__listener_name(node->link_listener));
+	}
+	if (ob__web_start(node) != 0 || ob__clients_start(node) != 0 ||
+	    ob__loop_signals(node->loop, signums, on_signal, node) != 0) {
+		return -1;
+	}
+	return ob__conf_apply_remotes(node);
+}
+
+static int start_base(struct ob__node *node)
+{
+	const struct ob__nodeconf *c = node->conf;
+	struct ob__log_options log = {
+		.dir = c->log_dir,
+		.name = c->name,
+		.level = c->log_level,
+		.to_stderr = c->log_stderr || c->log_dir == NULL,
+		.ring_lines = c->log_ring,
+	};
+	char err[256];
+
+	if (ob__log_open(&log, err, sizeof(err)) != 0) {
+		ob__error("log", "%s", err);
+		return -1;
+	}
+	node->loop = ob__loop_new();
+	node->stats = ob__stats_new();
+	if (node->loop == NULL || node->stats == NULL ||
+	    ob__streams_init(&node->streams, node->loop) != 0) {
+		return OB_E_NOMEM;
+	}
+	node->masked_conf = ob__conf_masked(c->file, ob__nodeconf_rows);
+	node->started_ms = ob__loop_now(node->loop);
+	return node->masked_conf != NULL ? 0 : OB_E_NOMEM;
+}
+
+static void leave_check(void *arg);
+
+struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *extra_modules,
+				size_t extra_modules_len, int *exit_code)
+{
+	struct ob__node *node = calloc(1, sizeof(*node));
+	const char *step = "base";
+
+	*exit_code = OB__EXIT_FAILURE;
+	if (node == NULL) {
+		ob__nodeconf_free(conf);
+		return NULL;
+	}
+	node->conf = conf;
+	node->extra_modules = extra_modules;
+	node->extra_modules_len = extra_modules_len;
+	node->phase = OB__NODE_STARTING;
+	node->pid_fd = -1;
+	node->http_timeout_ms = HTTP_HELD_MS;
+	ob__list_init(&node->modules);
+	ob__timeout_init(&node->leave_timeout, leave_check, node);
+	raise_fd_limit();
+	keep_heap();
+	signal(SIGPIPE, SIG_IGN);
+	if (start_base(node) != 0 || (step = "identity", start_identity(node)) != 0 ||
+	    (step = "mesh", start_mesh(node)) != 0 || (step = "host", start_host(node)) != 0 ||
+	    (step = "modules", start_modules(node)) != 0 ||
+	    (step = "listeners", start_listeners(node)) != 0 ||
+	    (step = "user", become_user(conf->user)) != 0 ||
+	    (step = "accept", start_accepting(node)) != 0) {
+		ob__error("node", "%s: not started (at %s)", conf->name, step);
+		ob__node_free(node);
+		return NULL;
+	}
+	ob__node_gauges(node);
+	node->phase = OB__NODE_RUNNING;
+	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());
+	return node;
+}
+
+int ob__node_run(struct ob__node *node)
+{
+	ob__loop_run(node->loop);
+	return node->exit_code;
+}
+
+/* ---- end ---- */
+
+void ob__node_drain(struct ob__node *node)
+{
+	if (node->phase == OB__NODE_RUNNING) {
+		node->phase = OB__NODE_DRAINING;
+		ob__clients_pause(node);
+		ob__notice("node", "draining: no new clients are taken");
+	}
+}
+
+static bool nothing_in_flight(const struct ob__node *node)
+{
+	return node->pendings.slab.live == 0 && node->dispatch.reqs.live == 0;
+}
+
+static bool all_closed(const struct ob__node *node)
+{
+	return node->clients.conns.live == 0 && ob__list_empty(&node->sessions.notice_list);
+}
+
+static void leave_check(void *arg)
+{
+	struct ob__node *node = arg;
+	bool late = ob__loop_now(node->loop) >= node->leave_until;
+
+	if (node->phase == OB__NODE_LEAVING && (late || nothing_in_flight(node))) {
+		ob__node_stop(node);
+		return;
+	}
+	if (node->phase == OB__NODE_STOPPING && (late || all_closed(node))) {
+		ob__streams_flush(&node->streams);
+		ob__loop_stop(node->loop);
+		return;
+	}
+	ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
+}
+
+void ob__node_quit(struct ob__node *node)
+{
+	ob__node_drain(node);
+	if (node->phase == OB__NODE_DRAINING) {
+		node->phase = OB__NODE_LEAVING;
+		node->leave_until = ob__loop_now(node->loop) + node->conf->drain_ms;
+		ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
+	}
+}
+
+void ob__node_stop(struct ob__node *node)
+{
+	if (node->phase == OB__NODE_STOPPING) {
+		return;
+	}
+	node->phase = OB__NODE_STOPPING;
+	node->leave_until = ob__loop_now(node->loop) + STOP_MS;
+	ob__clients_pause(node);
+	ob__web_pause(node);
+	ob__clients_close(node, OB__WS_GOING_AWAY, "the node stops");
+	ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
+}
+
+const char *ob__node_not_ready(const struct ob__node *node)
+{
+	switch (node->phase) {
+	case OB__NODE_RUNNING:
+		return NULL;
+	case OB__NODE_STARTING:
+		return "starting";
+	case OB__NODE_DRAINING:
+	case OB__NODE_LEAVING:
+		return "draining";
+	case OB__NODE_STOPPING:
+		return "stopping";
+	}
+	return "unknown";
+}
+
+static void free_mesh(struct ob__node *node)
+{
+	ob__links_free(node->links);
+	ob__pendings_free(&node->pendings);
+	ob__sessions_free(&node->sessions);
+	ob__map_free(&node->proxy_epochs);
+}
+
+/* What is still open is closed; a closed stream is gone within two turns. */
+static void close_streams(struct ob__node *node)
+{
+	OB__LIST_EACH_SAFE (it, &node->streams.all) {
+		ob__stream_close(OB__CONTAINER(it, struct ob__stream, all_link));
+	}
+	for (int turn = 0; turn < CLOSE_TURNS && !ob__list_empty(&node->streams.all); turn++) {
+		ob__loop_turn(node->loop);
+	}
+}
+
+void ob__node_free(struct ob__node *node)
+{
+	int rc = 0;
+
+	if (node == NULL) {
+		return;
+	}
+	ob__loader_free(node->loader);
+	ob__admin_close(node);
+	ob__web_free(node);
+	if (node->swap != NULL) {
+		ob__clients_free(node);
+		ob__swap_stop_all(node);
+		ob__dispatch_free(node);
+	}
+	ob__httpc_free(node->httpc);
+	ob__listener_close(node->link_listener);
+	if (node->links != NULL) {
+		ob__timeout_clear(node->loop, &node->notice_timeout);
+		ob__timeout_clear(node->loop, &node->leave_timeout);
+		free_mesh(node);
+	}
+	if (node->loop != NULL) {
+		close_streams(node);
+		ob__streams_free(&node->streams);
+		rc = ob__loop_free(node->loop);
+	}
+	if (rc == 0) {
+		ob__router_free(&node->router);
+		ob__registry_free(&node->registry);
+		ob__slab_destroy(&node->clients.conns);
+		free(node->clients.listeners);
+	}
+	ob__slots_free(&node->slots);
+	ob__works_free(&node->works);
+	ob__swap_free(node);
+	ob__stats_free(node->stats);
+	json_decref(node->masked_conf);
+	if (node->pid_fd >= 0) {
+		unlink(node->pid_path);
+		close(node->pid_fd);
+	}
+	ob__log_close();
+	ob__nodeconf_free(node->conf);
+	free(node);
+}

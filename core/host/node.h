@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F4.  The node: all parts of the house in one struct, their start and
+ * their end.
+ *
+ * Start goes from the ground up: directories and identity, loop and mesh, modules (one transaction,
+ * as any later one), then the listeners are bound, privileges dropped, and only then anything is
+ * accepted or dialled.  Whatever fails on the way ends the start with a line that says what to do.
+ */
+
+#ifndef OB__NODE_H
+#define OB__NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/stat.h"
+#include "host/client.h"
+#include "host/dispatch.h"
+#include "host/generation.h"
+#include "host/loader.h"
+#include "host/nodeconf.h"
+#include "host/slot.h"
+#include "host/web.h"
+#include "host/work.h"
+#include "mesh/link.h"
+#include "mesh/pending.h"
+#include "mesh/registry.h"
+#include "mesh/router.h"
+#include "mesh/session.h"
+#include "net/httpc.h"
+#include "net/stream.h"
+
+struct ob__swap;
+struct ob__admin_socket;
+
+enum ob__node_phase {
+	OB__NODE_STARTING = 1,
+	OB__NODE_RUNNING,
+	OB__NODE_DRAINING, /* takes no new clients */
+	OB__NODE_LEAVING,  /* drains, then stops */
+	OB__NODE_STOPPING,
+};
+
+struct ob__node {
+	struct ob__nodeconf *conf;
+	json_t *masked_conf;
+	const char *const *extra_modules; /* of the command line; borrowed */
+	size_t extra_modules_len;
+
+	struct ob__identity self; /* points at the two strings below */
+	char name[OB__HELLO_NAME];
+	char role[OB__HELLO_NAME];
+	char dir[512];        /* STATE_DIR/NAME */
+	char pid_path[512];
+	int pid_fd;
+
+	struct ob__loop *loop;
+	struct ob__streams streams;
+	struct ob__stats *stats;
+
+	struct ob__registry registry;
+	struct ob__links *links;
+	struct ob__listener *link_listener;
+	struct ob__router router;
+	struct ob__pendings pendings;
+	struct ob__sessions sessions;
+	struct ob__map proxy_epochs; /* node id -> epoch of its sessions, plus one */
+	struct ob__timeout notice_timeout;
+
+	struct ob__slots slots;
+	struct ob__list modules;
+	struct ob__loader *loader;
+	struct ob__swap *swap;
+	struct ob__works works;
+
+	struct ob__dispatch dispatch;
+	struct ob__clients clients;
+	struct ob__web web;
+	struct ob__httpc *httpc;
+	struct ob__admin_socket *admin_socket;
+	uint64_t http_timeout_ms; /* of HTTP requests that a handler holds */
+
+	enum ob__node_phase phase;
+	uint64_t started_ms;
+	struct ob__timeout leave_timeout;
+	uint64_t leave_until;
+	int exit_code;
+	char peer_text[80]; /* for ob_session_get() */
+};
+
+/* Takes ownership of conf.  NULL after the reason was logged; *exit_code is set then. */
+struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *extra_modules,
+				size_t extra_modules_len, int *exit_code);
+
+/* Runs until the node is stopped; the process's exit code. */
+int ob__node_run(struct ob__node *node);
+void ob__node_free(struct ob__node *node);
+
+/* Takes no new clients; what is there goes on. */
+void ob__node_drain(struct ob__node *node);
+
+/* Drains, then stops when nothing is in flight or reload.drain has passed. */
+void ob__node_quit(struct ob__node *node);
+
+/* Closes everything and ends the loop soon. */
+void ob__node_stop(struct ob__node *node);
+
+/* Why the node is not ready for traffic, or NULL. */
+const char *ob__node_not_ready(const struct ob__node *node);
+
+bool ob__module_name_ok(const char *name);
+
+/* Where modules are looked for: a NULL-ended list, to be freed with the strings in it. */
+char **ob__node_module_dirs(const struct ob__nodeconf *conf);
+void ob__node_module_dirs_free(char **dirs);
+
+/* STATE_DIR/NAME for a configuration, made if need be. 0 or negative with a sentence in err. */
+int ob__node_dir(const struct ob__nodeconf *conf, char *out, size_t cap, char *err, size_t err_cap);
+
+/* Removes staged modules that a former life left behind; the pid file must be locked. */
+void ob__node_clear_stage(const char *dir);
+
+/* The pid file of a configuration. */
+void ob__node_pid_path(const struct ob__nodeconf *conf, const char *dir, char *out, size_t cap);
+
+/* The text form of a session, NAME-<16 hex>. 0, OB_E_INVAL when cap is too small. */
+int ob__node_session_text(const struct ob__node *node, const struct ob__session *s, char *out,
+			  size_t cap);
+
+/* The session with that text form, or NULL. */
+struct ob__session *ob__node_session(const struct ob__node *node, const char *text);
+
+/* 1 equal, 0 not, OB_E_NOT_FOUND when none is set. */
+int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given);
+
+/* Pages of the administration; new references. */
+json_t *ob__node_json(const struct ob__node *node);
+json_t *ob__node_peers_json(struct ob__node *node);
+json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, const char *after);
+json_t *ob__node_routes_json(const struct ob__node *node);
+
+/* Registers the gauges of the metrics page. */
+void ob__node_gauges(struct ob__node *node);
+
+#endif

@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/nodeconf.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <obhost/obhost.h>
+
+#include "base/log.h"
+#include "mesh/hello.h"
+
+#define SEED_TOKEN "helloworldiloveyou~1234567890123"
+#define DEFAULT_CODEC "obespoir"
+
+/* clang-format off */
+const struct ob__conf_row ob__nodeconf_rows[] = {
+	{"name", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "Name of the node, unique in the cluster: letters, digits, '.', '_', '-', at most 63."},
+	{"type", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "Role of the node: proxy, route, service, or any word of yours."},
+	{"host", OB__CONF_STRING, 0, 0, 0, NULL, "127.0.0.1", "Address to bind."},
+	{"call_timeout", OB__CONF_SECONDS, 0, 0, 3600, NULL, "5", "Seconds until a request or call that has no answer ends with 504."},
+	{"session_closed_id", OB__CONF_INT, 0, 1, 2147483647, NULL, "100130", "Message id of the handler that hears, one-way, of closed sessions; reserved from clients, as 999 is."},
+	{"state_dir", OB__CONF_STRING, 0, 0, 0, NULL, "see text", "Where the node keeps its staged modules, incarnation, pid file and admin socket: $STATE_DIRECTORY, else /var/lib/obhost if writable, else $XDG_CACHE_HOME/obhost."},
+	{"pid", OB__CONF_STRING, 0, 0, 0, NULL, "STATE_DIR/NAME/pid", "Pid file."},
+	{"user", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "User to become after the ports are bound, when started as root."},
+	{"modules", OB__CONF_LIST, 0, 0, 0, NULL, "see text", "Modules to load, in order. Absent: proxy if there is a client listener, route if the type is route, else service; http_admin if there is an http or admin port. A listener's codec_NAME is added if it is missing."},
+	{"modules[]", OB__CONF_OBJECT, OB__CONF_STRING_OK, 0, 0, NULL, NULL, "A name, or an object."},
+	{"modules[].name", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "Name of the module; NAME.so is looked for in module_dirs and the installed directories."},
+	{"modules[].path", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "The file itself, instead of looking for it."},
+	{"modules[].conf", OB__CONF_ANY, 0, 0, 0, NULL, "{}", "The module's own configuration."},
+	{"modules[].admin", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "The module may use administrative verbs and paths."},
+	{"module_dirs", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Directories to look in for modules before the installed ones."},
+	{"module_dirs[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "A directory."},
+	{"websocket", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "A WebSocket listener for clients of the obespoir protocol; short for one entry of listen."},
+	{"websocket.port", OB__CONF_INT, 0, 0, 65535, NULL, "0", "Port; 0: no listener."},
+	{"websocket.timeout", OB__CONF_SECONDS, 0, 0, 86400, NULL, "300", "Seconds without a byte from a client until it is closed; 0: never."},
+	{"websocket.token", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "Key of the client protocol's encryption; used with encode only."},
+	{"websocket.encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "1: the body is encrypted (not built yet, refused)."},
+	{"websocket.no_state", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Message ids that need not stay with one node."},
+	{"websocket.no_state.range", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Ranges of them, both ends included."},
+	{"websocket.no_state.range[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high]."},
+	{"websocket.no_state.special", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Single ones."},
+	{"websocket.no_state.special[]", OB__CONF_INT, 0, 1, 2147483647, NULL, NULL, "A message id."},
+	{"listen", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Listeners for clients."},
+	{"listen[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One listener."},
+	{"listen[].transport", OB__CONF_STRING, 0, 0, 0, "ws|tcp|unix", "ws", "What moves the bytes."},
+	{"listen[].codec", OB__CONF_STRING, 0, 0, 0, NULL, "obespoir", "What turns bytes into messages: offered by the module codec_NAME."},
+	{"listen[].host", OB__CONF_STRING, 0, 0, 0, NULL, "host", "Address to bind."},
+	{"listen[].port", OB__CONF_INT, 0, 0, 65535, NULL, "0", "Port; 0: any free one."},
+	{"listen[].path", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Path of a unix socket."},
+	{"listen[].reuseport", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Let several nodes share the port."},
+	{"listen[].timeout", OB__CONF_SECONDS, 0, 0, 86400, NULL, "300", "As websocket.timeout."},
+	{"listen[].no_state", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "As websocket.no_state."},
+	{"listen[].no_state.range", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "As websocket.no_state.range."},
+	{"listen[].no_state.range[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high]."},
+	{"listen[].no_state.special", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "As websocket.no_state.special."},
+	{"listen[].no_state.special[]", OB__CONF_INT, 0, 1, 2147483647, NULL, NULL, "A message id."},
+	{"http", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The HTTP listener."},
+	{"http.port", OB__CONF_INT, 0, 0, 65535, NULL, "0", "Port; 0: no listener."},
+	{"http.token", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "Token of administrative requests: Authorization: Bearer TOKEN. Without one they are taken from this machine only."},
+	{"http.encode", OB__CONF_INT, OB__CONF_IGNORED, 0, 1, NULL, NULL, "The seed's; ignored."},
+	{"admin", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Moves administrative paths off the http port."},
+	{"admin.port", OB__CONF_INT, 0, 1, 65535, NULL, NULL, "Port for administrative requests."},
+	{"admin.unix", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Or a unix socket for them."},
+	{"rpc", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Links with other nodes."},
+	{"rpc.port", OB__CONF_INT, 0, 0, 65535, NULL, "0", "Port on which other nodes' links are accepted; 0: none."},
+	{"rpc.token", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "What both ends of a link must know; at least 16 bytes."},
+	{"rpc.encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "1: links are TLS 1.3 with a key from the token (not built yet, refused)."},
+	{"rpc.type", OB__CONF_STRING, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
+	{"rpc.reconnect_time", OB__CONF_SECONDS, 0, 0, 3600, NULL, "5", "Longest pause between attempts to reach a node."},
+	{"rpc.route", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The route table: which role takes which message id."},
+	{"rpc.route.range", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to ranges, both ends included; of overlapping ones the last wins."},
+	{"rpc.route.range.*", OB__CONF_LIST, 0, 0, 0, NULL, NULL, "Ranges of one role."},
+	{"rpc.route.range.*[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high]."},
+	{"rpc.route.special", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to single ids, which win over ranges."},
+	{"rpc.route.special.*", OB__CONF_LIST, 0, 0, 0, NULL, NULL, "Ids of one role."},
+	{"rpc.route.special.*[]", OB__CONF_INT, 0, 1, 2147483647, NULL, NULL, "A message id."},
+	{"remote_ports", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Nodes to have a link with."},
+	{"remote_ports[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One node."},
+	{"remote_ports[].host", OB__CONF_STRING, 0, 0, 0, NULL, "127.0.0.1", "Its address."},
+	{"remote_ports[].port", OB__CONF_INT, OB__CONF_REQUIRED, 1, 65535, NULL, NULL, "Its rpc.port."},
+	{"remote_ports[].type", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "The role it must have."},
+	{"remote_ports[].token", OB__CONF_SECRET, 0, 0, 0, NULL, "rpc.token", "Its rpc.token."},
+	{"remote_ports[].encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "As rpc.encode."},
+	{"limits", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Bounds."},
+	{"limits.connections", OB__CONF_INT, 0, 1, 1000000, NULL, "100000", "Most client connections."},
+	{"limits.sessions", OB__CONF_INT, 0, 1, 4000000, NULL, "1000000", "Most sessions known, those of other nodes' clients included."},
+	{"limits.requests", OB__CONF_INT, 0, 1, 4000000, NULL, "1000000", "Most requests and calls that wait for an end; beyond it 503."},
+	{"limits.in_flight", OB__CONF_INT, 0, 1, 1000000, NULL, "1024", "Requests of one client that wait for an end; beyond it the client is read no further until half of them have ended."},
+	{"limits.message", OB__CONF_SIZE, 0, 64, 67108864, NULL, "1m", "Bytes of one message or HTTP body."},
+	{"limits.client_queue", OB__CONF_SIZE, 0, 4096, 1073741824, NULL, "4m", "Bytes queued towards one client; beyond it the client is slow."},
+	{"limits.slow", OB__CONF_STRING, 0, 0, 0, "close|drop", "close", "A slow client is closed, or its pushes are dropped."},
+	{"limits.link_queue", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "16m", "Bytes queued towards one node; beyond it requests end with 503."},
+	{"limits.held", OB__CONF_SIZE, 0, 0, 1073741824, NULL, "8m", "Bytes of messages that wait, until their deadline, for a node to come up."},
+	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
+	{"reload.drain", OB__CONF_SECONDS, 0, 0, 86400, NULL, "60", "Seconds a replaced module may take to finish what it holds."},
+	{"log_level", OB__CONF_STRING, 0, 0, 0, "debug|info|notice|warning|warn|error", "info", "Least level that is logged."},
+	{"log_dir", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Directory of NAME.log and NAME.error.log; absent: stderr."},
+	{"log", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "More about logging."},
+	{"log.stderr", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Log to stderr besides the files."},
+	{"log.ring", OB__CONF_INT, 0, 16, 1048576, NULL, "4096", "Lines that may wait for the disk; beyond it they are dropped and counted."},
+	{"api_path", OB__CONF_ANY, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored (see modules)."},
+	{"available_way", OB__CONF_STRING, 0, 0, 0, NULL, "local", "The seed's: local is all there is; mongo is refused."},
+	{"mongo_uri", OB__CONF_ANY, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
+	{NULL, 0, 0, 0, 0, NULL, NULL, NULL},
+};
+/* clang-format on */
+
+struct reading {
+	struct ob__nodeconf *c;
+	ob__conf_report report;
+	void *arg;
+	int errors;
+};
+
+static void wrong(struct reading *r, const char *path, const char *text)
+{
+	ob__conf_complain(r->c->file, r->report, r->arg, OB__CONF_ERROR, path, "%s", text);
+	r->errors++;
+}
+
+bool ob__host_is_loopback(const char *host)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+
+	if (strcmp(host, "localhost") == 0) {
+		return true;
+	}
+	if (inet_pton(AF_INET, host, &v4) == 1) {
+		return (ntohl(v4.s_addr) >> 24) == 127;
+	}
+	return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static bool word_ok(const char *s)
+{
+	size_t len = strlen(s);
+
+	if (len == 0 || len >= OB__HELLO_NAME) {
+		return false;
+	}
+	for (; *s != '\0'; s++) {
+		if (!isalnum((unsigned char)*s) && strchr("._-", *s) == NULL) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void read_node(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *j = c->root;
+
+	c->name = ob__conf_str(j, "name", "");
+	c->role = ob__conf_str(j, "type", "");
+	c->host = ob__conf_str(j, "host", "127.0.0.1");
+	c->call_timeout_ms = ob__conf_ms(j, "call_timeout", 5000);
+	c->drain_ms = ob__conf_ms(j, "reload.drain", 60000);
+	c->session_closed_id = (uint32_t)ob__conf_int(j, "session_closed_id", 100130);
+	c->state_dir = ob__conf_str(j, "state_dir", NULL);
+	c->pid = ob__conf_str(j, "pid", NULL);
+	c->user = ob__conf_str(j, "user", NULL);
+	c->log_level = ob__log_level_from(ob__conf_str(j, "log_level", "info"));
+	c->log_dir = ob__conf_str(j, "log_dir", NULL);
+	c->log_stderr = ob__conf_bool(j, "log.stderr", false);
+	c->log_ring = (size_t)ob__conf_int(j, "log.ring", 4096);
+	if (!word_ok(c->name)) {
+		wrong(r, "name", "must be 1 to 63 letters, digits, '.', '_' or '-'");
+	}
+	if (!word_ok(c->role)) {
+		wrong(r, "type", "must be 1 to 63 letters, digits, '.', '_' or '-'");
+	}
+	if (c->call_timeout_ms == 0) {
+		wrong(r, "call_timeout", "must be above 0: every request needs a deadline");
+	}
+	if (strcmp(ob__conf_str(j, "available_way", "local"), "local") != 0) {
+		wrong(r, "available_way", "only \"local\" is built; put the nodes in remote_ports");
+	}
+}
+
+static void read_limits(struct reading *r)
+{
+	const json_t *j = r->c->root;
+
+	r->c->limits = (struct ob__limits){
+		.connections = (uint32_t)ob__conf_int(j, "limits.connections", 100000),
+		.sessions = (uint32_t)ob__conf_int(j, "limits.sessions", 1000000),
+		.requests = (uint32_t)ob__conf_int(j, "limits.requests", 1000000),
+		.in_flight = (uint32_t)ob__conf_int(j, "limits.in_flight", 1024),
+		.message = (size_t)ob__conf_int(j, "limits.message", 1 << 20),
+		.client_queue = (size_t)ob__conf_int(j, "limits.client_queue", 4 << 20),
+		.slow_drop = strcmp(ob__conf_str(j, "limits.slow", "close"), "drop") == 0,
+		.link_queue = (size_t)ob__conf_int(j, "limits.link_queue", 16 << 20),
+		.held = (size_t)ob__conf_int(j, "limits.held", 8 << 20),
+	};
+}
+
+/* Ids as [lo, hi] pairs under `range` and numbers under `special`, into one table. */
+static void read_no_state(struct reading *r, const json_t *no_state, struct ob__idrange *t)
+{
+	size_t i;
+	json_t *item;
+	int rc = 0;
+
+	ob__idrange_init(t);
+	json_array_foreach(json_object_get(no_state, "range"), i, item) {
+		rc |= ob__idrange_add(t, (uint32_t)json_integer_value(json_array_get(item, 0)),
+				      (uint32_t)json_integer_value(json_array_get(item, 1)), 1);
+	}
+	json_array_foreach(json_object_get(no_state, "special"), i, item) {
+		rc |= ob__idrange_add_special(t, (uint32_t)json_integer_value(item), 1);
+	}
+	if (rc != 0 || ob__idrange_seal(t, NULL, NULL) != 0) {
+		wrong(r, "websocket.no_state", "too many entries");
+	}
+}
+
+static void read_listen(struct reading *r, const json_t *item, const char *where,
+			struct ob__listen_conf *l)
+{
+	const char *path = ob__conf_str(item, "path", NULL);
+
+	l->where = where;
+	l->transport = strdup(ob__conf_str(item, "transport", "ws"));
+	l->codec = strdup(ob__conf_str(item, "codec", DEFAULT_CODEC));
+	l->host = strdup(ob__conf_str(item, "host", r->c->host));
+	l->path = path != NULL ? strdup(path) : NULL;
+	l->port = (int)ob__conf_int(item, "port", 0);
+	l->reuseport = ob__conf_bool(item, "reuseport", false);
+	l->timeout_ms = ob__conf_ms(item, "timeout", 300000);
+	read_no_state(r, json_object_get(item, "no_state"), &l->no_state);
+	if (l->transport == NULL || l->codec == NULL || l->host == NULL ||
+	    (path != NULL && l->path == NULL)) {
+		wrong(r, where, "out of memory");
+		return;
+	}
+	bool is_unix = strcmp(l->transport, "unix") == 0;
+	if (is_unix != (l->path != NULL)) {
+		wrong(r, where, "path goes with transport \"unix\", and only with it");
+	}
+	if (!word_ok(l->codec)) {
+		wrong(r, where, "codec must be letters, digits, '.', '_' or '-'");
+	}
+}
+
+static void read_listens(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = json_object_get(c->root, "listen");
+	const json_t *ws = json_object_get(c->root, "websocket");
+	bool has_ws = ob__conf_int(c->root, "websocket.port", 0) != 0;
+
+	c->listens = calloc(json_array_size(list) + 1, sizeof(*c->listens));
+	if (c->listens == NULL) {
+		wrong(r, "listen", "out of memory");
+		return;
+	}
+	if (has_ws) {
+		read_listen(r, ws, "websocket", &c->listens[c->listens_len++]);
+	}
+	if (ob__conf_int(c->root, "websocket.encode", 0) != 0) {
+		wrong(r, "websocket.encode", "encryption of the client protocol is not built; use 0");
+	}
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		read_listen(r, json_array_get(list, i), "listen", &c->listens[c->listens_len++]);
+	}
+}
+
+static void read_http(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+
+	c->http_port = (int)ob__conf_int(c->root, "http.port", 0);
+	c->http_token = ob__conf_str(c->root, "http.token", NULL);
+	c->admin_port = (int)ob__conf_int(c->root, "admin.port", 0);
+	c->admin_unix = ob__conf_str(c->root, "admin.unix", NULL);
+	if (c->admin_port != 0 && c->admin_unix != NULL) {
+		wrong(r, "admin", "has both port and unix; choose one");
+	}
+	if (c->http_token == NULL || strcmp(c->http_token, SEED_TOKEN) != 0) {
+		return;
+	}
+	if (!ob__host_is_loopback(c->host)) {
+		wrong(r, "http.token",
+		      "is the well-known demo token and host is not a loopback address; "
+		      "choose a token of your own");
+		return;
+	}
+	c->http_token = NULL;
+}
+
+static void check_token(struct reading *r, const char *path, const char *token)
+{
+	if (strlen(token) < OB__HELLO_TOKEN_MIN) {
+		wrong(r, path, "must have at least 16 bytes");
+	} else if (strcmp(token, SEED_TOKEN) == 0 && !ob__host_is_loopback(r->c->host)) {
+		ob__conf_complain(r->c->file, r->report, r->arg, OB__CONF_WARNING, path,
+				  "is the well-known demo token; choose one of your own");
+	}
+}
+
+static void read_remotes(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = json_object_get(c->root, "remote_ports");
+
+	c->remotes = calloc(json_array_size(list) + 1, sizeof(*c->remotes));
+	if (c->remotes == NULL) {
+		wrong(r, "remote_ports", "out of memory");
+		return;
+	}
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *item = json_array_get(list, i);
+		struct ob__remote_conf *m = &c->remotes[c->remotes_len++];
+		char path[64];
+
+		m->host = ob__conf_str(item, "host", "127.0.0.1");
+		m->port = (int)ob__conf_int(item, "port", 0);
+		m->role = ob__conf_str(item, "type", NULL);
+		m->token = ob__conf_str(item, "token", c->rpc_token);
+		snprintf(path, sizeof(path), "remote_ports[%zu].token", i);
+		if (m->token == NULL) {
+			wrong(r, path, "is missing, and there is no rpc.token");
+		} else {
+			check_token(r, path, m->token);
+		}
+		if (ob__conf_int(item, "encode", 0) != 0) {
+			snprintf(path, sizeof(path), "remote_ports[%zu].encode", i);
+			wrong(r, path, "encryption of links is not built; use 0");
+		}
+	}
+}
+
+static void read_rpc(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+
+	c->rpc_port = (int)ob__conf_int(c->root, "rpc.port", 0);
+	c->rpc_token = ob__conf_str(c->root, "rpc.token", NULL);
+	c->reconnect_ms = ob__conf_ms(c->root, "rpc.reconnect_time", 5000);
+	if (ob__conf_int(c->root, "rpc.encode", 0) != 0) {
+		wrong(r, "rpc.encode", "encryption of links is not built; use 0");
+	}
+	if (c->rpc_port != 0 && c->rpc_token == NULL) {
+		wrong(r, "rpc.token", "is missing: links without a token are not accepted");
+	}
+	if (c->rpc_token != NULL) {
+		check_token(r, "rpc.token", c->rpc_token);
+	}
+	read_remotes(r);
+}
+
+static bool is_path(const char *module)
+{
+	return strchr(module, '/') != NULL || (strlen(module) > 3 &&
+					       strcmp(module + strlen(module) - 3, ".so") == 0);
+}
+
+/* "examples/.libs/login.so" -> "login". */
+static char *name_of_path(const char *path)
+{
+	const char *base = strrchr(path, '/');
+	base = base != NULL ? base + 1 : path;
+	size_t len = strlen(base);
+
+	if (len > 3 && strcmp(base + len - 3, ".so") == 0) {
+		len -= 3;
+	}
+	return strndup(base, len);
+}
+
+static const struct ob__module_conf *find_module(const struct ob__nodeconf *c, const char *name)
+{
+	for (size_t i = 0; i < c->modules_len; i++) {
+		if (strcmp(c->modules[i].name, name) == 0) {
+			return &c->modules[i];
+		}
+	}
+	return NULL;
+}
+
+static void add_module(struct reading *r, const char *name, const char *path, const json_t *conf,
+		       bool admin, bool implied)
+{
+	struct ob__nodeconf *c = r->c;
+	struct ob__module_conf *grown =
+		realloc(c->modules, (c->modules_len + 1) * sizeof(*c->modules));
+
+	if (grown == NULL) {
+		wrong(r, "modules", "out of memory");
+		return;
+	}
+	c->modules = grown;
+	struct ob__module_conf *m = &grown[c->modules_len];
+	*m = (struct ob__module_conf){
+		.name = path != NULL && name == NULL ? name_of_path(path) : strdup(name),
+		.path = path != NULL ? strdup(path) : NULL,
+		.conf = conf != NULL ? json_deep_copy(conf) : json_object(),
+		.admin = admin,
+		.implied = implied,
+	};
+	if (m->name == NULL || m->conf == NULL || (path != NULL && m->path == NULL)) {
+		wrong(r, "modules", "out of memory");
+	} else if (!word_ok(m->name)) {
+		wrong(r, "modules", "a module's name is letters, digits, '.', '_' or '-'");
+	} else if (find_module(c, m->name) != NULL) {
+		wrong(r, "modules", "names a module twice");
+	} else if (!json_is_object(m->conf)) {
+		wrong(r, "modules", "conf must be an object");
+	}
+	c->modules_len++;
+}
+
+static void read_module_list(struct reading *r, const json_t *list)
+{
+	size_t i;
+	json_t *item;
+
+	json_array_foreach(list, i, item) {
+		const char *word = json_string_value(item);
+		if (word != NULL && is_path(word)) {
+			add_module(r, NULL, word, NULL, false, false);
+		} else if (word != NULL) {
+			add_module(r, word, NULL, NULL, false, false);
+		} else {
+			add_module(r, ob__conf_str(item, "name", ""),
+				   ob__conf_str(item, "path", NULL), json_object_get(item, "conf"),
+				   ob__conf_bool(item, "admin", false), false);
+		}
+	}
+}
+
+static void imply_modules(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+
+	if (c->listens_len > 0) {
+		add_module(r, "proxy", NULL, NULL, false, true);
+	} else if (strcmp(c->role, "route") == 0) {
+		add_module(r, "route", NULL, NULL, false, true);
+	} else {
+		add_module(r, "service", NULL, NULL, false, true);
+	}
+	if (c->http_port != 0 || c->admin_port != 0 || c->admin_unix != NULL) {
+		add_module(r, "http_admin", NULL, NULL, true, true);
+	}
+}
+
+static void read_modules(struct reading *r, const char *const *extra, size_t extra_len)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = json_object_get(c->root, "modules");
+	const json_t *dirs = json_object_get(c->root, "module_dirs");
+
+	if (list != NULL) {
+		read_module_list(r, list);
+	} else {
+		imply_modules(r);
+	}
+	for (size_t i = 0; i < c->listens_len; i++) {
+		char codec[OB__HELLO_NAME + 8];
+		snprintf(codec, sizeof(codec), "codec_%s", c->listens[i].codec);
+		if (find_module(c, codec) == NULL) {
+			add_module(r, codec, NULL, NULL, false, true);
+		}
+	}
+	for (size_t i = 0; i < extra_len; i++) {
+		bool path = is_path(extra[i]);
+		add_module(r, path ? NULL : extra[i], path ? extra[i] : NULL, NULL, false, false);
+	}
+	c->module_dirs = calloc(json_array_size(dirs) + 1, sizeof(*c->module_dirs));
+	for (size_t i = 0; c->module_dirs != NULL && i < json_array_size(dirs); i++) {
+		c->module_dirs[c->module_dirs_len++] = json_string_value(json_array_get(dirs, i));
+	}
+}
+
+struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra,
+				       size_t extra_len, ob__conf_report report, void *arg)
+{
+	struct ob__nodeconf *c = calloc(1, sizeof(*c));
+	if (c == NULL) {
+		return NULL;
+	}
+	struct reading r = {.c = c, .report = report, .arg = arg};
+
+	c->path = strdup(path);
+	c->file = ob__conf_load(path, report, arg);
+	if (c->path == NULL || c->file == NULL) {
+		goto fail;
+	}
+	if (ob__conf_check(c->file, ob__nodeconf_rows, report, arg) > 0) {
+		goto fail;
+	}
+	c->root = ob__conf_root(c->file);
+	read_node(&r);
+	read_limits(&r);
+	read_listens(&r);
+	read_http(&r);
+	read_rpc(&r);
+	read_modules(&r, extra, extra_len);
+	if (r.errors > 0) {
+		goto fail;
+	}
+	return c;
+fail:
+	ob__nodeconf_free(c);
+	return NULL;
+}
+
+void ob__nodeconf_free(struct ob__nodeconf *c)
+{
+	if (c == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < c->listens_len; i++) {
+		ob__idrange_free(&c->listens[i].no_state);
+		free(c->listens[i].transport);
+		free(c->listens[i].codec);
+		free(c->listens[i].host);
+		free(c->listens[i].path);
+	}
+	for (size_t i = 0; i < c->modules_len; i++) {
+		free(c->modules[i].name);
+		free(c->modules[i].path);
+		json_decref(c->modules[i].conf);
+	}
+	free(c->listens);
+	free(c->remotes);
+	free(c->modules);
+	free(c->module_dirs);
+	free(c->path);
+	ob__conf_free(c->file);
+	free(c);
+}
+
+struct overlap {
+	const struct ob__nodeconf *c;
+	const char *(*word)(void *arg, uint32_t id);
+	void *word_arg;
+	ob__conf_report report;
+	void *arg;
+};
+
+static void warn_overlap(const struct ob__idrange_span *winner,
+			 const struct ob__idrange_span *loser, bool special, void *arg)
+{
+	struct overlap *o = arg;
+
+	ob__conf_complain(o->c->file, o->report, o->arg, OB__CONF_WARNING,
+			  special ? "rpc.route.special" : "rpc.route.range",
+			  "[%u, %u] of %s and [%u, %u] of %s overlap; %s wins", loser->lo,
+			  loser->hi, o->word(o->word_arg, loser->value), winner->lo, winner->hi,
+			  o->word(o->word_arg, winner->value),
+			  o->word(o->word_arg, winner->value));
+}
+
+static int add_role(struct ob__idrange *t, uint32_t role, const json_t *ranges, bool special)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < json_array_size(ranges); i++) {
+		const json_t *item = json_array_get(ranges, i);
+		if (special) {
+			rc = ob__idrange_add_special(t, (uint32_t)json_integer_value(item), role);
+		} else {
+			rc = ob__idrange_add(
+				t, (uint32_t)json_integer_value(json_array_get(item, 0)),
+				(uint32_t)json_integer_value(json_array_get(item, 1)), role);
+		}
+	}
+	return rc;
+}
+
+struct ob__idrange *ob__nodeconf_routes(const struct ob__nodeconf *c,
+					uint32_t (*role_id)(void *arg, const char *word),
+					const char *(*role_word)(void *arg, uint32_t id), void *id_arg,
+					ob__conf_report report, void *arg)
+{
+	static const char *const paths[] = {"rpc.route.range", "rpc.route.special"};
+	struct ob__idrange *t = calloc(1, sizeof(*t));
+	if (t == NULL) {
+		return NULL;
+	}
+	ob__idrange_init(t);
+	for (int special = 0; special < 2; special++) {
+		const char *word;
+		json_t *ranges;
+		json_object_foreach((json_t *)(uintptr_t)ob__conf_get(c->root, paths[special]), word,
+				    ranges) {
+			uint32_t role = word_ok(word) ? role_id(id_arg, word) : 0;
+			if (role == 0 || add_role(t, role, ranges, special == 1) != 0) {
+				ob__conf_complain(c->file, report, arg, OB__CONF_ERROR,
+						  paths[special], "can't take the role \"%s\"",
+						  word);
+				goto fail;
+			}
+		}
+	}
+	struct overlap o = {c, role_word, id_arg, report, arg};
+	if (ob__idrange_seal(t, warn_overlap, &o) == 0) {
+		return t;
+	}
+fail:
+	ob__idrange_free(t);
+	free(t);
+	return NULL;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F4.  What a node's configuration file means.
+ *
+ * The schema is one table (ob__nodeconf_rows) from which the file is checked and the reference in
+ * docs/configuration.md is written.  This file turns a checked tree into typed structs, fills in
+ * what follows from other keys (the default modules, the listener that `websocket` is short for),
+ * and refuses what makes no sense together or is not built.  The obespoir demo files load unchanged.
+ */
+
+#ifndef OB__NODECONF_H
+#define OB__NODECONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base/conf.h"
+#include "lib/idrange.h"
+
+#define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
+
+/* The strings are owned: a listener keeps what it was bound with over a reload. */
+struct ob__listen_conf {
+	char *transport;       /* "ws", "tcp" or "unix" */
+	char *codec;
+	char *host;
+	char *path;            /* unix */
+	int port;
+	bool reuseport;
+	uint64_t timeout_ms;   /* 0: none */
+	struct ob__idrange no_state;
+	const char *where;     /* static: path in the file, for messages */
+};
+
+struct ob__module_conf {
+	char *name;
+	char *path;        /* owned; NULL: look in the module directories */
+	json_t *conf;      /* owned reference to an object, never NULL */
+	bool admin;
+	bool implied;      /* not written in the file */
+};
+
+struct ob__remote_conf {
+	const char *host;
+	int port;
+	const char *path;
+	const char *role;
+	const char *token;
+};
+
+struct ob__limits {
+	uint32_t connections;
+	uint32_t sessions;    /* records, other nodes' sessions included */
+	uint32_t requests;    /* waiting for an end, whole node */
+	uint32_t in_flight;   /* of one client, then reading it pauses */
+	size_t message;       /* bytes of one client message or HTTP body */
+	size_t client_queue;  /* bytes towards one client, then it is closed */
+	bool slow_drop;       /* drop pushes instead of closing */
+	size_t link_queue;    /* bytes towards one node, then BUSY */
+	size_t held;          /* bytes waiting for a live node */
+};
+
+struct ob__nodeconf {
+	struct ob__conf *file;
+	const json_t *root;
+	char *path;            /* of the file */
+	const char *name;
+	const char *role;
+	const char *host;
+	uint64_t call_timeout_ms;
+	uint64_t drain_ms;
+	uint32_t session_closed_id;
+	struct ob__listen_conf *listens;
+	size_t listens_len;
+	int http_port;
+	const char *http_token;  /* NULL: none (or the seed's demo token on a loopback bind) */
+	int admin_port;
+	const char *admin_unix;
+	int rpc_port;
+	const char *rpc_token;
+	uint64_t reconnect_ms;
+	struct ob__remote_conf *remotes;
+	size_t remotes_len;
+	struct ob__module_conf *modules;
+	size_t modules_len;
+	const char **module_dirs;
+	size_t module_dirs_len;
+	const char *state_dir;   /* NULL: chosen by the node */
+	const char *pid;
+	const char *user;
+	int log_level;
+	const char *log_dir;
+	bool log_stderr;
+	size_t log_ring;
+	struct ob__limits limits;
+};
+
+extern const struct ob__conf_row ob__nodeconf_rows[];
+
+/* Reads, checks and types a file; `extra` are module names or paths to add (from the command line).
+ * NULL after at least one reported error. */
+struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra,
+				       size_t extra_len, ob__conf_report report, void *arg);
+void ob__nodeconf_free(struct ob__nodeconf *c);
+
+/* The route table of the file: role words are made known through `role_id(arg, word)`, which
+ * returns 0 for a word it can't take.  Sealed, owned by the caller; NULL after a report. */
+struct ob__idrange *ob__nodeconf_routes(const struct ob__nodeconf *c,
+					uint32_t (*role_id)(void *arg, const char *word),
+					const char *(*role_word)(void *arg, uint32_t id), void *id_arg,
+					ob__conf_report report, void *arg);
+
+/* The host is one that only this machine reaches. */
+bool ob__host_is_loopback(const char *host);
+
+#endif

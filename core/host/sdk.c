@@ -1,0 +1,719 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/sdk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "host/admin.h"
+#include "host/dispatch.h"
+#include "host/generation.h"
+#include "host/node.h"
+#include "host/slot.h"
+#include "host/work.h"
+#include "lib/map.h"
+#include "net/http.h"
+
+static struct ob__gen *gen_of(ob_ctx *ctx)
+{
+	return (struct ob__gen *)ctx;
+}
+
+static struct ob__node *node_of(ob_ctx *ctx)
+{
+	return gen_of(ctx)->node;
+}
+
+/* ---- the node ---- */
+
+static const char *sdk_strerror(ob_ctx *ctx, int code)
+{
+	(void)ctx;
+	return ob__strerror(code);
+}
+
+OB_PRINTF(3, 0)
+static void sdk_vlog(ob_ctx *ctx, int level, const char *fmt, va_list ap)
+{
+	if (ob__log_on(level)) {
+		ob__vlog_at(level, gen_of(ctx)->module->name, fmt, ap);
+	}
+}
+
+static const json_t *sdk_config(ob_ctx *ctx, const char *path)
+{
+	return ob__conf_get(node_of(ctx)->masked_conf, path);
+}
+
+static int sdk_node_info(ob_ctx *ctx, ob_node_info *info)
+{
+	const struct ob__identity *self = &node_of(ctx)->self;
+
+	if (info->size != sizeof(*info)) {
+		return OB_E_INVAL;
+	}
+	*info = (ob_node_info){
+		.size = sizeof(*info),
+		.role_id = self->role_id,
+		.id = self->id,
+		.incarnation = self->incarnation,
+		.name = self->name,
+		.role = self->role,
+	};
+	return 0;
+}
+
+static uint64_t sdk_now_ms(ob_ctx *ctx)
+{
+	return ob__loop_now(node_of(ctx)->loop);
+}
+
+static uint32_t sdk_role(ob_ctx *ctx, const char *word)
+{
+	(void)ctx;
+	return ob__fnv1a32(word);
+}
+
+static void *sdk_state(ob_ctx *ctx, const char *key, size_t size, uint32_t version)
+{
+	return ob__gen_state_block(gen_of(ctx), key, size, version);
+}
+
+static bool metric_name_ok(const char *name)
+{
+	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+
+	return len > 0 && len < 64 && name[len] == '\0';
+}
+
+static int sdk_counter(ob_ctx *ctx, const char *name, const char *help)
+{
+	struct ob__module *m = gen_of(ctx)->module;
+	char metric[128];
+	char labels[128];
+
+	if (!metric_name_ok(name)) {
+		return OB_E_INVAL;
+	}
+	for (size_t i = 0; i < m->counters_len; i++) {
+		if (strcmp(m->counters[i].name, name) == 0) {
+			return (int)i;
+		}
+	}
+	if (m->counters_len >= 64) {
+		return OB_E_LIMIT;
+	}
+	struct ob__module_counter *grown =
+		realloc(m->counters, (m->counters_len + 1) * sizeof(*grown));
+	if (grown == NULL) {
+		return OB_E_NOMEM;
+	}
+	m->counters = grown;
+	char *copy = strdup(name);
+	if (copy == NULL) {
+		return OB_E_NOMEM;
+	}
+	snprintf(metric, sizeof(metric), "obhost_module_%s_total", name);
+	snprintf(labels, sizeof(labels), "module=\"%s\"", m->name);
+	grown[m->counters_len] = (struct ob__module_counter){
+		copy, ob__stat_counter(node_of(ctx)->stats, metric, labels, help)};
+	return (int)m->counters_len++;
+}
+
+static void sdk_count(ob_ctx *ctx, int counter, uint64_t n)
+{
+	const struct ob__module *m = gen_of(ctx)->module;
+
+	if (counter >= 0 && (size_t)counter < m->counters_len) {
+		*m->counters[counter].value += n;
+	}
+}
+
+/* ---- registering ---- */
+
+/* Registers one slot; a refusal is kept for the transaction's report. */
+static int reg_slot(ob_ctx *ctx, enum ob__slot_kind kind, uint64_t id, const char *name,
+		    struct ob__reg **out)
+{
+	struct ob__gen *g = gen_of(ctx);
+	struct ob__slot_key key = {kind, id, name};
+	int rc = ob__slot_register(&g->node->slots, g, &key, out);
+
+	if (rc != 0 && name != NULL) {
+		snprintf(g->refused, sizeof(g->refused), "\"%.64s\"", name);
+	} else if (rc != 0) {
+		snprintf(g->refused, sizeof(g->refused), "id %llu", (unsigned long long)id);
+	}
+	return rc;
+}
+
+/* Takes back the registration made last. */
+static void reg_undo(ob_ctx *ctx, struct ob__reg *reg)
+{
+	(void)ctx;
+	if (reg->slot->shadow == reg) {
+		reg->slot->shadow = NULL;
+	}
+	if (reg->slot->active == reg) {
+		reg->slot->active = NULL;
+	}
+	ob__list_del(&reg->gen_link);
+	free(reg);
+}
+
+static int sdk_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
+{
+	struct ob__reg *client = NULL;
+	struct ob__reg *link = NULL;
+	int rc = 0;
+
+	if (fn == NULL || id > 0x7fffffffu || (flags & (OB_FROM_CLIENT | OB_FROM_LINK)) == 0) {
+		return OB_E_INVAL;
+	}
+	if ((flags & OB_FROM_CLIENT) != 0) {
+		rc = reg_slot(ctx, OB__SLOT_CLIENT_ID, id, NULL, &client);
+	}
+	if (rc == 0 && (flags & OB_FROM_LINK) != 0) {
+		rc = reg_slot(ctx, OB__SLOT_LINK_ID, id, NULL, &link);
+	}
+	if (rc != 0) {
+		if (client != NULL) {
+			reg_undo(ctx, client);
+		}
+		return rc;
+	}
+	if (client != NULL) {
+		client->fn.handler = fn;
+		client->flags = flags;
+	}
+	if (link != NULL) {
+		link->fn.handler = fn;
+		link->flags = flags;
+	}
+	return 0;
+}
+
+static int sdk_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
+{
+	struct ob__reg *reg;
+
+	if (fn == NULL || name == NULL || *name == '\0' || strlen(name) > 255) {
+		return OB_E_INVAL;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_METHOD, 0, name, &reg);
+	if (rc == 0) {
+		reg->fn.handler = fn;
+		reg->flags = flags;
+	}
+	return rc;
+}
+
+static int sdk_on_http(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
+		       uint32_t flags)
+{
+	struct ob__gen *g = gen_of(ctx);
+	char name[512];
+	struct ob__reg *reg;
+
+	if (fn == NULL || method == NULL || *method == '\0' || strchr(method, ' ') != NULL ||
+	    path == NULL || path[0] != '/') {
+		return OB_E_INVAL;
+	}
+	const char *star = strchr(path, '*');
+	if (star != NULL && (star[1] != '\0' || star[-1] != '/')) {
+		return OB_E_INVAL;
+	}
+	bool admin = (flags & OB_HTTP_ADMIN) != 0;
+	if (ob__admin_path(path) != admin || (admin && !g->module->admin)) {
+		snprintf(g->refused, sizeof(g->refused), "\"%.64s\" is an administrative path", path);
+		return OB_E_DENIED;
+	}
+	int len = snprintf(name, sizeof(name), "%s %s", method, path);
+	if (len < 0 || (size_t)len >= sizeof(name)) {
+		return OB_E_INVAL;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_HTTP, 0, name, &reg);
+	if (rc == 0) {
+		reg->fn.handler = fn;
+		reg->flags = flags;
+	}
+	return rc;
+}
+
+static int sdk_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
+{
+	struct ob__gen *g = gen_of(ctx);
+	struct ob__reg *reg;
+
+	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_NODE_DOWN) {
+		return OB_E_INVAL;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_EVENT, 0, NULL, &reg);
+	if (rc == 0) {
+		reg->fn.event = fn;
+		reg->priority = event;
+		rc = g->state == OB__GEN_ACTIVE
+			     ? ob__slots_rebuild(&g->node->slots, &g->node->modules)
+			     : 0;
+	}
+	return rc;
+}
+
+static int sdk_on_filter(ob_ctx *ctx, int priority, ob_filter_fn fn)
+{
+	struct ob__gen *g = gen_of(ctx);
+	struct ob__reg *reg;
+
+	if (fn == NULL) {
+		return OB_E_INVAL;
+	}
+	/* A chain in use may be under way right now; filters are for start(). */
+	if (g->state != OB__GEN_STARTING) {
+		return OB_E_STATE;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_FILTER, 0, NULL, &reg);
+	if (rc == 0) {
+		reg->fn.filter = fn;
+		reg->priority = priority;
+	}
+	return rc;
+}
+
+static int sdk_on_client_message(ob_ctx *ctx, ob_decide_fn fn)
+{
+	struct ob__reg *reg;
+	int rc = fn != NULL ? reg_slot(ctx, OB__SLOT_CLIENT_DECIDER, 0, "client messages", &reg)
+			    : OB_E_INVAL;
+
+	if (rc == 0) {
+		reg->fn.decide = fn;
+	}
+	return rc;
+}
+
+static int sdk_on_link_message(ob_ctx *ctx, ob_decide_fn fn)
+{
+	struct ob__reg *reg;
+	int rc = fn != NULL ? reg_slot(ctx, OB__SLOT_LINK_DECIDER, 0, "link messages", &reg)
+			    : OB_E_INVAL;
+
+	if (rc == 0) {
+		reg->fn.decide = fn;
+	}
+	return rc;
+}
+
+static int sdk_on_unknown(ob_ctx *ctx, ob_handler_fn fn)
+{
+	struct ob__reg *reg;
+	int rc = fn != NULL ? reg_slot(ctx, OB__SLOT_UNKNOWN, 0, "unknown ids", &reg) : OB_E_INVAL;
+
+	if (rc == 0) {
+		reg->fn.handler = fn;
+	}
+	return rc;
+}
+
+static int sdk_on_error_body(ob_ctx *ctx, ob_error_body_fn fn)
+{
+	struct ob__reg *reg;
+	int rc = fn != NULL ? reg_slot(ctx, OB__SLOT_ERROR_BODY, 0, "error bodies", &reg)
+			    : OB_E_INVAL;
+
+	if (rc == 0) {
+		reg->fn.error_body = fn;
+	}
+	return rc;
+}
+
+static int sdk_on_codec(ob_ctx *ctx, const ob_codec *codec)
+{
+	struct ob__gen *g = gen_of(ctx);
+	struct ob__reg *reg;
+
+	if (codec == NULL || codec->size != sizeof(*codec) || codec->name == NULL ||
+	    codec->decode == NULL || codec->encode == NULL || codec->state_size > 65536 ||
+	    codec->overhead > 4096) {
+		return OB_E_INVAL;
+	}
+	const struct ob__reg *old =
+		ob__slot_active(ob__slots_codec(&g->node->slots, codec->name));
+	if (old != NULL && old->gen->module == g->module &&
+	    old->codec.state_ver != codec->state_ver && codec->migrate == NULL) {
+		snprintf(g->refused, sizeof(g->refused),
+			 "codec state version %u replaces %u without migrate", codec->state_ver,
+			 old->codec.state_ver);
+		return OB_E_STATE;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_CODEC, 0, codec->name, &reg);
+	if (rc == 0) {
+		reg->codec = *codec;
+		reg->codec.name = reg->slot->name;
+	}
+	return rc;
+}
+
+/* ---- requests ---- */
+
+/* The request, if it is one of this module's. */
+static struct ob__req *req_of(ob_ctx *ctx, ob_req req)
+{
+	struct ob__req *r = ob__req_get(node_of(ctx), req);
+
+	return r != NULL && r->gen->module == gen_of(ctx)->module ? r : NULL;
+}
+
+static int sdk_req_view(ob_ctx *ctx, ob_req req, ob_view *view)
+{
+	const struct ob__req *r = req_of(ctx, req);
+
+	if (view->size != sizeof(*view)) {
+		return OB_E_INVAL;
+	}
+	if (r == NULL) {
+		return OB_E_STALE;
+	}
+	*view = r->view;
+	view->size = sizeof(*view);
+	return 0;
+}
+
+static const json_t *sdk_req_json(ob_ctx *ctx, ob_req req)
+{
+	struct ob__req *r = req_of(ctx, req);
+
+	return r != NULL ? ob__req_json(r) : NULL;
+}
+
+static int sdk_reply(ob_ctx *ctx, ob_req req, const void *data, size_t len)
+{
+	struct ob__req *r = req_of(ctx, req);
+
+	if (r == NULL) {
+		return OB_E_STALE;
+	}
+	if (len > node_of(ctx)->conf->limits.message) {
+		ob__req_end(r, OB_E_TOO_BIG, "the answer is too big", NULL, 0);
+		return OB_E_TOO_BIG;
+	}
+	return ob__req_end(r, OB_OK, NULL, data, len);
+}
+
+static int sdk_reply_json(ob_ctx *ctx, ob_req req, json_t *body_stolen)
+{
+	struct ob__req *r = req_of(ctx, req);
+	char *dump;
+
+	if (r == NULL) {
+		json_decref(body_stolen);
+		return OB_E_STALE;
+	}
+	dump = body_stolen != NULL ? json_dumps(body_stolen, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	json_decref(body_stolen);
+	if (dump == NULL) {
+		ob__req_end(r, OB_E_APP, "the handler's answer is not JSON", NULL, 0);
+		return OB_E_INVAL;
+	}
+	r->json_reply = true;
+	int rc = sdk_reply(ctx, req, dump, strlen(dump));
+	free(dump);
+	return rc;
+}
+
+static int sdk_fail(ob_ctx *ctx, ob_req req, int code, const char *text)
+{
+	struct ob__req *r = req_of(ctx, req);
+
+	if (r == NULL) {
+		return OB_E_STALE;
+	}
+	return ob__req_end(r, code < 0 ? code : OB_E_APP, text, NULL, 0);
+}
+
+static int sdk_done(ob_ctx *ctx, ob_req req)
+{
+	struct ob__req *r = req_of(ctx, req);
+
+	return r != NULL ? ob__req_done(r) : OB_E_STALE;
+}
+
+static int sdk_request_hold(ob_ctx *ctx, ob_req req)
+{
+	struct ob__req *r = req_of(ctx, req);
+
+	return r != NULL ? ob__req_hold(r) : OB_E_STALE;
+}
+
+static ob_msg sdk_msg_hold(ob_ctx *ctx, const ob_view *view)
+{
+	return ob__work_msg(gen_of(ctx), view);
+}
+
+static int sdk_msg_view(ob_ctx *ctx, ob_msg msg, ob_view *view)
+{
+	return ob__work_msg_view(gen_of(ctx), msg, view);
+}
+
+static int sdk_msg_release(ob_ctx *ctx, ob_msg msg)
+{
+	return ob__work_msg_release(gen_of(ctx), msg);
+}
+
+/* ---- sessions ---- */
+
+static uint32_t sdk_route_role(ob_ctx *ctx, uint32_t id)
+{
+	return ob__router_role(&node_of(ctx)->router, id);
+}
+
+static int sdk_session_info(ob_ctx *ctx, ob_session session, ob_session_info *info)
+{
+	struct ob__node *node = node_of(ctx);
+	const struct ob__session *s = ob__session_get(&node->sessions, session);
+
+	if (info->size != sizeof(*info)) {
+		return OB_E_INVAL;
+	}
+	if (s == NULL) {
+		return OB_E_STALE;
+	}
+	const struct ob__conn *conn = s->conn != 0 ? ob__conn_get(node, s->conn) : NULL;
+	node->peer_text[0] = '\0';
+	if (conn != NULL) {
+		ob__stream_peer(&conn->stream, node->peer_text, sizeof(node->peer_text));
+	}
+	*info = (ob_session_info){
+		.size = sizeof(*info),
+		.local = s->conn != 0,
+		.node = s->node,
+		.seq = s->seq,
+		.peer = node->peer_text,
+	};
+	return 0;
+}
+
+static int sdk_session_text(ob_ctx *ctx, ob_session session, char *out, size_t cap)
+{
+	const struct ob__session *s = ob__session_get(&node_of(ctx)->sessions, session);
+
+	return s != NULL ? ob__node_session_text(node_of(ctx), s, out, cap) : OB_E_STALE;
+}
+
+static ob_session sdk_session_find(ob_ctx *ctx, const char *text)
+{
+	const struct ob__session *s = ob__node_session(node_of(ctx), text);
+
+	return s != NULL ? s->handle : 0;
+}
+
+static int sdk_session_close(ob_ctx *ctx, ob_session session, uint16_t code, const char *reason)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__dispatch_kick(node_of(ctx), session, code, reason);
+}
+
+static int sdk_push(ob_ctx *ctx, ob_session session, uint32_t id, const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	if (id == 0 || id > 0x7fffffffu) {
+		return OB_E_INVAL;
+	}
+	return ob__dispatch_push(node_of(ctx), session, id, data, len);
+}
+
+static int sdk_push_json(ob_ctx *ctx, ob_session session, uint32_t id, json_t *body_stolen)
+{
+	char *dump =
+		body_stolen != NULL ? json_dumps(body_stolen, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+	json_decref(body_stolen);
+	if (dump == NULL) {
+		return OB_E_INVAL;
+	}
+	int rc = sdk_push(ctx, session, id, dump, strlen(dump));
+	free(dump);
+	return rc;
+}
+
+/* ---- going out ---- */
+
+static ob_call_id sdk_call(ob_ctx *ctx, const ob_target *target, uint32_t id, const char *method,
+			   ob_session session, const void *data, size_t len, uint32_t deadline_ms,
+			   ob_call_fn fn, void *arg)
+{
+	return ob__dispatch_call(gen_of(ctx), target, id, method, session, data, len, deadline_ms,
+				 fn, arg);
+}
+
+static int sdk_call_cancel(ob_ctx *ctx, ob_call_id call)
+{
+	return ob__dispatch_call_cancel(gen_of(ctx), call);
+}
+
+static ob_timer sdk_timer_start(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
+				void *arg)
+{
+	return ob__work_timer(gen_of(ctx), delay_ms, repeat_ms, fn, arg);
+}
+
+static int sdk_timer_stop(ob_ctx *ctx, ob_timer timer)
+{
+	return ob__work_timer_stop(gen_of(ctx), timer);
+}
+
+static int sdk_job(ob_ctx *ctx, ob_work_fn work, ob_post_fn done, void *arg)
+{
+	return ob__work_job(gen_of(ctx), work, done, arg);
+}
+
+static int sdk_post(ob_ctx *ctx, ob_post_fn fn, void *arg)
+{
+	return ob__work_post(gen_of(ctx), fn, arg);
+}
+
+static int sdk_http_call(ob_ctx *ctx, const ob_http_request *request, ob_http_fn fn, void *arg)
+{
+	return ob__work_http(gen_of(ctx), request, fn, arg);
+}
+
+static int sdk_admin(ob_ctx *ctx, const char *verb, json_t *args_stolen, ob_admin_fn fn, void *arg)
+{
+	return ob__work_admin(gen_of(ctx), verb, args_stolen, fn, arg);
+}
+
+/* ---- HTTP in ---- */
+
+static int sdk_http_info(ob_ctx *ctx, ob_req req, ob_http_info *info)
+{
+	const struct ob__req *r = req_of(ctx, req);
+
+	if (info->size != sizeof(*info)) {
+		return OB_E_INVAL;
+	}
+	if (r == NULL || r->origin != OB__ORIGIN_HTTP) {
+		return OB_E_STALE;
+	}
+	const struct ob__http_request *q = r->from.http.request;
+	if (q == NULL) {
+		return OB_E_STATE;
+	}
+	*info = (ob_http_info){
+		.size = sizeof(*info),
+		.method = q->method,
+		.path = q->path,
+		.query = q->query,
+		.tail = r->from.http.tail,
+		.loopback = q->loopback,
+		.unix_socket = q->unix_socket,
+	};
+	return 0;
+}
+
+static const char *sdk_http_header(ob_ctx *ctx, ob_req req, const char *name)
+{
+	const struct ob__req *r = req_of(ctx, req);
+
+	if (r == NULL || r->origin != OB__ORIGIN_HTTP || r->from.http.request == NULL) {
+		return NULL;
+	}
+	return ob__http_header(r->from.http.server, r->from.http.handle, name);
+}
+
+static int sdk_http_set_header(ob_ctx *ctx, ob_req req, const char *name, const char *value)
+{
+	const struct ob__req *r = req_of(ctx, req);
+
+	if (r == NULL || r->origin != OB__ORIGIN_HTTP) {
+		return OB_E_STALE;
+	}
+	int rc = ob__http_set_header(r->from.http.server, r->from.http.handle, name, value);
+	return rc != 0 ? OB_E_INVAL : 0;
+}
+
+static int sdk_http_reply(ob_ctx *ctx, ob_req req, int status, const char *content_type,
+			  const void *data, size_t len)
+{
+	struct ob__req *r = req_of(ctx, req);
+
+	if (r == NULL || r->origin != OB__ORIGIN_HTTP) {
+		return OB_E_STALE;
+	}
+	if (status < 200 || status > 599) {
+		return OB_E_INVAL;
+	}
+	r->http_status = status;
+	r->http_type = content_type;
+	return ob__req_end(r, OB_OK, NULL, data, len);
+}
+
+static int sdk_secret_check(ob_ctx *ctx, const char *path, const char *given)
+{
+	if (!gen_of(ctx)->module->admin) {
+		return OB_E_DENIED;
+	}
+	return ob__node_secret_check(node_of(ctx), path, given);
+}
+
+const ob_api ob__sdk_api = {
+	.size = sizeof(ob_api),
+	.abi_major = OB_ABI_MAJOR,
+	.abi_minor = OB_ABI_MINOR,
+	.strerror = sdk_strerror,
+	.vlog = sdk_vlog,
+	.config = sdk_config,
+	.node_info = sdk_node_info,
+	.now_ms = sdk_now_ms,
+	.role = sdk_role,
+	.state = sdk_state,
+	.counter = sdk_counter,
+	.count = sdk_count,
+	.on_id = sdk_on_id,
+	.on_method = sdk_on_method,
+	.on_http = sdk_on_http,
+	.on_event = sdk_on_event,
+	.on_filter = sdk_on_filter,
+	.on_client_message = sdk_on_client_message,
+	.on_link_message = sdk_on_link_message,
+	.on_unknown = sdk_on_unknown,
+	.on_error_body = sdk_on_error_body,
+	.on_codec = sdk_on_codec,
+	.req_view = sdk_req_view,
+	.req_json = sdk_req_json,
+	.reply = sdk_reply,
+	.reply_json = sdk_reply_json,
+	.fail = sdk_fail,
+	.done = sdk_done,
+	.request_hold = sdk_request_hold,
+	.msg_hold = sdk_msg_hold,
+	.msg_view = sdk_msg_view,
+	.msg_release = sdk_msg_release,
+	.route_role = sdk_route_role,
+	.session_info = sdk_session_info,
+	.session_text = sdk_session_text,
+	.session_find = sdk_session_find,
+	.session_close = sdk_session_close,
+	.push = sdk_push,
+	.push_json = sdk_push_json,
+	.call = sdk_call,
+	.call_cancel = sdk_call_cancel,
+	.timer_start = sdk_timer_start,
+	.timer_stop = sdk_timer_stop,
+	.job = sdk_job,
+	.post = sdk_post,
+	.http_info = sdk_http_info,
+	.http_header = sdk_http_header,
+	.http_set_header = sdk_http_set_header,
+	.http_reply = sdk_http_reply,
+	.http_call = sdk_http_call,
+	.admin = sdk_admin,
+	.secret_check = sdk_secret_check,
+};

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/slot.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS_MAX 65536u
+#define HTTP_NAME_MAX 1024u
+
+void ob__slots_init(struct ob__slots *s, uint64_t seed)
+{
+	memset(s, 0, sizeof(*s));
+	ob__map_init(&s->client_ids, seed);
+	ob__map_init(&s->link_ids, seed);
+	ob__strmap_init(&s->methods, seed);
+	ob__strmap_init(&s->http, seed);
+	ob__strmap_init(&s->codecs, seed);
+	for (int kind = 0; kind < OB__SLOT_KINDS; kind++) {
+		s->single[kind].kind = (enum ob__slot_kind)kind;
+	}
+}
+
+static void slot_free(struct ob__slot *slot)
+{
+	free(slot->name);
+	free(slot);
+}
+
+static void idmap_free(struct ob__map *m)
+{
+	struct ob__map_entry *e;
+
+	for (size_t i = 0; (e = ob__map_next(m, &i)) != NULL;) {
+		slot_free(e->value);
+	}
+	ob__map_free(m);
+}
+
+static void namemap_free(struct ob__strmap *m)
+{
+	struct ob__strmap_entry *e;
+
+	for (size_t i = 0; (e = ob__strmap_next(m, &i)) != NULL;) {
+		slot_free(e->value);
+	}
+	ob__strmap_free(m);
+}
+
+void ob__slots_free(struct ob__slots *s)
+{
+	idmap_free(&s->client_ids);
+	idmap_free(&s->link_ids);
+	namemap_free(&s->methods);
+	namemap_free(&s->http);
+	namemap_free(&s->codecs);
+	free(s->filters.regs);
+	free(s->events.regs);
+	memset(s, 0, sizeof(*s));
+}
+
+static struct ob__map *ids_of(struct ob__slots *s, enum ob__slot_kind kind)
+{
+	if (kind == OB__SLOT_CLIENT_ID) {
+		return &s->client_ids;
+	}
+	return kind == OB__SLOT_LINK_ID ? &s->link_ids : NULL;
+}
+
+static struct ob__strmap *names_of(struct ob__slots *s, enum ob__slot_kind kind)
+{
+	switch (kind) {
+	case OB__SLOT_METHOD:
+		return &s->methods;
+	case OB__SLOT_HTTP:
+		return &s->http;
+	case OB__SLOT_CODEC:
+		return &s->codecs;
+	default:
+		return NULL;
+	}
+}
+
+static struct ob__slot *slot_new(struct ob__slots *s, const struct ob__slot_key *key)
+{
+	struct ob__slot *slot = calloc(1, sizeof(*slot));
+	if (slot == NULL) {
+		return NULL;
+	}
+	slot->kind = key->kind;
+	slot->id = key->id;
+	if (key->name != NULL && (slot->name = strdup(key->name)) == NULL) {
+		free(slot);
+		return NULL;
+	}
+	int rc = ids_of(s, key->kind) != NULL
+			 ? ob__map_put(ids_of(s, key->kind), key->id, 0, slot)
+			 : ob__strmap_put(names_of(s, key->kind), key->name, slot);
+	if (rc != 0) {
+		slot_free(slot);
+		return NULL;
+	}
+	s->count++;
+	return slot;
+}
+
+static int slot_get(struct ob__slots *s, const struct ob__slot_key *key, struct ob__slot **out)
+{
+	struct ob__map *ids = ids_of(s, key->kind);
+	struct ob__strmap *names = names_of(s, key->kind);
+
+	if (ids == NULL && names == NULL) {
+		*out = &s->single[key->kind];
+		return 0;
+	}
+	*out = ids != NULL ? ob__map_get(ids, key->id, 0) : ob__strmap_get(names, key->name);
+	if (*out != NULL) {
+		return 0;
+	}
+	if (s->count >= SLOTS_MAX) {
+		return OB_E_LIMIT;
+	}
+	*out = slot_new(s, key);
+	return *out != NULL ? 0 : OB_E_NOMEM;
+}
+
+static bool taken(const struct ob__reg *reg, const struct ob__gen *g)
+{
+	return reg != NULL && reg->gen->module != g->module;
+}
+
+int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__slot_key *key,
+		      struct ob__reg **out)
+{
+	bool many = key->kind == OB__SLOT_EVENT || key->kind == OB__SLOT_FILTER;
+	struct ob__slot *slot;
+
+	if (g->state != OB__GEN_STARTING && g->state != OB__GEN_ACTIVE) {
+		return OB_E_STATE;
+	}
+	int rc = slot_get(s, key, &slot);
+	if (rc != 0) {
+		return rc;
+	}
+	if (!many && (taken(slot->active, g) || taken(slot->shadow, g))) {
+		return OB_E_EXISTS;
+	}
+	if (!many && ((slot->shadow != NULL && slot->shadow->gen == g) ||
+		      (slot->active != NULL && slot->active->gen == g))) {
+		return OB_E_EXISTS;
+	}
+	struct ob__reg *reg = calloc(1, sizeof(*reg));
+	if (reg == NULL) {
+		return OB_E_NOMEM;
+	}
+	reg->slot = slot;
+	reg->gen = g;
+	ob__list_append(&g->regs, &reg->gen_link);
+	if (!many && g->state == OB__GEN_ACTIVE) {
+		slot->active = reg;
+	} else if (!many) {
+		slot->shadow = reg;
+	}
+	*out = reg;
+	return 0;
+}
+
+static bool is_chained(const struct ob__reg *reg)
+{
+	return reg->slot->kind == OB__SLOT_EVENT || reg->slot->kind == OB__SLOT_FILTER;
+}
+
+void ob__slots_activate(struct ob__slots *s, struct ob__gen *g)
+{
+	(void)s;
+	OB__LIST_EACH(it, &g->regs) {
+		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
+		if (!is_chained(reg)) {
+			reg->slot->active = reg;
+			reg->slot->shadow = NULL;
+		}
+	}
+}
+
+void ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g)
+{
+	(void)s;
+	OB__LIST_EACH(it, &g->regs) {
+		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
+		if (reg->slot->active == reg) {
+			reg->slot->active = NULL;
+		}
+	}
+}
+
+static int chain_add(struct ob__chain *c, struct ob__reg *reg)
+{
+	struct ob__reg **grown = realloc(c->regs, (c->len + 1) * sizeof(*grown));
+	if (grown == NULL) {
+		return OB_E_NOMEM;
+	}
+	c->regs = grown;
+	size_t at = c->len++;
+	while (at > 0 && grown[at - 1]->priority > reg->priority) {
+		grown[at] = grown[at - 1];
+		at--;
+	}
+	grown[at] = reg;
+	return 0;
+}
+
+static int chain_module(struct ob__chain *filters, struct ob__chain *events, struct ob__gen *g)
+{
+	OB__LIST_EACH(it, &g->regs) {
+		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
+		if (!is_chained(reg)) {
+			continue;
+		}
+		if (chain_add(reg->slot->kind == OB__SLOT_FILTER ? filters : events, reg) != 0) {
+			return OB_E_NOMEM;
+		}
+	}
+	return 0;
+}
+
+int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules)
+{
+	struct ob__chain filters = {0};
+	struct ob__chain events = {0};
+
+	free(s->filters.regs);
+	free(s->events.regs);
+	s->filters = filters;
+	s->events = events;
+	OB__LIST_EACH(it, modules) {
+		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
+		if (m->active != NULL && chain_module(&filters, &events, m->active) != 0) {
+			free(filters.regs);
+			free(events.regs);
+			return OB_E_NOMEM;
+		}
+	}
+	s->filters = filters;
+	s->events = events;
+	return 0;
+}
+
+void ob__slots_drop(struct ob__slots *s, struct ob__gen *g)
+{
+	(void)s;
+	OB__LIST_EACH_SAFE(it, &g->regs) {
+		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
+		if (reg->slot->active == reg) {
+			reg->slot->active = NULL;
+		}
+		if (reg->slot->shadow == reg) {
+			reg->slot->shadow = NULL;
+		}
+		ob__list_del(&reg->gen_link);
+		free(reg);
+	}
+}
+
+struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id)
+{
+	const struct ob__map *ids = client ? &s->client_ids : &s->link_ids;
+	struct ob__reg *reg = ob__slot_active(ob__map_get(ids, id, 0));
+
+	return reg != NULL ? reg : ob__slot_active(ob__map_get(ids, 0, 0));
+}
+
+struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len)
+{
+	return ob__slot_active(ob__strmap_getn(&s->methods, name, len));
+}
+
+/* Looks "METHOD path" up, then "* path". */
+static struct ob__reg *http_exact(const struct ob__slots *s, const char *method, const char *path,
+				  size_t path_len, const char *star)
+{
+	const char *words[] = {method, "*"};
+	char name[HTTP_NAME_MAX];
+
+	for (size_t i = 0; i < 2; i++) {
+		int len = snprintf(name, sizeof(name), "%s %.*s%s", words[i], (int)path_len, path,
+				   star);
+		if (len < 0 || (size_t)len >= sizeof(name)) {
+			return NULL;
+		}
+		struct ob__reg *reg = ob__slot_active(ob__strmap_get(&s->http, name));
+		if (reg != NULL) {
+			return reg;
+		}
+	}
+	return NULL;
+}
+
+static bool http_any_method(const struct ob__slots *s, const char *path)
+{
+	struct ob__strmap_entry *e;
+
+	for (size_t i = 0; (e = ob__strmap_next(&s->http, &i)) != NULL;) {
+		const char *p = strchr(e->key, ' ') + 1;
+		size_t len = strlen(p);
+		bool star = len > 0 && p[len - 1] == '*';
+		if (ob__slot_active(e->value) == NULL) {
+			continue;
+		}
+		if (star ? strncmp(p, path, len - 1) == 0 : strcmp(p, path) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+struct ob__reg *ob__slots_http(const struct ob__slots *s, const char *method, const char *path,
+			       const char **tail, bool *path_known)
+{
+	size_t len = strlen(path);
+	struct ob__reg *reg = http_exact(s, method, path, len, "");
+
+	*tail = "";
+	*path_known = true;
+	for (size_t n = len; reg == NULL && n > 0; n--) {
+		if (path[n - 1] != '/') {
+			continue;
+		}
+		reg = http_exact(s, method, path, n, "*");
+		*tail = path + n;
+	}
+	if (reg == NULL) {
+		*tail = "";
+		*path_known = http_any_method(s, path);
+	}
+	return reg;
+}
+
+struct ob__slot *ob__slots_codec(const struct ob__slots *s, const char *name)
+{
+	return ob__strmap_get(&s->codecs, name);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F4.  Slots: the places where modules plug in.
+ *
+ * A slot is a message id, a method, an HTTP route, an event, a decision.  The host keeps slots, never
+ * addresses of module code: a slot points at the registration that is active now, and, while a new
+ * generation starts, at the one that will be.  Switching a set of modules is moving those pointers
+ * in one loop turn; nothing else in the host knows that there was a swap.
+ *
+ * One-of-a-kind slots (an id, a method, a route, a decision, a codec) belong to one module at a
+ * time; a second one is refused when it registers, that is before anything is switched.  Events and
+ * filters take any number, in the order of priority, then of registration.
+ */
+
+#ifndef OB__SLOT_H
+#define OB__SLOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <obhost/obhost.h>
+
+#include "host/generation.h"
+#include "lib/list.h"
+#include "lib/map.h"
+
+enum ob__slot_kind {
+	OB__SLOT_CLIENT_ID = 1, /* messages of this node's clients */
+	OB__SLOT_LINK_ID,       /* messages from other nodes */
+	OB__SLOT_METHOD,
+	OB__SLOT_HTTP,
+	OB__SLOT_CODEC,
+	OB__SLOT_CLIENT_DECIDER,
+	OB__SLOT_LINK_DECIDER,
+	OB__SLOT_UNKNOWN,
+	OB__SLOT_ERROR_BODY,
+	OB__SLOT_EVENT,
+	OB__SLOT_FILTER,
+	OB__SLOT_KINDS,
+};
+
+struct ob__reg {
+	struct ob__slot *slot;
+	struct ob__gen *gen;
+	struct ob__list gen_link;
+	uint32_t flags;
+	int priority; /* FILTER; the event's number for EVENT */
+	union {
+		ob_handler_fn handler;
+		ob_decide_fn decide;
+		ob_filter_fn filter;
+		ob_event_fn event;
+		ob_error_body_fn error_body;
+	} fn;
+	ob_codec codec; /* its name is the slot's */
+};
+
+struct ob__slot {
+	enum ob__slot_kind kind;
+	uint64_t id;            /* of a message */
+	char *name;             /* method, "METHOD /path", codec; NULL for others */
+	struct ob__reg *active;
+	struct ob__reg *shadow; /* of a generation that is starting */
+};
+
+/* Registrations of a kind that takes many, those of active generations, in order. */
+struct ob__chain {
+	struct ob__reg **regs;
+	size_t len;
+};
+
+struct ob__slots {
+	struct ob__map client_ids;
+	struct ob__map link_ids;
+	struct ob__strmap methods;
+	struct ob__strmap http;
+	struct ob__strmap codecs;
+	struct ob__slot single[OB__SLOT_KINDS]; /* the decisions, by kind */
+	struct ob__chain filters;
+	struct ob__chain events;
+	uint32_t count;
+};
+
+void ob__slots_init(struct ob__slots *s, uint64_t seed);
+void ob__slots_free(struct ob__slots *s);
+
+struct ob__slot_key {
+	enum ob__slot_kind kind;
+	uint64_t id;
+	const char *name;
+};
+
+/* Registers for a generation: at once when it is active, in the shadow when it is starting.  0;
+ * OB_E_EXISTS when another module has the slot; OB_E_STATE when the generation is neither;
+ * OB_E_LIMIT, OB_E_NOMEM.  *out is the registration, to be filled. */
+int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__slot_key *key,
+		      struct ob__reg **out);
+
+/* The switch, half one: the generation's registrations are what their slots point at from now. */
+void ob__slots_activate(struct ob__slots *s, struct ob__gen *g);
+
+/* Half two: slots that still point at this generation point at nothing. */
+void ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g);
+
+/* Rebuilds the chains of filters and events; once per switch. 0, or OB_E_NOMEM with empty chains. */
+int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules);
+
+/* Frees the registrations of a generation that no slot points at, dropping shadows. */
+void ob__slots_drop(struct ob__slots *s, struct ob__gen *g);
+
+static inline struct ob__reg *ob__slot_active(const struct ob__slot *slot)
+{
+	return slot != NULL ? slot->active : NULL;
+}
+
+/* The registration for a message id, or of id 0, or NULL. */
+struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id);
+struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len);
+
+/* The registration for an HTTP request: the exact path, else the longest "prefix*"; the method
+ * itself, then "*".  *tail is what the star stood for.  NULL; then *path_known says whether another
+ * method has the path. */
+struct ob__reg *ob__slots_http(const struct ob__slots *s, const char *method, const char *path,
+			       const char **tail, bool *path_known);
+struct ob__slot *ob__slots_codec(const struct ob__slots *s, const char *name);
+
+#endif

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/work.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <uv.h>
+
+#include "base/loop.h"
+#include "host/admin.h"
+#include "host/node.h"
+#include "mesh/handles.h"
+#include "net/httpc.h"
+
+#define TIMERS_MAX (1u << 20)
+#define MSGS_MAX (1u << 20)
+#define DELAY_MAX (366ull * 24 * 3600 * 1000)
+
+struct timer {
+	uint64_t handle;
+	struct ob__timeout timeout;
+	struct ob__list gen_link;
+	struct ob__gen *gen;
+	ob_timer_fn fn;
+	void *arg;
+	uint64_t repeat;
+};
+
+struct held_msg {
+	uint64_t handle;
+	struct ob__list gen_link;
+	struct ob__gen *gen;
+	ob_view view;
+	void *bytes; /* payload and method, owned */
+};
+
+/* Something outside the loop turn that will call back into a generation. */
+struct wait {
+	struct ob__list gen_link;
+	struct ob__gen *gen;
+	void *arg;
+	ob_post_fn post;
+	ob_work_fn work;
+	ob_http_fn http;
+	ob_admin_fn admin;
+	uint64_t http_id;
+	uv_work_t req;
+};
+
+void ob__works_init(struct ob__works *w)
+{
+	ob__slab_init(&w->timers, sizeof(struct timer), OB__KIND_TIMER, TIMERS_MAX);
+	ob__slab_init(&w->msgs, sizeof(struct held_msg), OB__KIND_MSG, MSGS_MAX);
+}
+
+void ob__works_free(struct ob__works *w)
+{
+	ob__slab_destroy(&w->timers);
+	ob__slab_destroy(&w->msgs);
+}
+
+/* ---- timers ---- */
+
+static void timer_end(struct timer *t)
+{
+	struct ob__gen *g = t->gen;
+	bool single = t->repeat == 0;
+
+	ob__timeout_clear(g->node->loop, &t->timeout);
+	ob__list_del(&t->gen_link);
+	ob__slab_free(&g->node->works.timers, t);
+	if (single) {
+		ob__gen_unref(g);
+	}
+}
+
+static void timer_fire(void *arg)
+{
+	struct timer *t = arg;
+	struct ob__gen *g = t->gen;
+	uint64_t handle = t->handle;
+	ob_timer_fn fn = t->fn;
+	void *fn_arg = t->arg;
+
+	ob__gen_ref(g);
+	if (t->repeat != 0) {
+		ob__timeout_set(g->node->loop, &t->timeout, t->repeat);
+	} else {
+		timer_end(t);
+	}
+	fn(&g->ctx, handle, fn_arg);
+	ob__gen_unref(g);
+}
+
+uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
+			void *arg)
+{
+	uint64_t handle;
+
+	if (!ob__gen_live(g) || fn == NULL || delay_ms > DELAY_MAX || repeat_ms > DELAY_MAX) {
+		return 0;
+	}
+	if (repeat_ms != 0 && g->state != OB__GEN_ACTIVE) {
+		return 0;
+	}
+	struct timer *t = ob__slab_alloc(&g->node->works.timers, &handle);
+	if (t == NULL) {
+		return 0;
+	}
+	t->handle = handle;
+	t->gen = g;
+	t->fn = fn;
+	t->arg = arg;
+	t->repeat = repeat_ms;
+	ob__list_append(&g->timers, &t->gen_link);
+	ob__timeout_init(&t->timeout, timer_fire, t);
+	ob__timeout_set(g->node->loop, &t->timeout, delay_ms);
+	if (repeat_ms == 0) {
+		ob__gen_ref(g);
+	}
+	return handle;
+}
+
+int ob__work_timer_stop(struct ob__gen *g, uint64_t timer)
+{
+	struct timer *t = ob__slab_get(&g->node->works.timers, timer);
+
+	if (t == NULL || t->gen->module != g->module) {
+		return OB_E_STALE;
+	}
+	timer_end(t);
+	return 0;
+}
+
+static void timers_end(struct ob__gen *g, bool single_too)
+{
+	OB__LIST_EACH_SAFE(it, &g->timers) {
+		struct timer *t = OB__CONTAINER(it, struct timer, gen_link);
+		if (single_too || t->repeat != 0) {
+			timer_end(t);
+		}
+	}
+}
+
+/* ---- kept messages ---- */
+
+uint64_t ob__work_msg(struct ob__gen *g, const ob_view *view)
+{
+	size_t method_len = view->method != NULL ? strlen(view->method) + 1 : 0;
+	uint8_t *bytes = malloc(view->len + method_len + 1);
+	uint64_t handle;
+	struct held_msg *m =
+		bytes != NULL ? ob__slab_alloc(&g->node->works.msgs, &handle) : NULL;
+
+	if (m == NULL) {
+		free(bytes);
+		return 0;
+	}
+	if (view->len > 0) {
+		memcpy(bytes, view->data, view->len);
+	}
+	m->handle = handle;
+	m->gen = g;
+	m->bytes = bytes;
+	m->view = *view;
+	m->view.data = bytes;
+	if (method_len > 0) {
+		memcpy(bytes + view->len, view->method, method_len);
+		m->view.method = (const char *)bytes + view->len;
+	}
+	ob__list_append(&g->msgs, &m->gen_link);
+	return handle;
+}
+
+static struct held_msg *msg_get(struct ob__gen *g, uint64_t msg)
+{
+	struct held_msg *m = ob__slab_get(&g->node->works.msgs, msg);
+
+	return m != NULL && m->gen->module == g->module ? m : NULL;
+}
+
+int ob__work_msg_view(struct ob__gen *g, uint64_t msg, ob_view *view)
+{
+	const struct held_msg *m = msg_get(g, msg);
+
+	if (m == NULL) {
+		return OB_E_STALE;
+	}
+	*view = m->view;
+	return 0;
+}
+
+static void msg_free(struct held_msg *m)
+{
+	ob__list_del(&m->gen_link);
+	free(m->bytes);
+	ob__slab_free(&m->gen->node->works.msgs, m);
+}
+
+int ob__work_msg_release(struct ob__gen *g, uint64_t msg)
+{
+	struct held_msg *m = msg_get(g, msg);
+
+	if (m == NULL) {
+		return OB_E_STALE;
+	}
+	msg_free(m);
+	return 0;
+}
+
+/* ---- waits ---- */
+
+static struct wait *wait_new(struct ob__gen *g, void *arg)
+{
+	struct wait *w = calloc(1, sizeof(*w));
+	if (w == NULL) {
+		return NULL;
+	}
+	w->gen = g;
+	w->arg = arg;
+	ob__list_append(&g->waits, &w->gen_link);
+	ob__gen_ref(g);
+	return w;
+}
+
+static void wait_end(struct wait *w)
+{
+	struct ob__gen *g = w->gen;
+
+	ob__list_del(&w->gen_link);
+	free(w);
+	ob__gen_unref(g);
+}
+
+static void job_work(uv_work_t *req)
+{
+	struct wait *w = req->data;
+
+	w->work(w->arg);
+}
+
+static void job_done(uv_work_t *req, int status)
+{
+	struct wait *w = req->data;
+
+	(void)status;
+	if (w->post != NULL && w->gen->state != OB__GEN_ZOMBIE) {
+		w->post(&w->gen->ctx, w->arg);
+	}
+	wait_end(w);
+}
+
+int ob__work_job(struct ob__gen *g, ob_work_fn work, ob_post_fn done, void *arg)
+{
+	if (!ob__gen_live(g)) {
+		return OB_E_STATE;
+	}
+	struct wait *w = work != NULL ? wait_new(g, arg) : NULL;
+	if (w == NULL) {
+		return work == NULL ? OB_E_INVAL : OB_E_NOMEM;
+	}
+	w->work = work;
+	w->post = done;
+	w->req.data = w;
+	int rc = uv_queue_work(ob__loop_uv(g->node->loop), &w->req, job_work, job_done);
+	if (rc != 0) {
+		wait_end(w);
+	}
+	return rc;
+}
+
+struct post {
+	struct ob__gen *gen;
+	ob_post_fn fn;
+	void *arg;
+};
+
+static void post_run(void *arg)
+{
+	struct post *p = arg;
+	struct ob__gen *g = p->gen;
+
+	if (ob__gen_live(g)) {
+		ob__gen_ref(g);
+		p->fn(&g->ctx, p->arg);
+		ob__gen_unref(g);
+	}
+	free(p);
+}
+
+int ob__work_post(struct ob__gen *g, ob_post_fn fn, void *arg)
+{
+	struct post *p = fn != NULL ? malloc(sizeof(*p)) : NULL;
+	if (p == NULL) {
+		return fn == NULL ? OB_E_INVAL : OB_E_NOMEM;
+	}
+	*p = (struct post){g, fn, arg};
+	int rc = ob__loop_post(g->node->loop, post_run, p);
+	if (rc != 0) {
+		free(p);
+	}
+	return rc;
+}
+
+static void http_done(const struct ob__httpc_response *res, void *arg)
+{
+	struct wait *w = arg;
+	ob_http_response out = {
+		.size = sizeof(out),
+		.code = res->code,
+		.status = res->status,
+		.text = res->text,
+		.content_type = res->content_type,
+		.data = res->data,
+		.len = res->len,
+	};
+
+	w->http(&w->gen->ctx, &out, w->arg);
+	wait_end(w);
+}
+
+int ob__work_http(struct ob__gen *g, const ob_http_request *request, ob_http_fn fn, void *arg)
+{
+	if (!ob__gen_live(g)) {
+		return OB_E_STATE;
+	}
+	if (fn == NULL || request->size != sizeof(*request) || request->url == NULL) {
+		return OB_E_INVAL;
+	}
+	struct ob__httpc_request q = {
+		.method = request->method,
+		.url = request->url,
+		.headers = request->headers,
+		.body = request->body,
+		.body_len = request->body_len,
+		.timeout_ms = request->timeout_ms,
+		.max_body = request->max_body,
+	};
+	struct wait *w = wait_new(g, arg);
+	if (w == NULL) {
+		return OB_E_NOMEM;
+	}
+	w->http = fn;
+	int rc = ob__httpc_start(g->node->httpc, &q, http_done, w, &w->http_id);
+	if (rc != 0) {
+		wait_end(w);
+	}
+	return rc;
+}
+
+static void admin_done(void *arg, const ob_admin_reply *reply)
+{
+	struct wait *w = arg;
+
+	w->admin(&w->gen->ctx, reply, w->arg);
+	wait_end(w);
+}
+
+int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_admin_fn fn,
+		   void *arg)
+{
+	int rc = OB_E_DENIED;
+
+	if (g->module->admin && fn != NULL && verb != NULL) {
+		bool starting = g->state == OB__GEN_STARTING;
+		rc = starting || ob__gen_live(g) ? 0 : OB_E_STATE;
+		if (rc == 0 && starting && ob__admin_writes(verb)) {
+			rc = OB_E_STATE;
+		}
+	}
+	struct wait *w = rc == 0 ? wait_new(g, arg) : NULL;
+	if (w == NULL) {
+		json_decref(args_stolen);
+		return rc != 0 ? rc : OB_E_NOMEM;
+	}
+	w->admin = fn;
+	ob__admin_run(g->node, verb, args_stolen, admin_done, w);
+	return 0;
+}
+
+/* ---- the end of a generation ---- */
+
+void ob__work_drain(struct ob__gen *g)
+{
+	timers_end(g, false);
+}
+
+void ob__work_expire(struct ob__gen *g)
+{
+	timers_end(g, true);
+	OB__LIST_EACH_SAFE(it, &g->waits) {
+		struct wait *w = OB__CONTAINER(it, struct wait, gen_link);
+		if (w->http == NULL) {
+			continue;
+		}
+		struct ob__httpc_response gone = {
+			.code = OB_E_GONE, .text = "the module was taken out", .content_type = ""};
+		ob__httpc_cancel(g->node->httpc, w->http_id);
+		http_done(&gone, w);
+	}
+}
+
+void ob__work_drop(struct ob__gen *g)
+{
+	timers_end(g, true);
+	OB__LIST_EACH_SAFE(it, &g->msgs) {
+		msg_free(OB__CONTAINER(it, struct held_msg, gen_link));
+	}
+}

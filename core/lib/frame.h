@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F0.  The node-to-node frame: a 64-byte header, extensions, payload.
+ *
+ * All integers are little-endian.  `len` counts the whole frame, header included.  A node that
+ * forwards patches `hops` and `budget` in place (ob__frame_patch_forward) and never looks past
+ * the header.
+ *
+ *     0 u32 len          4 u8 version       5 u8 kind          6 u16 flags
+ *     8 u32 message id  12 u32 budget ms   16 u64 call id     24 u64 source node
+ *    32 u64 dest node   40 u64 session node 48 u64 session seq 56 u32 dest role
+ *    60 u8 hops         61 u8 status       62 u16 extension length
+ *
+ * An extension is { u8 type, u8 zero, u16 length, bytes }, unpadded; unknown types are skipped, a
+ * second byte that is not zero is refused.
+ */
+
+#ifndef OB__FRAME_H
+#define OB__FRAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define OB__FRAME_HEADER   64u
+#define OB__FRAME_VERSION  1u
+#define OB__FRAME_HOPS     4u
+#define OB__FRAME_OFF_KIND 5u
+
+enum ob__frame_kind {
+	OB__FRAME_HELLO = 1, /* one of the four steps of the handshake; step in `status` */
+	OB__FRAME_REQUEST,   /* a message or call; one end is owed unless ONE_WAY */
+	OB__FRAME_REPLY,     /* the end of a request: call id, status, body */
+	OB__FRAME_PUSH,      /* a message for the client of the session */
+	OB__FRAME_SYSTEM,    /* between hosts; which one is the message id, enum ob__system_id */
+	OB__FRAME_KIND_END
+};
+
+enum ob__frame_flag {
+	OB__FRAME_ONE_WAY = 1u << 0,
+	OB__FRAME_STICKY = 1u << 1, /* the session's choice of node should stay */
+	OB__FRAME_METHOD = 1u << 2, /* by name: extension METHOD, message id 0 */
+	OB__FRAME_CALL = 1u << 3,   /* made by code, not by a client */
+};
+
+enum ob__frame_ext {
+	OB__FRAME_EXT_METHOD = 1,
+	OB__FRAME_EXT_TRACE = 2,
+	OB__FRAME_EXT_IDEMPOTENCY = 3,
+	OB__FRAME_EXT_TEXT = 4, /* an error's text */
+};
+
+struct ob__frame {
+	uint32_t len;
+	uint8_t version;
+	uint8_t kind;
+	uint16_t flags;
+	uint32_t id;
+	uint32_t budget; /* ms */
+	uint64_t call;
+	uint64_t src;
+	uint64_t dst; /* 0: not settled yet */
+	uint64_t session_node;
+	uint64_t session_seq;
+	uint32_t role; /* 0: not settled yet */
+	uint8_t hops;
+	uint8_t status;
+	uint16_t ext_len;
+	const uint8_t *ext;     /* borrowed, into the input */
+	const uint8_t *payload; /* borrowed, into the input */
+	uint32_t payload_len;
+};
+
+/* Writes the 64 header bytes.  The length is computed from ext_len and payload_len (f->len is not
+ * looked at), a version of 0 is written as OB__FRAME_VERSION. */
+void ob__frame_put_header(uint8_t out[OB__FRAME_HEADER], const struct ob__frame *f);
+
+/*
+ * Reads one frame.  Returns its length when `data` holds it whole; 0 when more bytes are needed,
+ * then *need is the whole frame's length if known, else OB__FRAME_HEADER; or a negative errno, as
+ * soon as the header shows it:
+ * -EPROTO (length below 64, extensions beyond the frame or malformed, kind unknown),
+ * -EPROTONOSUPPORT (version), -EMSGSIZE (longer than `max`).
+ */
+int64_t ob__frame_get(struct ob__frame *f, const uint8_t *data, size_t len, size_t max,
+                      size_t *need);
+
+/* The first extension of `type`, borrowed from the input, its length in *len; NULL if none. */
+const uint8_t *ob__frame_ext(const struct ob__frame *f, uint8_t type, uint16_t *len);
+
+/* Appends one extension at out[at] (capacity `cap`); the new end, or 0 when it does not fit.  A
+ * header can state at most 65535 bytes of extensions. */
+size_t ob__frame_ext_put(uint8_t *out, size_t at, size_t cap, uint8_t type, const void *data,
+                         uint16_t len);
+
+/* Patches a whole frame in place for its next hop. */
+void ob__frame_patch_forward(uint8_t *frame, uint8_t hops, uint32_t budget, uint32_t role,
+                             uint64_t dst);
+
+#endif

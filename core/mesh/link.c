@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/link.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <obhost/obhost.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+
+#include "mesh/link_priv.h"
+#include "mesh/pending.h"
+
+#define LAST_WORDS_MS 1000u /* for a REFUSED to go out */
+#define LOG_BURST 5u        /* lines per reason in ten seconds */
+
+static const struct {
+	const char *word;
+	int level;
+	const char *cure;
+} reasons[OB__LINK_REASONS] = {
+	[OB__LINK_ENDED] = {"ended", OB_LOG_NOTICE, NULL},
+	[OB__LINK_UNREACHABLE] = {"unreachable", OB_LOG_WARNING, NULL},
+	[OB__LINK_HELLO_TIMEOUT] = {"hello_timeout", OB_LOG_WARNING, "is that an obhost rpc port?"},
+	[OB__LINK_SILENT] = {"silent", OB_LOG_WARNING, NULL},
+	[OB__LINK_UNANSWERED] = {"unanswered", OB_LOG_WARNING, NULL},
+	[OB__LINK_UNREAD] = {"unread", OB_LOG_WARNING, NULL},
+	[OB__LINK_NOT_HELLO] = {"not_hello", OB_LOG_WARNING, "is that an obhost node?"},
+	[OB__LINK_OUT_OF_STEP] = {"out_of_step", OB_LOG_WARNING, NULL},
+	[OB__LINK_BAD_HELLO] = {"bad_hello", OB_LOG_WARNING,
+				"names and roles have 1 to 63 printable ASCII characters"},
+	[OB__LINK_SECOND_HELLO] = {"second_hello", OB_LOG_WARNING, NULL},
+	[OB__LINK_BAD_FRAME] = {"bad_frame", OB_LOG_WARNING, "is that an obhost node?"},
+	[OB__LINK_TOO_BIG] = {"too_big", OB_LOG_WARNING, NULL},
+	[OB__LINK_WRONG_TOKEN] = {"wrong_token", OB_LOG_WARNING,
+				  "make the token in remote_ports that of the other node's rpc"},
+	[OB__LINK_NO_TOKEN] = {"no_token", OB_LOG_WARNING, "set rpc.token"},
+	[OB__LINK_VERSION] = {"version", OB_LOG_WARNING, "update the older of the two nodes"},
+	[OB__LINK_SELF] = {"self", OB_LOG_WARNING,
+			   "take this node out of its own remote_ports, or give each node a name"
+			   " of its own"},
+	[OB__LINK_ROLE] = {"role", OB_LOG_WARNING, "correct the entry's type or its address"},
+	[OB__LINK_ROLE_COLLISION] = {"role_collision", OB_LOG_WARNING, "rename one of the roles"},
+	[OB__LINK_DUPLICATE] = {"duplicate", OB_LOG_DEBUG, NULL},
+	[OB__LINK_NAME_TAKEN] = {"name_taken", OB_LOG_WARNING, "give each node a name of its own"},
+	[OB__LINK_PEERS_FULL] = {"peers_full", OB_LOG_ERROR, "restart the node to forget old peers"},
+	[OB__LINK_CROWDED] = {"crowded", OB_LOG_WARNING, NULL},
+	[OB__LINK_REFUSED] = {"refused", OB_LOG_WARNING, NULL},
+	[OB__LINK_LEFT] = {"left", OB_LOG_DEBUG, NULL},
+	[OB__LINK_REPLACED] = {"replaced", OB_LOG_NOTICE, NULL},
+	[OB__LINK_REMOVED] = {"removed", OB_LOG_NOTICE, NULL},
+	[OB__LINK_BY_OWNER] = {"closed", OB_LOG_NOTICE, NULL},
+	[OB__LINK_NO_MEMORY] = {"no_memory", OB_LOG_ERROR, NULL},
+};
+
+/* ---------------------------------------------------------------- closing */
+
+static void log_closed(const struct ob__link *l, enum ob__link_reason why)
+{
+	struct ob__links *ls = l->links;
+	uint32_t missed;
+	if (!ob__log_on(reasons[why].level) ||
+	    !ob__log_allow(&ls->limits[why], LOG_BURST, ob__loop_now(ls->loop), &missed)) {
+		return;
+	}
+	char who[OB__HELLO_NAME + 32] = "";
+	if (l->peer != NULL) {
+		snprintf(who, sizeof(who), "%s at ", l->peer->who.name);
+	} else if (l->theirs.name[0] != '\0') {
+		snprintf(who, sizeof(who), "one that says it is %s at ", l->theirs.name);
+	}
+	char more[48] = "";
+	if (missed > 0) {
+		snprintf(more, sizeof(more), " [and %u like it]", missed);
+	}
+	const char *cure = reasons[why].cure;
+	ob__log_at(reasons[why].level, "link", "%s%s: closed (%s)%s%s%s", who, l->address, l->reason,
+		   cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
+}
+
+/* How many bytes of frames the kernel may have.  What libuv is writing counts as given. */
+static uint64_t given_now(const struct ob__link *l)
+{
+	const struct ob__stream *s = &l->stream;
+	uint64_t given = l->appended - l->held.len - (s->queued - s->in_write_len);
+	return l->old != NULL && given > l->held_from ? l->held_from : given;
+}
+
+bool ob__link_given(const struct ob__link *link, uint64_t offset)
+{
+	return offset <= (link->state == OB__LINK_CLOSED ? link->given : given_now(link));
+}
+
+static void leave_hello(struct ob__link *l)
+{
+	if (l->state == OB__LINK_HELLO && !l->dialer) {
+		l->links->in_hello--;
+	}
+}
+
+/* From here on the link is only memory that waits for its socket. */
+static void retire(struct ob__link *l, bool last_words)
+{
+	leave_hello(l);
+	l->given = given_now(l);
+	l->state = OB__LINK_CLOSED;
+	l->why = OB_E_MAYBE_SENT;
+	ob__timeout_clear(l->links->loop, &l->timeout);
+	ob__list_del(&l->link);
+	if (last_words) {
+		ob__stream_close_flushed(&l->stream, LAST_WORDS_MS);
+	} else {
+		ob__stream_close(&l->stream);
+	}
+}
+
+/* Sends what was held for the end of the old path. */
+static void release(struct ob__link *l)
+{
+	bool was_congested = ob__peer_congested(l->peer);
+	struct ob__buf held = l->held;
+	l->held = (struct ob__buf){0};
+	l->old = NULL;
+	int rc = ob__stream_append(&l->stream, held.data, held.len);
+	ob__buf_free(&held);
+	if (rc == -ENOMEM) {
+		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
+		return;
+	}
+	if (was_congested && !ob__peer_congested(l->peer)) {
+		l->links->ops.on_drained(l->links->arg, l->peer);
+	}
+}
+
+/* True when that was the peer's path. */
+static bool leave_path(struct ob__link *l)
+{
+	struct ob__peer *peer = l->peer;
+	struct ob__links *ls = l->links;
+	if (peer->link == l) {
+		ob__registry_set_link(ls->registry, peer, NULL, ob__loop_now(ls->loop));
+		snprintf(peer->last_error, sizeof(peer->last_error), "%s", l->reason);
+		l->old = NULL;
+		return true;
+	}
+	if (peer->link != NULL && peer->link->old == l) {
+		release(peer->link);
+	}
+	return false;
+}
+
+static struct ob__link *find_leaving(struct ob__links *ls, const struct ob__peer *peer)
+{
+	OB__LIST_EACH (it, &ls->links) {
+		struct ob__link *l = OB__CONTAINER(it, struct ob__link, link);
+		if (l->peer == peer && l->state == OB__LINK_LEAVING) {
+			return l;
+		}
+	}
+	return NULL;
+}
+
+static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words)
+{
+	struct ob__links *ls = l->links;
+	struct ob__peer *peer = l->peer;
+	enum ob__link_state was = l->state;
+	if (was == OB__LINK_CLOSED) {
+		return;
+	}
+	retire(l, last_words);
+	++*ls->closed[why];
+	if (was != OB__LINK_DIALING) {
+		log_closed(l, why);
+	}
+	bool down = peer != NULL && leave_path(l);
+	if (l->remote != NULL) {
+		ob__remote_closed(l->remote, l, was, why);
+		l->remote = NULL;
+	}
+	if (peer == NULL || ls->freed) {
+		return;
+	}
+	ls->ops.on_lost(ls->arg, l);
+	struct ob__link *other;
+	while (down && !ls->freed && (other = find_leaving(ls, peer)) != NULL) {
+		snprintf(other->reason, sizeof(other->reason), "the other link broke");
+		finish(other, OB__LINK_LEFT, false);
+	}
+	if (down && !ls->freed) {
+		ob__remotes_wake(ls, peer->who.id);
+		ls->ops.on_down(ls->arg, peer, l->reason);
+	}
+}
+
+void ob__link_close(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
+{
+	if (l->state == OB__LINK_CLOSED) {
+		return;
+	}
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(l->reason, sizeof(l->reason), fmt, ap);
+	va_end(ap);
+	finish(l, why, false);
+}
+
+void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(l->reason, sizeof(l->reason), fmt, ap);
+	va_end(ap);
+	struct ob__frame f = {
+		.kind = OB__FRAME_HELLO,
+		.status = OB__HELLO_REFUSED,
+		.id = why == OB__LINK_DUPLICATE ? OB__REFUSED_DUPLICATE : OB__REFUSED_OTHER,
+		.src = l->links->registry->self.id,
+		.payload = (const uint8_t *)l->reason,
+		.payload_len = (uint32_t)strlen(l->reason),
+	};
+	finish(l, why, ob__link_put(l, &f) == 0);
+}
+
+void ob__peer_close(struct ob__links *ls, struct ob__peer *peer, const char *reason)
+{
+	(void)ls;
+	if (peer->link != NULL) {
+		ob__link_close(peer->link, OB__LINK_BY_OWNER, "%s", reason);
+	}
+}
+
+/* ---------------------------------------------------------------- making and coming up */
+
+static void on_end(struct ob__stream *s, int status)
+{
+	struct ob__link *l = s->owner;
+	if (status == UV_EOF) {
+		ob__link_close(l, OB__LINK_ENDED, "the other side closed the connection");
+	} else {
+		ob__link_close(l, OB__LINK_ENDED, "%s", uv_strerror(status));
+	}
+}
+
+static void on_drained(struct ob__stream *s)
+{
+	struct ob__link *l = s->owner;
+	struct ob__peer *peer = l->peer;
+	if (peer == NULL || peer->link == NULL || (peer->link != l && peer->link->old != l)) {
+		return;
+	}
+	if (!ob__peer_congested(peer)) {
+		l->links->ops.on_drained(l->links->arg, peer);
+	}
+}
+
+static void on_close(struct ob__stream *s)
+{
+	struct ob__link *l = s->owner;
+	ob__buf_free(&l->in);
+	ob__buf_free(&l->held);
+	ob__links_unref(l->links);
+	free(l);
+}
+
+static const struct ob__stream_ops stream_ops = {
+	.on_read = ob__link_on_read,
+	.on_end = on_end,
+	.on_drained = on_drained,
+	.on_close = on_close,
+};
+
+static void on_timeout(void *arg)
+{
+	struct ob__link *l = arg;
+	uint32_t ms = l->links->options.hello_ms;
+	if (l->state == OB__LINK_DIALING) {
+		ob__link_close(l, OB__LINK_UNREACHABLE, "no connection within %u ms", ms);
+	} else if (l->state == OB__LINK_HELLO) {
+		ob__link_close(l, OB__LINK_HELLO_TIMEOUT, "no hello within %u ms", ms);
+	} else {
+		ob__link_watch(l);
+	}
+}
+
+struct ob__link *ob__link_new(struct ob__links *ls)
+{
+	struct ob__link *l = calloc(1, sizeof(*l));
+	if (l == NULL) {
+		return NULL;
+	}
+	l->links = ls;
+	l->state = OB__LINK_DIALING;
+	l->since = ob__loop_now(ls->loop);
+	ob__list_init(&l->pendings);
+	ob__list_append(&ls->links, &l->link);
+	ob__timeout_init(&l->timeout, on_timeout, l);
+	ob__timeout_set(ls->loop, &l->timeout, ls->options.hello_ms);
+	ob__stream_init(&l->stream, ls->m, &stream_ops, l);
+	l->stream.high = ls->options.high;
+	ls->refs++;
+	return l;
+}
+
+void ob__links_accept(struct ob__links *ls, uv_stream_t *server)
+{
+	struct ob__link *l = ob__link_new(ls);
+	if (l == NULL) {
+		return;
+	}
+	int rc = ob__stream_accept(&l->stream, server);
+	ob__stream_peer(&l->stream, l->address, sizeof(l->address));
+	l->state = OB__LINK_HELLO;
+	l->expect = OB__HELLO_DIALER;
+	ls->in_hello++;
+	if (rc < 0) {
+		ob__link_close(l, OB__LINK_ENDED, "%s", uv_strerror(rc));
+	} else if (!ls->has_key) {
+		ob__link_refuse(l, OB__LINK_NO_TOKEN, "this node has no rpc token");
+	} else if (ls->in_hello > ls->options.max_hello) {
+		ob__link_close(l, OB__LINK_CROWDED, "%u others are in the handshake",
+			       ls->in_hello - 1);
+	} else {
+		ob__stream_read(&l->stream, true);
+	}
+}
+
+static void put_system(struct ob__link *l, enum ob__system_id id)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = id,
+		.src = l->links->registry->self.id,
+	};
+	ob__link_put(l, &f);
+}
+
+/* Two nodes dialled each other and `l` is the second link. */
+static void settle_pair(struct ob__link *l, struct ob__link *first)
+{
+	struct ob__links *ls = l->links;
+	if (ls->registry->self.id > l->theirs.id) {
+		l->state = OB__LINK_LEAVING;
+		return;
+	}
+	put_system(first, OB__SYS_FENCE);
+	first->state = OB__LINK_LEAVING;
+	l->old = first;
+	l->held_from = l->appended;
+	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
+}
+
+void ob__link_up(struct ob__link *l, struct ob__peer *peer)
+{
+	struct ob__links *ls = l->links;
+	struct ob__link *first = peer->link;
+	leave_hello(l);
+	l->state = OB__LINK_UP;
+	l->since = ob__loop_now(ls->loop);
+	l->alive_at = l->since;
+	l->check_at = l->since;
+	l->peer = peer;
+	if (l->remote != NULL) {
+		ob__remote_up(l->remote, l);
+	}
+	ob__link_watch(l);
+	if (first != NULL) {
+		settle_pair(l, first);
+		return;
+	}
+	snprintf(peer->address, sizeof(peer->address), "%s", l->address);
+	ob__registry_set_link(ls->registry, peer, l, l->since);
+	ob__notice("link", "%s: up (%s %s, role %s)", peer->who.name, l->dialer ? "dialled" : "from",
+		   l->address, peer->who.role);
+	ls->ops.on_up(ls->arg, peer);
+}
+
+void ob__link_fence_back(struct ob__link *l)
+{
+	struct ob__link *old = l->old;
+	/* Their requests have arrived; the answers come over the new path. */
+	OB__LIST_EACH (it, &old->pendings) {
+		OB__CONTAINER(it, struct ob__pending, link)->link_offset = 0;
+	}
+	ob__list_splice(&l->pendings, &old->pendings);
+	ob__link_close(old, OB__LINK_LEFT, "the nodes dialled each other, one link is enough");
+}
+
+/* ---------------------------------------------------------------- sending */
+
+int ob__link_put(struct ob__link *l, const struct ob__frame *f)
+{
+	size_t head = OB__FRAME_HEADER + f->ext_len;
+	size_t total = head + f->payload_len;
+	uint8_t *out = ob__stream_reserve(&l->stream, total);
+	if (out == NULL) {
+		return l->stream.closing || l->stream.failed != 0 ? OB_E_NOT_SENT : OB_E_NOMEM;
+	}
+	ob__frame_put_header(out, f);
+	if (f->ext_len > 0) {
+		memcpy(out + OB__FRAME_HEADER, f->ext, f->ext_len);
+	}
+	if (f->payload_len > 0) {
+		memcpy(out + head, f->payload, f->payload_len);
+	}
+	l->appended += total;
+	l->frames_out++;
+	ob__stream_commit(&l->stream, total);
+	return 0;
+}
+
+/* Whether a frame may go on the peer's path now. */
+static int may_send(const struct ob__links *ls, const struct ob__peer *peer, size_t len, bool system)
+{
+	const struct ob__link *l = peer->link;
+	if (l == NULL || l->stream.failed != 0) {
+		return OB_E_NOT_SENT;
+	}
+	if (len > ls->options.max_frame) {
+		return OB_E_TOO_BIG;
+	}
+	size_t room = system ? 2 * ls->options.hard : ls->options.hard;
+	return ob__peer_queued(peer) + len <= room ? 0 : OB_E_BUSY;
+}
+
+/* Pieces of one frame: all of them, or none. */
+static int append_pieces(struct ob__link *l, const uint8_t *head, size_t head_len,
+			 const uint8_t *ext, size_t ext_len, const uint8_t *payload, size_t len)
+{
+	size_t total = head_len + ext_len + len;
+	struct ob__buf *held = &l->held;
+	if (l->old != NULL) {
+		if (ob__buf_reserve(held, total) < 0) {
+			return OB_E_NOMEM;
+		}
+		ob__buf_append(held, head, head_len);
+		ob__buf_append(held, ext, ext_len);
+		ob__buf_append(held, payload, len);
+	} else {
+		struct ob__rbuf *whole = ob__rbuf_new(total);
+		if (whole == NULL) {
+			return OB_E_NOMEM;
+		}
+		memcpy(whole->data, head, head_len);
+		if (ext_len > 0) {
+			memcpy(whole->data + head_len, ext, ext_len);
+		}
+		if (len > 0) {
+			memcpy(whole->data + head_len + ext_len, payload, len);
+		}
+		int rc = ob__stream_append_ref(&l->stream, whole, 0, total);
+		ob__rbuf_unref(whole);
+		if (rc < 0) {
+			return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
+		}
+	}
+	l->appended += total;
+	l->frames_out++;
+	return 0;
+}
+
+int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame *f)
+{
+	size_t total = OB__FRAME_HEADER + (size_t)f->ext_len + f->payload_len;
+	int rc = may_send(ls, peer, total, f->kind == OB__FRAME_SYSTEM);
+	if (rc < 0) {
+		return rc;
+	}
+	struct ob__link *l = peer->link;
+	f->len = (uint32_t)total;
+	f->version = OB__FRAME_VERSION;
+	if (f->src == 0) {
+		f->src = ls->registry->self.id;
+	}
+	if (l->old == NULL && f->payload_len <= OB__STREAM_GATHER && total <= OB__CHUNK_SIZE) {
+		return ob__link_put(l, f);
+	}
+	uint8_t head[OB__FRAME_HEADER];
+	ob__frame_put_header(head, f);
+	return append_pieces(l, head, sizeof(head), f->ext, f->ext_len, f->payload, f->payload_len);
+}
+
+int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw, size_t len)
+{
+	int rc = may_send(ls, peer, len, raw[OB__FRAME_OFF_KIND] == OB__FRAME_SYSTEM);
+	if (rc < 0) {
+		return rc;
+	}
+	struct ob__link *l = peer->link;
+	if (l->old != NULL) {
+		return append_pieces(l, raw, len, NULL, 0, NULL, 0);
+	}
+	rc = ob__stream_append(&l->stream, raw, len);
+	if (rc < 0) {
+		return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
+	}
+	l->appended += len;
+	l->frames_out++;
+	return 0;
+}
+
+bool ob__peer_congested(const struct ob__peer *peer)
+{
+	const struct ob__link *l = peer->link;
+	if (l == NULL) {
+		return false;
+	}
+	return l->stream.above || (l->old != NULL && (l->held.len >= l->links->options.high ||
+						      l->old->stream.above));
+}
+
+size_t ob__peer_queued(const struct ob__peer *peer)
+{
+	const struct ob__link *l = peer->link;
+	return l == NULL ? 0 : l->stream.queued + l->held.len;
+}
+
+/* ---------------------------------------------------------------- the manager */
+
+static void set_options(struct ob__links *ls, const struct ob__links_options *options)
+{
+	struct ob__links_options *o = &ls->options;
+	*o = *options;
+	o->token = NULL;
+	o->reconnect_ms = o->reconnect_ms != 0 ? o->reconnect_ms : 5000;
+	o->hello_ms = o->hello_ms != 0 ? o->hello_ms : 3000;
+	o->ping_ms = o->ping_ms != 0 ? o->ping_ms : 2000;
+	o->dead_ms = o->dead_ms != 0 ? o->dead_ms : 6000;
+	o->max_hello = o->max_hello != 0 ? o->max_hello : 64;
+	o->max_frame = o->max_frame != 0 ? o->max_frame : (1u << 20) + (4u << 10);
+	o->high = o->high != 0 ? o->high : 4u << 20;
+	o->hard = o->hard != 0 ? o->hard : 16u << 20;
+}
+
+struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *registry,
+				struct ob__stats *stats, const struct ob__links_options *options,
+				const struct ob__links_ops *ops, void *arg)
+{
+	struct ob__links *ls = calloc(1, sizeof(*ls));
+	if (ls == NULL) {
+		return NULL;
+	}
+	ls->m = m;
+	ls->loop = m->loop;
+	ls->registry = registry;
+	ls->ops = *ops;
+	ls->arg = arg;
+	ls->refs = 1;
+	ob__list_init(&ls->links);
+	ob__list_init(&ls->remotes);
+	set_options(ls, options);
+	ls->has_key = options->token != NULL;
+	if ((ls->has_key && ob__hello_key(options->token, ls->key) < 0) ||
+	    RAND_bytes((unsigned char *)&ls->random, sizeof(ls->random)) != 1) {
+		ob__links_unref(ls);
+		return NULL;
+	}
+	ls->random |= 1;
+	for (int i = 0; i < OB__LINK_REASONS; i++) {
+		char label[64];
+		snprintf(label, sizeof(label), "reason=\"%s\"", reasons[i].word);
+		ls->closed[i] = ob__stat_counter(stats, "obhost_link_closed_total", label,
+						 "Links between nodes that ended, by reason.");
+	}
+	return ls;
+}
+
+void ob__links_unref(struct ob__links *ls)
+{
+	assert(ls->refs > 0);
+	if (--ls->refs == 0) {
+		OPENSSL_cleanse(ls->key, sizeof(ls->key));
+		free(ls);
+	}
+}
+
+void ob__links_free(struct ob__links *ls)
+{
+	if (ls == NULL) {
+		return;
+	}
+	ls->freed = true;
+	ob__remotes_free(ls);
+	while (!ob__list_empty(&ls->links)) {
+		struct ob__link *l = OB__CONTAINER(ls->links.next, struct ob__link, link);
+		l->remote = NULL;
+		while (!ob__list_empty(&l->pendings)) {
+			ob__list_del(l->pendings.next);
+		}
+		if (l->peer != NULL && l->peer->link == l) {
+			ob__registry_set_link(ls->registry, l->peer, NULL, ob__loop_now(ls->loop));
+		}
+		retire(l, false);
+	}
+	ob__links_unref(ls);
+}

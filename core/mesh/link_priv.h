@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to mesh/link.  What its parts share: link.c has the life of a link and sending,
+ * link_read.c what arrives on one that is up, link_hello.c the handshake, remote.c dialling.
+ *
+ * Any function here that closes a link may call the owner back, and the owner may do anything but
+ * free links, peers and the manager: those stay in memory until a later turn.  So after such a call
+ * look at state and `freed` again before going on.
+ */
+
+#ifndef OB__LINK_PRIV_H
+#define OB__LINK_PRIV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "mesh/link.h"
+
+/* Why links close; each has a word for the counter and, where there is one, a cure for the log. */
+enum ob__link_reason {
+	OB__LINK_ENDED,
+	OB__LINK_UNREACHABLE,
+	OB__LINK_HELLO_TIMEOUT,
+	OB__LINK_SILENT,
+	OB__LINK_UNANSWERED,
+	OB__LINK_UNREAD,
+	OB__LINK_NOT_HELLO,
+	OB__LINK_OUT_OF_STEP,
+	OB__LINK_BAD_HELLO,
+	OB__LINK_SECOND_HELLO,
+	OB__LINK_BAD_FRAME,
+	OB__LINK_TOO_BIG,
+	OB__LINK_WRONG_TOKEN,
+	OB__LINK_NO_TOKEN,
+	OB__LINK_VERSION,
+	OB__LINK_SELF,
+	OB__LINK_ROLE,
+	OB__LINK_ROLE_COLLISION,
+	OB__LINK_DUPLICATE,
+	OB__LINK_NAME_TAKEN,
+	OB__LINK_PEERS_FULL,
+	OB__LINK_CROWDED,
+	OB__LINK_REFUSED,
+	OB__LINK_LEFT,
+	OB__LINK_REPLACED,
+	OB__LINK_REMOVED,
+	OB__LINK_BY_OWNER,
+	OB__LINK_NO_MEMORY,
+	OB__LINK_REASONS,
+};
+
+struct ob__links {
+	struct ob__streams *m;
+	struct ob__loop *loop;
+	struct ob__registry *registry;
+	struct ob__links_ops ops;
+	void *arg;
+	struct ob__links_options options; /* the token in it is not ours: NULL */
+	uint8_t key[32];
+	bool has_key;
+	struct ob__list links;   /* not closed */
+	struct ob__list remotes;
+	uint32_t in_hello;       /* accepted links in the handshake */
+	uint32_t refs;           /* ours, one per link, one per address look-up */
+	bool freed;
+	uint64_t random;
+	struct ob__log_limit limits[OB__LINK_REASONS];
+	uint64_t *closed[OB__LINK_REASONS];
+};
+
+void ob__links_unref(struct ob__links *ls);
+
+/* A link without a socket, in state DIALING and on the manager's list.  NULL when out of memory. */
+struct ob__link *ob__link_new(struct ob__links *ls);
+
+/* Closes with a reason, unless closed. */
+void ob__link_close(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* As close, and tells the other side first. */
+void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Puts a frame of the link's own into the stream, past what is held. 0 or negative. */
+int ob__link_put(struct ob__link *l, const struct ob__frame *f);
+
+/* The link of an authenticated peer starts to work, as its path or (of two) not. */
+void ob__link_up(struct ob__link *l, struct ob__peer *peer);
+
+/* The FENCE on l->old is back: moves what waits there to `l`, sends what was held, closes the old
+ * one. */
+void ob__link_fence_back(struct ob__link *l);
+
+/* link_read.c */
+void ob__link_on_read(struct ob__stream *s, uint8_t *data, size_t len);
+void ob__link_watch(struct ob__link *l);
+void ob__link_probe(struct ob__link *l); /* must answer within a second */
+
+/* link_hello.c */
+void ob__link_greet(struct ob__link *l); /* the dialer's first word */
+void ob__link_on_hello(struct ob__link *l, const struct ob__frame *f);
+
+/* remote.c */
+void ob__remote_up(struct ob__remote *r, const struct ob__link *l);
+
+/* The entry's link is closed, and so are its peer's paths if it was one. */
+void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__link_state was,
+		       enum ob__link_reason why);
+void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id); /* that peer is down */
+void ob__remotes_free(struct ob__links *ls);
+const uint8_t *ob__remote_key(const struct ob__remote *r);
+const char *ob__remote_role(const struct ob__remote *r); /* expected, or NULL */
+
+#endif

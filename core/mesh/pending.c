@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/pending.h"
+
+#include <obhost/obhost.h>
+
+#include "mesh/handles.h"
+#include "mesh/link.h"
+
+void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t limit,
+		       ob__pending_fn on_end, void *arg)
+{
+	*ps = (struct ob__pendings){.loop = loop, .on_end = on_end, .arg = arg};
+	ob__slab_init(&ps->slab, sizeof(struct ob__pending), OB__KIND_PENDING, limit);
+}
+
+/* Takes it off the wheel and every list: from here on only its owner on the stack knows it. */
+static void detach(struct ob__pending *p)
+{
+	ob__timeout_clear(p->all->loop, &p->timeout);
+	ob__list_del(&p->link);
+	if (p->kind == OB__PENDING_CALL) {
+		ob__list_del(&p->u.call.gen_link);
+	}
+}
+
+void ob__pendings_free(struct ob__pendings *ps)
+{
+	if (ps == NULL || ps->loop == NULL) {
+		return;
+	}
+	struct ob__pending *p;
+	for (uint32_t i = 0; (p = ob__slab_next(&ps->slab, &i)) != NULL;) {
+		detach(p);
+	}
+	ob__slab_destroy(&ps->slab);
+	ps->loop = NULL;
+}
+
+static void on_deadline(void *arg)
+{
+	struct ob__pending *p = arg;
+	p->all->deadlines++;
+	ob__pending_end(p, &(struct ob__end){.code = OB_E_DEADLINE, .text = "no answer in time"});
+}
+
+struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_kind kind,
+				    uint64_t budget_ms)
+{
+	uint64_t handle;
+	struct ob__pending *p = ob__slab_alloc(&ps->slab, &handle);
+	if (p == NULL) {
+		return NULL;
+	}
+	p->handle = handle;
+	p->all = ps;
+	p->kind = (uint8_t)kind;
+	p->started_us = ob__loop_hrtime_us();
+	ob__list_init(&p->link);
+	if (kind == OB__PENDING_CALL) {
+		ob__list_init(&p->u.call.gen_link);
+	}
+	ob__timeout_init(&p->timeout, on_deadline, p);
+	ob__timeout_set(ps->loop, &p->timeout, budget_ms);
+	return p;
+}
+
+struct ob__pending *ob__pending_find(struct ob__pendings *ps, uint64_t handle)
+{
+	struct ob__pending *p = ob__slab_get(&ps->slab, handle);
+	if (p == NULL || p->ending) {
+		ps->stale++;
+		return NULL;
+	}
+	return p;
+}
+
+void ob__pending_sent(struct ob__pending *p, struct ob__link *link)
+{
+	ob__list_del(&p->link);
+	ob__list_append(&link->pendings, &p->link);
+	p->link_offset = link->appended;
+}
+
+void ob__pending_end(struct ob__pending *p, const struct ob__end *end)
+{
+	struct ob__pendings *ps = p->all;
+	uint64_t handle = p->handle;
+	if (p->ending) {
+		return;
+	}
+	detach(p);
+	p->ending = true;
+	ps->on_end(ps->arg, p, end);
+	if (ps->loop != NULL && ob__slab_get(&ps->slab, handle) == p) {
+		ob__slab_free(&ps->slab, p);
+	}
+}
+
+void ob__pending_drop(struct ob__pending *p)
+{
+	if (p->ending) {
+		return; /* its end is on the stack and frees it */
+	}
+	detach(p);
+	ob__slab_free(&p->all->slab, p);
+}
+
+void ob__pending_link_lost(struct ob__link *link)
+{
+	struct ob__list lost;
+	ob__list_init(&lost);
+	ob__list_splice(&lost, &link->pendings);
+	while (!ob__list_empty(&lost)) {
+		struct ob__pending *p = OB__CONTAINER(lost.next, struct ob__pending, link);
+		bool given = ob__link_given(link, p->link_offset);
+		struct ob__end end = {
+			.code = given ? link->why : OB_E_NOT_SENT,
+			.text = given ? "the link broke before the answer came"
+				      : "the link broke before the request went out",
+		};
+		ob__pending_end(p, &end);
+	}
+}

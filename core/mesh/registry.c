@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/registry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/rand.h>
+
+static int copy_identity(struct ob__identity *to, const struct ob__identity *from)
+{
+	char *name = strdup(from->name);
+	char *role = strdup(from->role);
+	if (name == NULL || role == NULL) {
+		free(name);
+		free(role);
+		return -ENOMEM;
+	}
+	*to = *from;
+	to->name = name;
+	to->role = role;
+	to->role_id = ob__fnv1a32(role);
+	return 0;
+}
+
+static void free_identity(struct ob__identity *who)
+{
+	free((char *)who->name);
+	free((char *)who->role);
+	*who = (struct ob__identity){0};
+}
+
+int ob__registry_init(struct ob__registry *r, const struct ob__identity *self)
+{
+	uint64_t seed = 0;
+	RAND_bytes((unsigned char *)&seed, sizeof(seed));
+	memset(r, 0, sizeof(*r));
+	ob__map_init(&r->by_id, seed);
+	ob__map_init(&r->by_role, ~seed);
+	ob__list_init(&r->peers);
+	uint32_t role;
+	if (copy_identity(&r->self, self) < 0 || ob__registry_role(r, self->role, &role) < 0) {
+		ob__registry_free(r);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void free_peer(struct ob__peer *p)
+{
+	ob__list_del(&p->all_link);
+	ob__list_del(&p->role_link);
+	free_identity(&p->who);
+	free(p);
+}
+
+void ob__registry_free(struct ob__registry *r)
+{
+	if (r == NULL || r->peers.next == NULL) {
+		return;
+	}
+	while (!ob__list_empty(&r->peers)) {
+		free_peer(OB__CONTAINER(r->peers.next, struct ob__peer, all_link));
+	}
+	struct ob__map_entry *e;
+	for (size_t i = 0; (e = ob__map_next(&r->by_role, &i)) != NULL;) {
+		struct ob__registry_role *role = e->value;
+		free(role->word);
+		free(role);
+	}
+	ob__map_free(&r->by_id);
+	ob__map_free(&r->by_role);
+	free_identity(&r->self);
+	memset(r, 0, sizeof(*r));
+}
+
+static int new_role(struct ob__registry *r, const char *word, uint32_t id)
+{
+	if (r->by_role.count >= OB__ROLES_MAX) {
+		return -ENOSPC;
+	}
+	struct ob__registry_role *role = calloc(1, sizeof(*role));
+	if (role == NULL) {
+		return -ENOMEM;
+	}
+	role->id = id;
+	role->word = strdup(word);
+	ob__list_init(&role->peers);
+	if (role->word == NULL || ob__map_put(&r->by_role, id, 0, role) < 0) {
+		free(role->word);
+		free(role);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+int ob__registry_role(struct ob__registry *r, const char *word, uint32_t *id)
+{
+	*id = ob__fnv1a32(word);
+	if (*id == 0) {
+		return -EEXIST; /* 0 means "no role" on the wire */
+	}
+	const struct ob__registry_role *role = ob__registry_role_get(r, *id);
+	if (role != NULL) {
+		return strcmp(role->word, word) == 0 ? 0 : -EEXIST;
+	}
+	return new_role(r, word, *id);
+}
+
+struct ob__registry_role *ob__registry_role_get(const struct ob__registry *r, uint32_t id)
+{
+	return ob__map_get(&r->by_role, id, 0);
+}
+
+const char *ob__registry_word(const struct ob__registry *r, uint32_t id)
+{
+	const struct ob__registry_role *role = ob__registry_role_get(r, id);
+	return role == NULL ? NULL : role->word;
+}
+
+struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id)
+{
+	return ob__map_get(&r->by_id, id, 0);
+}
+
+static struct ob__peer *new_peer(struct ob__registry *r, const struct ob__identity *who, int *err)
+{
+	if (r->count >= OB__PEERS_MAX) {
+		*err = -ENOSPC;
+		return NULL;
+	}
+	struct ob__peer *p = calloc(1, sizeof(*p));
+	if (p == NULL) {
+		*err = -ENOMEM;
+		return NULL;
+	}
+	ob__list_init(&p->all_link);
+	ob__list_init(&p->role_link);
+	if (copy_identity(&p->who, who) < 0 || ob__map_put(&r->by_id, who->id, 0, p) < 0) {
+		free_peer(p);
+		*err = -ENOMEM;
+		return NULL;
+	}
+	ob__list_append(&r->peers, &p->all_link);
+	r->count++;
+	return p;
+}
+
+/* A node that starts again may have another role. */
+static int update_peer(struct ob__registry *r, struct ob__peer *p, const struct ob__identity *who)
+{
+	if (strcmp(p->who.role, who->role) == 0) {
+		p->who.incarnation = who->incarnation;
+		return 0;
+	}
+	struct ob__identity next;
+	int rc = copy_identity(&next, who);
+	if (rc < 0) {
+		return rc;
+	}
+	if (p->link != NULL) {
+		ob__registry_role_get(r, p->who.role_id)->up--;
+		ob__registry_role_get(r, next.role_id)->up++;
+	}
+	ob__list_del(&p->role_link);
+	free_identity(&p->who);
+	p->who = next;
+	return 0;
+}
+
+struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__identity *who, int *err)
+{
+	uint32_t role;
+	*err = ob__registry_role(r, who->role, &role);
+	if (*err < 0) {
+		return NULL;
+	}
+	struct ob__peer *p = ob__registry_get(r, who->id);
+	if (p == NULL) {
+		p = new_peer(r, who, err);
+	} else {
+		*err = update_peer(r, p, who);
+	}
+	if (p == NULL || *err < 0) {
+		return NULL;
+	}
+	if (!ob__list_on(&p->role_link)) {
+		ob__list_append(&ob__registry_role_get(r, role)->peers, &p->role_link);
+	}
+	return p;
+}
+
+void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
+			   uint64_t now_ms)
+{
+	bool was = p->link != NULL;
+	p->link = link;
+	if (was == (link != NULL)) {
+		return;
+	}
+	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
+	p->since = now_ms;
+	if (was) {
+		role->up--;
+	} else {
+		role->up++;
+		p->ups++;
+	}
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F3.  Which nodes there are: the static part.
+ *
+ * A peer is a node this one has ever had a link with; it stays known, as down, when its link goes.
+ * Peers are found by id and walked by role.  Each peer has at most one link that frames are sent
+ * on.  Two role words with the same 32-bit number are refused (the second one at its hello).
+ */
+
+#ifndef OB__REGISTRY_H
+#define OB__REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/list.h"
+#include "lib/map.h"
+#include "mesh/proto.h"
+
+#define OB__PEERS_MAX 4096u
+#define OB__ROLES_MAX 1024u
+
+struct ob__link;
+
+struct ob__peer {
+	struct ob__identity who; /* strings owned by the peer */
+	struct ob__link *link;   /* the path frames take, or NULL: down */
+	char address[80];        /* of the last link */
+	uint64_t since;          /* loop ms of the last change up or down */
+	uint64_t ups;            /* times it came up */
+	char last_error[128];
+	struct ob__list all_link;
+	struct ob__list role_link;
+	void *user;              /* the floor above's own */
+};
+
+struct ob__registry_role {
+	uint32_t id;
+	char *word;
+	struct ob__list peers; /* of ob__peer.role_link, up and down */
+	uint32_t up;           /* how many of them are up */
+	uint32_t turn;         /* of the router's round robin */
+};
+
+struct ob__registry {
+	struct ob__identity self;
+	struct ob__map by_id;   /* node id -> ob__peer */
+	struct ob__map by_role; /* role id -> ob__registry_role */
+	struct ob__list peers;
+	size_t count;
+};
+
+/* Copies `self` (its strings too; role_id is computed here). 0 or -ENOMEM. */
+int ob__registry_init(struct ob__registry *r, const struct ob__identity *self);
+
+/* Frees the peers too.  NULL and a zeroed struct are accepted. */
+void ob__registry_free(struct ob__registry *r);
+
+/* Makes a role's number known for its word. 0, -EEXIST on a collision (with another word, or with 0,
+ * which means "no role" on the wire), -ENOMEM, -ENOSPC beyond OB__ROLES_MAX. */
+int ob__registry_role(struct ob__registry *r, const char *word, uint32_t *id);
+
+/* The word of a role's number, or NULL. */
+const char *ob__registry_word(const struct ob__registry *r, uint32_t id);
+struct ob__registry_role *ob__registry_role_get(const struct ob__registry *r, uint32_t id);
+
+struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id);
+
+/* Finds or makes the peer and updates its incarnation and role. NULL with *err -EEXIST (role collision),
+ * -ENOSPC or -ENOMEM. */
+struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__identity *who,
+				  int *err);
+
+/* The link is the peer's path from now on (NULL: none). Keeps the counts of roles. */
+void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
+			   uint64_t now_ms);
+
+#endif

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/link.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <obhost/obhost.h>
+#include <openssl/crypto.h>
+
+#include "mesh/link_priv.h"
+
+#define PAUSE_FIRST_MS 100u
+#define STEADY_MS 1000u /* a link that lived this long is dialled again at once */
+#define LOG_BURST 1u    /* lines per entry in ten seconds */
+
+enum remote_state {
+	WAITING = 1, /* for the next attempt */
+	RESOLVING,
+	DIALING, /* or in the handshake, or up: see link */
+	COVERED, /* its peer has another link: nothing to do until that is down */
+};
+
+/* An address look-up, which can't always be called off: outlives its entry then. */
+struct lookup {
+	uv_getaddrinfo_t req;
+	struct ob__links *links;
+	struct ob__remote *remote; /* NULL: nobody waits for it any more */
+};
+
+struct ob__remote {
+	struct ob__list list;
+	struct ob__links *links;
+	char *host;
+	int port;
+	char *path;
+	char *role;
+	uint8_t key[32];
+	char address[160];
+	enum remote_state state;
+	struct ob__link *link;
+	struct lookup *lookup;
+	struct addrinfo *found;
+	const struct addrinfo *next; /* of `found`, to be tried */
+	struct ob__timeout timer;
+	uint64_t pause_ms;           /* before the attempt after the next failure */
+	uint64_t peer_id;            /* whose other link covers this entry, or 0 */
+	char name[OB__HELLO_NAME];
+	char error[128];
+	struct ob__log_limit limit;
+};
+
+const uint8_t *ob__remote_key(const struct ob__remote *r)
+{
+	return r->key;
+}
+
+const char *ob__remote_role(const struct ob__remote *r)
+{
+	return r->role;
+}
+
+/* ---------------------------------------------------------------- when to try */
+
+static uint64_t jitter(struct ob__links *ls, uint64_t ms)
+{
+	ls->random ^= ls->random << 13;
+	ls->random ^= ls->random >> 7;
+	ls->random ^= ls->random << 17;
+	return ms * 4 / 5 + ls->random % (ms * 2 / 5 + 1);
+}
+
+static void try_soon(struct ob__remote *r)
+{
+	r->state = WAITING;
+	ob__timeout_set(r->links->loop, &r->timer, 0);
+}
+
+static void try_later(struct ob__remote *r)
+{
+	struct ob__links *ls = r->links;
+	uint64_t longest = ls->options.reconnect_ms;
+	uint64_t ms = r->pause_ms < longest ? r->pause_ms : longest;
+	r->pause_ms = ms * 2;
+	r->state = WAITING;
+	ob__timeout_set(ls->loop, &r->timer, jitter(ls, ms));
+}
+
+static void forget_found(struct ob__remote *r)
+{
+	uv_freeaddrinfo(r->found);
+	r->found = NULL;
+	r->next = NULL;
+}
+
+/* An attempt has failed; the text is in r->error. */
+static void failed(struct ob__remote *r, const char *hint)
+{
+	uint32_t missed;
+	forget_found(r);
+	if (ob__log_allow(&r->limit, LOG_BURST, ob__loop_now(r->links->loop), &missed)) {
+		ob__warning("link", "%s: not connected (%s)%s; trying again", r->address, r->error,
+			    hint);
+	}
+	try_later(r);
+}
+
+static bool is_covered(const struct ob__remote *r)
+{
+	const struct ob__peer *peer = NULL;
+	if (r->peer_id != 0) {
+		peer = ob__registry_get(r->links->registry, r->peer_id);
+	}
+	return peer != NULL && peer->link != NULL;
+}
+
+/* ---------------------------------------------------------------- one attempt */
+
+static void on_connected(struct ob__stream *s, int status)
+{
+	struct ob__link *l = s->owner;
+	if (status < 0) {
+		ob__link_close(l, OB__LINK_UNREACHABLE, "%s", uv_strerror(status));
+		return;
+	}
+	if (!ob__stream_is_unix(s)) {
+		ob__stream_peer(s, l->address, sizeof(l->address));
+	}
+	ob__link_greet(l);
+}
+
+static void dial(struct ob__remote *r, const struct sockaddr *addr)
+{
+	struct ob__link *l = ob__link_new(r->links);
+	if (l == NULL) {
+		snprintf(r->error, sizeof(r->error), "out of memory");
+		failed(r, "");
+		return;
+	}
+	r->state = DIALING;
+	r->link = l;
+	l->remote = r;
+	l->dialer = true;
+	snprintf(l->address, sizeof(l->address), "%.*s", (int)sizeof(l->address) - 1, r->address);
+	int rc = ob__stream_connect(&l->stream, addr, r->path, on_connected);
+	if (rc < 0) {
+		ob__link_close(l, OB__LINK_UNREACHABLE, "%s", uv_strerror(rc));
+	}
+}
+
+static void dial_next(struct ob__remote *r)
+{
+	const struct addrinfo *next = r->next;
+	r->next = next->ai_next;
+	dial(r, next->ai_addr);
+}
+
+static void on_found(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
+{
+	struct lookup *lookup = OB__CONTAINER(req, struct lookup, req);
+	struct ob__remote *r = lookup->remote;
+	struct ob__links *ls = lookup->links;
+	free(lookup);
+	if (r == NULL) {
+		uv_freeaddrinfo(found);
+		ob__links_unref(ls);
+		return;
+	}
+	r->lookup = NULL;
+	ob__links_unref(ls);
+	if (status < 0 || found == NULL) {
+		uv_freeaddrinfo(found);
+		snprintf(r->error, sizeof(r->error), "%s", uv_strerror(status));
+		failed(r, ": is the host's name right?");
+		return;
+	}
+	r->found = found;
+	r->next = found;
+	dial_next(r);
+}
+
+static void look_up(struct ob__remote *r)
+{
+	struct ob__links *ls = r->links;
+	const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+	char service[16];
+	snprintf(service, sizeof(service), "%d", r->port);
+	struct lookup *lookup = calloc(1, sizeof(*lookup));
+	int rc = lookup == NULL ? UV_ENOMEM
+				: uv_getaddrinfo(ob__loop_uv(ls->loop), &lookup->req, on_found,
+						 r->host, service, &hints);
+	if (rc < 0) {
+		free(lookup);
+		snprintf(r->error, sizeof(r->error), "%s", uv_strerror(rc));
+		failed(r, "");
+		return;
+	}
+	lookup->links = ls;
+	lookup->remote = r;
+	ls->refs++;
+	r->lookup = lookup;
+	r->state = RESOLVING;
+}
+
+static void attempt(struct ob__remote *r)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} addr;
+	if (is_covered(r)) {
+		r->state = COVERED;
+		return;
+	}
+	r->peer_id = 0;
+	if (r->path != NULL) {
+		dial(r, NULL);
+	} else if (uv_ip4_addr(r->host, r->port, &addr.in) == 0 ||
+		   uv_ip6_addr(r->host, r->port, &addr.in6) == 0) {
+		dial(r, &addr.any);
+	} else {
+		look_up(r);
+	}
+}
+
+static void on_timer(void *arg)
+{
+	struct ob__remote *r = arg;
+	if (r->next != NULL) {
+		dial_next(r);
+	} else {
+		attempt(r);
+	}
+}
+
+/* ---------------------------------------------------------------- what became of it */
+
+void ob__remote_up(struct ob__remote *r, const struct ob__link *l)
+{
+	forget_found(r);
+	snprintf(r->name, sizeof(r->name), "%s", l->theirs.name);
+	r->error[0] = '\0';
+}
+
+/* An established link is gone. */
+static void lost(struct ob__remote *r, const struct ob__link *l)
+{
+	if (ob__loop_now(r->links->loop) - l->since >= STEADY_MS) {
+		r->pause_ms = PAUSE_FIRST_MS;
+		try_soon(r);
+	} else {
+		try_later(r);
+	}
+}
+
+void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__link_state was,
+		       enum ob__link_reason why)
+{
+	r->link = NULL;
+	snprintf(r->error, sizeof(r->error), "%s", l->reason);
+	if (r->next != NULL && l->peer == NULL && why != OB__LINK_DUPLICATE) {
+		try_soon(r); /* not that node, or nobody, at this address: the next one */
+		return;
+	}
+	if (was == OB__LINK_DIALING) {
+		failed(r, ": is that node running, and its rpc port this one?");
+		return;
+	}
+	forget_found(r);
+	if (l->peer != NULL || why == OB__LINK_DUPLICATE) {
+		r->peer_id = l->theirs.id;
+	}
+	if (is_covered(r)) {
+		r->state = COVERED;
+		r->error[0] = '\0';
+		snprintf(r->name, sizeof(r->name), "%s", l->theirs.name);
+	} else if (l->peer != NULL) {
+		lost(r, l);
+	} else {
+		try_later(r);
+	}
+}
+
+void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		if (r->state == COVERED && r->peer_id == peer_id) {
+			r->pause_ms = PAUSE_FIRST_MS;
+			try_soon(r);
+		}
+	}
+}
+
+/* ---------------------------------------------------------------- the entries */
+
+static void remote_free(struct ob__remote *r)
+{
+	ob__list_del(&r->list);
+	ob__timeout_clear(r->links->loop, &r->timer);
+	if (r->lookup != NULL) {
+		r->lookup->remote = NULL;
+		uv_cancel((uv_req_t *)&r->lookup->req);
+	}
+	forget_found(r);
+	OPENSSL_cleanse(r->key, sizeof(r->key));
+	free(r->host);
+	free(r->path);
+	free(r->role);
+	free(r);
+}
+
+void ob__remotes_free(struct ob__links *ls)
+{
+	while (!ob__list_empty(&ls->remotes)) {
+		remote_free(OB__CONTAINER(ls->remotes.next, struct ob__remote, list));
+	}
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool same_address(const struct ob__remote *r, const struct ob__remote_options *o)
+{
+	if (o->path != NULL || r->path != NULL) {
+		return same_text(r->path, o->path);
+	}
+	return r->port == o->port && same_text(r->host, o->host);
+}
+
+static int key_for(const struct ob__links *ls, const char *token, uint8_t key[32])
+{
+	if (token != NULL) {
+		return ob__hello_key(token, key);
+	}
+	memcpy(key, ls->key, sizeof(ls->key));
+	return ls->has_key ? 0 : -EINVAL;
+}
+
+static int copy_text(char **to, const char *from)
+{
+	*to = from != NULL ? strdup(from) : NULL;
+	return from != NULL && *to == NULL ? -ENOMEM : 0;
+}
+
+static int fill(struct ob__remote *r, const struct ob__remote_options *o)
+{
+	int rc = key_for(r->links, o->token, r->key);
+	if (rc < 0) {
+		return rc;
+	}
+	if (copy_text(&r->host, o->path != NULL ? NULL : o->host) < 0 ||
+	    copy_text(&r->path, o->path) < 0 || copy_text(&r->role, o->role) < 0) {
+		return -ENOMEM;
+	}
+	r->port = o->port;
+	if (r->path != NULL) {
+		snprintf(r->address, sizeof(r->address), "%s", r->path);
+	} else {
+		bool is_ip6 = strchr(r->host, ':') != NULL;
+		snprintf(r->address, sizeof(r->address), is_ip6 ? "[%s]:%d" : "%s:%d", r->host,
+			 r->port);
+	}
+	return 0;
+}
+
+int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote)
+{
+	if (remote->path == NULL &&
+	    (remote->host == NULL || remote->port < 1 || remote->port > 65535)) {
+		return -EINVAL;
+	}
+	OB__LIST_EACH (it, &ls->remotes) {
+		if (same_address(OB__CONTAINER(it, struct ob__remote, list), remote)) {
+			return -EEXIST;
+		}
+	}
+	struct ob__remote *r = calloc(1, sizeof(*r));
+	if (r == NULL) {
+		return -ENOMEM;
+	}
+	r->links = ls;
+	r->pause_ms = PAUSE_FIRST_MS;
+	ob__list_init(&r->list);
+	ob__timeout_init(&r->timer, on_timer, r);
+	int rc = fill(r, remote);
+	if (rc < 0) {
+		remote_free(r);
+		return rc;
+	}
+	ob__list_append(&ls->remotes, &r->list);
+	try_soon(r);
+	return 0;
+}
+
+static bool is_kept(const struct ob__remote *r, const struct ob__remote_options *keep, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint8_t key[32];
+		if (same_address(r, &keep[i])) {
+			return same_text(r->role, keep[i].role) &&
+			       key_for(r->links, keep[i].token, key) == 0 &&
+			       CRYPTO_memcmp(key, r->key, sizeof(key)) == 0;
+		}
+	}
+	return false;
+}
+
+static struct ob__remote *find_unkept(struct ob__links *ls, const struct ob__remote_options *keep,
+				      size_t n)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		if (!is_kept(r, keep, n)) {
+			return r;
+		}
+	}
+	return NULL;
+}
+
+void ob__links_retain(struct ob__links *ls, const struct ob__remote_options *keep, size_t n)
+{
+	struct ob__remote *r;
+	while (!ls->freed && (r = find_unkept(ls, keep, n)) != NULL) {
+		struct ob__link *l = r->link;
+		remote_free(r);
+		if (l != NULL) {
+			l->remote = NULL;
+			ob__link_close(l, OB__LINK_REMOVED, "taken out of remote_ports");
+		}
+	}
+}
+
+bool ob__links_dials_role(const struct ob__links *ls, const char *role)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		if (same_text(OB__CONTAINER(it, struct ob__remote, list)->role, role)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static const char *state_word(const struct ob__remote *r)
+{
+	if (r->link == NULL) {
+		return r->state == COVERED ? "covered"
+					   : (r->state == RESOLVING ? "resolving" : "waiting");
+	}
+	switch (r->link->state) {
+	case OB__LINK_DIALING:
+		return "connecting";
+	case OB__LINK_HELLO:
+		return "hello";
+	case OB__LINK_UP:
+		return "up";
+	default:
+		return "covered";
+	}
+}
+
+void ob__links_each_remote(struct ob__links *ls, ob__remote_fn fn, void *arg)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		const struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		fn(arg, r->address, r->role != NULL ? r->role : "", r->name, state_word(r),
+		   r->error);
+	}
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/router.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void ob__router_init(struct ob__router *r, struct ob__registry *registry)
+{
+	*r = (struct ob__router){.registry = registry, .route_role = ob__fnv1a32(OB__ROLE_ROUTE)};
+}
+
+void ob__router_free(struct ob__router *r)
+{
+	if (r != NULL) {
+		ob__router_set_table(r, NULL);
+	}
+}
+
+void ob__router_set_table(struct ob__router *r, struct ob__idrange *table)
+{
+	if (r->table != NULL) {
+		ob__idrange_free(r->table);
+		free(r->table);
+	}
+	r->table = table;
+}
+
+uint32_t ob__router_role(const struct ob__router *r, uint32_t id)
+{
+	uint32_t role;
+	return r->table != NULL && ob__idrange_find(r->table, id, &role) ? role : 0;
+}
+
+/* The same on every node: no seed.  Two rounds of the splitmix64 finaliser. */
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+static bool may_take(const struct ob__peer *p, const struct ob__route_query *q)
+{
+	return p->link != NULL && p != q->from;
+}
+
+static struct ob__peer *pick_sticky(const struct ob__registry_role *role,
+				    const struct ob__route_query *q)
+{
+	uint64_t session = mix(q->session_node + mix(q->session_seq));
+	struct ob__peer *best = NULL;
+	uint64_t best_score = 0;
+	OB__LIST_EACH (it, &role->peers) {
+		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
+		uint64_t score = mix(session ^ p->who.id);
+		if (may_take(p, q) && (best == NULL || score > best_score)) {
+			best = p;
+			best_score = score;
+		}
+	}
+	return best;
+}
+
+static struct ob__peer *pick_next(struct ob__registry_role *role, const struct ob__route_query *q)
+{
+	uint32_t able = 0;
+	OB__LIST_EACH (it, &role->peers) {
+		able += may_take(OB__CONTAINER(it, struct ob__peer, role_link), q);
+	}
+	if (able == 0) {
+		return NULL;
+	}
+	uint32_t skip = role->turn++ % able;
+	OB__LIST_EACH (it, &role->peers) {
+		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
+		if (may_take(p, q) && skip-- == 0) {
+			return p;
+		}
+	}
+	return NULL;
+}
+
+static struct ob__peer *pick(struct ob__router *r, uint32_t id, const struct ob__route_query *q)
+{
+	struct ob__registry_role *role = ob__registry_role_get(r->registry, id);
+	if (role == NULL || role->up == 0) {
+		return NULL;
+	}
+	return q->sticky ? pick_sticky(role, q) : pick_next(role, q);
+}
+
+static struct ob__route towards(struct ob__peer *p)
+{
+	return (struct ob__route){.kind = p != NULL ? OB__ROUTE_PEER : OB__ROUTE_NONE, .peer = p};
+}
+
+struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q)
+{
+	const struct ob__identity *self = &r->registry->self;
+	if (q->node != 0 ? q->node == self->id : q->role != 0 && q->role == self->role_id) {
+		return (struct ob__route){.kind = OB__ROUTE_SELF};
+	}
+	struct ob__peer *p = NULL;
+	if (q->node != 0) {
+		p = ob__registry_get(r->registry, q->node);
+		if (p != NULL && p->link == NULL) {
+			p = NULL;
+		}
+		if (p != NULL && p == q->from) {
+			return towards(NULL);
+		}
+	} else if (q->role != 0) {
+		p = pick(r, q->role, q);
+	}
+	return towards(p != NULL ? p : pick(r, r->route_role, q));
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F3.  From a target to the next peer.
+ *
+ * The table gives a role for a message id (ranges and specials).  A target names a node, a role, or
+ * neither; the router says whether that is this node, which peer is the next step, or that nobody
+ * live can take it now:
+ *
+ * - a node: itself when linked, else a live route node;
+ * - a role: this node if it is its own, else one of its live peers.  Without one: a live route node;
+ * - neither: a live route node.
+ *
+ * Of several peers a sticky message goes to the same one for the same session, by rendezvous
+ * hashing: every node that asks picks the same one, and the loss of a peer moves its sessions only.
+ * Others are spread round robin, with a turn per role.  The peer a frame came from is never chosen.
+ */
+
+#ifndef OB__ROUTER_H
+#define OB__ROUTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/idrange.h"
+#include "mesh/registry.h"
+
+struct ob__router {
+	struct ob__registry *registry;
+	struct ob__idrange *table; /* owned; may be NULL */
+	uint32_t route_role;
+};
+
+enum ob__route_kind {
+	OB__ROUTE_SELF = 1,
+	OB__ROUTE_PEER,
+	OB__ROUTE_NONE, /* nobody live */
+};
+
+struct ob__route {
+	enum ob__route_kind kind;
+	struct ob__peer *peer;
+};
+
+struct ob__route_query {
+	uint64_t node; /* or 0 */
+	uint32_t role; /* or 0 */
+	bool sticky;
+	uint64_t session_node;
+	uint64_t session_seq;
+	const struct ob__peer *from; /* where it came from, or NULL: this node */
+};
+
+void ob__router_init(struct ob__router *r, struct ob__registry *registry);
+void ob__router_free(struct ob__router *r);
+
+/* Takes ownership of a sealed table; the old one is freed. */
+void ob__router_set_table(struct ob__router *r, struct ob__idrange *table);
+
+/* The role for an id, or 0. */
+uint32_t ob__router_role(const struct ob__router *r, uint32_t id);
+
+struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <openssl/rand.h>
+
+#include "mesh/handles.h"
+
+void ob__sessions_init(struct ob__sessions *ss, uint64_t self, uint64_t incarnation, uint32_t limit)
+{
+	uint64_t seed = 0;
+	RAND_bytes((unsigned char *)&seed, sizeof(seed));
+	*ss = (struct ob__sessions){.self = self, .next_seq = incarnation / 1000 << 32};
+	ob__slab_init(&ss->slab, sizeof(struct ob__session), OB__KIND_SESSION, limit);
+	ob__slab_init(&ss->notices, sizeof(struct ob__notice), OB__KIND_NOTICE, limit);
+	ob__map_init(&ss->by_name, seed);
+	ob__list_init(&ss->notice_list);
+}
+
+void ob__sessions_free(struct ob__sessions *ss)
+{
+	if (ss == NULL) {
+		return;
+	}
+	struct ob__session *s;
+	for (uint32_t i = 0; (s = ob__slab_next(&ss->slab, &i)) != NULL;) {
+		free(s->served);
+		free(s->sticky);
+	}
+	ob__slab_destroy(&ss->slab);
+	ob__slab_destroy(&ss->notices);
+	ob__map_free(&ss->by_name);
+	ob__list_init(&ss->notice_list);
+	ss->local = 0;
+}
+
+static struct ob__session *add(struct ob__sessions *ss, uint64_t node, uint64_t seq,
+			       uint64_t now_ms)
+{
+	uint64_t handle;
+	struct ob__session *s = ob__slab_alloc(&ss->slab, &handle);
+	if (s == NULL) {
+		return NULL;
+	}
+	if (ob__map_put(&ss->by_name, node, seq, s) < 0) {
+		ob__slab_free(&ss->slab, s);
+		return NULL;
+	}
+	s->handle = handle;
+	s->node = node;
+	s->seq = seq;
+	s->opened_ms = now_ms;
+	return s;
+}
+
+struct ob__session *ob__session_open(struct ob__sessions *ss, uint64_t conn, uint64_t now_ms)
+{
+	struct ob__session *s = add(ss, ss->self, ss->next_seq, now_ms);
+	if (s == NULL) {
+		return NULL;
+	}
+	ss->next_seq++;
+	ss->local++;
+	s->conn = conn;
+	return s;
+}
+
+struct ob__session *ob__session_meet(struct ob__sessions *ss, uint64_t node, uint64_t seq,
+				     uint64_t now_ms, bool *fresh)
+{
+	struct ob__session *s = ob__session_find(ss, node, seq);
+	*fresh = s == NULL && node != ss->self;
+	return *fresh ? add(ss, node, seq, now_ms) : s;
+}
+
+struct ob__session *ob__session_get(const struct ob__sessions *ss, uint64_t handle)
+{
+	return ob__slab_get(&ss->slab, handle);
+}
+
+struct ob__session *ob__session_find(const struct ob__sessions *ss, uint64_t node, uint64_t seq)
+{
+	return ob__map_get(&ss->by_name, node, seq);
+}
+
+void ob__session_end(struct ob__sessions *ss, struct ob__session *s)
+{
+	if (s->node == ss->self) {
+		ss->local--;
+	}
+	ob__map_del(&ss->by_name, s->node, s->seq);
+	free(s->served);
+	free(s->sticky);
+	ob__slab_free(&ss->slab, s);
+}
+
+/* Room for one more in an array that grows by doubling: at 1, 2, 4 ... its capacity is its length. */
+static int grow(void **array, size_t len, size_t size)
+{
+	if ((len & (len - 1)) != 0) {
+		return 0;
+	}
+	void *more = realloc(*array, (len == 0 ? 1 : len * 2) * size);
+	if (more == NULL) {
+		return -ENOMEM;
+	}
+	*array = more;
+	return 0;
+}
+
+int ob__session_served(struct ob__session *s, uint64_t node)
+{
+	for (size_t i = 0; i < s->served_len; i++) {
+		if (s->served[i] == node) {
+			return -EEXIST;
+		}
+	}
+	if (s->served_len == OB__SESSION_NODES_MAX) {
+		return -ENOSPC;
+	}
+	void *served = s->served;
+	if (grow(&served, s->served_len, sizeof(*s->served)) < 0) {
+		return -ENOMEM;
+	}
+	s->served = served;
+	s->served[s->served_len++] = node;
+	return 0;
+}
+
+uint64_t ob__session_sticky(const struct ob__session *s, uint32_t role)
+{
+	for (size_t i = 0; i < s->sticky_len; i++) {
+		if (s->sticky[i].role == role) {
+			return s->sticky[i].node;
+		}
+	}
+	return 0;
+}
+
+static void forget(struct ob__session *s, size_t i)
+{
+	s->sticky[i] = s->sticky[--s->sticky_len];
+}
+
+int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node)
+{
+	for (size_t i = 0; i < s->sticky_len; i++) {
+		if (s->sticky[i].role == role) {
+			s->sticky[i].node = node;
+			if (node == 0) {
+				forget(s, i);
+			}
+			return 0;
+		}
+	}
+	if (node == 0) {
+		return 0;
+	}
+	if (s->sticky_len == OB__SESSION_NODES_MAX) {
+		return -ENOSPC;
+	}
+	void *sticky = s->sticky;
+	if (grow(&sticky, s->sticky_len, sizeof(*s->sticky)) < 0) {
+		return -ENOMEM;
+	}
+	s->sticky = sticky;
+	s->sticky[s->sticky_len++] = (struct ob__session_choice){.role = role, .node = node};
+	return 0;
+}
+
+void ob__session_unstick(struct ob__session *s, uint64_t node)
+{
+	for (size_t i = s->sticky_len; i-- > 0;) {
+		if (s->sticky[i].node == node) {
+			forget(s, i);
+		}
+	}
+}
+
+struct ob__notice *ob__notice_new(struct ob__sessions *ss, uint64_t to, const struct ob__session *s,
+				  uint64_t until_ms)
+{
+	uint64_t handle;
+	struct ob__notice *n = ob__slab_alloc(&ss->notices, &handle);
+	if (n == NULL) {
+		return NULL;
+	}
+	*n = (struct ob__notice){
+		.handle = handle,
+		.to = to,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.until_ms = until_ms,
+	};
+	ob__list_init(&n->link);
+	ob__list_append(&ss->notice_list, &n->link);
+	return n;
+}
+
+struct ob__notice *ob__notice_get(const struct ob__sessions *ss, uint64_t handle)
+{
+	return ob__slab_get(&ss->notices, handle);
+}
+
+void ob__notice_free(struct ob__sessions *ss, struct ob__notice *n)
+{
+	ob__list_del(&n->link);
+	ob__slab_free(&ss->notices, n);
+}

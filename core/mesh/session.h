@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F3.  Sessions: a client's routable identity.
+ *
+ * A session is named by its proxy's node id and a sequence number that starts at the proxy's
+ * incarnation (in s) << 32 and is never used twice, so a name that outlives its client reaches
+ * nobody.  On its proxy a session hangs on a connection and knows two things more: which nodes have
+ * met it (served-by), and which node it sticks to per role.  On any other node a record is made when
+ * a handler first meets the session; the node then tells the proxy (SERVED), and the record goes
+ * when the proxy says CLOSED.
+ *
+ * CLOSED is sent to each node of the served-by set until acknowledged: again whenever a link comes
+ * up, and every few seconds.  The receiver forgets the session at the first one, so its event comes
+ * once.
+ */
+
+#ifndef OB__SESSION_H
+#define OB__SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "lib/list.h"
+#include "lib/map.h"
+#include "lib/slab.h"
+
+#define OB__SESSION_NODES_MAX 64u /* nodes one session may be served by, and roles it may stick to */
+
+struct ob__session_choice {
+	uint32_t role;
+	uint64_t node;
+};
+
+struct ob__session {
+	uint64_t handle;
+	uint64_t node;
+	uint64_t seq;
+	uint64_t conn; /* handle of the client's connection; 0 on other nodes */
+	uint64_t opened_ms;
+	uint64_t messages;
+	uint64_t *served;       /* node ids that met it */
+	struct ob__session_choice *sticky;
+	uint8_t served_len;
+	uint8_t sticky_len;
+	uint8_t flags; /* the floor above's own */
+};
+
+/* A CLOSED that has not been acknowledged. */
+struct ob__notice {
+	uint64_t handle;
+	uint64_t to;
+	uint64_t session_node;
+	uint64_t session_seq;
+	uint64_t until_ms; /* then it is given up */
+	struct ob__list link;
+};
+
+struct ob__sessions {
+	struct ob__slab slab;
+	struct ob__map by_name; /* (node, seq) -> ob__session */
+	struct ob__slab notices;
+	struct ob__list notice_list; /* oldest first */
+	uint64_t self;
+	uint64_t next_seq;
+	uint32_t local;
+};
+
+/* `incarnation` in ms. */
+void ob__sessions_init(struct ob__sessions *ss, uint64_t self, uint64_t incarnation,
+		       uint32_t limit);
+void ob__sessions_free(struct ob__sessions *ss);
+
+/* A new session of a client of this node. NULL at the limit. */
+struct ob__session *ob__session_open(struct ob__sessions *ss, uint64_t conn, uint64_t now_ms);
+
+/* The record of another node's session, made if need be; *fresh says so. NULL at the limit, and for
+ * an own session that is over. */
+struct ob__session *ob__session_meet(struct ob__sessions *ss, uint64_t node, uint64_t seq,
+				     uint64_t now_ms, bool *fresh);
+
+struct ob__session *ob__session_get(const struct ob__sessions *ss, uint64_t handle);
+struct ob__session *ob__session_find(const struct ob__sessions *ss, uint64_t node, uint64_t seq);
+
+/* Frees the record; its handle is stale from now on. */
+void ob__session_end(struct ob__sessions *ss, struct ob__session *s);
+
+/* Adds a node to the served-by set. 0, -EEXIST if it is there, -ENOSPC at OB__SESSION_NODES_MAX,
+ * -ENOMEM. */
+int ob__session_served(struct ob__session *s, uint64_t node);
+
+/* The node the session sticks to for a role, or 0; set with node 0 forgets. */
+uint64_t ob__session_sticky(const struct ob__session *s, uint32_t role);
+int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node);
+
+/* Forgets every choice of that node (it is gone). */
+void ob__session_unstick(struct ob__session *s, uint64_t node);
+
+/* Notes that `to` must hear that the session is closed.  There may be as many as sessions. NULL at
+ * the limit. */
+struct ob__notice *ob__notice_new(struct ob__sessions *ss, uint64_t to,
+				  const struct ob__session *s, uint64_t until_ms);
+struct ob__notice *ob__notice_get(const struct ob__sessions *ss, uint64_t handle);
+void ob__notice_free(struct ob__sessions *ss, struct ob__notice *n);
+
+#endif

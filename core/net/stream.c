@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "net/stream.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "net/stream_priv.h"
+
+/* ---------------------------------------------------------------- telling owners */
+
+static void on_wake(uv_idle_t *handle)
+{
+	(void)handle; /* its being active is what keeps the poll from waiting */
+}
+
+void ob__stream_notify(struct ob__stream *s)
+{
+	if (ob__list_on(&s->notify_link)) {
+		return;
+	}
+	ob__list_append(&s->m->notify, &s->notify_link);
+	uv_idle_start(s->m->wake, on_wake);
+}
+
+static void start_reading(struct ob__stream *s);
+
+static void give_unread(struct ob__stream *s)
+{
+	struct ob__rbuf *r = s->unread;
+	s->unread = NULL;
+	s->ops->on_read(s, r->data, r->len);
+	ob__rbuf_unref(r);
+	if (s->reading && !s->unread && !s->closing && !s->ended && s->failed == 0) {
+		start_reading(s);
+	}
+}
+
+static void tell(struct ob__stream *s)
+{
+	if (s->tell_failed) {
+		s->tell_failed = false;
+		s->ops->on_end(s, s->failed);
+		return;
+	}
+	if (s->failed != 0) {
+		return;
+	}
+	if (s->tell_drained) {
+		s->tell_drained = false;
+		if (!s->above) {
+			s->ops->on_drained(s);
+		}
+	}
+	if (s->unread && s->reading && !s->closing) {
+		give_unread(s);
+	}
+}
+
+/* One round: what it causes is told in the next turn, which comes at once. */
+static void tell_owners(struct ob__streams *m)
+{
+	struct ob__list now;
+	ob__list_init(&now);
+	ob__list_splice(&now, &m->notify);
+	while (!ob__list_empty(&now)) {
+		struct ob__stream *s = OB__CONTAINER(now.next, struct ob__stream, notify_link);
+		ob__list_del(&s->notify_link);
+		tell(s);
+	}
+	if (ob__list_empty(&m->notify)) {
+		uv_idle_stop(m->wake);
+	}
+}
+
+static void before_poll(void *arg)
+{
+	struct ob__streams *m = arg;
+	ob__streams_flush(m);
+	if (!ob__list_empty(&m->notify)) {
+		tell_owners(m);
+		ob__streams_flush(m);
+	}
+}
+
+int ob__streams_init(struct ob__streams *m, struct ob__loop *loop)
+{
+	*m = (struct ob__streams){.loop = loop, .hook = {.fn = before_poll, .arg = m}};
+	m->wake = malloc(sizeof(*m->wake));
+	if (!m->wake) {
+		return -ENOMEM;
+	}
+	uv_idle_init(ob__loop_uv(loop), m->wake);
+	uv_unref((uv_handle_t *)m->wake);
+	ob__list_init(&m->dirty);
+	ob__list_init(&m->notify);
+	ob__list_init(&m->all);
+	ob__loop_before_poll(loop, &m->hook);
+	signal(SIGPIPE, SIG_IGN);
+	return 0;
+}
+
+static void free_handle(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+void ob__streams_free(struct ob__streams *m)
+{
+	if (!m || !m->loop) {
+		return;
+	}
+	assert(ob__list_empty(&m->all));
+	ob__loop_hook_remove(&m->hook);
+	ob__streams_free_chunks(m);
+	uv_close((uv_handle_t *)m->wake, free_handle);
+	*m = (struct ob__streams){0};
+}
+
+/* ---------------------------------------------------------------- opening */
+
+void ob__stream_init(struct ob__stream *s, struct ob__streams *m, const struct ob__stream_ops *ops,
+                     void *owner)
+{
+	*s = (struct ob__stream){.m = m, .ops = ops, .owner = owner};
+	ob__list_init(&s->all_link);
+	ob__list_init(&s->dirty_link);
+	ob__list_init(&s->notify_link);
+}
+
+static void on_linger_over(void *arg)
+{
+	ob__stream_close(arg);
+}
+
+static int open_handle(struct ob__stream *s, bool unix_socket)
+{
+	assert(!s->opened && !s->closing);
+	uv_loop_t *loop = ob__loop_uv(s->m->loop);
+	int err = unix_socket ? uv_pipe_init(loop, &s->uv.pipe, 0) : uv_tcp_init(loop, &s->uv.tcp);
+	if (err < 0) {
+		return err;
+	}
+	s->uv.handle.data = s;
+	s->opened = true;
+	ob__timeout_init(&s->linger, on_linger_over, s);
+	s->last_read = ob__loop_now(s->m->loop);
+	ob__list_append(&s->m->all, &s->all_link);
+	return 0;
+}
+
+int ob__stream_accept(struct ob__stream *s, uv_stream_t *server)
+{
+	int err = open_handle(s, server->type == UV_NAMED_PIPE);
+	if (err < 0) {
+		return err;
+	}
+	err = uv_accept(server, &s->uv.stream);
+	if (err < 0) {
+		return err;
+	}
+	if (server->type == UV_TCP) {
+		uv_tcp_nodelay(&s->uv.tcp,
+		               1); /* fails only on a socket that reads will find broken */
+	}
+	return 0;
+}
+
+struct dial {
+	union {
+		uv_connect_t connect;
+		uv_req_t req;
+	} uv;
+	struct ob__stream *s;
+	ob__stream_connect_cb cb;
+};
+
+static void on_connected(uv_connect_t *req, int status)
+{
+	struct dial *dial = req->data;
+	struct ob__stream *s = dial->s;
+	ob__stream_connect_cb cb = dial->cb;
+	free(dial);
+	s->connecting = false;
+	if (s->closing) {
+		return;
+	}
+	if (status < 0) {
+		ob__stream_drop_queue(s);
+		s->failed = status;
+	} else {
+		s->last_read = ob__loop_now(s->m->loop);
+		if (s->queued > 0) {
+			ob__stream_mark_dirty(s);
+		}
+		if (s->reading) {
+			start_reading(s);
+		}
+	}
+	cb(s, status);
+}
+
+int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const char *path,
+                       ob__stream_connect_cb cb)
+{
+	if (!addr && strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
+		return -ENAMETOOLONG;
+	}
+	struct dial *dial = malloc(sizeof(*dial));
+	if (!dial) {
+		return -ENOMEM;
+	}
+	*dial = (struct dial){.s = s, .cb = cb};
+	dial->uv.req.data = dial;
+	int err = open_handle(s, !addr);
+	if (err < 0) {
+		goto out;
+	}
+	s->connecting = true;
+	if (!addr) {
+		uv_pipe_connect(&dial->uv.connect, &s->uv.pipe, path, on_connected);
+		return 0;
+	}
+	uv_tcp_nodelay(&s->uv.tcp, 1);
+	err = uv_tcp_connect(&dial->uv.connect, &s->uv.tcp, addr, on_connected);
+	if (err == 0) {
+		return 0;
+	}
+	s->connecting = false;
+out:
+	free(dial);
+	return err;
+}
+
+/* The socket of `from` under a number of our own. */
+static int dup_socket(const struct ob__stream *from)
+{
+	uv_os_fd_t fd;
+	int err = uv_fileno(&from->uv.handle, &fd);
+	if (err < 0) {
+		return err;
+	}
+	int mine = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return mine < 0 ? -errno : mine;
+}
+
+int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
+{
+	assert(into->m == from->m);
+	if (from->closing || from->failed != 0 || !from->opened || from->connecting) {
+		return -ECANCELED;
+	}
+	if (from->in_write) {
+		return -EBUSY;
+	}
+	int fd = dup_socket(from);
+	if (fd < 0) {
+		return fd;
+	}
+	bool unix_socket = ob__stream_is_unix(from);
+	int err = open_handle(into, unix_socket);
+	if (err == 0) {
+		err = unix_socket ? uv_pipe_open(&into->uv.pipe, fd)
+		                  : uv_tcp_open(&into->uv.tcp, fd);
+	}
+	if (err < 0) {
+		close(fd);
+		return err;
+	}
+	into->last_read = from->last_read;
+	into->unread = from->unread;
+	from->unread = NULL;
+	ob__stream_move_queue(into, from);
+	ob__stream_close(from);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+	(void)suggested;
+	struct ob__stream *s = handle->data;
+	*buf = uv_buf_init((char *)ob__loop_read_buffer(s->m->loop), OB__LOOP_READ_BUFFER);
+}
+
+/* The peer has ended, or the socket is broken, behind a close that still flushes. */
+static void end_while_closing(struct ob__stream *s, int status)
+{
+	s->ended = true;
+	if (status != UV_EOF || s->shut) {
+		ob__stream_close(s);
+	}
+}
+
+static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
+{
+	struct ob__stream *s = handle->data;
+	if (n == 0) {
+		return;
+	}
+	if (n < 0) {
+		uv_read_stop(handle);
+		s->reading = false;
+		if (s->closing) {
+			end_while_closing(s, (int)n);
+			return;
+		}
+		s->ended = true;
+		if (n != UV_EOF) {
+			ob__stream_drop_queue(s);
+			s->failed = (int)n;
+			s->tell_failed = false;
+		}
+		s->ops->on_end(s, (int)n);
+		return;
+	}
+	s->m->bytes_in += (size_t)n;
+	if (s->closing) {
+		return;
+	}
+	s->last_read = ob__loop_now(s->m->loop);
+	s->ops->on_read(s, (uint8_t *)buf->base, (size_t)n);
+}
+
+static void start_reading(struct ob__stream *s)
+{
+	int err = uv_read_start(&s->uv.stream, on_alloc, on_uv_read);
+	if (err < 0 && err != UV_EALREADY) {
+		ob__stream_fail(s, err);
+	}
+}
+
+void ob__stream_read(struct ob__stream *s, bool on)
+{
+	if (s->closing || s->failed != 0 || !s->opened || s->reading == on) {
+		return;
+	}
+	if (s->ended && !s->unread) {
+		return;
+	}
+	s->reading = on;
+	if (s->connecting) {
+		return;
+	}
+	if (!on) {
+		uv_read_stop(&s->uv.stream);
+	} else if (s->unread) {
+		ob__stream_notify(s);
+	} else {
+		start_reading(s);
+	}
+}
+
+int ob__stream_unread(struct ob__stream *s, const void *data, size_t len)
+{
+	if (s->closing) {
+		return -ECANCELED;
+	}
+	if (len == 0) {
+		return 0;
+	}
+	size_t behind = s->unread ? s->unread->len : 0;
+	struct ob__rbuf *r = ob__rbuf_new(len + behind);
+	if (!r) {
+		return -ENOMEM;
+	}
+	memcpy(r->data, data, len);
+	if (s->unread) {
+		memcpy(r->data + len, s->unread->data, behind);
+		ob__rbuf_unref(s->unread);
+	}
+	s->unread = r;
+	if (s->reading) {
+		uv_read_stop(&s->uv.stream); /* give_unread() goes on */
+		ob__stream_notify(s);
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- closing */
+
+void ob__stream_fail(struct ob__stream *s, int status)
+{
+	ob__stream_drop_queue(s);
+	if (s->closing) {
+		ob__stream_close(s);
+		return;
+	}
+	if (s->failed != 0) {
+		return;
+	}
+	s->failed = status;
+	s->tell_failed = true;
+	s->reading = false;
+	uv_read_stop(&s->uv.stream);
+	ob__stream_notify(s);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct ob__stream *s = handle->data;
+	s->closed = true;
+	ob__list_del(&s->all_link);
+	s->ops->on_close(s);
+}
+
+void ob__stream_close(struct ob__stream *s)
+{
+	if (s->closing && !s->close_after_flush) {
+		return;
+	}
+	if (!s->opened && open_handle(s, false) < 0) {
+		assert(!"uv_tcp_init() without a socket can't fail");
+	}
+	s->closing = true;
+	s->close_after_flush = false;
+	s->reading = false;
+	ob__stream_drop_queue(s);
+	ob__list_del(&s->notify_link);
+	ob__rbuf_unref(s->unread);
+	s->unread = NULL;
+	ob__timeout_clear(s->m->loop, &s->linger);
+	uv_close(&s->uv.handle, on_handle_closed);
+}
+
+void ob__stream_flushed(struct ob__stream *s)
+{
+	if (s->ended) {
+		ob__stream_close(s);
+		return;
+	}
+	uv_os_fd_t fd;
+	if (uv_fileno(&s->uv.handle, &fd) < 0 || shutdown(fd, SHUT_WR) < 0) {
+		ob__stream_close(s);
+		return;
+	}
+	s->shut = true;
+}
+
+void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms)
+{
+	if (s->closing) {
+		return;
+	}
+	if (!s->opened || s->connecting || s->failed != 0) {
+		ob__stream_close(s);
+		return;
+	}
+	s->closing = true;
+	s->close_after_flush = true;
+	s->reading = false;
+	ob__list_del(&s->notify_link);
+	ob__rbuf_unref(s->unread);
+	s->unread = NULL;
+	ob__timeout_set(s->m->loop, &s->linger, ms);
+	if (!s->ended) {
+		uv_read_start(&s->uv.stream, on_alloc, on_uv_read);
+	}
+	if (s->queued == 0) {
+		ob__stream_flushed(s);
+	}
+}
+
+/* ---------------------------------------------------------------- who is there */
+
+static int peer_address(const struct ob__stream *s, struct sockaddr_storage *out)
+{
+	if (!s->opened || s->uv.handle.type != UV_TCP) {
+		return -ENOTCONN;
+	}
+	int len = sizeof(*out);
+	return uv_tcp_getpeername(&s->uv.tcp, (struct sockaddr *)out, &len);
+}
+
+bool ob__stream_is_unix(const struct ob__stream *s)
+{
+	return s->opened && s->uv.handle.type == UV_NAMED_PIPE;
+}
+
+void ob__stream_peer(const struct ob__stream *s, char *out, size_t cap)
+{
+	struct sockaddr_storage addr;
+	if (ob__stream_is_unix(s)) {
+		snprintf(out, cap, "unix");
+		return;
+	}
+	if (peer_address(s, &addr) < 0) {
+		snprintf(out, cap, "-");
+		return;
+	}
+	char host[INET6_ADDRSTRLEN] = "";
+	if (addr.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&addr;
+		uv_ip6_name(in6, host, sizeof(host));
+		snprintf(out, cap, "[%s]:%u", host, ntohs(in6->sin6_port));
+		return;
+	}
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&addr;
+	uv_ip4_name(in, host, sizeof(host));
+	snprintf(out, cap, "%s:%u", host, ntohs(in->sin_port));
+}
+
+bool ob__stream_is_loopback(const struct ob__stream *s)
+{
+	struct sockaddr_storage addr;
+	if (ob__stream_is_unix(s)) {
+		return true;
+	}
+	if (peer_address(s, &addr) < 0) {
+		return false;
+	}
+	if (addr.ss_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)&addr;
+		return ntohl(in->sin_addr.s_addr) >> 24 == 127;
+	}
+	const struct in6_addr *in6 = &((const struct sockaddr_in6 *)&addr)->sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(in6) || (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
+}

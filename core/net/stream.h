@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F2.  A connected socket and the write path.
+ *
+ * Writing never makes a system call.  It copies into the stream's output chunk (64 KiB, from a
+ * free list shared by all streams, owned only while there is something to send) or, for large
+ * payloads, references a shared buffer; and it puts the stream on the dirty list once.  Just
+ * before the loop polls, every dirty stream is flushed with one gathered uv_try_write; what the
+ * kernel does not take is handed to one uv_write, never more than one at a time per stream.  When
+ * all dirty streams together hold more than 256 KiB, they are flushed early, while it is still in
+ * the cache.
+ *
+ * So a hundred small messages to one peer in one turn are one system call.
+ *
+ * CALLBACKS.  No callback runs inside append, commit, flush, read or close.  What a flush finds out
+ * (a broken socket, a queue that has drained) is told to the owner just before the loop polls, when
+ * no other frame of ours is on the stack.
+ *
+ * CLOSING.  ob__stream_close() marks the stream: from that moment nothing is appended, flushed or
+ * delivered, whoever still holds it on a list; the socket is closed and on_close is called in a
+ * later turn, after which the memory may go.
+ */
+
+#ifndef OB__STREAM_H
+#define OB__STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "base/loop.h"
+#include "lib/buf.h"
+#include "lib/list.h"
+
+#define OB__CHUNK_SIZE         (64u << 10)
+#define OB__STREAM_GATHER      (16u << 10) /* from here on payloads are referenced, not copied */
+#define OB__STREAM_EARLY_FLUSH (256u << 10)
+
+struct ob__chunk;
+struct ob__stream;
+
+/* What all streams of a loop share. */
+struct ob__streams {
+	struct ob__loop *loop;
+	struct ob__loop_hook hook;
+	struct ob__list dirty;
+	struct ob__list notify; /* streams whose owner is to be told something */
+	struct ob__list all;    /* every stream that is not closed yet */
+	struct ob__chunk *free_chunks;
+	struct ob__chunk *reserved; /* a new chunk between reserve and commit */
+	struct uv_idle_s *wake;     /* active while `notify` has to be looked at without waiting */
+	uint32_t free_chunks_len;
+	uint32_t flushing; /* > 0 inside a flush walk */
+	size_t pending;    /* bytes that dirty streams hold; not what a slow peer holds up */
+	uint64_t bytes_in;
+	uint64_t bytes_out;
+	uint64_t syscalls_out; /* try_write and write calls made */
+};
+
+/* Hooks run in the order they were added: one that writes belongs in front of this one's.  Also
+ * makes the process ignore SIGPIPE. */
+int ob__streams_init(struct ob__streams *m, struct ob__loop *loop);
+
+/* All streams must be closed.  Frees the free list. */
+void ob__streams_free(struct ob__streams *m);
+
+/* Flushes every dirty stream now. */
+void ob__streams_flush(struct ob__streams *m);
+
+struct ob__stream_ops {
+	/* Bytes arrived, in the loop's shared buffer: valid, and free to be changed in place, until
+	 * this returns. */
+	void (*on_read)(struct ob__stream *s, uint8_t *data, size_t len);
+
+	/* The peer ended (status UV_EOF; it may still read) or the socket failed.  The owner
+	 * closes. At most once with UV_EOF, and once more with an error if writing goes on and
+	 * fails. */
+	void (*on_end)(struct ob__stream *s, int status);
+
+	/* The queue, which had reached `high`, is down to half of it.  May be NULL. */
+	void (*on_drained)(struct ob__stream *s);
+
+	/* Closed for good: the owner may free the memory that embeds the stream. */
+	void (*on_close)(struct ob__stream *s);
+};
+
+/* Embedded in its owner.  Fields are private but for those marked. */
+struct ob__stream {
+	union {
+		uv_handle_t handle;
+		uv_stream_t stream;
+		uv_tcp_t tcp;
+		uv_pipe_t pipe;
+	} uv;
+	struct ob__streams *m;
+	const struct ob__stream_ops *ops;
+	void *owner; /* read-only after init: the owner's own pointer */
+	struct ob__list all_link;
+	struct ob__list dirty_link;
+	struct ob__list notify_link;
+	struct ob__chunk *out_head; /* queue of chunks and references, oldest first */
+	struct ob__chunk *out_tail;
+	struct ob__chunk *in_write; /* what the outstanding uv_write holds */
+	struct ob__rbuf *unread;    /* bytes to hand out before any others */
+	struct ob__timeout linger;  /* the end of ob__stream_close_flushed() */
+	size_t in_write_len;
+	size_t queued;      /* read-only: bytes waiting, those in uv_write included */
+	size_t high;        /* set by the owner; 0: no mark */
+	uint64_t last_read; /* read-only: loop ms of the last bytes from the peer */
+	int failed;         /* why the socket is broken, or 0 */
+	bool above;         /* read-only: at or above `high` since it was last reached */
+	bool reading;
+	bool connecting;
+	bool ended;        /* the peer has sent all it will */
+	bool tell_drained; /* on_drained or on_end are due */
+	bool tell_failed;
+	bool opened;  /* the uv handle exists */
+	bool closing; /* read-only */
+	bool close_after_flush;
+	bool shut; /* our FIN is out */
+	bool closed;
+};
+
+/* Prepares for one of accept/connect below. */
+void ob__stream_init(struct ob__stream *s, struct ob__streams *m, const struct ob__stream_ops *ops,
+                     void *owner);
+
+/* Takes a pending connection of `server` (tcp or pipe), sets TCP_NODELAY, does not read yet.
+ * 0 or negative; on failure the stream still needs ob__stream_close() if `opened`. */
+int ob__stream_accept(struct ob__stream *s, uv_stream_t *server);
+
+/* Dials.  `cb(s, status)` comes once, unless the stream is closed first (then never) or this
+ * returns an error.  Exactly one of (addr) and (path) is used; path is a unix socket.  What is
+ * appended meanwhile goes out once connected. */
+typedef void (*ob__stream_connect_cb)(struct ob__stream *s, int status);
+int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const char *path,
+                       ob__stream_connect_cb cb);
+
+/* Starts or stops reading (backpressure). Harmless when already so, or closing. */
+void ob__stream_read(struct ob__stream *s, bool on);
+
+/*
+ * Contiguous room for `len` bytes (len <= OB__CHUNK_SIZE) at the end of the output, to encode
+ * into directly; then commit what was used.  NULL when closing, broken or out of memory.  Nothing
+ * else may be appended to any stream, or flushed, between reserve and commit.
+ */
+uint8_t *ob__stream_reserve(struct ob__stream *s, size_t len);
+void ob__stream_commit(struct ob__stream *s, size_t used);
+
+/* Appends a copy. 0, -ECANCELED when closing or broken, -ENOMEM (then nothing was appended). */
+int ob__stream_append(struct ob__stream *s, const void *data, size_t len);
+
+/* Appends bytes of a shared buffer, taking a reference of its own; copies when they are few. */
+int ob__stream_append_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, size_t len);
+
+/* Puts bytes back: a copy is handed to on_read once reading is on, before any others, and never
+ * from within this call.  0, -ECANCELED when closing, -ENOMEM. */
+int ob__stream_unread(struct ob__stream *s, const void *data, size_t len);
+
+/* Moves the socket of `from`, with what it has queued and put back, into `into`, a stream that was
+ * initialised and nothing more; then closes `from`.  0; -ECANCELED when `from` is closing or
+ * broken, -EBUSY when it has a write outstanding, or what dup(2) says; then `from` is as it was and
+ * `into` needs ob__stream_close() if `opened`. */
+int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from);
+
+/* Closes now; what is queued is dropped. Safe at any time, also twice, also from callbacks, also
+ * for a stream that never got a socket. */
+void ob__stream_close(struct ob__stream *s);
+
+/* Flushes what is queued, then shuts down and closes; at most `ms` later in any case.  From now on
+ * nothing is delivered.  What the peer still sends is read and thrown away until it ends as well:
+ * closing over unread bytes would send a reset, which may destroy our last words on their way. */
+void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms);
+
+/* The peer's address as "127.0.0.1:2000", "[::1]:2000" or "unix"; "-" when there is none. */
+void ob__stream_peer(const struct ob__stream *s, char *out, size_t cap);
+bool ob__stream_is_unix(const struct ob__stream *s);
+
+/* The peer is on this machine: a unix socket, 127/8, ::1 or ::ffff:127/104. */
+bool ob__stream_is_loopback(const struct ob__stream *s);
+
+#endif

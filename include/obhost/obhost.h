@@ -1,0 +1,866 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Public: the obhost SDK, the only header a module includes.
+ *
+ * A module is a shared object with one exported symbol, the descriptor that OB_MODULE() writes.
+ * The host owns every socket, session, message and timer; the module decides what happens to
+ * them.  It sees them only as handles and borrowed views:
+ *
+ * - A HANDLE (ob_req, ob_session, ob_timer, ob_call_id, ...) is a 64-bit number, safe to store and
+ *   to compare, never to take apart.  One that has outlived its object answers OB_E_STALE; 0 is
+ *   never valid.
+ * - A VIEW is a small struct with a pointer into the host's read buffer.  It is valid until the
+ *   callback that received it returns.  ob_msg_hold() is the only way to keep one.
+ *
+ * OWNERSHIP.  Passed in = borrowed for the time of the call; the host copies every string and
+ * byte it keeps.  Returned = yours only where the function says so.  json_t parameters whose name
+ * ends in _stolen lose their reference to the host, on failure too.  `arg` pointers are handed
+ * back and never followed.  Whatever a module registers belongs to its generation: taking the
+ * generation out takes it all out, so there is nothing to unregister.
+ *
+ * THREADS.  Everything runs on the host's one loop thread, except ob_job()'s work function and
+ * callers of ob_post().  A callback that blocks blocks the node.
+ *
+ * ERRORS.  Functions return 0 or a negative code: OB_E_* below, or a negative errno from the
+ * system.
+ *
+ * LIFE.  check (is this configuration right?) -> start (register; nothing goes out yet) ->
+ * selftest -> live (in the turn that switches; send from here on) -> drain (a newer generation
+ * has taken over) -> stop.  Between start and live, registrations are inert, and push, call,
+ * timers, jobs and HTTP calls answer OB_E_STATE.
+ *
+ * ABI.  A module names the OB_ABI_MAJOR and OB_ABI_MINOR of the header it was compiled with.
+ * While the major number is 0 the host takes exactly its own minor number.  From major 1 on:
+ * whatever is added increments the minor number, and a host takes a module whose minor number is
+ * not above its own; whatever is removed or changes its layout or meaning increments the major
+ * number.  Structs passed by pointer begin with their size and grow only at their end.
+ *
+ * History:
+ *   0.1  2026-11-21  first form
+ */
+
+#ifndef OBHOST_H
+#define OBHOST_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define OB_ABI_MAJOR 0
+#define OB_ABI_MINOR 1
+#define OB_MODULE_MAGIC 0x6f62686fu
+
+/* ---------------------------------------------------------------- results and errors ------- */
+
+/*
+ * The ends a request or call can have.  The number on the wire is -(code) - 5000; the number a
+ * client sees as `code` is in the comment.
+ */
+enum ob_result_code {
+	OB_OK = 0,             /* 200 */
+	OB_E_APP = -5001,      /* 500: the handler failed or ended nothing */
+	OB_E_NOT_FOUND = -5002, /* 404: no handler for the id or method */
+	OB_E_NO_ROUTE = -5003, /* 503: no live node of the role */
+	OB_E_BUSY = -5004,     /* 503: a bound was reached */
+	OB_E_DEADLINE = -5005, /* 504: not answered in time */
+	OB_E_NOT_SENT = -5006, /* 503: the link broke before the request went out */
+	OB_E_MAYBE_SENT = -5007, /* 502: the link broke after the request may have gone out */
+	OB_E_GONE = -5008,     /* 503: the code or node that held it is gone */
+	OB_E_DENIED = -5009,   /* 403 */
+	OB_E_TOO_BIG = -5010,  /* 413 */
+	OB_E_BAD = -5011,      /* 400: the body is not what the handler reads */
+	OB_RESULT_LAST = OB_E_BAD,
+
+	/* Codes of SDK functions only, never the end of a request. */
+	OB_E_STALE = -5101,    /* the handle's object is gone */
+	OB_E_STATE = -5102,    /* not now: not live yet, or ended already */
+	OB_E_DEAD = -5103,     /* this generation has been taken out */
+	OB_E_EXISTS = -5104,   /* another module has that id, name or path */
+	OB_E_INVAL = -5105,    /* an argument makes no sense */
+	OB_E_NOMEM = -5106,
+	OB_E_LIMIT = -5107,    /* a table is full */
+};
+
+/* A result as the byte it is on the wire, and back. */
+#define OB_RESULT_WIRE(code) ((uint8_t)((code) == 0 ? 0 : -(code) - 5000))
+#define OB_RESULT_FROM_WIRE(n) ((n) == 0 ? 0 : -((int)(n) + 5000))
+
+/* ---------------------------------------------------------------- handles and views -------- */
+
+typedef struct ob_ctx ob_ctx;
+
+typedef uint64_t ob_req;
+typedef uint64_t ob_session;
+typedef uint64_t ob_timer;
+typedef uint64_t ob_call_id;
+typedef uint64_t ob_msg;
+
+enum ob_view_flag {
+	OB_VIEW_CLIENT = 1u << 0,   /* from a client of this node */
+	OB_VIEW_LINK = 1u << 1,     /* from another node */
+	OB_VIEW_CALL = 1u << 2,     /* made by code with ob_call(), not by a client */
+	OB_VIEW_ONE_WAY = 1u << 3,  /* nobody waits for an end */
+	OB_VIEW_NO_STATE = 1u << 4, /* the listener's no_state covers the id */
+	OB_VIEW_STICKY = 1u << 5,   /* a link message whose session should stay with one node */
+	OB_VIEW_HTTP = 1u << 6,
+};
+
+/* A message, borrowed. */
+typedef struct ob_view {
+	uint32_t size;       /* of this struct */
+	uint32_t id;         /* message id; 0 for a method or HTTP */
+	uint32_t flags;      /* enum ob_view_flag */
+	uint32_t budget_ms;  /* time left for an answer */
+	const char *method;  /* method name, or NULL */
+	ob_session session;  /* the client's session, or 0 */
+	uint64_t source;     /* id of the node it came from; our own for a client's */
+	const uint8_t *data; /* payload, not terminated */
+	size_t len;
+} ob_view;
+
+/* Where a message or call goes.  Zero fields are open. */
+typedef struct ob_target {
+	uint64_t node;  /* a node by id: exactly this one */
+	uint32_t role;  /* any node of the role: ob_role(ctx, "service") */
+	uint32_t flags; /* OB_TARGET_* */
+} ob_target;
+
+#define OB_TARGET_STICKY 1u /* stay with the node that served the session before */
+
+/* ---------------------------------------------------------------- callbacks ---------------- */
+
+/* Handles one request.  Ends it by exactly one of ob_reply*(), ob_fail(), ob_done(), or keeps it
+ * with ob_request_hold(); returning without any is ob_fail(OB_E_APP), counted. */
+typedef void (*ob_handler_fn)(ob_ctx *ctx, ob_req req);
+
+enum ob_action {
+	OB_LOCAL = 1, /* give it to this node's handlers */
+	OB_FORWARD,   /* send it to `target` */
+	OB_DONE,      /* nothing more; a request is ended without an answer */
+	OB_REFUSE,    /* end it with `code` and `text` */
+};
+
+typedef struct ob_verdict {
+	int action;
+	int code;         /* OB_REFUSE */
+	const char *text; /* OB_REFUSE; static, or NULL */
+	ob_target target; /* OB_FORWARD */
+} ob_verdict;
+
+/* Decides what happens to a message that no local handler takes. */
+typedef ob_verdict (*ob_decide_fn)(ob_ctx *ctx, const ob_view *view);
+
+/* Called before a client's message goes anywhere: 0 lets it pass, a negative result code ends it
+ * with that code.  Filters run in the order of their priority. */
+typedef int (*ob_filter_fn)(ob_ctx *ctx, const ob_view *view);
+
+/* Writes the body a client gets for a failed request; the host's own is
+ * {"code":503,"error":"text"}.  Returns a new reference or NULL for the host's own. */
+typedef json_t *(*ob_error_body_fn)(ob_ctx *ctx, int code, const char *text);
+
+enum ob_event {
+	OB_EVENT_SESSION_OPENED = 1, /* a client of this node */
+	OB_EVENT_SESSION_CLOSED,     /* a client of this node, or one this node has served */
+	OB_EVENT_NODE_UP,
+	OB_EVENT_NODE_DOWN,
+};
+
+typedef struct ob_event_info {
+	uint32_t size;
+	int event;
+	ob_session session; /* still valid during the callback */
+	uint64_t node;
+	const char *name; /* the node's name */
+	const char *role;
+} ob_event_info;
+
+typedef void (*ob_event_fn)(ob_ctx *ctx, const ob_event_info *info);
+typedef void (*ob_timer_fn)(ob_ctx *ctx, ob_timer timer, void *arg);
+typedef void (*ob_work_fn)(void *arg); /* on a pool thread: no SDK call but ob_post() */
+typedef void (*ob_post_fn)(ob_ctx *ctx, void *arg);
+
+/* The one end of a call. */
+typedef struct ob_call_result {
+	uint32_t size;
+	int code;            /* OB_OK or one of enum ob_result_code */
+	const char *text;    /* why, for a failure; never NULL */
+	uint64_t source;     /* the node that answered, or 0 */
+	const uint8_t *data; /* the answer, borrowed */
+	size_t len;
+} ob_call_result;
+
+typedef void (*ob_call_fn)(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg);
+
+/* ---------------------------------------------------------------- HTTP --------------------- */
+
+/* An HTTP request in a handler registered with ob_on_http(); the body is the view's data. */
+typedef struct ob_http_info {
+	uint32_t size;
+	const char *method;
+	const char *path;  /* decoded, without the query */
+	const char *query; /* undecoded, "" if none */
+	const char *tail;  /* what a route's final "*" matched, "" otherwise */
+	bool loopback;     /* the peer's address is a loopback one, or a unix socket */
+	bool unix_socket;
+} ob_http_info;
+
+/* An HTTP request this node makes. */
+typedef struct ob_http_request {
+	uint32_t size;
+	const char *method;         /* NULL: GET */
+	const char *url;            /* http or https */
+	const char *const *headers; /* "Name: value" strings, NULL at the end; may be NULL */
+	const void *body;
+	size_t body_len;
+	uint32_t timeout_ms;   /* 0: 5000 */
+	size_t max_body;       /* of the answer; 0: 1 MiB */
+} ob_http_request;
+
+typedef struct ob_http_response {
+	uint32_t size;
+	int code;        /* OB_OK, OB_E_DEADLINE, OB_E_TOO_BIG, or OB_E_NOT_SENT */
+	int status;      /* the HTTP status, when code is OB_OK */
+	const char *text; /* why, for a failure */
+	const char *content_type;
+	const uint8_t *data;
+	size_t len;
+} ob_http_response;
+
+typedef void (*ob_http_fn)(ob_ctx *ctx, const ob_http_response *res, void *arg);
+
+/* ---------------------------------------------------------------- codecs ------------------- */
+
+enum ob_packet_kind {
+	OB_PACKET_MESSAGE = 1, /* id, data, len are set */
+	OB_PACKET_NEED,        /* the packet at the front has `need` bytes in all (or at least) */
+	OB_PACKET_SKIP,        /* consumed, nothing for anyone */
+	OB_PACKET_CLOSE,       /* close the connection: `code` (a WebSocket close code), `reason` */
+};
+
+enum ob_packet_out {
+	OB_PACKET_REPLY = 1, /* the answer to a request */
+	OB_PACKET_PUSH,      /* unasked */
+};
+
+/* A decoded packet, or one to be encoded. */
+typedef struct ob_packet {
+	uint32_t size;
+	int kind;
+	uint32_t id;
+	uint32_t one_way;    /* decoded: the client wants no answer */
+	uint64_t cookie;     /* decoded with a request, given back when its reply is encoded */
+	int status;          /* to encode: OB_OK or why it failed */
+	uint16_t code;
+	size_t need;
+	const char *reason;  /* static */
+	const uint8_t *data; /* decoded: points into the input */
+	size_t len;
+} ob_packet;
+
+#define OB_CODEC_STREAM 1u /* packets may span transport messages and share them */
+#define OB_CODEC_TEXT 2u   /* what encode() writes is UTF-8: a text message on WebSocket */
+
+/*
+ * Turns bytes into messages.  The host allocates `state_size` zeroed bytes with each connection,
+ * keeps undecoded bytes itself, and calls decode at packet edges only: so the next generation goes
+ * on where this one stopped.  A generation with another state_ver needs migrate.
+ */
+typedef struct ob_codec {
+	uint32_t size;
+	uint32_t state_size;
+	uint32_t state_ver;
+	uint32_t flags;    /* OB_CODEC_* */
+	uint32_t overhead; /* most bytes encode() adds to the payload's length */
+	const char *name;
+
+	/* Decodes at most one packet from the front of `data` (len > 0) and returns the bytes it
+	 * consumed; with OB_PACKET_NEED and OB_PACKET_CLOSE that is 0.  `boundary` is true when a
+	 * transport message ends behind `data`.  `max` is the longest packet allowed. */
+	size_t (*decode)(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool boundary,
+			 size_t max, ob_packet *out);
+
+	/* Writes the packet into out[0..cap), cap >= len + overhead, and returns its size, or 0 if
+	 * it cannot be expressed. */
+	size_t (*encode)(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t *out,
+			 size_t cap);
+
+	/* Optional: turns a connection's state of version `from` into this one's.  0 or negative,
+	 * then that connection is closed. */
+	int (*migrate)(ob_ctx *ctx, uint32_t from, const void *old_state, void *state);
+} ob_codec;
+
+/* ---------------------------------------------------------------- the descriptor ----------- */
+
+typedef struct ob_err {
+	char text[256];
+} ob_err;
+
+enum ob_reconf_phase {
+	OB_RECONF_CHECK = 1, /* is it acceptable? change nothing */
+	OB_RECONF_APPLY,     /* take it; can't fail */
+};
+
+/* Every hook is optional.  `conf` is the module's "conf" object, or an empty one; borrowed. */
+typedef struct ob_module_desc {
+	uint32_t magic; /* OB_MODULE_MAGIC */
+	uint32_t size;  /* of this struct in the module's header */
+	uint16_t abi_major;
+	uint16_t abi_minor;
+	uint32_t flags; /* 0 */
+	const char *name;
+	const char *version;
+
+	/* Before anything else: is the configuration right?  Pure.  0, or negative with a sentence
+	 * in err->text. */
+	int (*check)(const json_t *conf, ob_err *err);
+
+	/* Registers handlers and allocates.  0 or a negative code; then nothing of it stays. */
+	int (*start)(ob_ctx *ctx, const json_t *conf);
+
+	/* Proves that what was started works, before anything is switched.  0 or negative. */
+	int (*selftest)(ob_ctx *ctx);
+
+	/* In the turn in which this generation takes over: may send, call, set timers. */
+	void (*live)(ob_ctx *ctx);
+
+	/* A newer generation has taken over, or the node stops.  Work in flight goes on. */
+	void (*drain)(ob_ctx *ctx);
+
+	/* The module's part of the configuration changed, phase by phase. */
+	int (*reconf)(ob_ctx *ctx, const json_t *conf, int phase, ob_err *err);
+
+	/* The last call: free what start allocated.  Nothing of this generation is in flight. */
+	void (*stop)(ob_ctx *ctx);
+} ob_module_desc;
+
+#if defined(__GNUC__)
+#define OB_EXPORT __attribute__((visibility("default")))
+#define OB_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define OB_EXPORT
+#define OB_PRINTF(f, a)
+#endif
+
+#ifdef __cplusplus
+#define OB_EXTERN extern "C"
+#else
+#define OB_EXTERN extern
+#endif
+
+/* OB_MODULE(login, .version = "1.0.0", .start = start); at the foot of the file. */
+#define OB_MODULE(module_name, ...)                                                                \
+	OB_EXTERN OB_EXPORT const ob_module_desc ob_module;                                        \
+	const ob_module_desc ob_module = {.magic = OB_MODULE_MAGIC,                                \
+					  .size = sizeof(ob_module_desc),                          \
+					  .abi_major = OB_ABI_MAJOR,                               \
+					  .abi_minor = OB_ABI_MINOR,                               \
+					  .flags = 0,                                              \
+					  .name = #module_name,                                    \
+					  __VA_ARGS__}
+
+/* ---------------------------------------------------------------- the table ---------------- */
+
+enum ob_log_level {
+	OB_LOG_DEBUG = 0, /* one line per message; no payloads */
+	OB_LOG_INFO,      /* lifecycle */
+	OB_LOG_NOTICE,    /* state or configuration changed */
+	OB_LOG_WARNING,   /* degraded, going on */
+	OB_LOG_ERROR,     /* an operator must act */
+};
+
+typedef struct ob_node_info {
+	uint32_t size;
+	uint32_t role_id; /* as ob_role() of the own role */
+	uint64_t id;
+	uint64_t incarnation;
+	const char *name;
+	const char *role;
+} ob_node_info;
+
+typedef struct ob_session_info {
+	uint32_t size;
+	bool local;    /* its client is connected to this node */
+	uint64_t node; /* the proxy that owns it */
+	uint64_t seq;
+	const char *peer; /* a local client's address, else "" */
+} ob_session_info;
+
+#define OB_SESSION_TEXT 96 /* bytes that hold any session's text form */
+
+typedef struct ob_admin_reply {
+	uint32_t size;
+	int status;          /* an HTTP status: 200, 202, 400, 404, 409, 422, ... */
+	const json_t *body;  /* borrowed; NULL when the body is text */
+	const char *text;    /* e.g. the metrics page; NULL when the body is JSON */
+} ob_admin_reply;
+
+typedef void (*ob_admin_fn)(ob_ctx *ctx, const ob_admin_reply *reply, void *arg);
+
+#define OB_FROM_CLIENT 1u /* ob_on_id: messages of this node's own clients */
+#define OB_FROM_LINK 2u   /* ob_on_id: messages from other nodes */
+#define OB_ONE_WAY 4u     /* ob_on_id, ob_on_method: nobody is answered */
+#define OB_HTTP_ADMIN 8u  /* ob_on_http: an administrative path; needs "admin": true */
+
+/*
+ * The host's functions as a module sees them.  Modules use the inline functions below, which say
+ * what each one does; the table exists so that the host exports no symbol, so that each call is
+ * attributed to a generation, and so that a test can stand in for the host.
+ */
+typedef struct ob_api {
+	uint32_t size;
+	uint16_t abi_major;
+	uint16_t abi_minor;
+
+	const char *(*strerror)(ob_ctx *ctx, int code);
+	void (*vlog)(ob_ctx *ctx, int level, const char *fmt, va_list ap);
+	const json_t *(*config)(ob_ctx *ctx, const char *path);
+	int (*node_info)(ob_ctx *ctx, ob_node_info *info);
+	uint64_t (*now_ms)(ob_ctx *ctx);
+	uint32_t (*role)(ob_ctx *ctx, const char *word);
+	void *(*state)(ob_ctx *ctx, const char *key, size_t size, uint32_t version);
+	int (*counter)(ob_ctx *ctx, const char *name, const char *help);
+	void (*count)(ob_ctx *ctx, int counter, uint64_t n);
+
+	int (*on_id)(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags);
+	int (*on_method)(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags);
+	int (*on_http)(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
+		       uint32_t flags);
+	int (*on_event)(ob_ctx *ctx, int event, ob_event_fn fn);
+	int (*on_filter)(ob_ctx *ctx, int priority, ob_filter_fn fn);
+	int (*on_client_message)(ob_ctx *ctx, ob_decide_fn fn);
+	int (*on_link_message)(ob_ctx *ctx, ob_decide_fn fn);
+	int (*on_unknown)(ob_ctx *ctx, ob_handler_fn fn);
+	int (*on_error_body)(ob_ctx *ctx, ob_error_body_fn fn);
+	int (*on_codec)(ob_ctx *ctx, const ob_codec *codec);
+
+	int (*req_view)(ob_ctx *ctx, ob_req req, ob_view *view);
+	const json_t *(*req_json)(ob_ctx *ctx, ob_req req);
+	int (*reply)(ob_ctx *ctx, ob_req req, const void *data, size_t len);
+	int (*reply_json)(ob_ctx *ctx, ob_req req, json_t *body_stolen);
+	int (*fail)(ob_ctx *ctx, ob_req req, int code, const char *text);
+	int (*done)(ob_ctx *ctx, ob_req req);
+	int (*request_hold)(ob_ctx *ctx, ob_req req);
+	ob_msg (*msg_hold)(ob_ctx *ctx, const ob_view *view);
+	int (*msg_view)(ob_ctx *ctx, ob_msg msg, ob_view *view);
+	int (*msg_release)(ob_ctx *ctx, ob_msg msg);
+
+	uint32_t (*route_role)(ob_ctx *ctx, uint32_t id);
+	int (*session_info)(ob_ctx *ctx, ob_session session, ob_session_info *info);
+	int (*session_text)(ob_ctx *ctx, ob_session session, char *out, size_t cap);
+	ob_session (*session_find)(ob_ctx *ctx, const char *text);
+	int (*session_close)(ob_ctx *ctx, ob_session session, uint16_t code, const char *reason);
+	int (*push)(ob_ctx *ctx, ob_session session, uint32_t id, const void *data, size_t len);
+	int (*push_json)(ob_ctx *ctx, ob_session session, uint32_t id, json_t *body_stolen);
+
+	ob_call_id (*call)(ob_ctx *ctx, const ob_target *target, uint32_t id, const char *method,
+			   ob_session session, const void *data, size_t len, uint32_t deadline_ms,
+			   ob_call_fn fn, void *arg);
+	int (*call_cancel)(ob_ctx *ctx, ob_call_id call);
+	ob_timer (*timer_start)(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
+				void *arg);
+	int (*timer_stop)(ob_ctx *ctx, ob_timer timer);
+	int (*job)(ob_ctx *ctx, ob_work_fn work, ob_post_fn done, void *arg);
+	int (*post)(ob_ctx *ctx, ob_post_fn fn, void *arg);
+
+	int (*http_info)(ob_ctx *ctx, ob_req req, ob_http_info *info);
+	const char *(*http_header)(ob_ctx *ctx, ob_req req, const char *name);
+	int (*http_set_header)(ob_ctx *ctx, ob_req req, const char *name, const char *value);
+	int (*http_reply)(ob_ctx *ctx, ob_req req, int status, const char *content_type,
+			  const void *data, size_t len);
+	int (*http_call)(ob_ctx *ctx, const ob_http_request *request, ob_http_fn fn, void *arg);
+
+	int (*admin)(ob_ctx *ctx, const char *verb, json_t *args_stolen, ob_admin_fn fn, void *arg);
+	int (*secret_check)(ob_ctx *ctx, const char *path, const char *given);
+} ob_api;
+
+struct ob_ctx {
+	const ob_api *api;
+};
+
+/* ---------------------------------------------------------------- the functions ------------ */
+
+/* A short English sentence for a code of this header or a negative errno; static storage. */
+static inline const char *ob_strerror(ob_ctx *ctx, int code)
+{
+	return ctx->api->strerror(ctx, code);
+}
+
+/* Logs one line under the module's name.  Payloads and secrets do not belong in a log. */
+static inline void ob_vlog(ob_ctx *ctx, int level, const char *fmt, va_list ap)
+{
+	ctx->api->vlog(ctx, level, fmt, ap);
+}
+
+OB_PRINTF(3, 4)
+static inline void ob_log(ob_ctx *ctx, int level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	ctx->api->vlog(ctx, level, fmt, ap);
+	va_end(ap);
+}
+
+/* The node's configuration at a dotted path ("websocket.timeout"), secrets masked; borrowed until
+ * the callback returns.  NULL if absent. */
+static inline const json_t *ob_config(ob_ctx *ctx, const char *path)
+{
+	return ctx->api->config(ctx, path);
+}
+
+/* Who this node is.  Set info->size first.  The strings live as long as the node. */
+static inline int ob_node(ob_ctx *ctx, ob_node_info *info)
+{
+	return ctx->api->node_info(ctx, info);
+}
+
+/* Milliseconds of a clock that never goes back, read once per loop turn. */
+static inline uint64_t ob_now_ms(ob_ctx *ctx)
+{
+	return ctx->api->now_ms(ctx);
+}
+
+/* The number that stands for a role word on the wire. */
+static inline uint32_t ob_role(ob_ctx *ctx, const char *word)
+{
+	return ctx->api->role(ctx, word);
+}
+
+/* `size` bytes of host memory, zeroed at first, that survive a reload: the next generation gets
+ * the same block when it asks with the same key, size and version, else a fresh one.  NULL when
+ * out of memory or beyond 16 MiB.  Only in start and later. */
+static inline void *ob_state(ob_ctx *ctx, const char *key, size_t size, uint32_t version)
+{
+	return ctx->api->state(ctx, key, size, version);
+}
+
+/* A counter on the metrics page, obhost_module_NAME_total{module="..."}; letters, digits and '_'.
+ * Returns its number for ob_count(), or negative.  It goes on counting over a reload. */
+static inline int ob_counter(ob_ctx *ctx, const char *name, const char *help)
+{
+	return ctx->api->counter(ctx, name, help);
+}
+
+static inline void ob_count(ob_ctx *ctx, int counter, uint64_t n)
+{
+	ctx->api->count(ctx, counter, n);
+}
+
+/* Takes messages with this id, from clients and links.  Id 0: those that no other handler takes.
+ * Ids are 1..2^31-1; 999 and session_closed_id come from the host only.  OB_E_EXISTS if another
+ * module has it. */
+static inline int ob_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn)
+{
+	return ctx->api->on_id(ctx, id, fn, OB_FROM_CLIENT | OB_FROM_LINK);
+}
+
+/* As ob_on_id() with OB_FROM_CLIENT and/or OB_FROM_LINK, and perhaps OB_ONE_WAY. */
+static inline int ob_on_id_flags(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
+{
+	return ctx->api->on_id(ctx, id, fn, flags);
+}
+
+/* Takes calls of a method, "namespace.role.module.method" by custom. */
+static inline int ob_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
+{
+	return ctx->api->on_method(ctx, name, fn, flags);
+}
+
+/* Takes HTTP requests.  `method` "*" takes any; a path ending in "*" takes what begins so, the
+ * longest path wins.  Administrative paths are refused with OB_E_DENIED unless flags has
+ * OB_HTTP_ADMIN and the module is configured with "admin": true. */
+static inline int ob_on_http(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
+			     uint32_t flags)
+{
+	return ctx->api->on_http(ctx, method, path, fn, flags);
+}
+
+static inline int ob_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
+{
+	return ctx->api->on_event(ctx, event, fn);
+}
+
+/* Sees each client message before it goes anywhere; smaller priorities first. */
+static inline int ob_on_filter(ob_ctx *ctx, int priority, ob_filter_fn fn)
+{
+	return ctx->api->on_filter(ctx, priority, fn);
+}
+
+/* Decides about client messages that no local handler takes; one module per node. */
+static inline int ob_on_client_message(ob_ctx *ctx, ob_decide_fn fn)
+{
+	return ctx->api->on_client_message(ctx, fn);
+}
+
+/* Decides about link messages that are not for this node; one module per node. */
+static inline int ob_on_link_message(ob_ctx *ctx, ob_decide_fn fn)
+{
+	return ctx->api->on_link_message(ctx, fn);
+}
+
+/* Takes messages for this node that have no handler; one module per node. */
+static inline int ob_on_unknown(ob_ctx *ctx, ob_handler_fn fn)
+{
+	return ctx->api->on_unknown(ctx, fn);
+}
+
+/* Writes the body of error answers; one module per node. */
+static inline int ob_on_error_body(ob_ctx *ctx, ob_error_body_fn fn)
+{
+	return ctx->api->on_error_body(ctx, fn);
+}
+
+/* Offers a codec under codec->name; the struct is copied.  OB_E_STATE when its state_ver differs
+ * from the one in use and there is no migrate. */
+static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
+{
+	return ctx->api->on_codec(ctx, codec);
+}
+
+/* The request's message.  Set view->size first.  The payload is there only during the handler's
+ * callback; later data is NULL. */
+static inline int ob_req_view(ob_ctx *ctx, ob_req req, ob_view *view)
+{
+	return ctx->api->req_view(ctx, req, view);
+}
+
+/* The payload as JSON, parsed at the first call and borrowed until the request ends.  NULL when
+ * it is not JSON; a handler that returns then without an end answers OB_E_BAD. */
+static inline const json_t *ob_req_json(ob_ctx *ctx, ob_req req)
+{
+	return ctx->api->req_json(ctx, req);
+}
+
+/* The text of a member of the JSON payload, or NULL; borrowed as ob_req_json(). */
+static inline const char *ob_req_str(ob_ctx *ctx, ob_req req, const char *key)
+{
+	return json_string_value(json_object_get(ctx->api->req_json(ctx, req), key));
+}
+
+/* The integer member `key`, or `otherwise`. */
+static inline json_int_t ob_req_int(ob_ctx *ctx, ob_req req, const char *key, json_int_t otherwise)
+{
+	const json_t *value = json_object_get(ctx->api->req_json(ctx, req), key);
+
+	return json_is_integer(value) ? json_integer_value(value) : otherwise;
+}
+
+/* Ends the request with an answer.  OB_E_STALE if it has ended (its deadline may have passed). */
+static inline int ob_reply(ob_ctx *ctx, ob_req req, const void *data, size_t len)
+{
+	return ctx->api->reply(ctx, req, data, len);
+}
+
+/* As ob_reply() with a JSON value. */
+static inline int ob_reply_value(ob_ctx *ctx, ob_req req, json_t *body_stolen)
+{
+	return ctx->api->reply_json(ctx, req, body_stolen);
+}
+
+/* As ob_reply() with a value in the words of json_pack(3). */
+static inline int ob_reply_json(ob_ctx *ctx, ob_req req, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	json_t *body = json_vpack_ex(NULL, 0, fmt, ap);
+	va_end(ap);
+	return ctx->api->reply_json(ctx, req, body);
+}
+
+/* Ends the request with a failure of enum ob_result_code; `text` may be NULL. */
+static inline int ob_fail(ob_ctx *ctx, ob_req req, int code, const char *text)
+{
+	return ctx->api->fail(ctx, req, code, text);
+}
+
+/* Ends the request and sends nothing. */
+static inline int ob_done(ob_ctx *ctx, ob_req req)
+{
+	return ctx->api->done(ctx, req);
+}
+
+/* Keeps the request beyond the callback; it is still owed one end, by its deadline. */
+static inline int ob_request_hold(ob_ctx *ctx, ob_req req)
+{
+	return ctx->api->request_hold(ctx, req);
+}
+
+/* Keeps a copy of a message until ob_msg_release() or the end of the generation; 0 on failure. */
+static inline ob_msg ob_msg_hold(ob_ctx *ctx, const ob_view *view)
+{
+	return ctx->api->msg_hold(ctx, view);
+}
+
+static inline int ob_msg_view(ob_ctx *ctx, ob_msg msg, ob_view *view)
+{
+	return ctx->api->msg_view(ctx, msg, view);
+}
+
+static inline int ob_msg_release(ob_ctx *ctx, ob_msg msg)
+{
+	return ctx->api->msg_release(ctx, msg);
+}
+
+/* The role the node's route table gives for an id, or 0. */
+static inline uint32_t ob_route_role(ob_ctx *ctx, uint32_t id)
+{
+	return ctx->api->route_role(ctx, id);
+}
+
+/* Facts about a session.  Set info->size first; info->peer is borrowed until the callback returns. */
+static inline int ob_session_get(ob_ctx *ctx, ob_session session, ob_session_info *info)
+{
+	return ctx->api->session_info(ctx, session, info);
+}
+
+/* The text form NAME-<16 hex> into out; it names the session on every node and in JSON. */
+static inline int ob_session_text(ob_ctx *ctx, ob_session session, char *out, size_t cap)
+{
+	return ctx->api->session_text(ctx, session, out, cap);
+}
+
+/* The session with that text form, if this node owns or has served it; else 0. */
+static inline ob_session ob_session_find(ob_ctx *ctx, const char *text)
+{
+	return ctx->api->session_find(ctx, text);
+}
+
+/* Closes the client's connection, wherever it is, after what was sent before.  `code` 0: 1000. */
+static inline int ob_session_close(ob_ctx *ctx, ob_session session, uint16_t code,
+				   const char *reason)
+{
+	return ctx->api->session_close(ctx, session, code, reason);
+}
+
+/* Sends a message to the session's client, wherever it is connected.  At most once. */
+static inline int ob_push(ob_ctx *ctx, ob_session session, uint32_t id, const void *data,
+			  size_t len)
+{
+	return ctx->api->push(ctx, session, id, data, len);
+}
+
+static inline int ob_push_json(ob_ctx *ctx, ob_session session, uint32_t id, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	json_t *body = json_vpack_ex(NULL, 0, fmt, ap);
+	va_end(ap);
+	return ctx->api->push_json(ctx, session, id, body);
+}
+
+/* Calls the handler of a message id on another node (or this one).  `fn` gets exactly one result,
+ * by the deadline (0: call_timeout).  `session` may be 0.  Returns 0 when the call could not be
+ * made at all; then fn is not called. */
+static inline ob_call_id ob_call(ob_ctx *ctx, const ob_target *target, uint32_t id,
+				 ob_session session, const void *data, size_t len,
+				 uint32_t deadline_ms, ob_call_fn fn, void *arg)
+{
+	return ctx->api->call(ctx, target, id, NULL, session, data, len, deadline_ms, fn, arg);
+}
+
+/* As ob_call(), by method name. */
+static inline ob_call_id ob_call_method(ob_ctx *ctx, const ob_target *target, const char *method,
+					ob_session session, const void *data, size_t len,
+					uint32_t deadline_ms, ob_call_fn fn, void *arg)
+{
+	return ctx->api->call(ctx, target, 0, method, session, data, len, deadline_ms, fn, arg);
+}
+
+/* Forgets a call: fn will not be called. */
+static inline int ob_call_cancel(ob_ctx *ctx, ob_call_id call)
+{
+	return ctx->api->call_cancel(ctx, call);
+}
+
+/* Calls fn after delay_ms, then every repeat_ms if that is not 0.  Precision 10 ms.  A repeating
+ * timer ends when a newer generation takes over; a single one still fires. 0 on failure. */
+static inline ob_timer ob_timer_start(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms,
+				      ob_timer_fn fn, void *arg)
+{
+	return ctx->api->timer_start(ctx, delay_ms, repeat_ms, fn, arg);
+}
+
+static inline int ob_timer_stop(ob_ctx *ctx, ob_timer timer)
+{
+	return ctx->api->timer_stop(ctx, timer);
+}
+
+/* Runs work(arg) on a pool thread, then done(ctx, arg) on the loop. */
+static inline int ob_job(ob_ctx *ctx, ob_work_fn work, ob_post_fn done, void *arg)
+{
+	return ctx->api->job(ctx, work, done, arg);
+}
+
+/* Runs fn(ctx, arg) on the loop, in the order of the calls.  From any thread that ends before
+ * stop() returns. */
+static inline int ob_post(ob_ctx *ctx, ob_post_fn fn, void *arg)
+{
+	return ctx->api->post(ctx, fn, arg);
+}
+
+/* Facts about an HTTP request, during its handler's callback.  Set info->size first. */
+static inline int ob_http_get(ob_ctx *ctx, ob_req req, ob_http_info *info)
+{
+	return ctx->api->http_info(ctx, req, info);
+}
+
+/* The value of a request header (any case), or NULL; during the handler's callback. */
+static inline const char *ob_http_header(ob_ctx *ctx, ob_req req, const char *name)
+{
+	return ctx->api->http_header(ctx, req, name);
+}
+
+/* Adds a header to the answer.  OB_E_INVAL for a name or value that would break the header. */
+static inline int ob_http_set_header(ob_ctx *ctx, ob_req req, const char *name, const char *value)
+{
+	return ctx->api->http_set_header(ctx, req, name, value);
+}
+
+/* Ends an HTTP request.  ob_reply() is 200 with application/octet-stream, ob_reply_json() with
+ * application/json. */
+static inline int ob_http_reply(ob_ctx *ctx, ob_req req, int status, const char *content_type,
+				const void *data, size_t len)
+{
+	return ctx->api->http_reply(ctx, req, status, content_type, data, len);
+}
+
+/* Makes an HTTP request; fn gets exactly one response.  Nonzero: fn is not called. */
+static inline int ob_http_call(ob_ctx *ctx, const ob_http_request *request, ob_http_fn fn,
+			       void *arg)
+{
+	return ctx->api->http_call(ctx, request, fn, arg);
+}
+
+/* Compares a secret of the node's configuration ("http.token") in constant time: 1 equal, 0 not,
+ * OB_E_NOT_FOUND when none is set, OB_E_DENIED without "admin": true.  Allowed in start. */
+static inline int ob_secret_check(ob_ctx *ctx, const char *path, const char *given)
+{
+	return ctx->api->secret_check(ctx, path, given);
+}
+
+/* Asks for an administrative verb; the verb "verbs" lists them all.  OB_E_DENIED without
+ * "admin": true.  fn is called once, perhaps before this returns; a generation taken out meanwhile
+ * still gets it.  Allowed in start for verbs that only read. */
+static inline int ob_admin(ob_ctx *ctx, const char *verb, json_t *args_stolen, ob_admin_fn fn,
+			   void *arg)
+{
+	return ctx->api->admin(ctx, verb, args_stolen, fn, arg);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright (c) The obhost authors
+#
+# Every header compiles alone: it includes what it needs and warns about nothing. The SDK's header
+# does so as C and as C++.
+. "$(dirname "$0")/lib.sh"
+[ -n "${OB_CC-}" ] || skip_all "run it by make check TESTS=t/policy/headers.sh"
+make_tmp
+
+# alone COMPILER FLAGS LANGUAGE HEADER: the compiler's words, or "failed", if it does not compile.
+alone() {
+	# Twice: the include guard works.
+	printf '#include "%s"\n#include "%s"\nextern int ob_policy;\n' "$4" "$4" >"$tmp/alone.$3"
+	# shellcheck disable=SC2086 # flags are words
+	if ! out=$($1 $2 -fsyntax-only "$tmp/alone.$3" 2>&1); then
+		echo "${out:-failed}"
+	fi
+}
+
+bad=
+for header in $(cd "$OB_SRCDIR" && find core -name '*.h' | LC_ALL=C sort); do
+	out=$(alone "$OB_CC" "-std=gnu11 $OB_WARN -Werror $OB_CORE_CPPFLAGS" c "$OB_SRCDIR/$header")
+	[ -z "$out" ] || bad="$bad$header does not stand alone:
+$out
+"
+done
+result "each header of core/ compiles alone" "$bad"
+
+sdk=$OB_SRCDIR/include/obhost/obhost.h
+result "the SDK compiles alone as C11" \
+	"$(alone "$OB_CC" "-std=c11 -Wall -Wextra -Werror $OB_SDK_CPPFLAGS" c "$sdk")"
+if [ -n "${OB_CXX-}" ]; then
+	result "the SDK compiles alone as C++" \
+		"$(alone "$OB_CXX" "-std=c++17 -Wall -Wextra -Werror $OB_SDK_CPPFLAGS" cc "$sdk")"
+else
+	skip "the SDK compiles alone as C++" "no C++ compiler"
+fi
+plan_done

@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "link_rig.h"
+#include "mesh/pending.h"
+
+static struct rig_node a;
+static struct puppet p;
+static struct puppet q;
+
+static void begin(const struct ob__links_options *options)
+{
+	rig_begin();
+	rig_start(&a, "route_1", "route", 1, 0, options);
+}
+
+static void end(void)
+{
+	rig_stop(&a);
+	rig_end();
+}
+
+static const struct ob__frame push = {.kind = OB__FRAME_PUSH, .id = 5, .call = 1};
+
+/* ---------------------------------------------------------------- the handshake */
+
+static void test_join(void)
+{
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	CU_ASSERT_EQUAL(p.theirs.id, ob__node_id("route_1"));
+	CU_ASSERT_STRING_EQUAL(p.theirs.role, "route");
+	CU_ASSERT_EQUAL(a.ups, 1);
+	puppet_say(&p, push);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.frames == 1));
+	puppet_close(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	CU_ASSERT_EQUAL(rig_closed(&a, "ended"), 1);
+	end();
+}
+
+/* The whole conversation a byte at a time, then many frames at once in two halves. */
+static void test_in_pieces(void)
+{
+	begin(NULL);
+	p.fd = -1;
+	puppet_init(&p, puppet_socket(a.port, 0), "proxy_1", "proxy", 9, RIG_TOKEN);
+	p.dialer = true;
+	uint8_t wire[OB__FRAME_HEADER + OB__HELLO_MAX];
+	uint8_t payload[OB__HELLO_MAX];
+	struct ob__frame f = {.kind = OB__FRAME_HELLO, .status = OB__HELLO_DIALER};
+	f.payload_len = (uint32_t)ob__hello_put(&p.mine, payload, sizeof(payload));
+	ob__frame_put_header(wire, &f);
+	memcpy(wire + OB__FRAME_HEADER, payload, f.payload_len);
+	for (size_t i = 0; i < OB__FRAME_HEADER + f.payload_len; i++) {
+		puppet_write(&p, wire + i, 1);
+		ob__loop_turn(rig_loop);
+	}
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_ACCEPTOR));
+	puppet_prove(&p);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_WELCOME));
+	static uint8_t many[3000];
+	size_t len = 0;
+	for (uint64_t call = 1; len + 100 < sizeof(many); call++) {
+		struct ob__frame one = {.kind = OB__FRAME_PUSH, .call = call};
+		one.payload_len = (uint32_t)(call % 7);
+		ob__frame_put_header(many + len, &one);
+		len += OB__FRAME_HEADER + one.payload_len;
+	}
+	for (size_t i = 0; i < len / 2; i++) {
+		puppet_write(&p, many + i, 1);
+		ob__loop_turn(rig_loop);
+	}
+	puppet_write(&p, many + len / 2, len - len / 2);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.frames >= len / 70));
+	rig_turn_ms(5);
+	CU_ASSERT_TRUE(a.in_order);
+	CU_ASSERT_EQUAL(rig_link(&a, "proxy_1")->in.cap, 0); /* nothing is kept */
+	puppet_close(&p);
+	end();
+}
+
+/* What an unauthenticated caller may not do: a frame, or bytes as they are. */
+static const struct {
+	const char *counted;
+	struct ob__frame frame; /* kind 0: the bytes */
+	const char *bytes;
+	size_t len;
+} strangers[] = {
+	/* something else speaks there */
+	{"too_big", {0}, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 35},
+	{"too_big", {0}, "\xff\xff\xff\xff", 4},
+	{"too_big", {0}, "\x01\x02\x00\x00", 4}, /* 513 bytes */
+	{"bad_frame", {0}, "\x3f\x00\x00\x00", 4}, /* shorter than a header */
+	{"bad_frame", {0}, "\x00\x00\x00\x00", 4},
+	/* a frame that only a member may send */
+	{"not_hello", {.kind = OB__FRAME_PUSH}, NULL, 0},
+	{"not_hello", {.kind = OB__FRAME_REQUEST}, NULL, 0},
+	{"not_hello", {.kind = OB__FRAME_SYSTEM, .id = OB__SYS_PING}, NULL, 0},
+	{"bad_frame", {.kind = 77}, NULL, 0},
+	{"version", {.kind = OB__FRAME_HELLO, .version = 2}, NULL, 0},
+	/* the hello's steps out of order */
+	{"out_of_step", {.kind = OB__FRAME_HELLO, .status = OB__HELLO_ACCEPTOR}, NULL, 0},
+	{"out_of_step", {.kind = OB__FRAME_HELLO, .status = OB__HELLO_PROOF}, NULL, 0},
+	{"out_of_step", {.kind = OB__FRAME_HELLO, .status = OB__HELLO_WELCOME}, NULL, 0},
+	{"out_of_step", {.kind = OB__FRAME_HELLO, .status = 200}, NULL, 0},
+	/* a hello without a content */
+	{"bad_hello", {.kind = OB__FRAME_HELLO, .status = OB__HELLO_DIALER}, NULL, 0},
+	/* it refuses before anything was said */
+	{"refused",
+	 {.kind = OB__FRAME_HELLO,
+	  .status = OB__HELLO_REFUSED,
+	  .payload = (const uint8_t *)"a\nforged\x1b[2Jline",
+	  .payload_len = 16},
+	 NULL,
+	 0},
+};
+
+static void test_strangers(void)
+{
+	begin(NULL);
+	for (size_t i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
+		uint64_t before = rig_closed(&a, strangers[i].counted);
+		puppet_init(&p, puppet_socket(a.port, 0), "x", "y", 1, RIG_TOKEN);
+		if (strangers[i].bytes != NULL) {
+			puppet_write(&p, strangers[i].bytes, strangers[i].len);
+		} else {
+			puppet_say(&p, strangers[i].frame);
+		}
+		CU_ASSERT_TRUE(puppet_hears_end(&p));
+		CU_ASSERT_EQUAL(rig_closed(&a, strangers[i].counted), before + 1);
+		puppet_close(&p);
+	}
+	CU_ASSERT_EQUAL(a.ups, 0);
+	CU_ASSERT_EQUAL(a.registry.count, 0);
+	end();
+}
+
+/* What a member may not do. */
+static const struct {
+	const char *counted;
+	struct ob__frame frame;
+	const char *bytes;
+	size_t len;
+} members[] = {
+	{"second_hello", {.kind = OB__FRAME_HELLO, .status = OB__HELLO_DIALER}, NULL, 0},
+	{"second_hello", {.kind = OB__FRAME_HELLO, .status = OB__HELLO_REFUSED}, NULL, 0},
+	{"too_big", {0}, "\x01\x10\x00\x00", 4}, /* one byte more than max_frame */
+	{"too_big", {0}, "\xff\xff\xff\x7f", 4},
+	{"bad_frame", {0}, "\x0a\x00\x00\x00", 4},
+	{"bad_frame", {.kind = 0}, NULL, 0},
+	{"version", {.kind = OB__FRAME_PUSH, .version = 9}, NULL, 0},
+};
+
+static void test_members(void)
+{
+	struct ob__links_options o = {.max_frame = 4096};
+	begin(&o);
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+		puppet_say(&p, push);
+		if (members[i].bytes != NULL) {
+			puppet_write(&p, members[i].bytes, members[i].len);
+		} else {
+			puppet_say(&p, members[i].frame);
+		}
+		puppet_say(&p, push); /* comes too late */
+		CU_ASSERT_TRUE(puppet_hears_end(&p));
+		CU_ASSERT_EQUAL(a.frames, i + 1);
+		CU_ASSERT_EQUAL(a.downs, (int)i + 1);
+		CU_ASSERT_TRUE(rig_closed(&a, members[i].counted) > 0);
+		puppet_close(&p);
+	}
+	end();
+}
+
+/* The node itself proves nothing to one who can't: neither its own MAC sent back, nor the proof of
+ * another conversation, nor one made with another token. */
+static void test_false_proofs(void)
+{
+	uint8_t old[OB__HELLO_MAC];
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	ob__hello_mac(p.key, 'D', &p.mine, &p.theirs, NULL, 0, old);
+	puppet_close(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	for (uint64_t i = 1; i <= 4; i++) {
+		uint8_t nonce[OB__HELLO_NONCE];
+		uint8_t mac[OB__HELLO_MAC];
+		memcpy(nonce, p.mine.nonce, sizeof(nonce));
+		puppet_begin(&q, &a, "proxy_1", "proxy", 9, RIG_TOKEN);
+		if (i == 1) { /* replay: the same hello again, and the proof that was right then */
+			puppet_close(&q);
+			puppet_init(&q, puppet_socket(a.port, 0), "proxy_1", "proxy", 9, RIG_TOKEN);
+			q.dialer = true;
+			memcpy(q.mine.nonce, nonce, sizeof(nonce));
+			puppet_introduce(&q, OB__HELLO_DIALER);
+		}
+		CU_ASSERT_TRUE(puppet_hears_step(&q, OB__HELLO_ACCEPTOR));
+		memcpy(mac, old, sizeof(mac));
+		if (i == 2) { /* the acceptor's side of it */
+			ob__hello_mac(q.key, 'A', &q.mine, &q.theirs, NULL, 0, mac);
+		} else if (i == 3) { /* one bit */
+			ob__hello_mac(q.key, 'D', &q.mine, &q.theirs, NULL, 0, mac);
+			mac[31] ^= 1;
+		}
+		puppet_say_step(&q, OB__HELLO_PROOF, mac, i == 4 ? 31 : sizeof(mac));
+		struct ob__frame f;
+		CU_ASSERT_TRUE(puppet_hear(&q, &f) && f.status == OB__HELLO_REFUSED);
+		CU_ASSERT_TRUE(puppet_hears_end(&q));
+		CU_ASSERT_EQUAL(rig_closed(&a, "wrong_token"), i);
+		puppet_close(&q);
+	}
+	CU_ASSERT_EQUAL(a.ups, 1);
+	end();
+}
+
+/* A node that dials one who does not know the token, and reflects what it is told. */
+static void test_false_acceptor(void)
+{
+	int port;
+	begin(NULL);
+	int listener = puppet_listen(&port);
+	rig_dial(&a, port);
+	for (uint64_t i = 1; i <= 3; i++) {
+		struct ob__frame f;
+		puppet_init(&p, puppet_accept(listener), "proxy_1", "proxy", 9, RIG_TOKEN);
+		CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_DIALER));
+		puppet_introduce(&p, OB__HELLO_ACCEPTOR);
+		CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.status == OB__HELLO_PROOF);
+		uint8_t mac[OB__HELLO_MAC];
+		memcpy(mac, f.payload, sizeof(mac)); /* its own proof back */
+		puppet_say_step(&p, i == 1 ? OB__HELLO_PROOF : OB__HELLO_WELCOME, mac,
+				i == 3 ? 0 : sizeof(mac));
+		CU_ASSERT_TRUE(puppet_hears_end(&p));
+		puppet_close(&p);
+	}
+	CU_ASSERT_EQUAL(rig_closed(&a, "wrong_token"), 2);
+	CU_ASSERT_EQUAL(rig_closed(&a, "out_of_step"), 1);
+	CU_ASSERT_EQUAL(a.ups, 0);
+	/* and it is never reflected onto itself */
+	puppet_init(&p, puppet_accept(listener), "proxy_1", "proxy", 9, RIG_TOKEN);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_DIALER));
+	p.mine = p.theirs;
+	puppet_introduce(&p, OB__HELLO_ACCEPTOR);
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_EQUAL(rig_closed(&a, "self"), 1);
+	puppet_close(&p);
+	close(listener);
+	end();
+}
+
+static void test_crowd(void)
+{
+	static int fds[300];
+	struct ob__links_options o = {.max_hello = 8, .hello_ms = 300};
+	begin(&o);
+	for (int i = 0; i < 300; i++) {
+		fds[i] = puppet_socket(a.port, 0);
+		send(fds[i], "\x40\x00\x00\x00 garbage", 12, MSG_NOSIGNAL);
+		ob__loop_turn(rig_loop);
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&a, "crowded") == 292));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&a, "hello_timeout") == 8));
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	for (int i = 0; i < 300; i++) {
+		close(fds[i]);
+	}
+	puppet_close(&p);
+	end();
+}
+
+/* ---------------------------------------------------------------- a working link */
+
+static void test_ping_and_fence(void)
+{
+	struct ob__frame f;
+	struct ob__links_options o = {.ping_ms = 40, .dead_ms = 20000};
+	begin(&o);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	puppet_say_system(&p, OB__SYS_PING, 4711);
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.id == OB__SYS_PONG && f.call == 4711);
+	puppet_say_system(&p, OB__SYS_FENCE, 0);
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.id == OB__SYS_FENCE_BACK);
+	puppet_say_system(&p, OB__SYS_FENCE_BACK, 0); /* to no fence: nothing */
+	puppet_say_system(&p, OB__SYS_PONG, 1);       /* to no ping: nothing */
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.id == OB__SYS_PING); /* silence */
+	puppet_say_system(&p, OB__SYS_PONG, f.call + 1);
+	puppet_say_system(&p, OB__SYS_PONG, f.call);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_link(&a, "proxy_1")->rtt_us > 0));
+	CU_ASSERT_EQUAL(rig_link(&a, "proxy_1")->ping_sent, 0);
+	puppet_say_system(&p, OB__SYS_KICK, 3); /* not a link's own: the floor above gets it */
+	CU_ASSERT_TRUE(RIG_UNTIL(a.frames == 1));
+	CU_ASSERT_EQUAL(a.last.id, OB__SYS_KICK);
+	puppet_close(&p);
+	end();
+}
+
+/* One peer answers pings and nothing more, the other says nothing. */
+static void test_silence(void)
+{
+	struct ob__links_options o = {.ping_ms = 50, .dead_ms = 200};
+	struct ob__frame f;
+	begin(&o);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	CU_ASSERT_TRUE(puppet_join(&q, &a, "proxy_2", "proxy", 9, RIG_TOKEN));
+	uint64_t start = ob__loop_hrtime_us();
+	while (ob__loop_hrtime_us() - start < 600000) {
+		if (puppet_poll(&p, &f) > 0 && f.id == OB__SYS_PING) {
+			puppet_say_system(&p, OB__SYS_PONG, f.call);
+		}
+		ob__loop_turn(rig_loop);
+	}
+	CU_ASSERT_EQUAL(rig_closed(&a, "silent"), 1);
+	CU_ASSERT_PTR_NOT_NULL(rig_link(&a, "proxy_1"));
+	CU_ASSERT_PTR_NULL(rig_link(&a, "proxy_2"));
+	CU_ASSERT_EQUAL(strncmp(rig_peer(&a, "proxy_2")->last_error, "silent for", 10), 0);
+	CU_ASSERT_EQUAL(a.downs, 1);
+	puppet_close(&p);
+	puppet_close(&q);
+	end();
+}
+
+/* The live one of two with a name does not answer: the newcomer gets its place. */
+static void test_frozen_namesake(void)
+{
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	CU_ASSERT_FALSE(puppet_join(&q, &a, "proxy_1", "proxy", 10, RIG_TOKEN));
+	CU_ASSERT_EQUAL(rig_closed(&a, "name_taken"), 1);
+	puppet_close(&q);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&a, "unanswered") == 1));
+	CU_ASSERT_TRUE(puppet_join(&q, &a, "proxy_1", "proxy", 10, RIG_TOKEN));
+	CU_ASSERT_EQUAL(rig_peer(&a, "proxy_1")->who.incarnation, 10);
+	puppet_close(&p);
+	puppet_close(&q);
+	end();
+}
+
+/* Who has not the token can neither probe nor take a name. */
+static void test_stranger_takes_no_name(void)
+{
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	CU_ASSERT_FALSE(puppet_join(&q, &a, "proxy_1", "proxy", 10, "some other token"));
+	CU_ASSERT_EQUAL(rig_closed(&a, "wrong_token"), 1);
+	CU_ASSERT_EQUAL(rig_link(&a, "proxy_1")->ping_sent, 0);
+	puppet_close(&p);
+	puppet_close(&q);
+	end();
+}
+
+/* ---------------------------------------------------------------- bounds and loss */
+
+static struct ob__pendings pendings;
+static uint8_t ended[4096]; /* by id: 1 maybe sent, 2 not sent, 3 anything else */
+
+static void on_end(void *arg, struct ob__pending *e, const struct ob__end *end)
+{
+	CU_ASSERT_PTR_NULL(arg);
+	CU_ASSERT_EQUAL(ended[e->id], 0);
+	ended[e->id] = end->code == OB_E_MAYBE_SENT ? 1 : (end->code == OB_E_NOT_SENT ? 2 : 3);
+}
+
+static void end_pendings(struct rig_node *n, struct ob__link *link)
+{
+	CU_ASSERT_PTR_NOT_NULL(n);
+	ob__pending_link_lost(link);
+	CU_ASSERT_TRUE(ob__list_empty(&link->pendings));
+}
+
+static void begin_pendings(void)
+{
+	memset(ended, 0, sizeof(ended));
+	ob__pendings_init(&pendings, rig_loop, sizeof(ended), on_end, NULL);
+	a.on_lost = end_pendings;
+}
+
+static int request(const char *to, uint32_t id, size_t len)
+{
+	static uint8_t payload[32768];
+	struct ob__peer *peer = rig_peer(&a, to);
+	struct ob__frame f = {
+		.kind = OB__FRAME_REQUEST,
+		.id = id,
+		.payload = payload,
+		.payload_len = (uint32_t)len,
+	};
+	struct ob__pending *e = ob__pending_new(&pendings, OB__PENDING_CLIENT, 60000);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	e->id = id;
+	f.call = e->handle;
+	int rc = ob__peer_send(a.links, peer, &f);
+	if (rc < 0) {
+		ob__pending_drop(e);
+	} else {
+		ob__pending_sent(e, peer->link);
+	}
+	return rc;
+}
+
+/* Sends to a peer that does not read until the queue is full; how many went in. */
+static uint32_t fill_queue(size_t len)
+{
+	uint32_t n = 0;
+	while (n < sizeof(ended) - 1 && request("proxy_1", n + 1, len) == 0) {
+		n++;
+		ob__loop_turn(rig_loop);
+	}
+	return n;
+}
+
+static void join_slow(const char *name)
+{
+	puppet_init(&p, puppet_socket(a.port, 8192), name, "proxy", 9, RIG_TOKEN);
+	p.dialer = true;
+	puppet_introduce(&p, OB__HELLO_DIALER);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_ACCEPTOR));
+	puppet_prove(&p);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_WELCOME));
+}
+
+static void test_bounds(void)
+{
+	struct ob__links_options o = {.high = 256u << 10, .hard = 1u << 20};
+	begin(&o);
+	begin_pendings();
+	join_slow("proxy_1");
+	struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	CU_ASSERT_FALSE(ob__peer_congested(peer));
+	uint32_t n = fill_queue(30000);
+	CU_ASSERT_TRUE(n > 30 && n < sizeof(ended) - 1);
+	CU_ASSERT_TRUE(ob__peer_congested(peer));
+	CU_ASSERT_TRUE(ob__peer_queued(peer) <= 1u << 20);
+	CU_ASSERT_EQUAL(request("proxy_1", n + 1, 30000), OB_E_BUSY);
+	static uint8_t raw[30064] = {0};
+	ob__frame_put_header(raw, &(struct ob__frame){.kind = OB__FRAME_REPLY,
+						      .payload_len = sizeof(raw) - 64});
+	CU_ASSERT_EQUAL(ob__peer_forward(a.links, peer, raw, sizeof(raw)), OB_E_BUSY);
+	raw[OB__FRAME_OFF_KIND] = OB__FRAME_SYSTEM; /* these have room left, but not for ever */
+	uint32_t more = 0;
+	while (more < 1000 && ob__peer_forward(a.links, peer, raw, sizeof(raw)) == 0) {
+		more++;
+	}
+	CU_ASSERT_TRUE(more > 30 && more < 40);
+	CU_ASSERT_EQUAL(a.drained, 0);
+	struct ob__frame f;
+	uint32_t heard = 0;
+	while (heard < n + more && puppet_hear(&p, &f)) {
+		heard++;
+		CU_ASSERT_EQUAL(f.kind, heard <= n ? OB__FRAME_REQUEST : OB__FRAME_SYSTEM);
+	}
+	CU_ASSERT_EQUAL(heard, n + more);
+	CU_ASSERT_EQUAL(a.drained, 1);
+	CU_ASSERT_EQUAL(request("proxy_1", n + 1, 30000), 0);
+	puppet_close(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	ob__pendings_free(&pendings);
+	end();
+}
+
+/* A peer that asks and never reads the answers. */
+static void test_unread_answers(void)
+{
+	struct ob__links_options o = {.high = 16u << 10, .hard = 64u << 10};
+	static uint8_t pings[64 * 512];
+	begin(&o);
+	join_slow("proxy_1");
+	for (size_t i = 0; i < sizeof(pings); i += 64) {
+		ob__frame_put_header(pings + i, &(struct ob__frame){.kind = OB__FRAME_SYSTEM,
+								    .id = OB__SYS_PING});
+	}
+	for (int i = 0; i < 1000 && rig_closed(&a, "unread") == 0; i++) {
+		puppet_write(&p, pings, sizeof(pings));
+	}
+	CU_ASSERT_EQUAL(rig_closed(&a, "unread"), 1);
+	CU_ASSERT_EQUAL(a.downs, 1);
+	puppet_close(&p);
+	end();
+}
+
+/* The peer goes while requests wait: what it got is never said to be unsent. */
+static void test_vanishes(void)
+{
+	struct ob__links_options o = {.hard = 4u << 20};
+	static uint8_t got[sizeof(ended)];
+	memset(got, 0, sizeof(got));
+	begin(&o);
+	begin_pendings();
+	join_slow("proxy_1");
+	uint32_t n = fill_queue(30000);
+	CU_ASSERT_TRUE(n > 100 && n < sizeof(ended) - 1);
+	shutdown(p.fd, SHUT_WR);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	CU_ASSERT_EQUAL(a.lost, 1);
+	struct ob__frame f;
+	while (puppet_hear(&p, &f)) {
+		CU_ASSERT_TRUE(f.id < sizeof(got));
+		got[f.id] = 1;
+	}
+	uint32_t maybe = 0;
+	uint32_t not = 0;
+	for (uint32_t id = 1; id <= n; id++) {
+		CU_ASSERT_TRUE(ended[id] == 1 || ended[id] == 2);
+		CU_ASSERT_FALSE(ended[id] == 2 && got[id]);
+		maybe += ended[id] == 1;
+		not += ended[id] == 2;
+		CU_ASSERT_FALSE(ended[id] == 1 && not > 0); /* the front is what may have gone */
+	}
+	CU_ASSERT_TRUE(maybe > 0 && not > 0);
+	CU_ASSERT_EQUAL(pendings.slab.live, 0);
+	ob__pendings_free(&pendings);
+	puppet_close(&p);
+	end();
+}
+
+/* ---------------------------------------------------------------- leaving a path, by hand */
+
+/*
+ * The node (of the lower id) dials the puppet and gets no WELCOME for now; meanwhile the puppet
+ * dials as well (q) and is up; the node sends requests 1 to 3 there.  Then the WELCOME comes on p:
+ * the node must leave q with a FENCE and hold requests 4 to 6.
+ */
+static int two_links(void)
+{
+	int port;
+	begin(NULL);
+	begin_pendings();
+	CU_ASSERT_TRUE_FATAL(ob__node_id("route_1") < ob__node_id("proxy_1"));
+	int listener = puppet_listen(&port);
+	rig_dial(&a, port);
+	puppet_init(&p, puppet_accept(listener), "proxy_1", "proxy", 9, RIG_TOKEN);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_DIALER));
+	puppet_introduce(&p, OB__HELLO_ACCEPTOR);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_PROOF));
+	CU_ASSERT_TRUE(puppet_join(&q, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	for (uint32_t id = 1; id <= 3; id++) {
+		CU_ASSERT_EQUAL(request("proxy_1", id, 10), 0);
+	}
+	puppet_prove(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_link(&a, "proxy_1")->dialer));
+	for (uint32_t id = 4; id <= 6; id++) {
+		CU_ASSERT_EQUAL(request("proxy_1", id, 10), 0);
+	}
+	CU_ASSERT_EQUAL(ob__peer_queued(rig_peer(&a, "proxy_1")), 3 * 74);
+	return listener;
+}
+
+static bool hears_requests(struct puppet *from, uint32_t first, uint32_t last)
+{
+	struct ob__frame f;
+	for (uint32_t id = first; id <= last; id++) {
+		if (!puppet_hear(from, &f) || f.kind != OB__FRAME_REQUEST || f.id != id) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void end_two_links(int listener)
+{
+	close(listener);
+	puppet_close(&p);
+	puppet_close(&q);
+	ob__pendings_free(&pendings);
+	end();
+}
+
+static void test_fence_returns(void)
+{
+	struct ob__frame f;
+	int listener = two_links();
+	CU_ASSERT_TRUE(hears_requests(&q, 1, 3));
+	CU_ASSERT_TRUE(puppet_hear(&q, &f) && f.id == OB__SYS_FENCE);
+	rig_turn_ms(20);
+	CU_ASSERT_EQUAL(puppet_poll(&p, &f), 0); /* held */
+	puppet_say(&q, push);                    /* the old link is still read */
+	puppet_say_system(&q, OB__SYS_FENCE_BACK, 0);
+	CU_ASSERT_TRUE(hears_requests(&p, 4, 6));
+	CU_ASSERT_TRUE(puppet_hears_end(&q));
+	CU_ASSERT_EQUAL(a.frames, 1);
+	CU_ASSERT_EQUAL(rig_closed(&a, "left"), 1);
+	CU_ASSERT_EQUAL(a.downs, 0);
+	CU_ASSERT_EQUAL(pendings.slab.live, 6); /* all six wait on the new path now */
+	CU_ASSERT_EQUAL(request("proxy_1", 7, 10), 0);
+	CU_ASSERT_TRUE(hears_requests(&p, 7, 7));
+	puppet_close(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	for (uint32_t id = 1; id <= 7; id++) {
+		CU_ASSERT_EQUAL(ended[id], 1);
+	}
+	end_two_links(listener);
+}
+
+static void test_old_path_dies(void)
+{
+	int listener = two_links();
+	CU_ASSERT_TRUE(hears_requests(&q, 1, 3));
+	puppet_close(&q); /* the fence won't come back */
+	CU_ASSERT_TRUE(hears_requests(&p, 4, 6));
+	CU_ASSERT_EQUAL(a.downs, 0);
+	CU_ASSERT_EQUAL(a.lost, 1);
+	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
+	CU_ASSERT_EQUAL(pendings.slab.live, 3);
+	end_two_links(listener);
+}
+
+static void test_new_path_dies(void)
+{
+	int listener = two_links();
+	CU_ASSERT_TRUE(hears_requests(&q, 1, 3));
+	puppet_close(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	CU_ASSERT_TRUE(puppet_hears_end(&q)); /* it has sent its FENCE: of no use any more */
+	CU_ASSERT_EQUAL(a.lost, 2);
+	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3);
+	CU_ASSERT_EQUAL(ended[4] + ended[5] + ended[6], 6); /* never left this node */
+	/* it dials again at once */
+	puppet_init(&p, puppet_accept(listener), "proxy_1", "proxy", 9, RIG_TOKEN);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_DIALER));
+	end_two_links(listener);
+}
+
+static void test_freed_between(void)
+{
+	int listener = two_links();
+	ob__links_free(a.links);
+	a.links = NULL;
+	CU_ASSERT_PTR_NULL(rig_link(&a, "proxy_1"));
+	CU_ASSERT_EQUAL(pendings.slab.live, 6); /* on no list; their owner ends them */
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_TRUE(puppet_hears_end(&q));
+	end_two_links(listener);
+}
+
+int main(void)
+{
+	CU_initialize_registry();
+	CU_pSuite s = CU_add_suite("link by hand", NULL, NULL);
+	CU_add_test(s, "joins", test_join);
+	CU_add_test(s, "in pieces", test_in_pieces);
+	CU_add_test(s, "strangers", test_strangers);
+	CU_add_test(s, "members that misbehave", test_members);
+	CU_add_test(s, "false proofs", test_false_proofs);
+	CU_add_test(s, "a false acceptor", test_false_acceptor);
+	CU_add_test(s, "a crowd of strangers", test_crowd);
+	CU_add_test(s, "ping and fence", test_ping_and_fence);
+	CU_add_test(s, "silence", test_silence);
+	CU_add_test(s, "a frozen namesake", test_frozen_namesake);
+	CU_add_test(s, "a stranger takes no name", test_stranger_takes_no_name);
+	CU_add_test(s, "bounds of the queue", test_bounds);
+	CU_add_test(s, "answers nobody reads", test_unread_answers);
+	CU_add_test(s, "the peer vanishes", test_vanishes);
+	CU_add_test(s, "the fence returns", test_fence_returns);
+	CU_add_test(s, "the old path dies", test_old_path_dies);
+	CU_add_test(s, "the new path dies", test_new_path_dies);
+	CU_add_test(s, "freed between", test_freed_between);
+	return ob__tap_run();
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/router.h"
+
+#include <CUnit/CUnit.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tap.h"
+
+#define SERVICES 5u
+#define SESSIONS 2000u
+
+static int some_link;
+#define LINK ((struct ob__link *)(void *)&some_link)
+
+static struct ob__registry reg;
+static struct ob__router router;
+static struct ob__peer *service[SERVICES];
+static struct ob__peer *route[2];
+
+static struct ob__peer *add(const char *name, const char *role)
+{
+	struct ob__identity who = {.id = ob__node_id(name), .name = name, .role = role};
+	int err;
+	struct ob__peer *p = ob__registry_put(&reg, &who, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+	ob__registry_set_link(&reg, p, LINK, 0);
+	return p;
+}
+
+static void begin(const char *self_role)
+{
+	struct ob__identity self = {
+		.id = ob__node_id("me"), .name = "me", .role = self_role};
+	CU_ASSERT_EQUAL_FATAL(ob__registry_init(&reg, &self), 0);
+	ob__router_init(&router, &reg);
+	for (unsigned i = 0; i < SERVICES; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "service_%u", i);
+		service[i] = add(name, "service");
+	}
+	route[0] = add("route_0", "route");
+	route[1] = add("route_1", "route");
+}
+
+static void end(void)
+{
+	ob__router_free(&router);
+	ob__registry_free(&reg);
+}
+
+static void down(struct ob__peer *p)
+{
+	ob__registry_set_link(&reg, p, NULL, 0);
+}
+
+static struct ob__peer *find(const struct ob__route_query *q)
+{
+	struct ob__route r = ob__router_find(&router, q);
+	CU_ASSERT_EQUAL(r.kind == OB__ROUTE_PEER, r.peer != NULL);
+	return r.peer;
+}
+
+static bool is_self(const struct ob__route_query *q)
+{
+	return ob__router_find(&router, q).kind == OB__ROUTE_SELF;
+}
+
+static bool is_none(const struct ob__route_query *q)
+{
+	return ob__router_find(&router, q).kind == OB__ROUTE_NONE;
+}
+
+static bool is_route(const struct ob__peer *p)
+{
+	return p == route[0] || p == route[1];
+}
+
+static void test_node(void)
+{
+	begin("proxy");
+	struct ob__route_query q = {.node = service[2]->who.id};
+	CU_ASSERT_PTR_EQUAL(find(&q), service[2]);
+	q.role = ob__fnv1a32("route"); /* the node beats the role */
+	CU_ASSERT_PTR_EQUAL(find(&q), service[2]);
+	down(service[2]);
+	CU_ASSERT_TRUE(is_route(find(&q)));
+	q.node = 4711; /* never heard of */
+	CU_ASSERT_TRUE(is_route(find(&q)));
+	q.from = route[0];
+	CU_ASSERT_PTR_EQUAL(find(&q), route[1]);
+	down(route[1]);
+	CU_ASSERT_TRUE(is_none(&q));
+	q = (struct ob__route_query){.node = reg.self.id};
+	CU_ASSERT_TRUE(is_self(&q));
+	q = (struct ob__route_query){.node = service[1]->who.id, .from = service[1]};
+	CU_ASSERT_TRUE(is_none(&q)); /* not back, and not round about */
+	end();
+}
+
+static void test_role(void)
+{
+	begin("proxy");
+	struct ob__route_query q = {.role = ob__fnv1a32("proxy")};
+	CU_ASSERT_TRUE(is_self(&q));
+	q.role = ob__fnv1a32("chat"); /* nobody has it */
+	CU_ASSERT_TRUE(is_route(find(&q)));
+	q.role = ob__fnv1a32("service");
+	for (unsigned i = 0; i < SERVICES; i++) {
+		down(service[i]);
+	}
+	CU_ASSERT_TRUE(is_route(find(&q)));
+	down(route[0]);
+	down(route[1]);
+	CU_ASSERT_TRUE(is_none(&q));
+	end();
+}
+
+static void test_neither(void)
+{
+	begin("proxy");
+	struct ob__route_query q = {0};
+	struct ob__peer *first = find(&q);
+	struct ob__peer *second = find(&q);
+	CU_ASSERT_TRUE(is_route(first) && is_route(second) && first != second);
+	end();
+}
+
+/* Two roles in turn, so that a turn they shared would be seen. */
+static void test_round_robin(void)
+{
+	unsigned hits[SERVICES] = {0};
+	unsigned routed[2] = {0};
+	begin("proxy");
+	struct ob__route_query q = {.role = ob__fnv1a32("service")};
+	for (unsigned i = 0; i < 100 * SERVICES; i++) {
+		struct ob__peer *p = find(&q);
+		for (unsigned k = 0; k < SERVICES; k++) {
+			hits[k] += p == service[k];
+		}
+		routed[find(&(struct ob__route_query){0}) == route[1]]++;
+	}
+	for (unsigned k = 0; k < SERVICES; k++) {
+		CU_ASSERT_EQUAL(hits[k], 100);
+	}
+	CU_ASSERT_EQUAL(routed[0], routed[1]);
+	end();
+}
+
+static void test_never_back(void)
+{
+	begin("route");
+	struct ob__route_query q = {.role = ob__fnv1a32("service"), .from = service[3]};
+	for (unsigned i = 0; i < 50; i++) {
+		q.session_seq = i;
+		q.sticky = i % 2 == 0;
+		CU_ASSERT_PTR_NOT_EQUAL(find(&q), service[3]);
+	}
+	q = (struct ob__route_query){.from = route[0]};
+	for (unsigned i = 0; i < 10; i++) {
+		CU_ASSERT_PTR_EQUAL(find(&q), route[1]);
+	}
+	end();
+}
+
+static struct ob__peer *sticky(unsigned i)
+{
+	struct ob__route_query q = {
+		.role = ob__fnv1a32("service"),
+		.sticky = true,
+		.session_node = 77,
+		.session_seq = i,
+	};
+	return find(&q);
+}
+
+static void test_sticky(void)
+{
+	struct ob__peer *before[SESSIONS];
+	unsigned hits[SERVICES] = {0};
+	begin("route");
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		before[i] = sticky(i);
+		CU_ASSERT_PTR_EQUAL(sticky(i), before[i]);
+		for (unsigned k = 0; k < SERVICES; k++) {
+			hits[k] += before[i] == service[k];
+		}
+	}
+	for (unsigned k = 0; k < SERVICES; k++) { /* 400 each, give or take 5 sigma */
+		CU_ASSERT_TRUE(hits[k] > 310 && hits[k] < 490);
+	}
+	down(service[1]);
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		struct ob__peer *now = sticky(i);
+		CU_ASSERT_TRUE(before[i] == service[1] ? now != service[1] : now == before[i]);
+	}
+	ob__registry_set_link(&reg, service[1], LINK, 0);
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		CU_ASSERT_PTR_EQUAL(sticky(i), before[i]);
+	}
+	end();
+}
+
+/* Another node, that met the peers in another order, makes the same choices. */
+static void test_sticky_everywhere(void)
+{
+	uint64_t choice[50];
+	begin("route");
+	for (unsigned i = 0; i < 50; i++) {
+		choice[i] = sticky(i)->who.id;
+	}
+	end();
+	struct ob__identity self = {.id = 3, .name = "other", .role = "route"};
+	CU_ASSERT_EQUAL_FATAL(ob__registry_init(&reg, &self), 0);
+	ob__router_init(&router, &reg);
+	for (unsigned i = SERVICES; i-- > 0;) {
+		char name[32];
+		snprintf(name, sizeof(name), "service_%u", i);
+		add(name, "service");
+	}
+	for (unsigned i = 0; i < 50; i++) {
+		CU_ASSERT_EQUAL(sticky(i)->who.id, choice[i]);
+	}
+	end();
+}
+
+/* Without a live service a session stays with one route node, so that its order holds. */
+static void test_sticky_over_routes(void)
+{
+	begin("proxy");
+	for (unsigned i = 0; i < SERVICES; i++) {
+		down(service[i]);
+	}
+	unsigned hits[2] = {0};
+	for (unsigned i = 0; i < 100; i++) {
+		struct ob__peer *p = sticky(i);
+		CU_ASSERT_TRUE(is_route(p));
+		CU_ASSERT_PTR_EQUAL(sticky(i), p);
+		hits[p == route[1]]++;
+	}
+	CU_ASSERT_TRUE(hits[0] > 20 && hits[1] > 20);
+	end();
+}
+
+static struct ob__idrange *table(uint32_t lo, uint32_t hi, const char *role)
+{
+	struct ob__idrange *t = calloc(1, sizeof(*t));
+	ob__idrange_init(t);
+	ob__idrange_add(t, lo, hi, ob__fnv1a32(role));
+	ob__idrange_seal(t, NULL, NULL);
+	return t;
+}
+
+static void test_table(void)
+{
+	begin("proxy");
+	CU_ASSERT_EQUAL(ob__router_role(&router, 20000), 0); /* no table */
+	ob__router_set_table(&router, table(20000, 29999, "service"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 20000), ob__fnv1a32("service"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 30000), 0);
+	ob__router_set_table(&router, table(0, 9, "route")); /* the old one is freed */
+	CU_ASSERT_EQUAL(ob__router_role(&router, 20000), 0);
+	CU_ASSERT_EQUAL(ob__router_role(&router, 9), ob__fnv1a32("route"));
+	end();
+}
+
+int main(void)
+{
+	CU_initialize_registry();
+	CU_pSuite s = CU_add_suite("router", NULL, NULL);
+	CU_add_test(s, "table", test_table);
+	CU_add_test(s, "to a node", test_node);
+	CU_add_test(s, "to a role", test_role);
+	CU_add_test(s, "to neither", test_neither);
+	CU_add_test(s, "round robin spreads evenly", test_round_robin);
+	CU_add_test(s, "never back", test_never_back);
+	CU_add_test(s, "sticky sessions stay with survivors", test_sticky);
+	CU_add_test(s, "every node makes the same sticky choice", test_sticky_everywhere);
+	CU_add_test(s, "sticky over route nodes", test_sticky_over_routes);
+	return ob__tap_run();
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/session.h"
+
+#include <CUnit/CUnit.h>
+#include <errno.h>
+
+#include "tap.h"
+
+#define SELF UINT64_C(42)
+#define INCARNATION UINT64_C(1732226400123)
+#define FIRST_SEQ (UINT64_C(1732226400) << 32)
+
+static struct ob__sessions ss;
+
+static void begin(uint32_t limit)
+{
+	ob__sessions_init(&ss, SELF, INCARNATION, limit);
+}
+
+static void test_names(void)
+{
+	begin(10);
+	struct ob__session *a = ob__session_open(&ss, 1, 1000);
+	struct ob__session *b = ob__session_open(&ss, 2, 1000);
+	CU_ASSERT_EQUAL(a->node, SELF);
+	CU_ASSERT_EQUAL(a->seq, FIRST_SEQ);
+	CU_ASSERT_EQUAL(b->seq, FIRST_SEQ + 1);
+	CU_ASSERT_EQUAL(ss.local, 2);
+	CU_ASSERT_PTR_EQUAL(ob__session_find(&ss, SELF, FIRST_SEQ), a);
+	uint64_t handle = a->handle;
+	CU_ASSERT_PTR_EQUAL(ob__session_get(&ss, handle), a);
+	ob__session_end(&ss, a);
+	CU_ASSERT_PTR_NULL(ob__session_get(&ss, handle));
+	CU_ASSERT_PTR_NULL(ob__session_find(&ss, SELF, FIRST_SEQ));
+	/* the memory is used again, the name is not */
+	struct ob__session *c = ob__session_open(&ss, 3, 1000);
+	CU_ASSERT_EQUAL(c->seq, FIRST_SEQ + 2);
+	CU_ASSERT_NOT_EQUAL(c->handle, handle);
+	CU_ASSERT_PTR_NULL(ob__session_get(&ss, handle));
+	CU_ASSERT_EQUAL(ss.local, 2);
+	ob__sessions_free(&ss);
+}
+
+static void test_met(void)
+{
+	bool fresh;
+	begin(10);
+	struct ob__session *s = ob__session_meet(&ss, 7, 1, 5, &fresh);
+	CU_ASSERT_TRUE(s != NULL && fresh);
+	CU_ASSERT_EQUAL(s->conn, 0);
+	CU_ASSERT_EQUAL(ss.local, 0);
+	CU_ASSERT_PTR_EQUAL(ob__session_meet(&ss, 7, 1, 6, &fresh), s);
+	CU_ASSERT_FALSE(fresh);
+	/* an own session is found, but never made by meeting it */
+	struct ob__session *own = ob__session_open(&ss, 1, 5);
+	CU_ASSERT_PTR_EQUAL(ob__session_meet(&ss, SELF, FIRST_SEQ, 6, &fresh), own);
+	CU_ASSERT_FALSE(fresh);
+	CU_ASSERT_PTR_NULL(ob__session_meet(&ss, SELF, FIRST_SEQ + 1, 6, &fresh));
+	CU_ASSERT_FALSE(fresh);
+	ob__session_end(&ss, s);
+	CU_ASSERT_EQUAL(ss.local, 1);
+	ob__sessions_free(&ss);
+}
+
+static void test_limit(void)
+{
+	bool fresh;
+	begin(2);
+	struct ob__session *a = ob__session_open(&ss, 1, 0);
+	CU_ASSERT_PTR_NOT_NULL(ob__session_meet(&ss, 7, 1, 0, &fresh));
+	CU_ASSERT_PTR_NULL(ob__session_open(&ss, 2, 0));
+	CU_ASSERT_PTR_NULL(ob__session_meet(&ss, 7, 2, 0, &fresh));
+	CU_ASSERT_PTR_NULL(ob__session_find(&ss, 7, 2));
+	ob__session_end(&ss, a);
+	struct ob__session *b = ob__session_open(&ss, 2, 0);
+	CU_ASSERT_EQUAL(b->seq, FIRST_SEQ + 1); /* a failed open uses no number up */
+	ob__sessions_free(&ss);
+}
+
+static void test_served(void)
+{
+	begin(10);
+	struct ob__session *s = ob__session_open(&ss, 1, 0);
+	for (uint64_t node = 1; node <= OB__SESSION_NODES_MAX; node++) {
+		CU_ASSERT_EQUAL(ob__session_served(s, node), 0);
+		CU_ASSERT_EQUAL(ob__session_served(s, node), -EEXIST);
+	}
+	CU_ASSERT_EQUAL(ob__session_served(s, 1000), -ENOSPC);
+	CU_ASSERT_EQUAL(s->served_len, OB__SESSION_NODES_MAX);
+	for (uint64_t node = 1; node <= OB__SESSION_NODES_MAX; node++) {
+		CU_ASSERT_EQUAL(s->served[node - 1], node);
+	}
+	ob__session_end(&ss, s);
+	ob__sessions_free(&ss);
+}
+
+static void test_sticky(void)
+{
+	begin(10);
+	struct ob__session *s = ob__session_open(&ss, 1, 0);
+	CU_ASSERT_EQUAL(ob__session_sticky(s, 5), 0);
+	CU_ASSERT_EQUAL(ob__session_stick(s, 5, 0), 0); /* nothing to forget */
+	for (uint32_t role = 1; role <= OB__SESSION_NODES_MAX; role++) {
+		CU_ASSERT_EQUAL(ob__session_stick(s, role, 100 + role % 3), 0);
+	}
+	CU_ASSERT_EQUAL(ob__session_stick(s, 999, 100), -ENOSPC);
+	CU_ASSERT_EQUAL(ob__session_stick(s, 5, 7), 0); /* another choice needs no room */
+	CU_ASSERT_EQUAL(ob__session_sticky(s, 5), 7);
+	CU_ASSERT_EQUAL(ob__session_stick(s, 5, 0), 0);
+	CU_ASSERT_EQUAL(ob__session_sticky(s, 5), 0);
+	ob__session_unstick(s, 101);
+	for (uint32_t role = 1; role <= OB__SESSION_NODES_MAX; role++) {
+		uint64_t want = role == 5 || role % 3 == 1 ? 0 : 100 + role % 3;
+		CU_ASSERT_EQUAL(ob__session_sticky(s, role), want);
+	}
+	for (uint32_t role = 1; role <= OB__SESSION_NODES_MAX; role++) { /* and full again */
+		CU_ASSERT_EQUAL(ob__session_stick(s, role, 5), 0);
+	}
+	CU_ASSERT_EQUAL(s->sticky_len, OB__SESSION_NODES_MAX);
+	ob__sessions_free(&ss);
+}
+
+static void test_notices(void)
+{
+	begin(2);
+	struct ob__session *s = ob__session_open(&ss, 1, 0);
+	struct ob__notice *a = ob__notice_new(&ss, 7, s, 100);
+	struct ob__notice *b = ob__notice_new(&ss, 8, s, 200);
+	CU_ASSERT_PTR_NULL(ob__notice_new(&ss, 9, s, 300));
+	ob__session_end(&ss, s); /* a notice outlives the session it is about */
+	CU_ASSERT_EQUAL(a->session_seq, FIRST_SEQ);
+	CU_ASSERT_PTR_EQUAL(OB__CONTAINER(ss.notice_list.next, struct ob__notice, link), a);
+	uint64_t handle = a->handle;
+	CU_ASSERT_PTR_EQUAL(ob__notice_get(&ss, handle), a);
+	ob__notice_free(&ss, a);
+	CU_ASSERT_PTR_NULL(ob__notice_get(&ss, handle));
+	CU_ASSERT_PTR_NULL(ob__session_get(&ss, b->handle)); /* another kind of handle */
+	CU_ASSERT_PTR_EQUAL(OB__CONTAINER(ss.notice_list.next, struct ob__notice, link), b);
+	ob__sessions_free(&ss);
+}
+
+int main(void)
+{
+	CU_initialize_registry();
+	CU_pSuite s = CU_add_suite("session", NULL, NULL);
+	CU_add_test(s, "names are never used again", test_names);
+	CU_add_test(s, "sessions of others", test_met);
+	CU_add_test(s, "limit", test_limit);
+	CU_add_test(s, "served-by set", test_served);
+	CU_add_test(s, "sticky choices", test_sticky);
+	CU_add_test(s, "notices", test_notices);
+	return ob__tap_run();
+}

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "tools/load_priv.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tools/seedpkt.h"
+#include "tools/wsclient.h"
+
+#define SECOND UINT64_C(1000000000)
+
+enum {
+	EVENTS = 1024,
+	CONNECTS = 256,       /* handshakes under way at once */
+	CONNECT_SECONDS = 10, /* without any progress */
+	STALL_SECONDS = 10,   /* without any reply, when only a total ends the run */
+	DRAIN_SECONDS = 3,
+	CLOSE_SECONDS = 1,
+	RING_CELLS = 1 << 27, /* over all connections, 8 bytes each */
+	HEAP_KEPT = 32 << 20, /* bytes the allocator keeps, so that large bodies stay cheap */
+};
+
+/* One phase of a run. */
+struct phase {
+	uint64_t end;   /* ns; no phase goes on for ever */
+	bool to_total;  /* ends when all messages are answered, or none comes any more */
+	bool to_empty;  /* ends when nothing is owed */
+	bool scheduled; /* open loop: messages become due */
+	uint64_t epoch; /* of the schedule */
+};
+
+/* ---- one turn of the loop ---- */
+
+static int wait_events(struct ob__load *l, struct epoll_event *ev, uint64_t ns)
+{
+#ifdef SYS_epoll_pwait2
+	struct timespec ts = {.tv_sec = (time_t)(ns / SECOND), .tv_nsec = (long)(ns % SECOND)};
+
+	if (!l->coarse) {
+		long n = syscall(SYS_epoll_pwait2, l->epfd, ev, EVENTS, &ts, NULL, 0);
+		if (n >= 0 || errno != ENOSYS) {
+			return (int)n;
+		}
+		l->coarse = true;
+	}
+#endif
+	return epoll_wait(l->epfd, ev, EVENTS, (int)(ns / 1000000));
+}
+
+static void turn(struct ob__load *l, uint64_t now, uint64_t until)
+{
+	struct epoll_event ev[EVENTS];
+	uint64_t ns = until > now ? until - now : 0;
+	int n = wait_events(l, ev, ns < SECOND ? ns : SECOND);
+
+	for (int i = 0; i < n; i++) {
+		ob__load_conn_event(l, ev[i].data.ptr, ev[i].events);
+	}
+}
+
+/* ---- phases ---- */
+
+static uint64_t due_at(const struct ob__load *l, uint64_t epoch, uint64_t k)
+{
+	return epoch + (uint64_t)((double)k * (double)SECOND / l->opts->rate);
+}
+
+static bool all_due(const struct ob__load *l)
+{
+	return l->opts->total && l->schedule >= l->opts->total;
+}
+
+/* Queues what is due by now, then sends once per connection. When the next one is due. */
+static uint64_t run_schedule(struct ob__load *l, const struct phase *p, uint64_t now)
+{
+	uint64_t first = l->schedule;
+	uint64_t due = due_at(l, p->epoch, l->schedule);
+	unsigned conns = l->opts->conns;
+
+	while (due <= now && due < p->end && !all_due(l)) {
+		if (!ob__load_conn_queue(l, &l->conns[l->schedule % conns], due)) {
+			l->report->overrun++;
+		}
+		l->schedule++;
+		due = due_at(l, p->epoch, l->schedule);
+	}
+	uint64_t last = l->schedule - first > conns ? first + conns : l->schedule;
+	for (uint64_t k = first; k < last; k++) {
+		ob__load_conn_send(l, &l->conns[k % conns]);
+	}
+	return all_due(l) ? p->end : due;
+}
+
+static bool phase_over(const struct ob__load *l, const struct phase *p, uint64_t now,
+                       const volatile int *stop)
+{
+	if (now >= p->end || !l->alive || (*stop && !p->to_empty)) {
+		return true;
+	}
+	if (p->to_empty) {
+		return !l->owed;
+	}
+	uint64_t asked = l->opts->rate > 0 ? l->schedule : l->queued;
+	return p->to_total && ((asked >= l->opts->total && !l->owed) ||
+	                       (l->owed && now > l->last_reply_ns + STALL_SECONDS * SECOND));
+}
+
+static void run_phase(struct ob__load *l, const struct phase *p, const volatile int *stop)
+{
+	for (;;) {
+		uint64_t now = ob__load_now();
+		uint64_t until = p->end;
+		if (phase_over(l, p, now, stop)) {
+			return;
+		}
+		if (p->scheduled) {
+			uint64_t due = run_schedule(l, p, now);
+			until = due < until ? due : until;
+			if (phase_over(l, p, now, stop)) {
+				return;
+			}
+		}
+		turn(l, now, until);
+	}
+}
+
+/* ---- what processes used ---- */
+
+static void use_sub(struct ob__proc_use *use, const struct ob__proc_use *before)
+{
+	use->user_us -= before->user_us;
+	use->sys_us -= before->sys_us;
+	use->switches -= before->switches;
+}
+
+static void read_uses(const struct ob__load *l, struct ob__proc_use *self,
+                      struct ob__load_server *servers)
+{
+	ob__proc_self(self);
+	for (unsigned i = 0; i < l->opts->npids; i++) {
+		servers[i].known = ob__proc_read(l->opts->pids[i], &servers[i].use) == 0;
+	}
+}
+
+static void measure(struct ob__load *l, struct phase *p, const volatile int *stop)
+{
+	struct ob__load_report *r = l->report;
+	struct ob__load_server before[OB__LOAD_MAX_PIDS];
+	struct ob__proc_use self;
+
+	read_uses(l, &self, before);
+	l->from_ns = ob__load_now();
+	l->measuring = true;
+	p->to_total = l->opts->total;
+	p->end = l->opts->seconds > 0 ? l->from_ns + (uint64_t)(l->opts->seconds * (double)SECOND)
+	                              : UINT64_MAX;
+	run_phase(l, p, stop);
+	l->measuring = false;
+	uint64_t end = p->to_total && !l->owed ? l->last_reply_ns : ob__load_now();
+	r->elapsed = end > l->from_ns ? (double)(end - l->from_ns) / (double)SECOND : 0;
+	read_uses(l, &r->self, r->server);
+	use_sub(&r->self, &self);
+	for (unsigned i = 0; i < l->opts->npids; i++) {
+		r->server[i].known = r->server[i].known && before[i].known;
+		use_sub(&r->server[i].use, &before[i].use);
+	}
+}
+
+static void run_load(struct ob__load *l, const volatile int *stop)
+{
+	uint64_t now = ob__load_now();
+	bool open_loop = l->opts->rate > 0;
+	struct phase p = {.scheduled = open_loop, .epoch = now};
+
+	l->last_reply_ns = now;
+	l->sending = !open_loop;
+	if (l->opts->warmup > 0) {
+		for (unsigned i = 0; l->sending && i < l->opts->conns; i++) {
+			ob__load_conn_fill(l, &l->conns[i], now);
+		}
+		p.end = now + (uint64_t)(l->opts->warmup * (double)SECOND);
+		run_phase(l, &p, stop);
+	}
+	for (unsigned i = 0; l->sending && i < l->opts->conns; i++) {
+		ob__load_conn_fill(l, &l->conns[i], ob__load_now());
+	}
+	measure(l, &p, stop);
+	l->sending = false;
+	l->report->interrupted = *stop;
+	p = (struct phase){.end = ob__load_now() + DRAIN_SECONDS * SECOND, .to_empty = true};
+	run_phase(l, &p, stop);
+}
+
+/* ---- connecting ---- */
+
+static int fail(struct ob__load *l, const char *what, const char *why)
+{
+	snprintf(l->report->why, sizeof(l->report->why), "%s: %s", what, why);
+	return -1;
+}
+
+static int new_socket(const struct addrinfo *ai, int flags)
+{
+	int one = 1;
+	int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC | flags, ai->ai_protocol);
+
+	if (fd >= 0) {
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	}
+	return fd;
+}
+
+/* The address of the list that can be connected to, and that first connection in *fd. */
+static const struct addrinfo *first_connect(const struct addrinfo *list, int *fd)
+{
+	struct timeval limit = {.tv_sec = CONNECT_SECONDS};
+	int err = 0;
+
+	for (const struct addrinfo *ai = list; ai; ai = ai->ai_next) {
+		*fd = new_socket(ai, 0);
+		if (*fd < 0) {
+			err = errno;
+			continue;
+		}
+		setsockopt(*fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+		if (connect(*fd, ai->ai_addr, ai->ai_addrlen) == 0) {
+			int on = 1;
+			ioctl(*fd, FIONBIO, &on);
+			return ai;
+		}
+		err = errno == EINPROGRESS ? ETIMEDOUT : errno;
+		close(*fd);
+	}
+	errno = err;
+	return NULL;
+}
+
+static int start_next(struct ob__load *l, const struct addrinfo *ai)
+{
+	int fd = new_socket(ai, SOCK_NONBLOCK);
+
+	if (fd < 0) {
+		return fail(l, "socket", strerror(errno));
+	}
+	if (connect(fd, ai->ai_addr, ai->ai_addrlen) < 0 && errno != EINPROGRESS) {
+		int err = errno;
+		close(fd);
+		return fail(l, "connect", strerror(err));
+	}
+	if (ob__load_conn_start(l, &l->conns[l->started++], fd) < 0) {
+		return fail(l, "connection", "out of memory");
+	}
+	return 0;
+}
+
+/* How many connections may have been started by now. */
+static unsigned may_start(const struct ob__load *l, uint64_t begin, uint64_t now)
+{
+	unsigned limit = l->opened + CONNECTS;
+
+	if (l->opts->ramp > 0) {
+		double n = 1 + (double)(now - begin) / (double)SECOND * l->opts->ramp;
+		limit = n < limit ? (unsigned)n : limit;
+	}
+	return limit < l->opts->conns ? limit : l->opts->conns;
+}
+
+static int connect_rest(struct ob__load *l, const struct addrinfo *ai, const volatile int *stop)
+{
+	uint64_t begin = ob__load_now();
+	uint64_t progress = begin;
+	unsigned opened = 0;
+
+	while (l->opened < l->opts->conns) {
+		uint64_t now = ob__load_now();
+		if (*stop) {
+			return fail(l, "connect", "interrupted");
+		}
+		for (unsigned n = may_start(l, begin, now); l->started < n;) {
+			if (start_next(l, ai) < 0) {
+				return -1;
+			}
+			progress = now;
+		}
+		turn(l, now, now + (l->started < l->opts->conns ? SECOND / 1000 : SECOND / 10));
+		if (l->report->broken) {
+			return -1;
+		}
+		if (l->opened > opened) {
+			opened = l->opened;
+			progress = now;
+		}
+		if (l->opened < l->started && now > progress + CONNECT_SECONDS * SECOND) {
+			return fail(l, "handshake", "no answer in 10 seconds");
+		}
+	}
+	l->report->connect_seconds = (double)(ob__load_now() - begin) / (double)SECOND;
+	return 0;
+}
+
+static int connect_all(struct ob__load *l, const volatile int *stop)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+	struct addrinfo *list;
+	int fd;
+	int err = getaddrinfo(l->opts->host, l->opts->port, &hints, &list);
+
+	if (err) {
+		return fail(l, l->opts->host, gai_strerror(err));
+	}
+	int rc = -1;
+	const struct addrinfo *ai = first_connect(list, &fd);
+	if (!ai) {
+		fail(l, "connect", strerror(errno));
+		goto out;
+	}
+	if (ob__load_conn_start(l, &l->conns[l->started++], fd) < 0) {
+		fail(l, "connection", "out of memory");
+		goto out;
+	}
+	rc = connect_rest(l, ai, stop);
+out:
+	freeaddrinfo(list);
+	return rc;
+}
+
+/* ---- setting up ---- */
+
+static void make_body(const struct ob__load *l, uint8_t *p, size_t n)
+{
+	static const char verified[] = "{\"seq\":0000000000000000,\"pad\":\"";
+	static const char plain[] = "{\"pad\":\"";
+	const char *head = l->opts->verify ? verified : plain;
+	size_t head_len = strlen(head);
+
+	if (l->opts->body) {
+		memcpy(p, l->opts->body, n);
+	} else if (n < head_len + 2) {
+		memset(p, ' ', n);
+		memcpy(p, "{}", n < 2 ? 0 : 2);
+	} else {
+		memset(p, 'x', n);
+		memcpy(p, head, head_len);
+		memcpy(p + n - 2, "\"}", 2);
+	}
+}
+
+static int make_frames(struct ob__load *l)
+{
+	size_t packet = OB__PKT_HEADER + l->opts->body_len;
+	size_t depth = l->opts->depth ? l->opts->depth : 1;
+
+	l->frame_len = ob__wsc_size(packet);
+	l->frames_max = OB__LOAD_BURST / l->frame_len;
+	l->frames_max = l->frames_max < 1 ? 1 : l->frames_max > depth ? depth : l->frames_max;
+	l->frames = malloc(l->frames_max * l->frame_len);
+	if (!l->frames) {
+		return fail(l, "frames", "out of memory");
+	}
+	size_t head = ob__wsc_put(l->frames, OB__WSC_BINARY, packet, l->mask);
+	ob__pkt_put(l->frames + head, l->opts->id, l->opts->body_len);
+	make_body(l, l->frames + head + OB__PKT_HEADER, l->opts->body_len);
+	ob__wskey_mask(l->frames + head, l->frames + head, packet, l->mask);
+	l->digits_off = head + OB__PKT_HEADER + strlen("{\"seq\":");
+	for (size_t i = 0; i < sizeof(l->digit_key); i++) {
+		l->digit_key[i] = l->mask[(l->digits_off - head + i) & 3];
+	}
+	for (size_t i = 1; i < l->frames_max; i++) {
+		memcpy(l->frames + i * l->frame_len, l->frames, l->frame_len);
+	}
+	return 0;
+}
+
+static int make_request(struct ob__load *l)
+{
+	uint8_t nonce[16];
+	char host[300];
+	bool v6 = strchr(l->opts->host, ':');
+
+	if (getrandom(nonce, sizeof(nonce), 0) != sizeof(nonce) ||
+	    getrandom(l->mask, sizeof(l->mask), 0) != sizeof(l->mask)) {
+		return fail(l, "getrandom", strerror(errno));
+	}
+	EVP_EncodeBlock((unsigned char *)l->key, nonce, sizeof(nonce));
+	ob__wskey_accept(l->key, l->accept);
+	snprintf(host, sizeof(host), "%s%s%s:%s", v6 ? "[" : "", l->opts->host, v6 ? "]" : "",
+	         l->opts->port);
+	int n = ob__wsc_request(l->request, sizeof(l->request), host, l->opts->path, l->key);
+	if (n < 0) {
+		return fail(l, "request", "the path is too long");
+	}
+	l->request_len = (size_t)n;
+	return 0;
+}
+
+static int raise_fd_limit(struct ob__load *l)
+{
+	struct rlimit lim;
+	char why[96];
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0) {
+		return fail(l, "getrlimit", strerror(errno));
+	}
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim);
+	if (l->opts->conns + 64 <= lim.rlim_cur) {
+		return 0;
+	}
+	snprintf(why, sizeof(why), "%u connections need more than the %llu allowed (ulimit -n)",
+	         l->opts->conns, (unsigned long long)lim.rlim_cur);
+	return fail(l, "file descriptors", why);
+}
+
+static int set_up(struct ob__load *l)
+{
+	uint64_t conns = l->opts->conns;
+
+	for (l->ring = l->opts->depth ? 2 : 0; l->ring && l->ring < 2ULL * l->opts->depth;) {
+		l->ring *= 2;
+	}
+	if (conns * l->ring > RING_CELLS) {
+		return fail(l, "memory", "too many connections for that depth");
+	}
+	if (raise_fd_limit(l) < 0 || make_request(l) < 0 || make_frames(l) < 0) {
+		return -1;
+	}
+	if (l->opts->rate <= 0 && conns * l->opts->depth > (UINT64_C(4) << 30) / l->frame_len) {
+		return fail(l, "memory", "connections x depth x body is over 4 GiB");
+	}
+	l->conns = calloc(conns, sizeof(*l->conns));
+	l->read_buf = malloc(OB__LOAD_MAX_FRAME + OB__WSC_HEADER_MAX + OB__LOAD_READ);
+	if (!l->conns || !l->read_buf) {
+		return fail(l, "connections", "out of memory");
+	}
+	for (unsigned i = 0; i < conns; i++) {
+		l->conns[i] = (struct ob__load_conn){.index = i, .fd = -1, .state = OB__LOAD_GONE};
+	}
+	l->epfd = epoll_create1(EPOLL_CLOEXEC);
+	if (l->epfd < 0) {
+		return fail(l, "epoll_create1", strerror(errno));
+	}
+	mallopt(M_MMAP_THRESHOLD, HEAP_KEPT);
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
+	/* An open loop sleeps tens of microseconds at a time; the default slack is 50. */
+	prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+	return 0;
+}
+
+static void tear_down(struct ob__load *l)
+{
+	for (unsigned i = 0; i < l->started; i++) {
+		ob__load_conn_free(l, &l->conns[i]);
+	}
+	if (l->epfd >= 0) {
+		close(l->epfd);
+	}
+	free(l->conns);
+	free(l->frames);
+	free(l->read_buf);
+}
+
+static void say_goodbye(struct ob__load *l)
+{
+	uint64_t end = ob__load_now() + CLOSE_SECONDS * SECOND;
+
+	for (unsigned i = 0; i < l->started; i++) {
+		ob__load_conn_close(l, &l->conns[i]);
+	}
+	for (uint64_t now = ob__load_now(); l->alive && now < end; now = ob__load_now()) {
+		turn(l, now, end);
+	}
+}
+
+int ob__load_run(const struct ob__load_opts *opts, struct ob__load_report *report,
+                 const volatile int *stop)
+{
+	struct ob__load l = {.opts = opts, .report = report, .epfd = -1};
+	int rc = -1;
+
+	memset(report, 0, sizeof(*report));
+	if (set_up(&l) == 0 && connect_all(&l, stop) == 0) {
+		run_load(&l, stop);
+		say_goodbye(&l);
+		report->sent = l.queued;
+		report->lost = l.queued - report->answered;
+		rc = 0;
+	}
+	tear_down(&l);
+	return rc;
+}
+
+uint64_t ob__load_errors(const struct ob__load_report *r)
+{
+	return r->lost + r->duplicated + r->reordered + r->misdelivered + r->unreadable +
+	       r->overrun + r->failed_codes + r->broken;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to load.c (the phases of a run) and loadconn.c (one connection of it).
+ *
+ * Frames are built once, masked once with a key drawn for the run, and laid out one after another
+ * in `frames`; sending k messages is one send() of the first k. With --verify only the 16 digits of
+ * the sequence number are rewritten in each, under the same mask. What a socket does not take is
+ * copied to the connection's own `out`.
+ */
+#ifndef OB__LOAD_PRIV_H
+#define OB__LOAD_PRIV_H
+
+#include <time.h>
+
+#include "tools/load.h"
+#include "tools/wskey.h"
+
+enum {
+	OB__LOAD_READ = 256 << 10,                      /* bytes asked of one recv() */
+	OB__LOAD_MAX_FRAME = OB__LOAD_MAX_BODY + 65536, /* largest reply taken */
+	OB__LOAD_BURST = 256 << 10, /* bytes of prepared frames, at least one frame */
+	OB__LOAD_BACKLOG = 1 << 20, /* open loop: unsent bytes that make a message an overrun */
+};
+
+enum ob__load_state {
+	OB__LOAD_CONNECTING,
+	OB__LOAD_UPGRADING,
+	OB__LOAD_OPEN,
+	OB__LOAD_CLOSING, /* our close frame is out */
+	OB__LOAD_GONE,
+};
+
+struct ob__load_bytes {
+	uint8_t *data;
+	size_t len;
+	size_t cap;
+};
+
+struct ob__load_conn {
+	int fd;
+	unsigned index;
+	enum ob__load_state state;
+	uint32_t events;              /* armed in epoll */
+	uint32_t owed;                /* queued, not answered */
+	uint32_t unsent;              /* queued last, not built yet */
+	uint64_t next;                /* sequence of the next message */
+	uint64_t base;                /* the lowest one not answered */
+	uint64_t top;                 /* one above the highest answered, with --verify */
+	uint64_t *when;               /* ring of L->ring: start of latency in ns; 0 = answered */
+	struct ob__load_bytes in;     /* an incomplete frame */
+	struct ob__load_bytes packet; /* an incomplete packet */
+	struct ob__load_bytes out;    /* what the socket did not take */
+	size_t out_off;
+};
+
+struct ob__load {
+	const struct ob__load_opts *opts;
+	struct ob__load_report *report;
+	int epfd;
+	bool coarse; /* no epoll_pwait2 (before Linux 5.11): waits are whole milliseconds */
+	struct ob__load_conn *conns;
+	unsigned started; /* connections begun */
+	unsigned opened;  /* handshakes done */
+	unsigned alive;   /* not GONE, of those begun */
+	uint64_t ring;    /* power of two */
+	uint64_t owed;    /* over all connections */
+	uint64_t queued;
+	uint64_t schedule; /* open loop: messages due so far */
+
+	bool sending; /* closed loop: an answered message is followed by a new one */
+	bool measuring;
+	uint64_t from_ns; /* of the measurement */
+	uint64_t last_reply_ns;
+
+	uint8_t *frames;
+	size_t frame_len;
+	size_t frames_max;     /* how many lie in frames */
+	size_t digits_off;     /* of the sequence number in a frame */
+	uint8_t digit_key[16]; /* the mask under it */
+	uint8_t mask[4];
+	uint8_t *read_buf;
+	char key[32]; /* of the handshake */
+	char accept[OB__WSKEY_ACCEPT];
+	char request[2048];
+	size_t request_len;
+};
+
+static inline uint64_t ob__load_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+/* Starts a connection on a connected or connecting, non-blocking fd, which is ours from now on. */
+int ob__load_conn_start(struct ob__load *l, struct ob__load_conn *c, int fd);
+
+/* Handles what epoll said. Connections that fail are closed and counted, never freed here. */
+void ob__load_conn_event(struct ob__load *l, struct ob__load_conn *c, uint32_t events);
+
+/* Queues one message whose latency counts from start; false if the connection can't owe more. */
+bool ob__load_conn_queue(struct ob__load *l, struct ob__load_conn *c, uint64_t start);
+
+/* Builds and sends what was queued. */
+void ob__load_conn_send(struct ob__load *l, struct ob__load_conn *c);
+
+/* Fills the connection to its depth (closed loop). */
+void ob__load_conn_fill(struct ob__load *l, struct ob__load_conn *c, uint64_t now);
+
+/* Says goodbye: a close frame, then the server is to close. */
+void ob__load_conn_close(struct ob__load *l, struct ob__load_conn *c);
+
+/* Closes the socket and frees what the connection holds; safe to repeat. */
+void ob__load_conn_free(struct ob__load *l, struct ob__load_conn *c);
+
+#endif
