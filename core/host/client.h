@@ -3,16 +3,10 @@
  */
 
 /*
- * Private to the host, floor F4.  Clients: listeners, connections, codecs.
+ * Private to the host, floor F4.  Listeners for clients.
  *
- * A connection is a stream, the WebSocket framing if its transport has one, and a codec.  Bytes go
- * through in place: the shared read buffer is unmasked where it is, the codec points into it, and
- * only what is incomplete is kept.  The codec is a slot; its state is host memory beside the
- * connection, so a new generation of the codec's module goes on at the next packet.
- *
- * BACKPRESSURE.  A client is read no further while it has too many requests in flight, while the
- * link its messages go to is congested, or while it does not read its own answers.  What is queued
- * towards it is bounded; a client beyond the bound is closed, or its pushes are dropped.
+ * Each listener has a transport and a codec; what it accepts becomes a connection (host/conn.h).  A
+ * WebSocket listener is an HTTP server whose only good answer is 101.
  */
 
 #ifndef OB__CLIENT_H
@@ -26,21 +20,11 @@
 
 #include "host/nodeconf.h"
 #include "host/slot.h"
-#include "lib/buf.h"
 #include "lib/slab.h"
-#include "lib/ws.h"
-#include "mesh/session.h"
 #include "net/http.h"
 #include "net/listener.h"
-#include "net/stream.h"
 
 struct ob__node;
-
-enum ob__conn_pause {
-	OB__PAUSE_IN_FLIGHT = 1u << 0,
-	OB__PAUSE_LINK = 1u << 1,
-	OB__PAUSE_QUEUE = 1u << 2,
-};
 
 struct ob__client_listener {
 	struct ob__node *node;
@@ -48,26 +32,6 @@ struct ob__client_listener {
 	struct ob__listener *listener;
 	struct ob__http_server *http; /* for transport ws: reads the handshake */
 	struct ob__slot *codec;
-};
-
-struct ob__conn {
-	struct ob__stream stream;
-	uint64_t handle;
-	struct ob__node *node;
-	struct ob__client_listener *from;
-	struct ob__session *session;
-	void *codec_state;
-	uint32_t codec_ver;
-	uint32_t in_flight;
-	uint32_t paused;            /* enum ob__conn_pause */
-	bool is_ws;
-	bool close_sent;
-	struct ob__ws ws;
-	struct ob__buf in;          /* an incomplete WebSocket frame */
-	struct ob__buf packet;      /* an incomplete packet */
-	struct ob__timeout idle;
-	struct ob__list paused_link; /* in clients->link_paused */
-	const char *reason;         /* why it was closed; static */
 };
 
 struct ob__clients {
@@ -92,28 +56,6 @@ void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason)
 
 /* Closes the listeners and frees; connections must be gone. */
 void ob__clients_free(struct ob__node *node);
-
-struct ob__conn *ob__conn_get(struct ob__node *node, uint64_t handle);
-
-/* Sends the end of a request.  For a failure without data the error body is made here.  A stale
- * handle is a client that left: nothing happens. */
-void ob__conn_reply(struct ob__node *node, uint64_t conn, uint32_t id, uint64_t cookie, int code,
-		    const char *text, const void *data, size_t len);
-
-/* Sends a message unasked. 0, OB_E_STALE, OB_E_TOO_BIG, OB_E_BUSY (dropped). */
-int ob__conn_push(struct ob__node *node, uint64_t conn, uint32_t id, const void *data, size_t len);
-
-/* A request of this client went out to wait for its end, or has ended. */
-void ob__conn_begin(struct ob__conn *conn);
-void ob__conn_ended(struct ob__node *node, uint64_t conn);
-
-/* The link the client's message went to is congested; and a link is so no longer. */
-void ob__conn_pause_link(struct ob__conn *conn);
-void ob__clients_link_drained(struct ob__node *node);
-
-/* Closes with a WebSocket close code (no close frame on other transports), after what is queued;
- * counted under `counted`, a static word. */
-void ob__conn_close(struct ob__conn *conn, uint16_t code, const char *reason, const char *counted);
 
 /* A listener uses the codec of this module. */
 bool ob__clients_need(const struct ob__node *node, const struct ob__module *m);

@@ -26,55 +26,11 @@
 
 #include "host/generation.h"
 #include "lib/list.h"
+#include "lib/frame.h"
 #include "lib/slab.h"
 #include "mesh/link.h"
 #include "mesh/pending.h"
-#include "mesh/session.h"
 #include "net/http.h"
-
-enum ob__origin {
-	OB__ORIGIN_CLIENT = 1,
-	OB__ORIGIN_LINK,
-	OB__ORIGIN_HTTP,
-	OB__ORIGIN_SELF, /* a call of this node's own code */
-	OB__ORIGIN_HOST, /* nobody waits: the host's own one-way messages */
-};
-
-struct ob__req {
-	uint64_t handle;
-	struct ob__gen *gen;
-	struct ob__list gen_link;  /* in gen->reqs while held */
-	struct ob__timeout timeout;
-	enum ob__origin origin;
-	bool running;              /* the handler's callback has not returned */
-	bool held;
-	bool ended;
-	bool bad_json;
-	bool json_reply;           /* the answer is JSON (an HTTP answer's type) */
-	int http_status;           /* of the answer, or 0: 200 */
-	const char *http_type;     /* borrowed while the end is under way, or NULL */
-	ob_view view;              /* data is NULL once the callback has returned */
-	char *method;              /* owned copy of a held request's method name */
-	json_t *json;
-	uint64_t deadline;         /* loop ms */
-	union {
-		struct {
-			uint64_t conn;
-			uint64_t cookie;
-		} client;
-		struct {
-			uint64_t src;
-			uint64_t call;
-		} link;
-		struct {
-			struct ob__http_server *server;
-			uint64_t handle;
-			const struct ob__http_request *request; /* NULL once returned */
-			const char *tail;
-		} http;
-		uint64_t self; /* pending call */
-	} from;
-};
 
 struct ob__dispatch {
 	struct ob__slab reqs;
@@ -118,15 +74,6 @@ void ob__dispatch_peer_up(struct ob__node *node);
 /* A pending request or call has ended (mesh/pending.h). */
 void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob__end *end);
 
-/* A client of this node has gone; its session is still there and is ended here. */
-void ob__dispatch_session_closed(struct ob__node *node, struct ob__session *s);
-
-/* Sends again what close notices are not acknowledged; re-arms node->notice_timeout. */
-void ob__dispatch_notices(void *node);
-
-/* The body for a failure: the error_body module's or the host's own; to be freed. */
-char *ob__dispatch_error_body(struct ob__node *node, int code, const char *text, size_t *len);
-
 /* Raises an event in every module that asked for it. */
 void ob__dispatch_event(struct ob__node *node, const ob_event_info *info);
 
@@ -134,16 +81,6 @@ void ob__dispatch_event(struct ob__node *node, const ob_event_info *info);
 void ob__dispatch_abandon(struct ob__gen *g);
 
 /* ---- behind the SDK ---- */
-
-struct ob__req *ob__req_get(struct ob__node *node, uint64_t handle);
-
-/* Ends a request: once, by handle, in any way. 0, OB_E_STALE. */
-int ob__req_end(struct ob__req *r, int code, const char *text, const void *data, size_t len);
-
-/* Ends it silently (ob_done). */
-int ob__req_done(struct ob__req *r);
-int ob__req_hold(struct ob__req *r);
-const json_t *ob__req_json(struct ob__req *r);
 
 uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t id,
 			   const char *method, uint64_t session, const void *data, size_t len,

@@ -22,7 +22,9 @@
 #include "base/err.h"
 #include "host/admin.h"
 #include "host/confreload.h"
+#include "host/conn.h"
 #include "host/exit.h"
+#include "host/session_end.h"
 #include "host/swap.h"
 
 #define HTTP_HELD_MS 120000u
@@ -269,7 +271,7 @@ static int start_mesh(struct ob__node *node)
 	ob__sessions_init(&node->sessions, node->self.id, node->self.incarnation,
 			  c->limits.sessions);
 	ob__map_init(&node->proxy_epochs, node->self.incarnation);
-	ob__timeout_init(&node->notice_timeout, ob__dispatch_notices, node);
+	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 				    &links_ops, node);
 	return node->links != NULL ? ob__conf_apply_routes(node) : OB_E_NOMEM;

@@ -12,6 +12,7 @@
 #include <openssl/evp.h>
 
 #include "base/err.h"
+#include "host/conn.h"
 #include "host/node.h"
 
 bool ob__module_name_ok(const char *name)

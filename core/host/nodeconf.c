@@ -107,7 +107,7 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"log.ring", OB__CONF_INT, 0, 16, 1048576, NULL, "4096", "Lines that may wait for the disk; beyond it they are dropped and counted."},
 	{"api_path", OB__CONF_ANY, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored (see modules)."},
 	{"available_way", OB__CONF_STRING, 0, 0, 0, NULL, "local", "The seed's: local is all there is; mongo is refused."},
-	{"mongo_uri", OB__CONF_ANY, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
+	{"mongo_uri", OB__CONF_SECRET, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
 	{NULL, 0, 0, 0, 0, NULL, NULL, NULL},
 };
 /* clang-format on */

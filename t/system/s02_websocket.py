@@ -22,7 +22,7 @@ node = None
 def the_node():
     global node  # pylint: disable=global-statement
     if node is None:
-        node = Node("ws", "proxy", rpc=False, modules=[
+        node = Node("ws", "proxy", rpc=None, modules=[
             "proxy", {"name": "http_admin", "admin": True}, "echo"],
             limits={"message": LIMIT}).start()
     return node

@@ -4,6 +4,58 @@
 
 #include "link_rig.h"
 
+#include <netdb.h>
+#include <pthread.h>
+
+/* ---------------------------------------------------------------- addresses */
+
+/* In the resolver's place: "two.test" is 127.0.0.2, where nobody listens, and then 127.0.0.1, which
+ * is also itself; no other name exists.  Who holds the lock keeps it from answering. */
+__attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service,
+						       const struct addrinfo *hints,
+						       struct addrinfo **res);
+__attribute__((visibility("default"))) void freeaddrinfo(struct addrinfo *res);
+
+static pthread_mutex_t resolver = PTHREAD_MUTEX_INITIALIZER;
+
+struct found {
+	struct addrinfo info;
+	struct sockaddr_in addr;
+};
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+		struct addrinfo **res)
+{
+	pthread_mutex_lock(&resolver);
+	pthread_mutex_unlock(&resolver);
+	bool two = strcmp(node, "two.test") == 0;
+	if ((!two && strcmp(node, "127.0.0.1") != 0) || hints->ai_socktype != SOCK_STREAM) {
+		return EAI_NONAME;
+	}
+	struct found *found = calloc(2, sizeof(*found));
+	for (unsigned i = 0; i < 2; i++) {
+		found[i].addr = (struct sockaddr_in){.sin_family = AF_INET,
+						     .sin_port = htons((uint16_t)atoi(service)),
+						     .sin_addr.s_addr = htonl(0x7f000002u - i)};
+		found[i].info = (struct addrinfo){.ai_family = AF_INET,
+						  .ai_socktype = SOCK_STREAM,
+						  .ai_addrlen = sizeof(found[i].addr),
+						  .ai_addr = (struct sockaddr *)&found[i].addr};
+	}
+	found[0].info.ai_next = &found[1].info;
+	if (!two) {
+		found[0].addr.sin_addr = found[1].addr.sin_addr;
+		found[0].info.ai_next = NULL;
+	}
+	*res = &found[0].info;
+	return 0;
+}
+
+void freeaddrinfo(struct addrinfo *res)
+{
+	free(res);
+}
+
 static struct rig_node a;
 static struct rig_node b;
 static struct rig_node c;
@@ -230,7 +282,7 @@ static void test_covered(void)
 	rig_start(&a, "proxy_1", "proxy", 1, 0, NULL);
 	rig_start(&b, "route_1", "route", 1, 0, NULL);
 	rig_dial(&a, b.port);
-	struct ob__remote_options r = {.host = "localhost", .port = b.port}; /* is looked up */
+	struct ob__remote_options r = {.host = "two.test", .port = b.port}; /* is looked up */
 	CU_ASSERT_EQUAL(ob__links_dial(a.links, &r), 0);
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_states_are(&a, "uC")));
 	CU_ASSERT_STRING_EQUAL(rig_remotes(&a).name, "route_1");
@@ -251,6 +303,30 @@ static void test_covered(void)
 	rig_end();
 }
 
+/* A link that has worked for a while is dialled again at once when it breaks. */
+static void test_at_once(void)
+{
+	rig_begin();
+	rig_start(&a, "proxy_1", "proxy", 1, 0, NULL);
+	rig_start(&b, "route_1", "route", 1, 0, NULL);
+	rig_dial(&a, b.port);
+	CU_ASSERT_TRUE(RIG_UNTIL(both_up()));
+	rig_turn_ms(1050);
+	ob__peer_close(b.links, rig_peer(&b, "proxy_1"), "for a test");
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	uint64_t down = ob__loop_hrtime_us();
+	CU_ASSERT_TRUE(RIG_UNTIL(both_up()));
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - down < 75000);
+	/* and one that breaks at once is not, or two nodes would do nothing else */
+	ob__peer_close(b.links, rig_peer(&b, "proxy_1"), "for a test");
+	down = ob__loop_hrtime_us();
+	CU_ASSERT_TRUE(RIG_UNTIL(both_up()));
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - down > 75000);
+	rig_stop(&a);
+	rig_stop(&b);
+	rig_end();
+}
+
 static void test_unknown_host(void)
 {
 	rig_begin();
@@ -258,8 +334,11 @@ static void test_unknown_host(void)
 	struct ob__remote_options r = {.host = "no-such-host.invalid", .port = 1};
 	CU_ASSERT_EQUAL(ob__links_dial(a.links, &r), 0);
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_remotes(&a).error[0] != '\0'));
+	pthread_mutex_lock(&resolver);
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_states_are(&a, "r"))); /* resolving again */
-	rig_stop(&a); /* in the middle of it */
+	rig_stop(&a);                                       /* in the middle of it */
+	ob__loop_turn(rig_loop);
+	pthread_mutex_unlock(&resolver);
 	rig_end();
 }
 
@@ -432,6 +511,7 @@ int main(void)
 	CU_add_test(s, "no token of one's own", test_no_token);
 	CU_add_test(s, "dials again", test_dials_again);
 	CU_add_test(s, "two entries, one node", test_covered);
+	CU_add_test(s, "at once", test_at_once);
 	CU_add_test(s, "unknown host", test_unknown_host);
 	CU_add_test(s, "three nodes", test_three);
 	CU_add_test(s, "both dial", test_both_dial);

@@ -124,7 +124,9 @@ static void test_strangers(void)
 		uint64_t before = rig_closed(&a, strangers[i].counted);
 		puppet_init(&p, puppet_socket(a.port, 0), "x", "y", 1, RIG_TOKEN);
 		if (strangers[i].bytes != NULL) {
-			puppet_write(&p, strangers[i].bytes, strangers[i].len);
+			puppet_write(&p, strangers[i].bytes, 2);
+			ob__loop_turn(rig_loop);
+			puppet_write(&p, strangers[i].bytes + 2, strangers[i].len - 2);
 		} else {
 			puppet_say(&p, strangers[i].frame);
 		}
@@ -172,6 +174,28 @@ static void test_members(void)
 		CU_ASSERT_TRUE(rig_closed(&a, members[i].counted) > 0);
 		puppet_close(&p);
 	}
+	end();
+}
+
+static void test_versions(void)
+{
+	begin(NULL);
+	puppet_init(&p, puppet_socket(a.port, 0), "proxy_1", "proxy", 9, RIG_TOKEN);
+	p.mine.version_min = 2;
+	p.mine.version_max = 3;
+	puppet_introduce(&p, OB__HELLO_DIALER);
+	struct ob__frame f;
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.status == OB__HELLO_REFUSED);
+	CU_ASSERT_EQUAL(rig_closed(&a, "version"), 1);
+	puppet_close(&p);
+	puppet_init(&p, puppet_socket(a.port, 0), "proxy_1", "proxy", 9, RIG_TOKEN);
+	p.mine.version_max = 3; /* newer, and speaks ours as well */
+	p.dialer = true;
+	puppet_introduce(&p, OB__HELLO_DIALER);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_ACCEPTOR));
+	puppet_prove(&p);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_WELCOME));
+	puppet_close(&p);
 	end();
 }
 
@@ -322,19 +346,47 @@ static void test_silence(void)
 	end();
 }
 
-/* The live one of two with a name does not answer: the newcomer gets its place. */
-static void test_frozen_namesake(void)
+/* The link of a node that says hello again does not answer: the newcomer gets its place.  `again`:
+ * the incarnation it says, 9 being the first one's. */
+static void replace_frozen(uint64_t again, const char *counted)
 {
 	begin(NULL);
 	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
-	CU_ASSERT_FALSE(puppet_join(&q, &a, "proxy_1", "proxy", 10, RIG_TOKEN));
-	CU_ASSERT_EQUAL(rig_closed(&a, "name_taken"), 1);
+	CU_ASSERT_FALSE(puppet_join(&q, &a, "proxy_1", "proxy", again, RIG_TOKEN));
+	CU_ASSERT_EQUAL(rig_closed(&a, counted), 1);
 	puppet_close(&q);
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&a, "unanswered") == 1));
-	CU_ASSERT_TRUE(puppet_join(&q, &a, "proxy_1", "proxy", 10, RIG_TOKEN));
-	CU_ASSERT_EQUAL(rig_peer(&a, "proxy_1")->who.incarnation, 10);
+	CU_ASSERT_TRUE(puppet_join(&q, &a, "proxy_1", "proxy", again, RIG_TOKEN));
+	CU_ASSERT_EQUAL(rig_peer(&a, "proxy_1")->who.incarnation, again);
 	puppet_close(&p);
 	puppet_close(&q);
+	end();
+}
+
+static void test_frozen(void)
+{
+	replace_frozen(10, "name_taken"); /* the node has started anew, or has a namesake */
+	replace_frozen(8, "name_taken");  /* its clock went back */
+	replace_frozen(9, "duplicate");   /* it has lost the link, and we did not see it */
+}
+
+/* The node was stopped for a while: nobody is blamed for the silence. */
+static void test_slept(void)
+{
+	struct ob__links_options o = {.ping_ms = 50, .dead_ms = 150};
+	struct ob__frame f;
+	begin(&o);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	uint64_t start = ob__loop_hrtime_us();
+	while (ob__loop_hrtime_us() - start < 400000) {
+		/* the loop stands still */
+	}
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.id == OB__SYS_PING);
+	CU_ASSERT_EQUAL(a.downs, 0);
+	puppet_say_system(&p, OB__SYS_PONG, f.call);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_link(&a, "proxy_1")->ping_sent == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&a, "silent") == 1)); /* but now */
+	puppet_close(&p);
 	end();
 }
 
@@ -525,7 +577,8 @@ static void test_vanishes(void)
 static int two_links(void)
 {
 	int port;
-	begin(NULL);
+	struct ob__links_options o = {.high = 200}; /* two or three of the requests */
+	begin(&o);
 	begin_pendings();
 	CU_ASSERT_TRUE_FATAL(ob__node_id("route_1") < ob__node_id("proxy_1"));
 	int listener = puppet_listen(&port);
@@ -544,6 +597,7 @@ static int two_links(void)
 		CU_ASSERT_EQUAL(request("proxy_1", id, 10), 0);
 	}
 	CU_ASSERT_EQUAL(ob__peer_queued(rig_peer(&a, "proxy_1")), 3 * 74);
+	CU_ASSERT_TRUE(ob__peer_congested(rig_peer(&a, "proxy_1")));
 	return listener;
 }
 
@@ -569,26 +623,31 @@ static void end_two_links(int listener)
 
 static void test_fence_returns(void)
 {
-	struct ob__frame f;
+	struct ob__frame f = {.kind = OB__FRAME_REQUEST, .id = 7};
+	uint8_t raw[OB__FRAME_HEADER];
 	int listener = two_links();
+	ob__frame_put_header(raw, &f);
+	CU_ASSERT_EQUAL(ob__peer_forward(a.links, rig_peer(&a, "proxy_1"), raw, sizeof(raw)), 0);
 	CU_ASSERT_TRUE(hears_requests(&q, 1, 3));
 	CU_ASSERT_TRUE(puppet_hear(&q, &f) && f.id == OB__SYS_FENCE);
 	rig_turn_ms(20);
+	int drained = a.drained;
 	CU_ASSERT_EQUAL(puppet_poll(&p, &f), 0); /* held */
 	puppet_say(&q, push);                    /* the old link is still read */
 	puppet_say_system(&q, OB__SYS_FENCE_BACK, 0);
-	CU_ASSERT_TRUE(hears_requests(&p, 4, 6));
+	CU_ASSERT_TRUE(hears_requests(&p, 4, 7));
 	CU_ASSERT_TRUE(puppet_hears_end(&q));
+	CU_ASSERT_TRUE(a.drained > drained);
 	CU_ASSERT_EQUAL(a.frames, 1);
 	CU_ASSERT_EQUAL(rig_closed(&a, "left"), 1);
 	CU_ASSERT_EQUAL(a.downs, 0);
 	CU_ASSERT_EQUAL(pendings.slab.live, 6); /* all six wait on the new path now */
-	CU_ASSERT_EQUAL(request("proxy_1", 7, 10), 0);
-	CU_ASSERT_TRUE(hears_requests(&p, 7, 7));
+	CU_ASSERT_EQUAL(request("proxy_1", 8, 10), 0);
+	CU_ASSERT_TRUE(hears_requests(&p, 8, 8));
 	puppet_close(&p);
 	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
-	for (uint32_t id = 1; id <= 7; id++) {
-		CU_ASSERT_EQUAL(ended[id], 1);
+	for (uint32_t id = 1; id <= 8; id++) {
+		CU_ASSERT_EQUAL(ended[id], id == 7 ? 0 : 1);
 	}
 	end_two_links(listener);
 }
@@ -634,6 +693,134 @@ static void test_freed_between(void)
 	end_two_links(listener);
 }
 
+/* Two entries lead to one node, which lost the first link before it accepted the second. */
+static void test_replaced(void)
+{
+	int port[2];
+	begin(NULL);
+	int first = puppet_listen(&port[0]);
+	int second = puppet_listen(&port[1]);
+	rig_dial(&a, port[0]);
+	rig_dial(&a, port[1]);
+	puppet_init(&p, puppet_accept(first), "proxy_1", "proxy", 9, RIG_TOKEN);
+	puppet_init(&q, puppet_accept(second), "proxy_1", "proxy", 9, RIG_TOKEN);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_DIALER));
+	CU_ASSERT_TRUE(puppet_hears_step(&q, OB__HELLO_DIALER));
+	puppet_introduce(&p, OB__HELLO_ACCEPTOR);
+	puppet_introduce(&q, OB__HELLO_ACCEPTOR);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_PROOF));
+	CU_ASSERT_TRUE(puppet_hears_step(&q, OB__HELLO_PROOF));
+	puppet_prove(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.ups == 1));
+	puppet_prove(&q);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.ups == 2));
+	CU_ASSERT_EQUAL(a.downs, 1);
+	CU_ASSERT_EQUAL(rig_closed(&a, "replaced"), 1);
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_states_are(&a, "Cu")));
+	close(first);
+	close(second);
+	puppet_close(&p);
+	puppet_close(&q);
+	end();
+}
+
+/* A port whose queue of callers is full: the connection never comes about. */
+static void test_no_connection(void)
+{
+	struct ob__links_options o = {.hello_ms = 150};
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(addr);
+	int fds[4];
+	begin(&o);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	CU_ASSERT_EQUAL_FATAL(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	CU_ASSERT_EQUAL_FATAL(listen(listener, 0), 0);
+	getsockname(listener, (struct sockaddr *)&addr, &len);
+	for (int i = 0; i < 4; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		CU_ASSERT_EQUAL(connect(fds[i], (struct sockaddr *)&addr, sizeof(addr)), -1);
+	}
+	rig_dial(&a, ntohs(addr.sin_port));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_remotes(&a).error[0] != '\0'));
+	CU_ASSERT_STRING_EQUAL(rig_remotes(&a).error, "no connection within 150 ms");
+	for (int i = 0; i < 4; i++) {
+		close(fds[i]);
+	}
+	close(listener);
+	end();
+}
+
+/* A reset, as when a machine is switched off and on, is seen at once. */
+static void test_reset(void)
+{
+	struct linger now = {.l_onoff = 1};
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	setsockopt(p.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	puppet_close(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	CU_ASSERT_EQUAL(rig_closed(&a, "ended"), 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(rig_peer(&a, "proxy_1")->last_error, "reset"));
+	end();
+}
+
+/* ---------------------------------------------------------------- the log */
+
+static void read_log(const char *dir, char *text, size_t cap)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "%s/links.log", dir);
+	FILE *file = fopen(path, "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	text[fread(text, 1, cap - 1, file)] = '\0';
+	fclose(file);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/links.error.log", dir);
+	unlink(path);
+	rmdir(dir);
+}
+
+/* A stranger that comes again and again is logged a few times: from where, why and what to do. */
+static void test_log(void)
+{
+	static char text[1u << 16];
+	char dir[] = "/tmp/ob-test-XXXXXX";
+	char err[128];
+	begin(NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+	struct ob__log_options o = {.dir = dir, .name = "links", .level = OB_LOG_INFO};
+	CU_ASSERT_EQUAL_FATAL(ob__log_open(&o, err, sizeof(err)), 0);
+	char caller[32] = "";
+	for (int i = 0; i < 20; i++) {
+		struct sockaddr_in me;
+		socklen_t len = sizeof(me);
+		puppet_begin(&p, &a, "proxy_1", "proxy", 9, "some other token");
+		getsockname(p.fd, (struct sockaddr *)&me, &len);
+		if (i == 0) {
+			snprintf(caller, sizeof(caller), "127.0.0.1:%d:", ntohs(me.sin_port));
+		}
+		CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_ACCEPTOR));
+		puppet_prove(&p);
+		CU_ASSERT_TRUE(puppet_hears_end(&p));
+		puppet_close(&p);
+	}
+	CU_ASSERT_EQUAL(rig_closed(&a, "wrong_token"), 20);
+	ob__log_close();
+	read_log(dir, text, sizeof(text));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, caller));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "remote_ports"));
+	CU_ASSERT_PTR_NULL(strstr(text, "some other token"));
+	CU_ASSERT_PTR_NULL(strstr(text, RIG_TOKEN));
+	int lines = 0;
+	for (const char *at = text; (at = strstr(at, "wrong token")) != NULL; at++) {
+		lines++;
+	}
+	CU_ASSERT_EQUAL(lines, 5);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -642,12 +829,14 @@ int main(void)
 	CU_add_test(s, "in pieces", test_in_pieces);
 	CU_add_test(s, "strangers", test_strangers);
 	CU_add_test(s, "members that misbehave", test_members);
+	CU_add_test(s, "versions", test_versions);
 	CU_add_test(s, "false proofs", test_false_proofs);
 	CU_add_test(s, "a false acceptor", test_false_acceptor);
 	CU_add_test(s, "a crowd of strangers", test_crowd);
 	CU_add_test(s, "ping and fence", test_ping_and_fence);
 	CU_add_test(s, "silence", test_silence);
-	CU_add_test(s, "a frozen namesake", test_frozen_namesake);
+	CU_add_test(s, "the node slept", test_slept);
+	CU_add_test(s, "a frozen link and a newcomer", test_frozen);
 	CU_add_test(s, "a stranger takes no name", test_stranger_takes_no_name);
 	CU_add_test(s, "bounds of the queue", test_bounds);
 	CU_add_test(s, "answers nobody reads", test_unread_answers);
@@ -656,5 +845,9 @@ int main(void)
 	CU_add_test(s, "the old path dies", test_old_path_dies);
 	CU_add_test(s, "the new path dies", test_new_path_dies);
 	CU_add_test(s, "freed between", test_freed_between);
+	CU_add_test(s, "replaced", test_replaced);
+	CU_add_test(s, "no connection", test_no_connection);
+	CU_add_test(s, "reset", test_reset);
+	CU_add_test(s, "log lines", test_log);
 	return ob__tap_run();
 }

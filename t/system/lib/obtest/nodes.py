@@ -21,7 +21,7 @@ from .temp import temp_dir
 
 TOKEN = "a-token-of-the-system-tests"
 SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:")
-LOG_SHOWN = 60  # lines of a node's log in the report of a failed case
+LOG_SHOWN = 40  # lines of a node's log in the report of a failed case
 
 _libc = ctypes.CDLL(None)
 _nodes = []
@@ -120,12 +120,11 @@ def _die_with_parent():
 
 
 class Node:
-    """One node. `keys` are those of the configuration; ports are chosen, and name, type, host and
-    state_dir given, unless they are among them. `ws=True` adds a WebSocket listener. http_port
-    and rpc_port are 0 for a node that shall have none."""
+    """One node. `keys` are those of the configuration and are laid over what is given anyway:
+    name, type, host, state_dir, and a port of its own for http, rpc and, with a proxy,
+    websocket. None for one of these three leaves it out."""
 
-    def __init__(self, name, role="service", *, ws=None, http=True, rpc=True, args=(), env=None,
-                 **keys):
+    def __init__(self, name, role="service", *, args=(), env=None, **keys):
         self.name = name
         self.role = role
         self.folder = temp_dir(name)
@@ -135,10 +134,9 @@ class Node:
         self.ended = None       # exit status of the last run
         self.killed = False     # ended by a signal of ours that no process survives
         self.complaints = []
-        self.http_port = free_port() if http else 0
-        self.rpc_port = free_port() if rpc else 0
-        self.ws_port = free_port() if (role == "proxy" if ws is None else ws) else 0
         self.conf = self._configuration(keys)
+        self.http_port, self.rpc_port, self.ws_port = (
+            self.conf.get(key, {}).get("port", 0) for key in ("http", "rpc", "websocket"))
         _nodes.append(self)
         at_end(self._destroy)
 
@@ -146,12 +144,10 @@ class Node:
         conf = {"name": self.name, "type": self.role, "host": "127.0.0.1",
                 "state_dir": str(self.folder / "state"), "log_level": "info",
                 "module_dirs": [MODULES, EXAMPLES]}
-        if self.ws_port:
-            conf["websocket"] = {"port": self.ws_port}
-        if self.http_port:
-            conf["http"] = {"port": self.http_port}
-        if self.rpc_port:
-            conf["rpc"] = {"port": self.rpc_port, "token": TOKEN, "reconnect_time": 0.3}
+        if self.role == "proxy" or "websocket" in keys:
+            conf["websocket"] = {"port": free_port()}
+        conf["http"] = {"port": free_port()}
+        conf["rpc"] = {"port": free_port(), "token": TOKEN, "reconnect_time": 0.3}
         return merge(conf, keys)
 
     # ---- its files
@@ -481,9 +477,11 @@ def all_ended():
         raise Failed("\n".join(complaints))
 
 
-def _logs():
+def _logs(since):
+    """What the nodes that had something to say since then have said."""
     return "\n".join(f"---- {node.name}, exit status {node.ended}\n{node.tail()}"
-                     for node in _nodes if node.log())
+                     for node in _nodes
+                     if node.log() and node.log_file.stat().st_mtime > since - 5)
 
 
 on_failure(_logs)

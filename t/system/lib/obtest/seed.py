@@ -88,7 +88,6 @@ class Raw:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(timeout * SLOW)
         self.buffer = bytearray()
-        self.code = None        # of the close frame that came
         try:
             self.response = self._shake_hands(port, path, headers)
         except BaseException:
@@ -172,10 +171,10 @@ class Raw:
                 raise Failed(f"a frame with opcode {opcode} from the node")
 
     def _closed(self, data):
-        self.code = struct.unpack(">H", data[:2])[0] if data else 1005
+        code = struct.unpack(">H", data[:2])[0] if data else 1005
         with contextlib.suppress(OSError):
             self.send(data, CLOSE)
-        raise Closed(self.code, data[2:].decode())
+        raise Closed(code, data[2:].decode())
 
     def close_code(self):
         """Reads until the node closes; the code of its close frame, or None without one. The

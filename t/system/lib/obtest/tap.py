@@ -100,7 +100,7 @@ def at_end(function):
 
 
 def on_failure(function):
-    """Adds the text of function() to the report of each failed case."""
+    """Adds the text of function(TIME) to the report of each case that failed, begun at TIME."""
     _on_failure.append(function)
 
 
@@ -155,7 +155,7 @@ async def _await(thing):
     return await thing
 
 
-def _report(number, one, error):
+def _report(number, one, error, began):
     if error is None:
         print(f"ok {number} - {one.title}", flush=True)
     elif isinstance(error, Skip):
@@ -165,7 +165,7 @@ def _report(number, one, error):
         shown = traceback.format_exception(type(error), error, error.__traceback__)
         comment("".join(shown[-4:]))
         for function in _on_failure:
-            comment(function())
+            comment(function(began))
 
 
 def skip_all(reason):
@@ -192,12 +192,13 @@ def main(last=None, timeout=240):
     bad = 0
     for number, one in enumerate(wanted, 1):
         error = None
+        began = time.time()
         try:
             _run(one)
         except (Exception, OutOfTime) as caught:  # pylint: disable=broad-except
             error = caught
         bad += error is not None and not isinstance(error, Skip)
-        _report(number, one, error)
+        _report(number, one, error, began)
     _clean_up()
     sys.stdout.flush()
     os._exit(1 if bad else 0)

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/dispatch.h"
+
+#include "base/err.h"
+#include "host/client.h"
+#include "host/conn.h"
+#include "host/held.h"
+#include "host/node.h"
+#include "host/reply.h"
+#include "host/request.h"
+#include "host/slot.h"
+
+#define CLIENT_ID_MAX 0x7fffffffu
+
+/* Whether waiting for a route node makes sense: one is configured or was ever seen. */
+static bool knows_route_node(struct ob__node *node)
+{
+	const struct ob__registry_role *role =
+		ob__registry_role_get(&node->registry, node->router.route_role);
+
+	return (role != NULL && !ob__list_empty(&role->peers)) ||
+	       ob__links_dials_role(node->links, OB__ROLE_ROUTE);
+}
+
+static void client_fail(struct ob__node *node, struct ob__conn *conn, const ob_packet *p, int code,
+			const char *text)
+{
+	ob__count_result(node->dispatch.refused, code);
+	if (p->one_way == 0) {
+		ob__conn_reply(node, conn->handle, p->id, p->cookie, code, text, NULL, 0);
+	}
+}
+
+static void client_local(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+			 const ob_view *view, struct ob__reg *reg)
+{
+	struct ob__req *r = ob__req_new(node, reg, OB__ORIGIN_CLIENT, node->conf->call_timeout_ms);
+
+	if (r == NULL) {
+		client_fail(node, conn, p, OB_E_BUSY, "too many requests");
+		return;
+	}
+	r->view = *view;
+	r->from.client.conn = conn->handle;
+	r->from.client.cookie = p->cookie;
+	ob__req_run(node, reg, r);
+}
+
+/* Sends a client's message to a peer, or keeps it; 0 or why not. */
+static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__frame *f,
+		       const struct ob__route_query *q, struct ob__pending *pending)
+{
+	struct ob__route route = ob__router_find(&node->router, q);
+
+	if (route.kind == OB__ROUTE_NONE) {
+		if (q->node == 0 && q->role == 0 && !knows_route_node(node)) {
+			return OB_E_NOT_FOUND;
+		}
+		return ob__hold_own(node, f, q);
+	}
+	if (route.kind == OB__ROUTE_SELF) {
+		return OB_E_NOT_FOUND;
+	}
+	f->hops = OB__FRAME_HOPS;
+	int rc = ob__peer_send(node->links, route.peer, f);
+	if (rc != 0) {
+		return rc;
+	}
+	if (pending != NULL && route.peer->link != NULL) {
+		ob__pending_sent(pending, route.peer->link);
+	}
+	if (ob__peer_congested(route.peer)) {
+		ob__conn_pause_link(conn);
+	}
+	if (q->sticky && q->role != 0 && route.peer->who.role_id == q->role) {
+		ob__session_stick(conn->session, q->role, route.peer->who.id);
+	}
+	return 0;
+}
+
+static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+			   const ob_target *target)
+{
+	struct ob__session *s = conn->session;
+	bool sticky = (target->flags & OB_TARGET_STICKY) != 0;
+	struct ob__pending *pending = NULL;
+	struct ob__route_query q = {
+		.node = target->node,
+		.role = target->role,
+		.sticky = sticky,
+		.session_node = s->node,
+		.session_seq = s->seq,
+	};
+
+	if (sticky && q.node == 0 && q.role != 0) {
+		q.node = ob__session_sticky(s, q.role);
+	}
+	if (p->one_way == 0) {
+		pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,
+					  node->conf->call_timeout_ms);
+		if (pending == NULL) {
+			client_fail(node, conn, p, OB_E_BUSY, "too many requests");
+			return;
+		}
+		pending->id = p->id;
+		pending->u.client.conn = conn->handle;
+		pending->u.client.cookie = p->cookie;
+		pending->u.client.role = sticky ? q.role : 0;
+		ob__conn_begin(conn);
+	}
+	struct ob__frame f = {
+		.kind = OB__FRAME_REQUEST,
+		.flags = (uint16_t)((sticky ? OB__FRAME_STICKY : 0) |
+				    (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0)),
+		.id = p->id,
+		.budget = (uint32_t)node->conf->call_timeout_ms,
+		.call = pending != NULL ? pending->handle : 0,
+		.dst = q.node,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.role = q.role,
+		.payload = p->data,
+		.payload_len = (uint32_t)p->len,
+	};
+	int rc = client_send(node, conn, &f, &q, pending);
+	if (rc == 0) {
+		return;
+	}
+	ob__count_result(node->dispatch.refused, ob__result_clean(rc));
+	if (pending != NULL) {
+		struct ob__end end = {.code = ob__result_clean(rc),
+				      .text = rc == OB_E_NOT_FOUND ? "no node handles this id"
+								   : NULL};
+		ob__pending_end(pending, &end);
+	}
+}
+
+static void client_verdict(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+			   const ob_view *view, const ob_verdict *v)
+{
+	struct ob__reg *reg;
+
+	switch (v->action) {
+	case OB_LOCAL:
+		reg = ob__local_handler(node, true, p->id);
+		if (reg != NULL) {
+			client_local(node, conn, p, view, reg);
+		} else {
+			client_fail(node, conn, p, OB_E_NOT_FOUND, "no handler for this id");
+		}
+		return;
+	case OB_FORWARD:
+		if (v->target.node == node->self.id) {
+			client_fail(node, conn, p, OB_E_NOT_FOUND, "no handler for this id");
+			return;
+		}
+		client_forward(node, conn, p, &v->target);
+		return;
+	case OB_DONE:
+		return;
+	case OB_REFUSE:
+		client_fail(node, conn, p, ob__result_clean(v->code != 0 ? v->code : OB_E_DENIED),
+			    v->text);
+		return;
+	default:
+		client_fail(node, conn, p, OB_E_APP, "the decider gave no verdict");
+	}
+}
+
+static bool id_ok(struct ob__node *node, struct ob__conn *conn, const ob_packet *p)
+{
+	if (p->id == 0 || p->id > CLIENT_ID_MAX) {
+		client_fail(node, conn, p, OB_E_BAD, "a message id is 1 to 2147483647");
+		return false;
+	}
+	if (p->id == OB__OFFLINE_ID || p->id == node->conf->session_closed_id) {
+		client_fail(node, conn, p, OB_E_DENIED, "this id is reserved");
+		return false;
+	}
+	return true;
+}
+
+static bool pass_filters(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+			 const ob_view *view)
+{
+	for (size_t i = 0; i < node->slots.filters.len; i++) {
+		struct ob__reg *reg = node->slots.filters.regs[i];
+		int rc = reg->fn.filter(&reg->gen->ctx, view);
+		if (rc != 0) {
+			client_fail(node, conn, p, ob__result_clean(rc), NULL);
+			return false;
+		}
+	}
+	return true;
+}
+
+void ob__dispatch_client(struct ob__node *node, struct ob__conn *conn, const ob_packet *p)
+{
+	uint32_t covered;
+
+	++*node->dispatch.client_messages;
+	conn->session->messages++;
+	if (!id_ok(node, conn, p)) {
+		return;
+	}
+	ob_view view = {
+		.size = sizeof(view),
+		.id = p->id,
+		.flags = OB_VIEW_CLIENT | (p->one_way != 0 ? OB_VIEW_ONE_WAY : 0),
+		.budget_ms = (uint32_t)node->conf->call_timeout_ms,
+		.session = conn->session->handle,
+		.source = node->self.id,
+		.data = p->data,
+		.len = p->len,
+	};
+	if (ob__idrange_find(&conn->from->conf->no_state, p->id, &covered)) {
+		view.flags |= OB_VIEW_NO_STATE;
+	}
+	if (!pass_filters(node, conn, p, &view)) {
+		return;
+	}
+	struct ob__reg *reg = ob__slots_by_id(&node->slots, true, p->id);
+	if (reg != NULL) {
+		client_local(node, conn, p, &view, reg);
+		return;
+	}
+	reg = ob__slot_active(&node->slots.single[OB__SLOT_CLIENT_DECIDER]);
+	if (reg == NULL) {
+		client_fail(node, conn, p, OB_E_NO_ROUTE,
+			    "no module decides about client messages here");
+		return;
+	}
+	ob_verdict v = reg->fn.decide(&reg->gen->ctx, &view);
+	client_verdict(node, conn, p, &view, &v);
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/dispatch.h"
+
+#include <string.h>
+
+#include "base/err.h"
+#include "host/client.h"
+#include "host/conn.h"
+#include "host/held.h"
+#include "host/node.h"
+#include "host/reply.h"
+#include "host/request.h"
+#include "host/session_end.h"
+#include "host/slot.h"
+
+#define TEXT_MAX OB__ERROR_TEXT_MAX
+
+static struct ob__reg *frame_handler(struct ob__node *node, const struct ob__frame *f,
+				     char *method, size_t cap)
+{
+	uint16_t len;
+
+	if ((f->flags & OB__FRAME_METHOD) == 0) {
+		return ob__local_handler(node, false, f->id);
+	}
+	const uint8_t *name = ob__frame_ext(f, OB__FRAME_EXT_METHOD, &len);
+	if (name == NULL || len == 0 || len >= cap) {
+		return NULL;
+	}
+	memcpy(method, name, len);
+	method[len] = '\0';
+	return ob__slots_method(&node->slots, method, len);
+}
+
+static void frame_local(struct ob__node *node, const struct ob__frame *f)
+{
+	char method[256] = "";
+	uint64_t session;
+	struct ob__reg *reg = frame_handler(node, f, method, sizeof(method));
+
+	if (reg == NULL) {
+		ob__refuse_frame(node, f, OB_E_NOT_FOUND, "no handler for this id or method");
+		return;
+	}
+	int rc = ob__frame_session(node, f, &session);
+	struct ob__req *r = rc == 0 ? ob__req_new(node, reg, OB__ORIGIN_LINK, f->budget) : NULL;
+	if (r == NULL) {
+		ob__refuse_frame(node, f, OB_E_BUSY, "too many requests or sessions");
+		return;
+	}
+	r->view.id = f->id;
+	r->view.flags = OB_VIEW_LINK |
+			((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0) |
+			((f->flags & OB__FRAME_STICKY) != 0 ? OB_VIEW_STICKY : 0) |
+			((f->flags & OB__FRAME_CALL) != 0 ? OB_VIEW_CALL : 0);
+	r->view.method = method[0] != '\0' ? method : NULL;
+	r->view.session = session;
+	r->view.source = f->src;
+	r->view.data = f->payload;
+	r->view.len = f->payload_len;
+	r->from.link.src = f->src;
+	r->from.link.call = f->call;
+	ob__req_run(node, reg, r);
+}
+
+static void frame_forward(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+			  uint8_t *raw)
+{
+	struct ob__route_query q = {
+		.node = f->dst,
+		.role = f->role,
+		.sticky = (f->flags & OB__FRAME_STICKY) != 0,
+		.session_node = f->session_node,
+		.session_seq = f->session_seq,
+		.from = link->peer,
+	};
+
+	if (f->hops <= 1) {
+		++*node->dispatch.hops_over;
+		ob__refuse_frame(node, f, OB_E_NO_ROUTE, "too many hops");
+		return;
+	}
+	struct ob__route route = ob__router_find(&node->router, &q);
+	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, q.role, q.node);
+	if (route.kind == OB__ROUTE_PEER) {
+		int rc = ob__peer_forward(node->links, route.peer, raw, f->len);
+		if (rc == 0) {
+			++*node->dispatch.forwarded;
+			return;
+		}
+		ob__refuse_frame(node, f, rc, NULL);
+		return;
+	}
+	if (f->kind == OB__FRAME_REQUEST || f->kind == OB__FRAME_SYSTEM) {
+		f->hops--;
+		if (ob__hold_frame(node, f, raw, &q) != 0) {
+			ob__refuse_frame(node, f, OB_E_BUSY, "too much waits for a live node");
+		}
+		return;
+	}
+	++*(f->kind == OB__FRAME_PUSH ? node->dispatch.pushes_lost : node->dispatch.replies_lost);
+}
+
+static void frame_request(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+			  uint8_t *raw)
+{
+	if (f->dst == node->self.id || (f->dst == 0 && f->role == node->self.role_id)) {
+		frame_local(node, f);
+		return;
+	}
+	if (f->dst != 0 || f->role != 0) {
+		frame_forward(node, link, f, raw);
+		return;
+	}
+	struct ob__reg *reg = ob__slot_active(&node->slots.single[OB__SLOT_LINK_DECIDER]);
+	if (reg == NULL || ob__slots_by_id(&node->slots, false, f->id) != NULL) {
+		frame_local(node, f);
+		return;
+	}
+	ob_view view = {
+		.size = sizeof(view),
+		.id = f->id,
+		.flags = OB_VIEW_LINK |
+			 ((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0) |
+			 ((f->flags & OB__FRAME_STICKY) != 0 ? OB_VIEW_STICKY : 0),
+		.budget_ms = f->budget,
+		.source = f->src,
+		.data = f->payload,
+		.len = f->payload_len,
+	};
+	ob_verdict v = reg->fn.decide(&reg->gen->ctx, &view);
+	switch (v.action) {
+	case OB_FORWARD:
+		f->dst = v.target.node;
+		f->role = v.target.role;
+		if (f->dst == node->self.id) {
+			frame_local(node, f);
+		} else {
+			frame_forward(node, link, f, raw);
+		}
+		return;
+	case OB_DONE:
+		return;
+	case OB_REFUSE:
+		ob__refuse_frame(node, f, ob__result_clean(v.code != 0 ? v.code : OB_E_DENIED), v.text);
+		return;
+	default:
+		frame_local(node, f);
+	}
+}
+
+static void frame_reply(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__pending *p = ob__pending_find(&node->pendings, f->call);
+	char text[TEXT_MAX + 1];
+	uint16_t text_len = 0;
+
+	if (p == NULL) {
+		return;
+	}
+	if ((f->flags & OB__FRAME_ONE_WAY) != 0 && p->kind == OB__PENDING_CLIENT) {
+		ob__conn_ended(node, p->u.client.conn);
+		ob__pending_drop(p);
+		return;
+	}
+	struct ob__end end = {
+		.code = ob__result_clean(OB_RESULT_FROM_WIRE(f->status)),
+		.source = f->src,
+		.data = f->payload,
+		.len = f->payload_len,
+	};
+	const uint8_t *ext = f->status != 0 ? ob__frame_ext(f, OB__FRAME_EXT_TEXT, &text_len) : NULL;
+	if (ext != NULL && text_len <= TEXT_MAX) {
+		memcpy(text, ext, text_len);
+		text[text_len] = '\0';
+		end.text = text_len > 0 ? text : NULL;
+	}
+	ob__pending_end(p, &end);
+}
+
+static void frame_push(struct ob__node *node, const struct ob__frame *f)
+{
+	const struct ob__session *s =
+		ob__session_find(&node->sessions, f->session_node, f->session_seq);
+
+	if (s == NULL || s->conn == 0 ||
+	    ob__conn_push(node, s->conn, f->id, f->payload, f->payload_len) != 0) {
+		++*node->dispatch.pushes_lost;
+		return;
+	}
+	++*node->dispatch.pushes;
+}
+
+void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+			uint8_t *raw)
+{
+	++*node->dispatch.link_frames;
+	if (f->kind == OB__FRAME_REQUEST) {
+		frame_request(node, link, f, raw);
+		return;
+	}
+	if (f->dst != node->self.id) {
+		frame_forward(node, link, f, raw);
+		return;
+	}
+	switch (f->kind) {
+	case OB__FRAME_REPLY:
+		frame_reply(node, f);
+		return;
+	case OB__FRAME_PUSH:
+		frame_push(node, f);
+		return;
+	case OB__FRAME_SYSTEM:
+		ob__frame_system(node, f);
+		return;
+	default:
+		return;
+	}
+}

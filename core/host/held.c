@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/held.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "host/node.h"
+#include "host/reply.h"
+#include "host/session_end.h"
+
+#define HELD_EARLY_MS 50u /* a held request ends this much before its deadline */
+#define HELD_SYSTEM_MS 60000u
+
+struct held_frame {
+	struct ob__list link;
+	uint64_t until; /* loop ms */
+	uint64_t deadline;
+	struct ob__route_query query;
+	size_t len;
+	uint8_t bytes[];
+};
+
+static void held_arm(struct ob__node *node)
+{
+	struct ob__dispatch *d = &node->dispatch;
+	uint64_t now = ob__loop_now(node->loop);
+	uint64_t soonest = UINT64_MAX;
+
+	OB__LIST_EACH(it, &d->held_frames) {
+		const struct held_frame *h = OB__CONTAINER(it, struct held_frame, link);
+		soonest = h->until < soonest ? h->until : soonest;
+	}
+	if (soonest != UINT64_MAX) {
+		ob__timeout_set(node->loop, &d->held_timeout, soonest > now ? soonest - now : 0);
+	}
+}
+
+static void held_free(struct ob__node *node, struct held_frame *h)
+{
+	node->dispatch.held_bytes -= h->len;
+	ob__list_del(&h->link);
+	free(h);
+}
+
+void ob__held_check(void *arg)
+{
+	struct ob__node *node = arg;
+	uint64_t now = ob__loop_now(node->loop);
+	struct ob__list due;
+	size_t need;
+
+	ob__list_init(&due);
+	OB__LIST_EACH_SAFE(it, &node->dispatch.held_frames) {
+		struct held_frame *h = OB__CONTAINER(it, struct held_frame, link);
+		if (h->until <= now) {
+			ob__list_del(&h->link);
+			ob__list_append(&due, &h->link);
+		}
+	}
+	while (!ob__list_empty(&due)) {
+		struct held_frame *h = OB__CONTAINER(due.next, struct held_frame, link);
+		struct ob__frame f;
+		if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0) {
+			ob__refuse_frame(node, &f, OB_E_NO_ROUTE, "no live node can take it");
+		}
+		held_free(node, h);
+	}
+	held_arm(node);
+}
+
+/* Keeps a copy of a whole frame. 0 or OB_E_BUSY. */
+int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8_t *raw,
+		      const struct ob__route_query *q)
+{
+	struct ob__dispatch *d = &node->dispatch;
+	uint64_t now = ob__loop_now(node->loop);
+
+	if (d->held_bytes + f->len > node->conf->limits.held) {
+		return OB_E_BUSY;
+	}
+	struct held_frame *h = malloc(sizeof(*h) + f->len);
+	if (h == NULL) {
+		return OB_E_BUSY;
+	}
+	uint64_t budget = f->kind == OB__FRAME_SYSTEM ? HELD_SYSTEM_MS : f->budget;
+	h->query = *q;
+	h->len = f->len;
+	h->deadline = now + budget;
+	h->until = budget > HELD_EARLY_MS ? h->deadline - HELD_EARLY_MS : now;
+	memcpy(h->bytes, raw, f->len);
+	ob__list_append(&d->held_frames, &h->link);
+	d->held_bytes += f->len;
+	++*d->held_total;
+	held_arm(node);
+	return 0;
+}
+
+/* Holds a frame that this node made and could not send. */
+int ob__hold_own(struct ob__node *node, struct ob__frame *f, const struct ob__route_query *q)
+{
+	size_t len = OB__FRAME_HEADER + (size_t)f->ext_len + f->payload_len;
+	uint8_t *raw = malloc(len);
+
+	if (raw == NULL) {
+		return OB_E_BUSY;
+	}
+	f->len = (uint32_t)len;
+	f->version = OB__FRAME_VERSION;
+	f->src = node->self.id;
+	f->hops = OB__FRAME_HOPS;
+	ob__frame_put_header(raw, f);
+	if (f->ext_len > 0) {
+		memcpy(raw + OB__FRAME_HEADER, f->ext, f->ext_len);
+	}
+	if (f->payload_len > 0) {
+		memcpy(raw + OB__FRAME_HEADER + f->ext_len, f->payload, f->payload_len);
+	}
+	int rc = ob__hold_frame(node, f, raw, q);
+	free(raw);
+	return rc;
+}
+
+static void held_send(struct ob__node *node, struct held_frame *h, struct ob__peer *peer)
+{
+	uint64_t now = ob__loop_now(node->loop);
+	struct ob__frame f;
+	size_t need;
+
+	if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) <= 0) {
+		return;
+	}
+	uint32_t left = h->deadline > now ? (uint32_t)(h->deadline - now) : 0;
+	ob__frame_patch_forward(h->bytes, f.hops, f.kind == OB__FRAME_REQUEST ? left : f.budget,
+				h->query.role, h->query.node);
+	int rc = ob__peer_forward(node->links, peer, h->bytes, h->len);
+	if (rc != 0) {
+		ob__refuse_frame(node, &f, rc, NULL);
+	} else if (f.src == node->self.id && f.kind == OB__FRAME_REQUEST && f.call != 0) {
+		struct ob__pending *p = ob__pending_find(&node->pendings, f.call);
+		if (p != NULL && peer->link != NULL) {
+			ob__pending_sent(p, peer->link);
+		}
+	}
+}
+
+void ob__held_drop(struct ob__node *node)
+{
+	while (!ob__list_empty(&node->dispatch.held_frames)) {
+		held_free(node, OB__CONTAINER(node->dispatch.held_frames.next, struct held_frame,
+					      link));
+	}
+}
+
+void ob__dispatch_peer_up(struct ob__node *node)
+{
+	struct ob__list all;
+
+	ob__list_init(&all);
+	ob__list_splice(&all, &node->dispatch.held_frames);
+	while (!ob__list_empty(&all)) {
+		struct held_frame *h = OB__CONTAINER(all.next, struct held_frame, link);
+		struct ob__route route = ob__router_find(&node->router, &h->query);
+		if (route.kind == OB__ROUTE_PEER) {
+			held_send(node, h, route.peer);
+			held_free(node, h);
+		} else {
+			ob__list_del(&h->link);
+			ob__list_append(&node->dispatch.held_frames, &h->link);
+		}
+	}
+	ob__notices_retry(node);
+}

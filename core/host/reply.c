@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/reply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "host/dispatch.h"
+#include "host/node.h"
+#include "host/slot.h"
+
+#define TEXT_MAX OB__ERROR_TEXT_MAX
+
+void ob__count_result(uint64_t **counters, int code)
+{
+	++*counters[OB_RESULT_WIRE(code)];
+}
+
+/* A code that may travel: unknown ones are the application's failure. */
+int ob__result_clean(int code)
+{
+	return code <= 0 && (code == 0 || (code <= OB_E_APP && code >= OB_RESULT_LAST)) ? code
+											 : OB_E_APP;
+}
+
+char *ob__error_body(struct ob__node *node, int code, const char *text, size_t *len)
+{
+	struct ob__reg *reg = ob__slot_active(&node->slots.single[OB__SLOT_ERROR_BODY]);
+	json_t *body = NULL;
+
+	text = text != NULL ? text : ob__strerror(code);
+	if (reg != NULL) {
+		body = reg->fn.error_body(&reg->gen->ctx, code, text);
+	}
+	if (body == NULL) {
+		body = json_pack("{s:i, s:s}", "code", ob__result_http(code), "error", text);
+	}
+	if (body == NULL) {
+		body = json_pack("{s:i, s:s}", "code", ob__result_http(code), "error",
+				 ob__strerror(code));
+	}
+	char *dump = json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY);
+	json_decref(body);
+	*len = dump != NULL ? strlen(dump) : 0;
+	return dump;
+}
+
+int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
+{
+	struct ob__route_query q = {.node = dst};
+	struct ob__route route = ob__router_find(&node->router, &q);
+
+	f->dst = dst;
+	f->hops = OB__FRAME_HOPS;
+	if (route.kind != OB__ROUTE_PEER) {
+		return OB_E_NO_ROUTE;
+	}
+	return ob__peer_send(node->links, route.peer, f);
+}
+
+void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
+		       const char *text, const void *data, size_t len, bool silent)
+{
+	uint8_t ext[TEXT_MAX + 8];
+	char *body = NULL;
+	struct ob__frame f = {
+		.kind = OB__FRAME_REPLY,
+		.flags = silent ? OB__FRAME_ONE_WAY : 0,
+		.id = to->id,
+		.call = to->call,
+		.status = OB_RESULT_WIRE(code),
+		.payload = data,
+		.payload_len = (uint32_t)len,
+	};
+
+	if (code != OB_OK) {
+		size_t text_len = text != NULL ? strnlen(text, TEXT_MAX) : 0;
+		size_t end = ob__frame_ext_put(ext, 0, sizeof(ext), OB__FRAME_EXT_TEXT,
+					       text != NULL ? text : "", (uint16_t)text_len);
+		f.ext = ext;
+		f.ext_len = (uint16_t)end;
+	}
+	if (code != OB_OK && to->from_client && len == 0) {
+		size_t body_len;
+		body = ob__error_body(node, code, text, &body_len);
+		f.payload = (const uint8_t *)body;
+		f.payload_len = (uint32_t)body_len;
+	}
+	int rc = len > UINT32_MAX ? OB_E_TOO_BIG : ob__send_to_node(node, to->src, &f);
+	if (rc == OB_E_TOO_BIG && code == OB_OK) {
+		ob__send_reply(node, to, OB_E_TOO_BIG, "the answer is too big", NULL, 0, false);
+	} else if (rc != 0) {
+		++*node->dispatch.replies_lost;
+		ob__debug("dispatch", "a reply to %016llx is lost: %s",
+			  (unsigned long long)to->src, ob__strerror(rc));
+	}
+	free(body);
+}
+
+void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code,
+			 const char *text)
+{
+	ob__count_result(node->dispatch.refused, code);
+	if (f->kind != OB__FRAME_REQUEST || (f->flags & OB__FRAME_ONE_WAY) != 0) {
+		return;
+	}
+	if (f->src == node->self.id) {
+		struct ob__pending *p = ob__pending_find(&node->pendings, f->call);
+		struct ob__end end = {.code = code, .text = text};
+		if (p != NULL) {
+			ob__pending_end(p, &end);
+		}
+		return;
+	}
+	struct ob__reply_to to = {f->src, f->call, f->id, (f->flags & OB__FRAME_CALL) == 0};
+	ob__send_reply(node, &to, code, text, NULL, 0, false);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F4.  How ends travel: results, error bodies, frames back.
+ */
+
+#ifndef OB__REPLY_H
+#define OB__REPLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/frame.h"
+
+struct ob__node;
+
+#define OB__ERROR_TEXT_MAX 200u /* bytes of an error's text on a link */
+
+/* Who waits on the other side of a link. */
+struct ob__reply_to {
+	uint64_t src;
+	uint64_t call;
+	uint32_t id;
+	bool from_client; /* the request came from a client: a failure carries its body */
+};
+
+/* Counts a result in counters indexed by its wire number. */
+void ob__count_result(uint64_t **counters, int code);
+
+/* A code that may travel: unknown ones are the application's failure. */
+int ob__result_clean(int code);
+
+/* The body for a failure: the error_body module's or the host's own; to be freed. */
+char *ob__error_body(struct ob__node *node, int code, const char *text, size_t *len);
+
+/* Sends a frame this node made to a node by id, directly or through a route node. 0 or OB_E_*. */
+int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f);
+
+/* Sends the end of a request back; `silent` ends it without anything for its client. */
+void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
+		    const char *text, const void *data, size_t len, bool silent);
+
+/* Ends the request of a frame that no handler will see; other frames are only counted. */
+void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code,
+		      const char *text);
+
+#endif
