@@ -21,7 +21,7 @@
 #include "host/node.h"
 #include "host/nodeconf.h"
 
-#define MODULES_MAX 64u
+#define MODULES_MAX  64u
 #define DEFAULT_CONF OB_SYSCONF_DIR "/obhost/obhost.conf"
 
 struct options {
@@ -100,14 +100,15 @@ static int parse(struct options *o, int argc, char **argv)
 
 static void show_version(void)
 {
-	printf("obhost %s (module ABI %d.%d; libuv %s, jansson %s)\n", PACKAGE_VERSION, OB_ABI_MAJOR,
-	       OB_ABI_MINOR, uv_version_string(), jansson_version_str());
+	printf("obhost %s (module ABI %d.%d; libuv %s, jansson %s)\n", PACKAGE_VERSION,
+	       OB_ABI_MAJOR, OB_ABI_MINOR, uv_version_string(), jansson_version_str());
 }
 
 static void report_line(void *arg, enum ob__conf_severity severity, const char *line)
 {
-	static const char *const words[] = {
-		[OB__CONF_ERROR] = "error", [OB__CONF_WARNING] = "warning", [OB__CONF_INFO] = "info"};
+	static const char *const words[] = {[OB__CONF_ERROR] = "error",
+	                                    [OB__CONF_WARNING] = "warning",
+	                                    [OB__CONF_INFO] = "info"};
 
 	(void)arg;
 	fprintf(stderr, "obhost: %s: %s\n", words[severity], line);
@@ -134,7 +135,7 @@ static const char *any_word(void *arg, uint32_t id)
 	json_t *value;
 
 	for (size_t i = 0; i < 2; i++) {
-		json_object_foreach(json_object_get(w->route, kinds[i]), word, value) {
+		json_object_foreach (json_object_get(w->route, kinds[i]), word, value) {
 			if (ob__fnv1a32(word) == id) {
 				return word;
 			}
@@ -159,7 +160,7 @@ static int test_module(struct ob__loader *loader, const struct ob__module_conf *
 	int rc = job.desc->check != NULL ? job.desc->check(m->conf, &err) : 0;
 	if (rc != 0) {
 		fprintf(stderr, "obhost: error: modules: %s: %s\n", m->name,
-			err.text[0] != '\0' ? err.text : ob__strerror(rc));
+		        err.text[0] != '\0' ? err.text : ob__strerror(rc));
 	}
 	end.dl = job.dl;
 	end.base = job.base;
@@ -222,7 +223,10 @@ static int signal_number(const char *word)
 		const char *word;
 		int signum;
 	} words[] = {
-		{"stop", SIGTERM}, {"quit", SIGQUIT}, {"reload", SIGHUP}, {"reopen", SIGUSR1},
+		{"stop", SIGTERM},
+		{"quit", SIGQUIT},
+		{"reload", SIGHUP},
+		{"reopen", SIGUSR1},
 	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -256,7 +260,8 @@ static int send_signal(const struct ob__nodeconf *c, const char *word)
 	char err[256];
 
 	if (signum < 0) {
-		fprintf(stderr, "obhost: -s takes stop, quit, reload or reopen, not \"%s\"\n", word);
+		fprintf(stderr, "obhost: -s takes stop, quit, reload or reopen, not \"%s\"\n",
+		        word);
 		return OB__EXIT_USAGE;
 	}
 	if (ob__node_dir(c, dir, sizeof(dir), err, sizeof(err)) != 0) {
@@ -271,7 +276,7 @@ static int send_signal(const struct ob__nodeconf *c, const char *word)
 	}
 	if (kill((pid_t)pid, signum) != 0) {
 		fprintf(stderr, "obhost: can't signal %s, pid %ld: %s\n", c->name, pid,
-			strerror(errno));
+		        strerror(errno));
 		return OB__EXIT_FAILURE;
 	}
 	return OB__EXIT_OK;

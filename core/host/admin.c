@@ -14,7 +14,7 @@
 #include "host/swap.h"
 
 #define PAGE_DEFAULT 100
-#define PAGE_MAX 10000
+#define PAGE_MAX     10000
 
 struct request {
 	struct ob__node *node;
@@ -26,10 +26,10 @@ struct request {
 struct verb {
 	const char *name;
 	const char *method;
-	const char *path;  /* a final * stands for args[tail] */
+	const char *path; /* a final * stands for args[tail] */
 	const char *tail;
 	bool write;
-	bool open;         /* needs no authentication */
+	bool open; /* needs no authentication */
 	void (*run)(struct request *q);
 };
 
@@ -61,7 +61,7 @@ static void finish_json(struct request *q, int status, json_t *body_stolen)
 static void finish_error(struct request *q, int status, const char *code, const char *message)
 {
 	finish_json(q, status,
-		    json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message));
+	            json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message));
 }
 
 /* ---- arguments ---- */
@@ -102,10 +102,10 @@ static void run_verbs(struct request *q)
 	json_t *list = json_array();
 
 	for (const struct verb *v = verbs; v->name != NULL; v++) {
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:s, s:b, s:b, s:s?}", "verb", v->name,
-					"method", v->method, "path", v->path, "write", v->write,
-					"open", v->open, "tail", v->tail));
+		json_array_append_new(list,
+		                      json_pack("{s:s, s:s, s:s, s:b, s:b, s:s?}", "verb", v->name,
+		                                "method", v->method, "path", v->path, "write",
+		                                v->write, "open", v->open, "tail", v->tail));
 	}
 	finish_json(q, 200, json_pack("{s:o}", "verbs", list));
 }
@@ -139,8 +139,7 @@ static void run_peers(struct request *q)
 
 static void run_sessions(struct request *q)
 {
-	finish_json(q, 200,
-		    ob__node_sessions_json(q->node, page_limit(q), arg_str(q, "after")));
+	finish_json(q, 200, ob__node_sessions_json(q->node, page_limit(q), arg_str(q, "after")));
 }
 
 static void run_routes(struct request *q)
@@ -238,8 +237,8 @@ static int reload_names(const struct request *q, const char **names, size_t max)
 		names[0] = json_string_value(one);
 		return names[0] != NULL && list == NULL ? 1 : -1;
 	}
-	if (list != NULL && (!json_is_array(list) || json_array_size(list) == 0 ||
-			     json_array_size(list) > max)) {
+	if (list != NULL &&
+	    (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > max)) {
 		return -1;
 	}
 	for (; n < json_array_size(list); n++) {
@@ -273,7 +272,7 @@ static void run_reload(struct request *q)
 	} else if (sha256 != NULL && (n != 1 || strlen(sha256) != 64)) {
 		finish_error(q, 400, "sha256", "sha256 has 64 hex digits and goes with one name");
 	} else if (wait != NULL && strcmp(wait, "none") != 0 && strcmp(wait, "switch") != 0 &&
-		   strcmp(wait, "commit") != 0) {
+	           strcmp(wait, "commit") != 0) {
 		finish_error(q, 400, "wait", "wait is switch, commit or none");
 	} else {
 		ob__swap_begin(q->node, &swap, swap_done, q);
@@ -284,8 +283,7 @@ static void run_unload(struct request *q)
 {
 	const char *name = arg_str(q, "name");
 	struct ob__module *m = name != NULL ? ob__module_find(q->node, name) : NULL;
-	struct ob__swap_request swap = {
-		.kind = OB__SWAP_UNLOAD, .names = &name, .names_len = 1};
+	struct ob__swap_request swap = {.kind = OB__SWAP_UNLOAD, .names = &name, .names_len = 1};
 
 	if (name == NULL) {
 		finish_error(q, 400, "name", "name must be a module's name");
@@ -393,7 +391,7 @@ bool ob__admin_path(const char *path)
 	for (const struct verb *v = verbs; v->name != NULL; v++) {
 		size_t len = strlen(v->path);
 		if (v->path[len - 1] == '*' ? strncmp(v->path, path, len - 1) == 0
-					    : strcmp(v->path, path) == 0) {
+		                            : strcmp(v->path, path) == 0) {
 			return true;
 		}
 	}
@@ -401,13 +399,14 @@ bool ob__admin_path(const char *path)
 }
 
 void ob__admin_run(struct ob__node *node, const char *verb, json_t *args_stolen, ob__admin_cb cb,
-		   void *arg)
+                   void *arg)
 {
 	const struct verb *v = find(verb);
 	struct request *q = calloc(1, sizeof(*q));
 
 	if (q == NULL) {
-		ob_admin_reply reply = {.size = sizeof(reply), .status = 503, .text = "out of memory\n"};
+		ob_admin_reply reply = {
+			.size = sizeof(reply), .status = 503, .text = "out of memory\n"};
 		json_decref(args_stolen);
 		cb(arg, &reply);
 		return;

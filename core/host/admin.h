@@ -5,9 +5,9 @@
 /*
  * Private to the host, floor F4.  Administration: one table of verbs.
  *
- * A verb has a name, JSON in, a status (in the numbers of HTTP) and JSON or text out, and may answer
- * later.  Everything that administers speaks it: the module http_admin maps methods and paths to it,
- * and a unix socket of the core, STATE_DIR/NAME/admin.sock (mode 0600), takes lines of
+ * A verb has a name, JSON in, a status (in the numbers of HTTP) and JSON or text out, and may
+ * answer later.  Everything that administers speaks it: the module http_admin maps methods and
+ * paths to it, and a unix socket of the core, STATE_DIR/NAME/admin.sock (mode 0600), takes lines of
  *
  *     {"verb": "modules.reload", "args": {"name": "login"}}
  *
@@ -31,7 +31,7 @@ typedef void (*ob__admin_cb)(void *arg, const ob_admin_reply *reply);
 
 /* Runs a verb; cb is called once, perhaps before this returns. */
 void ob__admin_run(struct ob__node *node, const char *verb, json_t *args_stolen, ob__admin_cb cb,
-		   void *arg);
+                   void *arg);
 
 /* The verb changes something (or does not exist). */
 bool ob__admin_writes(const char *verb);

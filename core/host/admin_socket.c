@@ -13,8 +13,8 @@
 #include "net/stream.h"
 
 #define LINE_MAX_BYTES (1u << 20)
-#define CONNS_MAX 32u
-#define CLOSE_MS 1000u
+#define CONNS_MAX      32u
+#define CLOSE_MS       1000u
 
 struct ob__admin_socket {
 	struct ob__node *node;
@@ -57,7 +57,7 @@ static void verb_done(void *arg, const ob_admin_reply *reply)
 	struct conn *c = arg;
 	json_t *body = reply->text != NULL ? json_string(reply->text) : json_deep_copy(reply->body);
 	json_t *line = json_pack("{s:i, s:o}", "status", reply->status, "body",
-				 body != NULL ? body : json_null());
+	                         body != NULL ? body : json_null());
 
 	c->waiting = false;
 	send_line(c, line);
@@ -72,7 +72,7 @@ static void verb_done(void *arg, const ob_admin_reply *reply)
 static void refuse_line(struct conn *c, const char *message)
 {
 	json_t *line = json_pack("{s:i, s:{s:{s:s, s:s}}}", "status", 400, "body", "error", "code",
-				 "bad_line", "message", message);
+	                         "bad_line", "message", message);
 
 	send_line(c, line);
 	json_decref(line);
@@ -88,7 +88,7 @@ static void run_line(struct conn *c, const char *text, size_t len)
 	} else {
 		c->waiting = true;
 		ob__admin_run(c->socket->node, verb, json_incref(json_object_get(line, "args")),
-			      verb_done, c);
+		              verb_done, c);
 	}
 	json_decref(line);
 }
@@ -204,7 +204,7 @@ void ob__admin_close(struct ob__node *node)
 	}
 	node->admin_socket = NULL;
 	ob__listener_close(a->listener);
-	OB__LIST_EACH_SAFE(it, &a->conns) {
+	OB__LIST_EACH_SAFE (it, &a->conns) {
 		struct conn *c = OB__CONTAINER(it, struct conn, link);
 		c->socket = NULL;
 		ob__list_del(&c->link);

@@ -32,8 +32,8 @@ static void self_call_run(void *arg)
 	struct ob__node *node = c->node;
 	struct ob__pending *p = ob__pending_find(&node->pendings, c->pending);
 	struct ob__reg *reg = c->method != NULL
-				      ? ob__slots_method(&node->slots, c->method, strlen(c->method))
-				      : ob__local_handler(node, false, c->id);
+	                              ? ob__slots_method(&node->slots, c->method, strlen(c->method))
+	                              : ob__local_handler(node, false, c->id);
 	struct ob__end end = {.code = OB_E_NOT_FOUND};
 
 	if (p == NULL) {
@@ -61,22 +61,21 @@ out:
 }
 
 static int call_self(struct ob__node *node, uint64_t pending, uint32_t id, const char *method,
-		     uint64_t session, const void *data, size_t len)
+                     uint64_t session, const void *data, size_t len)
 {
 	struct self_call *c = malloc(sizeof(*c) + len + 1);
 
 	if (c == NULL) {
 		return OB_E_NOMEM;
 	}
-	*c = (struct self_call){.node = node, .pending = pending, .session = session, .id = id,
-				.len = len};
+	*c = (struct self_call){
+		.node = node, .pending = pending, .session = session, .id = id, .len = len};
 	if (len > 0) {
 		memcpy(c->data, data, len);
 	}
 	c->method = method != NULL ? strdup(method) : NULL;
-	int rc = method != NULL && c->method == NULL
-			 ? OB_E_NOMEM
-			 : ob__loop_defer(node->loop, self_call_run, c);
+	int rc = method != NULL && c->method == NULL ? OB_E_NOMEM
+	                                             : ob__loop_defer(node->loop, self_call_run, c);
 	if (rc != 0) {
 		free(c->method);
 		free(c);
@@ -85,7 +84,7 @@ static int call_self(struct ob__node *node, uint64_t pending, uint32_t id, const
 }
 
 static int call_send(struct ob__node *node, const ob_target *target, struct ob__pending *p,
-		     struct ob__frame *f)
+                     struct ob__frame *f)
 {
 	struct ob__route_query q = {
 		.node = target->node,
@@ -110,19 +109,19 @@ static int call_send(struct ob__node *node, const ob_target *target, struct ob__
 }
 
 uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t id,
-			   const char *method, uint64_t session, const void *data, size_t len,
-			   uint32_t deadline_ms, ob_call_fn fn, void *arg)
+                           const char *method, uint64_t session, const void *data, size_t len,
+                           uint32_t deadline_ms, ob_call_fn fn, void *arg)
 {
 	struct ob__node *node = g->node;
 	const struct ob__session *s = ob__session_get(&node->sessions, session);
 	uint8_t ext[260];
 	bool to_self = target->node == node->self.id ||
-		       (target->node == 0 && target->role == node->self.role_id);
+	               (target->node == 0 && target->role == node->self.role_id);
 	uint64_t budget = deadline_ms != 0 ? deadline_ms : node->conf->call_timeout_ms;
 	size_t method_len = method != NULL ? strlen(method) : 0;
 
-	if (!ob__gen_live(g) || fn == NULL || method_len > 255 || len > node->conf->limits.message ||
-	    (method == NULL && id == 0)) {
+	if (!ob__gen_live(g) || fn == NULL || method_len > 255 ||
+	    len > node->conf->limits.message || (method == NULL && id == 0)) {
 		return 0;
 	}
 	struct ob__pending *p = ob__pending_new(&node->pendings, OB__PENDING_CALL, budget);
@@ -143,7 +142,7 @@ uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t 
 	if (method != NULL) {
 		f.ext = ext;
 		f.ext_len = (uint16_t)ob__frame_ext_put(ext, 0, sizeof(ext), OB__FRAME_EXT_METHOD,
-							method, (uint16_t)method_len);
+		                                        method, (uint16_t)method_len);
 	}
 	p->id = id;
 	p->u.call.gen = g;
@@ -151,7 +150,7 @@ uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t 
 	p->u.call.arg = arg;
 	uint64_t handle = p->handle;
 	int rc = to_self ? call_self(node, handle, id, method, session, data, len)
-			 : call_send(node, target, p, &f);
+	                 : call_send(node, target, p, &f);
 	if (rc != 0) {
 		ob__pending_drop(p);
 		return 0;
@@ -189,7 +188,7 @@ void ob__dispatch_abandon(struct ob__gen *g)
 }
 
 int ob__dispatch_push(struct ob__node *node, uint64_t session, uint32_t id, const void *data,
-		      size_t len)
+                      size_t len)
 {
 	const struct ob__session *s = ob__session_get(&node->sessions, session);
 

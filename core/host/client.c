@@ -99,7 +99,7 @@ static int open_one(struct ob__node *node, struct ob__client_listener *cl)
 	cl->codec = ob__slots_codec(&node->slots, conf->codec);
 	if (ob__slot_active(cl->codec) == NULL) {
 		ob__error("client", "%s: no loaded module offers the codec %s", conf->where,
-			  conf->codec);
+		          conf->codec);
 		return OB_E_NOT_FOUND;
 	}
 	cl->http = ws ? ob__http_server_new(&node->streams, &http) : NULL;
@@ -107,7 +107,7 @@ static int open_one(struct ob__node *node, struct ob__client_listener *cl)
 		return OB_E_NOMEM;
 	}
 	cl->listener = ob__listener_open(node->loop, &options, ws ? on_ws_waiting : on_raw_waiting,
-					 cl, err, sizeof(err));
+	                                 cl, err, sizeof(err));
 	if (cl->listener == NULL) {
 		ob__error("client", "%s: %s", conf->where, err);
 		return OB_E_LIMIT;
@@ -120,12 +120,12 @@ int ob__clients_open(struct ob__node *node)
 	struct ob__clients *c = &node->clients;
 
 	ob__slab_init(&c->conns, sizeof(struct ob__conn), OB__KIND_CONN,
-		      node->conf->limits.connections);
+	              node->conf->limits.connections);
 	ob__list_init(&c->link_paused);
 	c->opened = ob__stat_counter(node->stats, "obhost_client_opened_total", NULL,
-				     "Client connections accepted.");
+	                             "Client connections accepted.");
 	c->dropped_pushes = ob__stat_counter(node->stats, "obhost_pushes_dropped_total", NULL,
-					     "Pushes dropped because the client was slow.");
+	                                     "Pushes dropped because the client was slow.");
 	c->listeners = calloc(node->conf->listens_len + 1, sizeof(*c->listeners));
 	if (c->listeners == NULL) {
 		return OB_E_NOMEM;
@@ -149,11 +149,11 @@ int ob__clients_start(struct ob__node *node)
 		int rc = ob__listener_start(cl->listener);
 		if (rc != 0) {
 			ob__error("client", "%s: %s", ob__listener_name(cl->listener),
-				  ob__strerror(rc));
+			          ob__strerror(rc));
 			return rc;
 		}
 		ob__notice("client", "listening on %s (%s, %s)", ob__listener_name(cl->listener),
-			   cl->conf->transport, cl->conf->codec);
+		           cl->conf->transport, cl->conf->codec);
 	}
 	return 0;
 }

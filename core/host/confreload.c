@@ -53,7 +53,7 @@ static const char *role_word(void *arg, uint32_t id)
 }
 
 static struct ob__idrange *read_routes(struct ob__node *node, const struct ob__nodeconf *c,
-				       json_t *errors)
+                                       json_t *errors)
 {
 	return ob__nodeconf_routes(c, role_id, role_word, node, log_line, errors);
 }
@@ -116,12 +116,12 @@ static void compare(const json_t *old, const json_t *new, json_t *applied, json_
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)new, key, value) {
+	json_object_foreach ((json_t *)(uintptr_t) new, key, value) {
 		if (!json_equal(value, json_object_get(old, key))) {
 			json_array_append_new(is_live(key) ? applied : restart, json_string(key));
 		}
 	}
-	json_object_foreach((json_t *)(uintptr_t)old, key, value) {
+	json_object_foreach ((json_t *)(uintptr_t)old, key, value) {
 		if (json_object_get(new, key) == NULL) {
 			json_array_append_new(is_live(key) ? applied : restart, json_string(key));
 		}
@@ -151,23 +151,22 @@ static int check_module(const struct ob__module *m, const json_t *conf, json_t *
 		rc = g->desc->reconf(&g->ctx, conf, OB_RECONF_CHECK, &err);
 	}
 	if (rc != 0) {
-		json_array_append_new(errors,
-				      json_sprintf("modules: %s: %s", m->name,
-						   err.text[0] != '\0' ? err.text
-								       : ob__strerror(rc)));
+		json_array_append_new(
+			errors, json_sprintf("modules: %s: %s", m->name,
+		                             err.text[0] != '\0' ? err.text : ob__strerror(rc)));
 		ob__error("conf", "modules: %s: %s", m->name,
-			  err.text[0] != '\0' ? err.text : ob__strerror(rc));
+		          err.text[0] != '\0' ? err.text : ob__strerror(rc));
 	}
 	return rc;
 }
 
 /* One phase for every module whose conf changed. */
 static int reconf_modules(struct ob__node *node, const struct ob__nodeconf *c, bool apply,
-			  json_t *errors)
+                          json_t *errors)
 {
 	int failed = 0;
 
-	OB__LIST_EACH(it, &node->modules) {
+	OB__LIST_EACH (it, &node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
 		const struct ob__module_conf *mc = conf_of(c, m->name);
 		if (mc == NULL || m->active == NULL || json_equal(mc->conf, m->conf)) {
@@ -226,12 +225,12 @@ int ob__conf_reload(struct ob__node *node, json_t **report)
 	json_t *restart = json_array();
 	struct ob__idrange *table = NULL;
 	struct ob__nodeconf *c = ob__nodeconf_load(node->conf->path, node->extra_modules,
-						   node->extra_modules_len, log_line, errors);
+	                                           node->extra_modules_len, log_line, errors);
 
-	if (c != NULL && (strcmp(c->name, node->conf->name) != 0 ||
-			  strcmp(c->role, node->conf->role) != 0)) {
+	if (c != NULL &&
+	    (strcmp(c->name, node->conf->name) != 0 || strcmp(c->role, node->conf->role) != 0)) {
 		json_array_append_new(errors, json_string("name and type can't change while the "
-							  "node runs"));
+		                                          "node runs"));
 	}
 	if (c != NULL && json_array_size(errors) == 0 &&
 	    reconf_modules(node, c, false, errors) == 0) {
@@ -243,14 +242,14 @@ int ob__conf_reload(struct ob__node *node, json_t **report)
 		json_decref(applied);
 		json_decref(restart);
 		*report = json_pack("{s:{s:s, s:s, s:o}}", "error", "code", "conf", "message",
-				    "the configuration is not taken over", "errors", errors);
+		                    "the configuration is not taken over", "errors", errors);
 		return OB_E_INVAL;
 	}
 	compare(node->conf->root, c->root, applied, restart);
 	apply(node, c, table);
 	ob__notice("conf", "%s: taken over", node->conf->path);
 	*report = json_pack("{s:s, s:o, s:o}", "result", "applied", "changed", applied,
-			    "needs_restart", restart);
+	                    "needs_restart", restart);
 	json_decref(errors);
 	return 0;
 }

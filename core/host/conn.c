@@ -18,11 +18,11 @@
 #include "host/session_end.h"
 #include "mesh/handles.h"
 
-#define CLOSE_MS 2000u     /* for what is queued, and the peer's close frame */
-#define WS_TEXT 1u
-#define WS_BINARY 2u
-#define WS_CLOSE 8u
-#define WS_PONG 10u
+#define CLOSE_MS        2000u /* for what is queued, and the peer's close frame */
+#define WS_TEXT         1u
+#define WS_BINARY       2u
+#define WS_CLOSE        8u
+#define WS_PONG         10u
 #define CODEC_STATE_MAX 65536u
 
 static const struct ob__stream_ops conn_ops;
@@ -42,7 +42,7 @@ void ob__client_count_closed(struct ob__node *node, const char *reason)
 
 	snprintf(labels, sizeof(labels), "reason=\"%s\"", reason);
 	++*ob__stat_counter(node->stats, "obhost_client_closed_total", labels,
-			    "Client connections closed, by reason.");
+	                    "Client connections closed, by reason.");
 }
 
 static void conn_update_read(struct ob__conn *conn)
@@ -120,7 +120,7 @@ static void conn_idle(void *arg)
 
 	if (conn->paused != 0 || silent < timeout) {
 		ob__timeout_set(conn->node->loop, &conn->idle,
-				silent < timeout ? timeout - silent : timeout);
+		                silent < timeout ? timeout - silent : timeout);
 		return;
 	}
 	ob__conn_close(conn, OB__WS_GOING_AWAY, "idle for too long", "idle");
@@ -143,7 +143,8 @@ struct ob__conn *ob__conn_new(struct ob__client_listener *from, bool is_ws)
 	struct ob__node *node = from->node;
 	uint64_t handle;
 	struct ob__reg *codec = ob__slot_active(from->codec);
-	struct ob__conn *conn = codec != NULL ? ob__slab_alloc(&node->clients.conns, &handle) : NULL;
+	struct ob__conn *conn =
+		codec != NULL ? ob__slab_alloc(&node->clients.conns, &handle) : NULL;
 
 	if (conn == NULL) {
 		return NULL;
@@ -242,7 +243,7 @@ static int keep_packet(struct ob__conn *conn, uint8_t *data, size_t len, size_t 
 
 /* Decodes packets from `data`; true when the connection is still open. */
 static bool decode_packets(struct ob__conn *conn, uint8_t *data, size_t len, bool boundary,
-			   size_t *used, size_t *need)
+                           size_t *used, size_t *need)
 {
 	size_t max = conn->node->conf->limits.message;
 	uint64_t handle = conn->handle;
@@ -258,9 +259,9 @@ static bool decode_packets(struct ob__conn *conn, uint8_t *data, size_t len, boo
 			return false;
 		}
 		size_t n = reg->codec.decode(&reg->gen->ctx, conn->codec_state, data + *used,
-					     len - *used, boundary, max, &p);
-		if (n > len - *used || (n == 0 && p.kind != OB_PACKET_NEED &&
-					p.kind != OB_PACKET_CLOSE)) {
+		                             len - *used, boundary, max, &p);
+		if (n > len - *used ||
+		    (n == 0 && p.kind != OB_PACKET_NEED && p.kind != OB_PACKET_CLOSE)) {
 			ob__conn_close(conn, OB__WS_INTERNAL, "codec failed", "codec");
 			return false;
 		}
@@ -276,15 +277,16 @@ static bool decode_packets(struct ob__conn *conn, uint8_t *data, size_t len, boo
 			break;
 		case OB_PACKET_NEED:
 			*need = p.need;
-			if (p.need > max + 4096 || (boundary && (reg->codec.flags & OB_CODEC_STREAM) == 0)) {
+			if (p.need > max + 4096 ||
+			    (boundary && (reg->codec.flags & OB_CODEC_STREAM) == 0)) {
 				ob__conn_close(conn, OB__WS_TOO_BIG, "packet too long", "too_big");
 				return false;
 			}
 			return true;
 		default:
 			ob__conn_close(conn, p.code != 0 ? p.code : OB__WS_PROTOCOL,
-				       p.reason != NULL ? p.reason : "bad packet",
-				       p.code == OB__WS_TOO_BIG ? "too_big" : "bad_packet");
+			               p.reason != NULL ? p.reason : "bad packet",
+			               p.code == OB__WS_TOO_BIG ? "too_big" : "bad_packet");
 			return false;
 		}
 	}
@@ -334,7 +336,7 @@ static bool conn_item(struct ob__conn *conn, struct ob__ws_item *item)
 		return false;
 	case OB__WS_ERROR:
 		ob__conn_close(conn, item->code, item->reason,
-			       item->code == OB__WS_TOO_BIG ? "too_big" : "bad_frame");
+		               item->code == OB__WS_TOO_BIG ? "too_big" : "bad_frame");
 		return false;
 	case OB__WS_MORE:
 		break;
@@ -417,7 +419,7 @@ static const struct ob__stream_ops conn_ops = {
 
 /* Encodes at out + gap for the frame header; the packet's place and size, NULL if it can't be. */
 static uint8_t *encode_at(struct ob__conn *conn, struct ob__reg *reg, const ob_packet *p,
-			  uint8_t *out, size_t cap, size_t *total)
+                          uint8_t *out, size_t cap, size_t *total)
 {
 	size_t gap = conn->is_ws ? ob__ws_header_len(p->len + reg->codec.overhead) : 0;
 	size_t n = reg->codec.encode(&reg->gen->ctx, conn->codec_state, p, out + gap, cap - gap);
@@ -466,8 +468,8 @@ static int send_large(struct ob__conn *conn, struct ob__reg *reg, const ob_packe
 	}
 	const uint8_t *start = encode_at(conn, reg, p, r->data, cap, &total);
 	int rc = start == NULL ? OB_E_APP
-			       : ob__stream_append_ref(&conn->stream, r,
-						       (size_t)(start - r->data), total);
+	                       : ob__stream_append_ref(&conn->stream, r, (size_t)(start - r->data),
+	                                               total);
 	ob__rbuf_unref(r);
 	return rc;
 }
@@ -490,7 +492,7 @@ static int conn_send(struct ob__conn *conn, const ob_packet *p)
 		return OB_E_BUSY;
 	}
 	int rc = cap < OB__STREAM_GATHER ? send_small(conn, reg, p, cap)
-					 : send_large(conn, reg, p, cap);
+	                                 : send_large(conn, reg, p, cap);
 	if (conn->stream.above && (conn->paused & OB__PAUSE_QUEUE) == 0) {
 		conn->paused |= OB__PAUSE_QUEUE;
 		conn_update_read(conn);
@@ -499,7 +501,7 @@ static int conn_send(struct ob__conn *conn, const ob_packet *p)
 }
 
 void ob__conn_reply(struct ob__node *node, uint64_t handle, uint32_t id, uint64_t cookie, int code,
-		    const char *text, const void *data, size_t len)
+                    const char *text, const void *data, size_t len)
 {
 	struct ob__conn *conn = ob__conn_get(node, handle);
 	char *body = NULL;
@@ -527,8 +529,7 @@ void ob__conn_reply(struct ob__node *node, uint64_t handle, uint32_t id, uint64_
 	free(body);
 }
 
-int ob__conn_push(struct ob__node *node, uint64_t handle, uint32_t id, const void *data,
-		  size_t len)
+int ob__conn_push(struct ob__node *node, uint64_t handle, uint32_t id, const void *data, size_t len)
 {
 	struct ob__conn *conn = ob__conn_get(node, handle);
 
@@ -585,8 +586,8 @@ void ob__conn_pause_link(struct ob__conn *conn)
 void ob__clients_link_drained(struct ob__node *node)
 {
 	while (!ob__list_empty(&node->clients.link_paused)) {
-		struct ob__conn *conn = OB__CONTAINER(node->clients.link_paused.next,
-						      struct ob__conn, paused_link);
+		struct ob__conn *conn =
+			OB__CONTAINER(node->clients.link_paused.next, struct ob__conn, paused_link);
 		ob__list_del(&conn->paused_link);
 		conn->paused &= ~(uint32_t)OB__PAUSE_LINK;
 		conn_update_read(conn);

@@ -45,15 +45,15 @@ struct ob__conn {
 	void *codec_state;
 	uint32_t codec_ver;
 	uint32_t in_flight;
-	uint32_t paused;            /* enum ob__conn_pause */
+	uint32_t paused; /* enum ob__conn_pause */
 	bool is_ws;
 	bool close_sent;
 	struct ob__ws ws;
-	struct ob__buf in;          /* an incomplete WebSocket frame */
-	struct ob__buf packet;      /* an incomplete packet */
+	struct ob__buf in;     /* an incomplete WebSocket frame */
+	struct ob__buf packet; /* an incomplete packet */
 	struct ob__timeout idle;
 	struct ob__list paused_link; /* in clients->link_paused */
-	const char *reason;         /* why it was closed; static */
+	const char *reason;          /* why it was closed; static */
 };
 
 /* A connection whose stream is still to be accepted into; NULL at the limit or without a codec. */
@@ -67,7 +67,7 @@ struct ob__conn *ob__conn_get(struct ob__node *node, uint64_t handle);
 /* Sends the end of a request.  For a failure without data the error body is made here.  A stale
  * handle is a client that left: nothing happens. */
 void ob__conn_reply(struct ob__node *node, uint64_t conn, uint32_t id, uint64_t cookie, int code,
-		    const char *text, const void *data, size_t len);
+                    const char *text, const void *data, size_t len);
 
 /* Sends a message unasked. 0, OB_E_STALE, OB_E_TOO_BIG, OB_E_BUSY (dropped). */
 int ob__conn_push(struct ob__node *node, uint64_t conn, uint32_t id, const void *data, size_t len);

@@ -19,12 +19,12 @@
 #define REQS_MAX (1u << 22)
 
 static void result_counters(struct ob__node *node, uint64_t **out, const char *name,
-			    const char *help)
+                            const char *help)
 {
 	for (uint8_t i = 0; i <= OB_RESULT_WIRE(OB_RESULT_LAST); i++) {
 		char labels[64];
 		snprintf(labels, sizeof(labels), "result=\"%s\"",
-			 ob__result_word(OB_RESULT_FROM_WIRE(i)));
+		         ob__result_word(OB_RESULT_FROM_WIRE(i)));
 		out[i] = ob__stat_counter(node->stats, name, labels, help);
 	}
 }
@@ -38,28 +38,28 @@ int ob__dispatch_init(struct ob__node *node)
 	ob__list_init(&d->held_frames);
 	ob__timeout_init(&d->held_timeout, ob__held_check, node);
 	result_counters(node, d->ends, "obhost_requests_ended_total",
-			"Requests ended by handlers of this node.");
+	                "Requests ended by handlers of this node.");
 	result_counters(node, d->refused, "obhost_requests_refused_total",
-			"Requests that ended without a handler.");
-	d->client_messages = ob__stat_counter(s, "obhost_client_messages_total", NULL,
-					      "Messages from clients.");
-	d->link_frames = ob__stat_counter(s, "obhost_link_frames_total", NULL,
-					  "Frames from links.");
+	                "Requests that ended without a handler.");
+	d->client_messages =
+		ob__stat_counter(s, "obhost_client_messages_total", NULL, "Messages from clients.");
+	d->link_frames =
+		ob__stat_counter(s, "obhost_link_frames_total", NULL, "Frames from links.");
 	d->forwarded = ob__stat_counter(s, "obhost_forwarded_total", NULL,
-					"Frames passed on to another node.");
+	                                "Frames passed on to another node.");
 	d->pushes = ob__stat_counter(s, "obhost_pushes_total", NULL, "Pushes to clients here.");
 	d->pushes_lost = ob__stat_counter(s, "obhost_pushes_lost_total", NULL,
-					  "Pushes whose client is gone or unreachable.");
+	                                  "Pushes whose client is gone or unreachable.");
 	d->replies_lost = ob__stat_counter(s, "obhost_replies_lost_total", NULL,
-					   "Replies that found no way back.");
+	                                   "Replies that found no way back.");
 	d->unended = ob__stat_counter(s, "obhost_handlers_unended_total", NULL,
-				      "Handlers that returned without ending their request.");
+	                              "Handlers that returned without ending their request.");
 	d->hops_over = ob__stat_counter(s, "obhost_hops_exceeded_total", NULL,
-					"Frames refused because they had no hop left.");
+	                                "Frames refused because they had no hop left.");
 	d->held_total = ob__stat_counter(s, "obhost_held_total", NULL,
-					 "Messages that waited for a node to come up.");
+	                                 "Messages that waited for a node to come up.");
 	d->latency = ob__stat_histogram(s, "obhost_request_seconds", NULL,
-					"Time until the end of requests that left this node.");
+	                                "Time until the end of requests that left this node.");
 	return 0;
 }
 
@@ -101,7 +101,7 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 		ob__session_stick(conn->session, p->u.client.role, 0);
 	}
 	ob__conn_reply(node, p->u.client.conn, p->id, p->u.client.cookie, end->code, end->text,
-		       end->data, end->len);
+	               end->data, end->len);
 	ob__conn_ended(node, p->u.client.conn);
 }
 
@@ -116,8 +116,8 @@ void ob__dispatch_event(struct ob__node *node, const ob_event_info *info)
 }
 
 void ob__dispatch_http(struct ob__node *node, struct ob__http_server *server,
-		       const struct ob__http_request *request, struct ob__reg *reg,
-		       const char *tail)
+                       const struct ob__http_request *request, struct ob__reg *reg,
+                       const char *tail)
 {
 	struct ob__req *r = ob__req_new(node, reg, OB__ORIGIN_HTTP, node->http_timeout_ms);
 

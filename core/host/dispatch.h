@@ -6,10 +6,10 @@
  * Private to the host, floor F4.  A message's way: to a handler here, or on towards another node.
  *
  * Messages come from three sides: this node's clients, links, HTTP; and code of this node may call
- * its own handlers.  Whatever the side, a handler sees an ob_req, which lives in a slab and is ended
- * exactly once; the end goes back the way the message came.  Requests that leave the node wait in
- * mesh/pending.h.  Frames for other nodes are passed on with their header patched and their payload
- * unread.
+ * its own handlers.  Whatever the side, a handler sees an ob_req, which lives in a slab and is
+ * ended exactly once; the end goes back the way the message came.  Requests that leave the node
+ * wait in mesh/pending.h.  Frames for other nodes are passed on with their header patched and their
+ * payload unread.
  *
  * Messages that nobody live can take now are kept, bounded in bytes, until a node comes up or their
  * time is nearly over; then they end with NO_ROUTE.
@@ -25,8 +25,8 @@
 #include <obhost/obhost.h>
 
 #include "host/generation.h"
-#include "lib/list.h"
 #include "lib/frame.h"
+#include "lib/list.h"
 #include "lib/slab.h"
 #include "mesh/link.h"
 #include "mesh/pending.h"
@@ -37,15 +37,15 @@ struct ob__dispatch {
 	struct ob__list held_frames; /* waiting for a live node, oldest first */
 	size_t held_bytes;
 	struct ob__timeout held_timeout;
-	uint64_t *ends[16];          /* by result, of what handlers here ended */
-	uint64_t *refused[16];       /* by result, of what ended without a handler */
+	uint64_t *ends[16];    /* by result, of what handlers here ended */
+	uint64_t *refused[16]; /* by result, of what ended without a handler */
 	uint64_t *client_messages;
 	uint64_t *link_frames;
 	uint64_t *forwarded;
 	uint64_t *pushes;
 	uint64_t *pushes_lost;
 	uint64_t *replies_lost;
-	uint64_t *unended;           /* handlers that returned without an end */
+	uint64_t *unended; /* handlers that returned without an end */
 	uint64_t *hops_over;
 	uint64_t *held_total;
 	struct ob__histogram *latency; /* of requests that left the node, until their end */
@@ -60,13 +60,13 @@ void ob__dispatch_client(struct ob__node *node, struct ob__conn *conn, const ob_
 
 /* A frame from a link. */
 void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
-			uint8_t *raw);
+                        uint8_t *raw);
 
 /* An HTTP request for the handler of `reg`. */
 struct ob__reg;
 void ob__dispatch_http(struct ob__node *node, struct ob__http_server *server,
-		       const struct ob__http_request *request, struct ob__reg *reg,
-		       const char *tail);
+                       const struct ob__http_request *request, struct ob__reg *reg,
+                       const char *tail);
 
 /* A peer came up: what waits may go. */
 void ob__dispatch_peer_up(struct ob__node *node);
@@ -83,11 +83,11 @@ void ob__dispatch_abandon(struct ob__gen *g);
 /* ---- behind the SDK ---- */
 
 uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t id,
-			   const char *method, uint64_t session, const void *data, size_t len,
-			   uint32_t deadline_ms, ob_call_fn fn, void *arg);
+                           const char *method, uint64_t session, const void *data, size_t len,
+                           uint32_t deadline_ms, ob_call_fn fn, void *arg);
 int ob__dispatch_call_cancel(struct ob__gen *g, uint64_t call);
 int ob__dispatch_push(struct ob__node *node, uint64_t session, uint32_t id, const void *data,
-		      size_t len);
+                      size_t len);
 int ob__dispatch_kick(struct ob__node *node, uint64_t session, uint16_t code, const char *reason);
 
 #endif

@@ -26,7 +26,7 @@ static bool knows_route_node(struct ob__node *node)
 }
 
 static void client_fail(struct ob__node *node, struct ob__conn *conn, const ob_packet *p, int code,
-			const char *text)
+                        const char *text)
 {
 	ob__count_result(node->dispatch.refused, code);
 	if (p->one_way == 0) {
@@ -35,7 +35,7 @@ static void client_fail(struct ob__node *node, struct ob__conn *conn, const ob_p
 }
 
 static void client_local(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
-			 const ob_view *view, struct ob__reg *reg)
+                         const ob_view *view, struct ob__reg *reg)
 {
 	struct ob__req *r = ob__req_new(node, reg, OB__ORIGIN_CLIENT, node->conf->call_timeout_ms);
 
@@ -51,7 +51,7 @@ static void client_local(struct ob__node *node, struct ob__conn *conn, const ob_
 
 /* Sends a client's message to a peer, or keeps it; 0 or why not. */
 static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__frame *f,
-		       const struct ob__route_query *q, struct ob__pending *pending)
+                       const struct ob__route_query *q, struct ob__pending *pending)
 {
 	struct ob__route route = ob__router_find(&node->router, q);
 
@@ -82,7 +82,7 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 }
 
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
-			   const ob_target *target)
+                           const ob_target *target)
 {
 	struct ob__session *s = conn->session;
 	bool sticky = (target->flags & OB_TARGET_STICKY) != 0;
@@ -100,7 +100,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	}
 	if (p->one_way == 0) {
 		pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,
-					  node->conf->call_timeout_ms);
+		                          node->conf->call_timeout_ms);
 		if (pending == NULL) {
 			client_fail(node, conn, p, OB_E_BUSY, "too many requests");
 			return;
@@ -114,7 +114,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	struct ob__frame f = {
 		.kind = OB__FRAME_REQUEST,
 		.flags = (uint16_t)((sticky ? OB__FRAME_STICKY : 0) |
-				    (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0)),
+	                            (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0)),
 		.id = p->id,
 		.budget = (uint32_t)node->conf->call_timeout_ms,
 		.call = pending != NULL ? pending->handle : 0,
@@ -132,14 +132,14 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	ob__count_result(node->dispatch.refused, ob__result_clean(rc));
 	if (pending != NULL) {
 		struct ob__end end = {.code = ob__result_clean(rc),
-				      .text = rc == OB_E_NOT_FOUND ? "no node handles this id"
-								   : NULL};
+		                      .text = rc == OB_E_NOT_FOUND ? "no node handles this id"
+		                                                   : NULL};
 		ob__pending_end(pending, &end);
 	}
 }
 
 static void client_verdict(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
-			   const ob_view *view, const ob_verdict *v)
+                           const ob_view *view, const ob_verdict *v)
 {
 	struct ob__reg *reg;
 
@@ -163,7 +163,7 @@ static void client_verdict(struct ob__node *node, struct ob__conn *conn, const o
 		return;
 	case OB_REFUSE:
 		client_fail(node, conn, p, ob__result_clean(v->code != 0 ? v->code : OB_E_DENIED),
-			    v->text);
+		            v->text);
 		return;
 	default:
 		client_fail(node, conn, p, OB_E_APP, "the decider gave no verdict");
@@ -184,7 +184,7 @@ static bool id_ok(struct ob__node *node, struct ob__conn *conn, const ob_packet 
 }
 
 static bool pass_filters(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
-			 const ob_view *view)
+                         const ob_view *view)
 {
 	for (size_t i = 0; i < node->slots.filters.len; i++) {
 		struct ob__reg *reg = node->slots.filters.regs[i];
@@ -230,7 +230,7 @@ void ob__dispatch_client(struct ob__node *node, struct ob__conn *conn, const ob_
 	reg = ob__slot_active(&node->slots.single[OB__SLOT_CLIENT_DECIDER]);
 	if (reg == NULL) {
 		client_fail(node, conn, p, OB_E_NO_ROUTE,
-			    "no module decides about client messages here");
+		            "no module decides about client messages here");
 		return;
 	}
 	ob_verdict v = reg->fn.decide(&reg->gen->ctx, &view);

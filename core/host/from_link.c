@@ -18,8 +18,8 @@
 
 #define TEXT_MAX OB__ERROR_TEXT_MAX
 
-static struct ob__reg *frame_handler(struct ob__node *node, const struct ob__frame *f,
-				     char *method, size_t cap)
+static struct ob__reg *frame_handler(struct ob__node *node, const struct ob__frame *f, char *method,
+                                     size_t cap)
 {
 	uint16_t len;
 
@@ -52,10 +52,9 @@ static void frame_local(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	r->view.id = f->id;
-	r->view.flags = OB_VIEW_LINK |
-			((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0) |
-			((f->flags & OB__FRAME_STICKY) != 0 ? OB_VIEW_STICKY : 0) |
-			((f->flags & OB__FRAME_CALL) != 0 ? OB_VIEW_CALL : 0);
+	r->view.flags = OB_VIEW_LINK | ((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0) |
+	                ((f->flags & OB__FRAME_STICKY) != 0 ? OB_VIEW_STICKY : 0) |
+	                ((f->flags & OB__FRAME_CALL) != 0 ? OB_VIEW_CALL : 0);
 	r->view.method = method[0] != '\0' ? method : NULL;
 	r->view.session = session;
 	r->view.source = f->src;
@@ -67,7 +66,7 @@ static void frame_local(struct ob__node *node, const struct ob__frame *f)
 }
 
 static void frame_forward(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
-			  uint8_t *raw)
+                          uint8_t *raw)
 {
 	struct ob__route_query q = {
 		.node = f->dst,
@@ -105,7 +104,7 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 }
 
 static void frame_request(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
-			  uint8_t *raw)
+                          uint8_t *raw)
 {
 	if (f->dst == node->self.id || (f->dst == 0 && f->role == node->self.role_id)) {
 		frame_local(node, f);
@@ -124,8 +123,8 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 		.size = sizeof(view),
 		.id = f->id,
 		.flags = OB_VIEW_LINK |
-			 ((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0) |
-			 ((f->flags & OB__FRAME_STICKY) != 0 ? OB_VIEW_STICKY : 0),
+	                 ((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0) |
+	                 ((f->flags & OB__FRAME_STICKY) != 0 ? OB_VIEW_STICKY : 0),
 		.budget_ms = f->budget,
 		.source = f->src,
 		.data = f->payload,
@@ -145,7 +144,8 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 	case OB_DONE:
 		return;
 	case OB_REFUSE:
-		ob__refuse_frame(node, f, ob__result_clean(v.code != 0 ? v.code : OB_E_DENIED), v.text);
+		ob__refuse_frame(node, f, ob__result_clean(v.code != 0 ? v.code : OB_E_DENIED),
+		                 v.text);
 		return;
 	default:
 		frame_local(node, f);
@@ -172,7 +172,8 @@ static void frame_reply(struct ob__node *node, const struct ob__frame *f)
 		.data = f->payload,
 		.len = f->payload_len,
 	};
-	const uint8_t *ext = f->status != 0 ? ob__frame_ext(f, OB__FRAME_EXT_TEXT, &text_len) : NULL;
+	const uint8_t *ext =
+		f->status != 0 ? ob__frame_ext(f, OB__FRAME_EXT_TEXT, &text_len) : NULL;
 	if (ext != NULL && text_len <= TEXT_MAX) {
 		memcpy(text, ext, text_len);
 		text[text_len] = '\0';
@@ -195,7 +196,7 @@ static void frame_push(struct ob__node *node, const struct ob__frame *f)
 }
 
 void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
-			uint8_t *raw)
+                        uint8_t *raw)
 {
 	++*node->dispatch.link_frames;
 	if (f->kind == OB__FRAME_REQUEST) {

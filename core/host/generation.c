@@ -12,12 +12,12 @@
 #include "host/sdk.h"
 #include "host/swap.h"
 
-#define STATE_MAX (16u << 20)
+#define STATE_MAX  (16u << 20)
 #define STATES_MAX 64u
 
 struct ob__module *ob__module_find(struct ob__node *node, const char *name)
 {
-	OB__LIST_EACH(it, &node->modules) {
+	OB__LIST_EACH (it, &node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
 		if (strcmp(m->name, name) == 0) {
 			return m;
@@ -27,7 +27,7 @@ struct ob__module *ob__module_find(struct ob__node *node, const char *name)
 }
 
 struct ob__module *ob__module_new(struct ob__node *node, const char *name, const char *path,
-				  json_t *conf, bool admin, bool implied)
+                                  json_t *conf, bool admin, bool implied)
 {
 	struct ob__module *m = calloc(1, sizeof(*m));
 	if (m == NULL || conf == NULL) {

@@ -37,8 +37,8 @@ enum ob__gen_state {
 	OB__GEN_STARTING,   /* in the shadow: registers, but is not used and may not send */
 	OB__GEN_ACTIVE,
 	OB__GEN_DRAINING,
-	OB__GEN_STOPPED,    /* stop() has run; waits for its loop turn and the loader */
-	OB__GEN_ZOMBIE,     /* could not be unmapped safely; stays, dead */
+	OB__GEN_STOPPED, /* stop() has run; waits for its loop turn and the loader */
+	OB__GEN_ZOMBIE,  /* could not be unmapped safely; stays, dead */
 };
 
 /* Memory that outlives a generation (ob_state). */
@@ -59,25 +59,25 @@ struct ob__gen {
 	enum ob__gen_state state;
 	const ob_module_desc *desc; /* in the shared object */
 	void *dl;
-	uintptr_t base;     /* where it is mapped */
-	char *staged;       /* path of the private copy */
-	char *file;         /* path it was copied from */
+	uintptr_t base; /* where it is mapped */
+	char *staged;   /* path of the private copy */
+	char *file;     /* path it was copied from */
 	char version[64];
 	char sha256[65];
-	json_t *conf;       /* what it was started with; reference */
+	json_t *conf; /* what it was started with; reference */
 
-	struct ob__list regs;    /* ob__reg.gen_link */
-	struct ob__list timers;  /* ob__timer.gen_link */
-	struct ob__list msgs;    /* ob__held_msg.gen_link */
-	struct ob__list reqs;    /* held requests */
-	struct ob__list calls;   /* ob__pending.u.call.gen_link */
-	struct ob__list waits;   /* ob__wait.gen_link: jobs, posts, http and admin calls */
+	struct ob__list regs;   /* ob__reg.gen_link */
+	struct ob__list timers; /* ob__timer.gen_link */
+	struct ob__list msgs;   /* ob__held_msg.gen_link */
+	struct ob__list reqs;   /* held requests */
+	struct ob__list calls;  /* ob__pending.u.call.gen_link */
+	struct ob__list waits;  /* ob__wait.gen_link: jobs, posts, http and admin calls */
 	struct ob__state **states;
 	size_t states_len;
 
-	uint32_t refs;           /* what is in flight */
-	bool drain_queued;       /* a turn that looks whether it has drained is coming */
-	char refused[128];       /* why a registration in start() failed, for the reply */
+	uint32_t refs;     /* what is in flight */
+	bool drain_queued; /* a turn that looks whether it has drained is coming */
+	char refused[256]; /* why a registration in start() failed, for the reply */
 	struct ob__timeout *drain_timeout;
 	uint64_t handled;
 	uint64_t failed;
@@ -87,8 +87,8 @@ struct ob__gen {
 struct ob__module {
 	struct ob__list link; /* in node->modules */
 	char *name;
-	char *path;           /* configured file, or NULL: looked for */
-	json_t *conf;         /* reference */
+	char *path;   /* configured file, or NULL: looked for */
+	json_t *conf; /* reference */
 	bool admin;
 	bool implied;
 	struct ob__gen *active;
@@ -112,7 +112,7 @@ struct ob__module *ob__module_find(struct ob__node *node, const char *name);
 /* A new module without a generation; strings are copied, conf's reference is taken (stolen).  NULL
  * when out of memory. */
 struct ob__module *ob__module_new(struct ob__node *node, const char *name, const char *path,
-				  json_t *conf, bool admin, bool implied);
+                                  json_t *conf, bool admin, bool implied);
 
 /* Frees a module that has no generations. */
 void ob__module_free(struct ob__module *m);

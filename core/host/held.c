@@ -12,7 +12,7 @@
 #include "host/reply.h"
 #include "host/session_end.h"
 
-#define HELD_EARLY_MS 50u /* a held request ends this much before its deadline */
+#define HELD_EARLY_MS  50u /* a held request ends this much before its deadline */
 #define HELD_SYSTEM_MS 60000u
 
 struct held_frame {
@@ -30,7 +30,7 @@ static void held_arm(struct ob__node *node)
 	uint64_t now = ob__loop_now(node->loop);
 	uint64_t soonest = UINT64_MAX;
 
-	OB__LIST_EACH(it, &d->held_frames) {
+	OB__LIST_EACH (it, &d->held_frames) {
 		const struct held_frame *h = OB__CONTAINER(it, struct held_frame, link);
 		soonest = h->until < soonest ? h->until : soonest;
 	}
@@ -54,7 +54,7 @@ void ob__held_check(void *arg)
 	size_t need;
 
 	ob__list_init(&due);
-	OB__LIST_EACH_SAFE(it, &node->dispatch.held_frames) {
+	OB__LIST_EACH_SAFE (it, &node->dispatch.held_frames) {
 		struct held_frame *h = OB__CONTAINER(it, struct held_frame, link);
 		if (h->until <= now) {
 			ob__list_del(&h->link);
@@ -74,7 +74,7 @@ void ob__held_check(void *arg)
 
 /* Keeps a copy of a whole frame. 0 or OB_E_BUSY. */
 int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8_t *raw,
-		      const struct ob__route_query *q)
+                   const struct ob__route_query *q)
 {
 	struct ob__dispatch *d = &node->dispatch;
 	uint64_t now = ob__loop_now(node->loop);
@@ -135,7 +135,7 @@ static void held_send(struct ob__node *node, struct held_frame *h, struct ob__pe
 	}
 	uint32_t left = h->deadline > now ? (uint32_t)(h->deadline - now) : 0;
 	ob__frame_patch_forward(h->bytes, f.hops, f.kind == OB__FRAME_REQUEST ? left : f.budget,
-				h->query.role, h->query.node);
+	                        h->query.role, h->query.node);
 	int rc = ob__peer_forward(node->links, peer, h->bytes, h->len);
 	if (rc != 0) {
 		ob__refuse_frame(node, &f, rc, NULL);
@@ -150,8 +150,8 @@ static void held_send(struct ob__node *node, struct held_frame *h, struct ob__pe
 void ob__held_drop(struct ob__node *node)
 {
 	while (!ob__list_empty(&node->dispatch.held_frames)) {
-		held_free(node, OB__CONTAINER(node->dispatch.held_frames.next, struct held_frame,
-					      link));
+		held_free(node,
+		          OB__CONTAINER(node->dispatch.held_frames.next, struct held_frame, link));
 	}
 }
 

@@ -22,7 +22,7 @@ struct ob__node;
 
 /* Keeps a copy of a whole frame. 0 or OB_E_BUSY. */
 int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8_t *raw,
-		   const struct ob__route_query *q);
+                   const struct ob__route_query *q);
 
 /* Keeps a frame that this node made and could not send. 0 or OB_E_BUSY. */
 int ob__hold_own(struct ob__node *node, struct ob__frame *f, const struct ob__route_query *q);

@@ -24,7 +24,7 @@
 #include "lib/elf.h"
 
 #define MODULE_FILE_MAX (256ll << 20)
-#define COPY_BLOCK (1u << 20)
+#define COPY_BLOCK      (1u << 20)
 
 struct ob__loader {
 	struct ob__loop *loop;
@@ -39,7 +39,7 @@ struct ob__loader {
 };
 
 void ob__refuse(struct ob__load_refusal *r, const char *step, const char *code, const char *file,
-		const char *found, const char *expected, const char *remedy, const char *fmt, ...)
+                const char *found, const char *expected, const char *remedy, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -64,9 +64,9 @@ static int find_file(struct ob__loader *l, struct ob__load_job *job)
 		int fd = open(job->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		if (fd < 0) {
 			ob__refuse(r, "find", errno == ENOENT ? "not_found" : "unreadable",
-				   job->file, strerror(errno), "a readable file",
-				   "check the path in the configuration", "%s: %s", job->file,
-				   strerror(errno));
+			           job->file, strerror(errno), "a readable file",
+			           "check the path in the configuration", "%s: %s", job->file,
+			           strerror(errno));
 		}
 		return fd;
 	}
@@ -76,17 +76,17 @@ static int find_file(struct ob__loader *l, struct ob__load_job *job)
 		if (fd >= 0 || errno != ENOENT) {
 			if (fd < 0) {
 				ob__refuse(r, "find", "unreadable", job->file, strerror(errno),
-					   "a readable file", "check its permissions", "%s: %s",
-					   job->file, strerror(errno));
+				           "a readable file", "check its permissions", "%s: %s",
+				           job->file, strerror(errno));
 			}
 			return fd;
 		}
 	}
 	snprintf(job->file, sizeof(job->file), "%s.so", job->name);
 	ob__refuse(r, "find", "not_found", job->file, "no such file in any module directory",
-		   "a module of that name", "check the name, or add its directory to module_dirs",
-		   "module %s: %s is in none of the module directories (first: %s)", job->name,
-		   job->file, l->dirs[0] != NULL ? l->dirs[0] : "none configured");
+	           "a module of that name", "check the name, or add its directory to module_dirs",
+	           "module %s: %s is in none of the module directories (first: %s)", job->name,
+	           job->file, l->dirs[0] != NULL ? l->dirs[0] : "none configured");
 	return -1;
 }
 
@@ -96,17 +96,17 @@ static int check_regular(int fd, struct ob__load_job *job)
 
 	if (fstat(fd, &st) != 0) {
 		ob__refuse(&job->refusal, "stage", "unreadable", job->file, strerror(errno), NULL,
-			   NULL, "%s: %s", job->file, strerror(errno));
+		           NULL, "%s: %s", job->file, strerror(errno));
 		return -1;
 	}
 	if (!S_ISREG(st.st_mode)) {
 		ob__refuse(&job->refusal, "stage", "not_a_file", job->file, "not a regular file",
-			   "a regular file", NULL, "%s is not a regular file", job->file);
+		           "a regular file", NULL, "%s is not a regular file", job->file);
 		return -1;
 	}
 	if (st.st_size > MODULE_FILE_MAX) {
 		ob__refuse(&job->refusal, "stage", "too_big", job->file, "more than 256 MiB",
-			   "at most 256 MiB", NULL, "%s is larger than 256 MiB", job->file);
+		           "at most 256 MiB", NULL, "%s is larger than 256 MiB", job->file);
 		return -1;
 	}
 	return 0;
@@ -171,12 +171,12 @@ out:
 static int stage(struct ob__loader *l, struct ob__load_job *job, int in)
 {
 	snprintf(job->staged, sizeof(job->staged), "%s/%s.%u.so", l->stage_dir, job->name,
-		 job->generation);
+	         job->generation);
 	int out = open(job->staged, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0500);
 	if (out < 0) {
 		ob__refuse(&job->refusal, "stage", "no_stage", job->staged, strerror(errno),
-			   "a writable staging directory", "check state_dir: space and permissions",
-			   "can't stage to %s: %s", job->staged, strerror(errno));
+		           "a writable staging directory", "check state_dir: space and permissions",
+		           "can't stage to %s: %s", job->staged, strerror(errno));
 		job->staged[0] = '\0';
 		return -1;
 	}
@@ -184,14 +184,14 @@ static int stage(struct ob__loader *l, struct ob__load_job *job, int in)
 	close(out);
 	if (rc != 0) {
 		ob__refuse(&job->refusal, "stage", "no_stage", job->staged, ob__strerror(rc), NULL,
-			   "check the space in state_dir", "can't copy %s to %s: %s", job->file,
-			   job->staged, ob__strerror(rc));
+		           "check the space in state_dir", "can't copy %s to %s: %s", job->file,
+		           job->staged, ob__strerror(rc));
 		return -1;
 	}
 	if (job->want_sha[0] != '\0' && strcmp(job->want_sha, job->sha256) != 0) {
 		ob__refuse(&job->refusal, "stage", "sha256", job->file, job->sha256, job->want_sha,
-			   "install the file that was meant, or leave sha256 out",
-			   "%s is not the file that was asked for", job->file);
+		           "install the file that was meant, or leave sha256 out",
+		           "%s is not the file that was asked for", job->file);
 		return -1;
 	}
 	return 0;
@@ -219,9 +219,9 @@ static int verify(struct ob__load_job *job)
 	}
 	if (rc != 0) {
 		ob__refuse(&job->refusal, "verify", "not_a_module", job->file, fault.found,
-			   fault.expected, "rebuild the module for this machine",
-			   "%s: %s: %s, expected %s", job->file, fault.what, fault.found,
-			   fault.expected);
+		           fault.expected, "rebuild the module for this machine",
+		           "%s: %s: %s, expected %s", job->file, fault.what, fault.found,
+		           fault.expected);
 	}
 	return rc;
 }
@@ -234,31 +234,31 @@ static int check_identity(struct ob__load_job *job)
 
 	if (d->magic != OB_MODULE_MAGIC) {
 		ob__refuse(&job->refusal, "load", "not_a_module", job->file, "a foreign ob_module",
-			   "one written by OB_MODULE()", NULL,
-			   "%s: ob_module has no obhost magic number", job->file);
+		           "one written by OB_MODULE()", NULL,
+		           "%s: ob_module has no obhost magic number", job->file);
 		return -1;
 	}
 	snprintf(found, sizeof(found), "ABI %u.%u", d->abi_major, d->abi_minor);
 	snprintf(expected, sizeof(expected), "ABI %d.%d", OB_ABI_MAJOR, OB_ABI_MINOR);
 	if (d->abi_major != OB_ABI_MAJOR || d->abi_minor != OB_ABI_MINOR) {
 		ob__refuse(&job->refusal, "load", "abi", job->file, found, expected,
-			   "rebuild the module with this host's obhost.h",
-			   "%s was built for %s, this host offers %s", job->file, found, expected);
+		           "rebuild the module with this host's obhost.h",
+		           "%s was built for %s, this host offers %s", job->file, found, expected);
 		return -1;
 	}
 	if (d->size != sizeof(ob_module_desc)) {
 		snprintf(found, sizeof(found), "%u bytes", d->size);
 		snprintf(expected, sizeof(expected), "%zu bytes", sizeof(ob_module_desc));
 		ob__refuse(&job->refusal, "load", "abi", job->file, found, expected,
-			   "rebuild the module with this host's obhost.h",
-			   "%s: its descriptor has %s, this host's %s", job->file, found, expected);
+		           "rebuild the module with this host's obhost.h",
+		           "%s: its descriptor has %s, this host's %s", job->file, found, expected);
 		return -1;
 	}
 	if (d->name == NULL || strcmp(d->name, job->name) != 0) {
 		ob__refuse(&job->refusal, "load", "name", job->file,
-			   d->name != NULL ? d->name : "none", job->name,
-			   "load it under its own name", "%s is the module %s, not %s", job->file,
-			   d->name != NULL ? d->name : "(nameless)", job->name);
+		           d->name != NULL ? d->name : "none", job->name,
+		           "load it under its own name", "%s is the module %s, not %s", job->file,
+		           d->name != NULL ? d->name : "(nameless)", job->name);
 		return -1;
 	}
 	return 0;
@@ -271,16 +271,17 @@ static int load(struct ob__load_job *job)
 	job->dl = dlopen(job->staged, RTLD_NOW | RTLD_LOCAL);
 	if (job->dl == NULL) {
 		const char *why = dlerror();
-		ob__refuse(&job->refusal, "load", "dlopen", job->file, why, NULL,
-			   "link the module against what it uses (-Wl,-z,defs finds what is missing)",
-			   "%s can't be loaded: %s", job->file, why != NULL ? why : "no reason given");
+		ob__refuse(
+			&job->refusal, "load", "dlopen", job->file, why, NULL,
+			"link the module against what it uses (-Wl,-z,defs finds what is missing)",
+			"%s can't be loaded: %s", job->file, why != NULL ? why : "no reason given");
 		return -1;
 	}
 	job->desc = dlsym(job->dl, "ob_module");
 	if (job->desc == NULL) {
 		ob__refuse(&job->refusal, "load", "not_a_module", job->file, "no symbol ob_module",
-			   "a module", "end the source with OB_MODULE(name, ...)",
-			   "%s exports no ob_module", job->file);
+		           "a module", "end the source with OB_MODULE(name, ...)",
+		           "%s exports no ob_module", job->file);
 		return -1;
 	}
 	if (dlinfo(job->dl, RTLD_DI_LINKMAP, &map) == 0 && map != NULL) {
@@ -349,7 +350,7 @@ static int is_mapped(struct dl_phdr_info *info, size_t size, void *arg)
 
 	(void)size;
 	q->found |= info->dlpi_addr == q->base && info->dlpi_name != NULL &&
-		    strcmp(info->dlpi_name, q->path) == 0;
+	            strcmp(info->dlpi_name, q->path) == 0;
 	return 0;
 }
 
@@ -391,8 +392,7 @@ static void *loader_main(void *arg)
 			pthread_cond_wait(&l->wake, &l->lock);
 			continue;
 		}
-		struct ob__load_job *job =
-			OB__CONTAINER(l->jobs.next, struct ob__load_job, link);
+		struct ob__load_job *job = OB__CONTAINER(l->jobs.next, struct ob__load_job, link);
 		ob__list_del(&job->link);
 		pthread_mutex_unlock(&l->lock);
 		ob__loader_run(l, job);
@@ -420,7 +420,7 @@ static char **copy_dirs(const char *const *dirs)
 }
 
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
-				  const char *const *dirs)
+                                  const char *const *dirs)
 {
 	struct ob__loader *l = calloc(1, sizeof(*l));
 	sigset_t all;
@@ -438,7 +438,7 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	l->running = l->stage_dir != NULL && l->dirs != NULL &&
-		     pthread_create(&l->thread, NULL, loader_main, l) == 0;
+	             pthread_create(&l->thread, NULL, loader_main, l) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!l->running) {
 		ob__loader_free(l);

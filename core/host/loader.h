@@ -51,9 +51,9 @@ struct ob__load_job {
 
 	/* OPEN, in */
 	char name[64];
-	char path[512];        /* a file, or empty: look in the directories */
-	char known_sha[65];    /* with it, stop after the hash: `unchanged` */
-	char want_sha[65];     /* or empty: any */
+	char path[512];     /* a file, or empty: look in the directories */
+	char known_sha[65]; /* with it, stop after the hash: `unchanged` */
+	char want_sha[65];  /* or empty: any */
 	uint32_t generation;
 
 	/* OPEN, out; CLOSE, in */
@@ -66,13 +66,13 @@ struct ob__load_job {
 	char file[512];
 	char sha256[65];
 	bool unchanged;
-	bool failed;            /* OPEN: refused; CLOSE: still mapped */
+	bool failed; /* OPEN: refused; CLOSE: still mapped */
 	struct ob__load_refusal refusal;
 };
 
 /* `stage_dir` must exist; `dirs` is a NULL-ended list of directories, copied. Starts the thread. */
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
-				  const char *const *dirs);
+                                  const char *const *dirs);
 
 /* Waits for the job under way, drops the others (their done is not called), ends the thread. */
 void ob__loader_free(struct ob__loader *l);
@@ -84,7 +84,7 @@ void ob__loader_run(struct ob__loader *l, struct ob__load_job *job);
 
 /* Fills a refusal; found, expected, remedy may be NULL. */
 void ob__refuse(struct ob__load_refusal *r, const char *step, const char *code, const char *file,
-		const char *found, const char *expected, const char *remedy, const char *fmt, ...)
+                const char *found, const char *expected, const char *remedy, const char *fmt, ...)
 	__attribute__((format(printf, 8, 9)));
 
 #endif

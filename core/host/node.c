@@ -28,10 +28,10 @@
 #include "host/swap.h"
 
 #define HTTP_HELD_MS 120000u
-#define HTTPC_MAX 1024u
-#define STOP_MS 2000u
+#define HTTPC_MAX    1024u
+#define STOP_MS      2000u
 #define STOP_POLL_MS 20u
-#define CLOSE_TURNS 1000
+#define CLOSE_TURNS  1000
 
 /* ---- what the mesh tells ---- */
 
@@ -110,7 +110,7 @@ static void raise_fd_limit(void)
 		limit.rlim_cur = limit.rlim_max;
 		if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
 			ob__warning("node", "can't raise the limit of open files (%s)",
-				    strerror(errno));
+			            strerror(errno));
 		}
 	}
 }
@@ -154,8 +154,10 @@ static int write_pid(struct ob__node *node)
 		return -1;
 	}
 	if (flock(node->pid_fd, LOCK_EX | LOCK_NB) != 0) {
-		ob__error("node", "a node %s is running already (%s is locked); stop it, or give this "
-			  "one another name or state_dir", node->conf->name, node->pid_path);
+		ob__error("node",
+		          "a node %s is running already (%s is locked); stop it, or give this "
+		          "one another name or state_dir",
+		          node->conf->name, node->pid_path);
 		return -1;
 	}
 	if (ftruncate(node->pid_fd, 0) != 0 || write(node->pid_fd, text, (size_t)len) != len) {
@@ -187,7 +189,7 @@ static uint64_t next_incarnation(const char *dir)
 	f = fopen(path, "we");
 	if (f == NULL || fprintf(f, "%llu\n", (unsigned long long)incarnation) < 0) {
 		ob__warning("node", "%s: %s; after a clock that goes back, session ids may repeat",
-			    path, strerror(errno));
+		            path, strerror(errno));
 	}
 	if (f != NULL) {
 		fclose(f);
@@ -266,14 +268,14 @@ static int start_mesh(struct ob__node *node)
 		return OB_E_NOMEM;
 	}
 	ob__router_init(&node->router, &node->registry);
-	ob__pendings_init(&node->pendings, node->loop, c->limits.requests,
-			  ob__dispatch_pending_end, node);
+	ob__pendings_init(&node->pendings, node->loop, c->limits.requests, ob__dispatch_pending_end,
+	                  node);
 	ob__sessions_init(&node->sessions, node->self.id, node->self.incarnation,
-			  c->limits.sessions);
+	                  c->limits.sessions);
 	ob__map_init(&node->proxy_epochs, node->self.incarnation);
 	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
-				    &links_ops, node);
+	                            &links_ops, node);
 	return node->links != NULL ? ob__conf_apply_routes(node) : OB_E_NOMEM;
 }
 
@@ -285,8 +287,8 @@ static int start_host(struct ob__node *node)
 	snprintf(stage, sizeof(stage), "%s/stage", node->dir);
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
-	node->loader = dirs != NULL ? ob__loader_new(node->loop, stage, (const char *const *)dirs)
-				    : NULL;
+	node->loader =
+		dirs != NULL ? ob__loader_new(node->loop, stage, (const char *const *)dirs) : NULL;
 	ob__node_module_dirs_free(dirs);
 	node->httpc = ob__httpc_new(node->loop, HTTPC_MAX);
 	if (node->loader == NULL || node->httpc == NULL) {
@@ -318,7 +320,7 @@ static int start_modules(struct ob__node *node)
 	for (size_t i = 0; i < node->conf->modules_len; i++) {
 		const struct ob__module_conf *m = &node->conf->modules[i];
 		if (ob__module_new(node, m->name, m->path, json_incref(m->conf), m->admin,
-				   m->implied) == NULL) {
+		                   m->implied) == NULL) {
 			return OB_E_NOMEM;
 		}
 	}
@@ -338,8 +340,8 @@ static int start_listeners(struct ob__node *node)
 		return -1;
 	}
 	if (c->rpc_port != 0) {
-		node->link_listener = ob__listener_open(node->loop, &rpc, link_waiting, node, err,
-							sizeof(err));
+		node->link_listener =
+			ob__listener_open(node->loop, &rpc, link_waiting, node, err, sizeof(err));
 		if (node->link_listener == NULL) {
 			ob__error("link", "rpc: %s", err);
 			return -1;
@@ -396,7 +398,7 @@ static int start_base(struct ob__node *node)
 static void leave_check(void *arg);
 
 struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *extra_modules,
-				size_t extra_modules_len, int *exit_code)
+                                size_t extra_modules_len, int *exit_code)
 {
 	struct ob__node *node = calloc(1, sizeof(*node));
 	const char *step = "base";

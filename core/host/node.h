@@ -59,7 +59,7 @@ struct ob__node {
 	struct ob__identity self; /* points at the two strings below */
 	char name[OB__HELLO_NAME];
 	char role[OB__HELLO_NAME];
-	char dir[512];        /* STATE_DIR/NAME */
+	char dir[512]; /* STATE_DIR/NAME */
 	char pid_path[512];
 	int pid_fd;
 
@@ -99,7 +99,7 @@ struct ob__node {
 
 /* Takes ownership of conf.  NULL after the reason was logged; *exit_code is set then. */
 struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *extra_modules,
-				size_t extra_modules_len, int *exit_code);
+                                size_t extra_modules_len, int *exit_code);
 
 /* Runs until the node is stopped; the process's exit code. */
 int ob__node_run(struct ob__node *node);
@@ -134,7 +134,7 @@ void ob__node_pid_path(const struct ob__nodeconf *conf, const char *dir, char *o
 
 /* The text form of a session, NAME-<16 hex>. 0, OB_E_INVAL when cap is too small. */
 int ob__node_session_text(const struct ob__node *node, const struct ob__session *s, char *out,
-			  size_t cap);
+                          size_t cap);
 
 /* The session with that text form, or NULL. */
 struct ob__session *ob__node_session(const struct ob__node *node, const char *text);

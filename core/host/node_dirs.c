@@ -2,10 +2,10 @@
  * Copyright (c) The obhost authors
  */
 
-#include <errno.h>
-#include <limits.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +52,7 @@ static int state_base(const struct ob__nodeconf *conf, char *out, size_t cap)
 	} else if (env != NULL && *env == '/') {
 		len = snprintf(out, cap, "%.*s", (int)strcspn(env, ":"), env);
 	} else if (access(DEFAULT_STATE_DIR, W_OK) == 0 ||
-		   (access("/var/lib", W_OK) == 0 && mkdir(DEFAULT_STATE_DIR, 0755) == 0)) {
+	           (access("/var/lib", W_OK) == 0 && mkdir(DEFAULT_STATE_DIR, 0755) == 0)) {
 		len = snprintf(out, cap, "%s", DEFAULT_STATE_DIR);
 	} else if (cache != NULL && *cache == '/') {
 		len = snprintf(out, cap, "%s/obhost", cache);
@@ -116,8 +116,8 @@ int ob__node_dir(const struct ob__nodeconf *conf, char *out, size_t cap, char *e
 	rc = check_exec(stage);
 	if (rc != 0) {
 		snprintf(err, err_cap,
-			 "state_dir: %.120s can't hold modules (%s); is it mounted noexec?", stage,
-			 strerror(-rc));
+		         "state_dir: %.120s can't hold modules (%s); is it mounted noexec?", stage,
+		         strerror(-rc));
 	}
 	return rc;
 }

@@ -17,7 +17,8 @@
 
 bool ob__module_name_ok(const char *name)
 {
-	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+	size_t len =
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
 
 	return len > 0 && len < 64 && name[len] == '\0';
 }
@@ -34,11 +35,11 @@ static const char *node_name(const struct ob__node *node, uint64_t id)
 }
 
 int ob__node_session_text(const struct ob__node *node, const struct ob__session *s, char *out,
-			  size_t cap)
+                          size_t cap)
 {
 	const char *name = node_name(node, s->node);
 	int len = name != NULL ? snprintf(out, cap, "%s-%016" PRIx64, name, s->seq)
-			       : snprintf(out, cap, "#%016" PRIx64 "-%016" PRIx64, s->node, s->seq);
+	                       : snprintf(out, cap, "#%016" PRIx64 "-%016" PRIx64, s->node, s->seq);
 
 	return len > 0 && (size_t)len < cap ? 0 : OB_E_INVAL;
 }
@@ -81,8 +82,8 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 		json_array_append_new(served, json_string(name != NULL ? name : id));
 	}
 	return json_pack("{s:s, s:b, s:s, s:I, s:i, s:o}", "id", text, "local", s->conn != 0,
-			 "peer", peer, "messages", (json_int_t)s->messages, "in_flight",
-			 conn != NULL ? (int)conn->in_flight : 0, "served_by", served);
+	                 "peer", peer, "messages", (json_int_t)s->messages, "in_flight",
+	                 conn != NULL ? (int)conn->in_flight : 0, "served_by", served);
 }
 
 json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, const char *after)
@@ -105,7 +106,7 @@ json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, const 
 		json_array_append_new(list, session_json(node, s));
 	}
 	return json_pack("{s:i, s:o, s:b}", "total", (int)node->sessions.slab.live, "sessions",
-			 list, "more", more);
+	                 list, "more", more);
 }
 
 /* ---- peers and routes ---- */
@@ -117,23 +118,26 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 
 	snprintf(id, sizeof(id), "%016" PRIx64, p->who.id);
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:s}", "id",
-			 id, "name", p->who.name, "role", p->who.role, "state",
-			 p->link != NULL ? "up" : "down", "address", p->address, "direction",
-			 p->link == NULL ? "" : p->link->dialer ? "dialled" : "accepted",
-			 "since_s", (double)(now - p->since) / 1000.0, "incarnation",
-			 (json_int_t)p->who.incarnation, "rtt_us",
-			 (json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
-			 (json_int_t)ob__peer_queued(p), "frames_in",
-			 (json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
-			 (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "last_error",
-			 p->last_error);
+	                 id, "name", p->who.name, "role", p->who.role, "state",
+	                 p->link != NULL ? "up" : "down", "address", p->address, "direction",
+	                 p->link == NULL   ? ""
+	                 : p->link->dialer ? "dialled"
+	                                   : "accepted",
+	                 "since_s", (double)(now - p->since) / 1000.0, "incarnation",
+	                 (json_int_t)p->who.incarnation, "rtt_us",
+	                 (json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
+	                 (json_int_t)ob__peer_queued(p), "frames_in",
+	                 (json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
+	                 (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "last_error",
+	                 p->last_error);
 }
 
 static void add_remote(void *arg, const char *address, const char *role, const char *name,
-		       const char *state, const char *error)
+                       const char *state, const char *error)
 {
-	json_array_append_new(arg, json_pack("{s:s, s:s, s:s, s:s, s:s}", "address", address, "role",
-					     role, "name", name, "state", state, "error", error));
+	json_array_append_new(arg,
+	                      json_pack("{s:s, s:s, s:s, s:s, s:s}", "address", address, "role",
+	                                role, "name", name, "state", state, "error", error));
 }
 
 json_t *ob__node_peers_json(struct ob__node *node)
@@ -141,7 +145,7 @@ json_t *ob__node_peers_json(struct ob__node *node)
 	json_t *peers = json_array();
 	json_t *remotes = json_array();
 
-	OB__LIST_EACH(it, &node->registry.peers) {
+	OB__LIST_EACH (it, &node->registry.peers) {
 		json_array_append_new(
 			peers, peer_json(node, OB__CONTAINER(it, struct ob__peer, all_link)));
 	}
@@ -150,16 +154,16 @@ json_t *ob__node_peers_json(struct ob__node *node)
 }
 
 static json_t *spans_json(const struct ob__node *node, const struct ob__idrange_span *spans,
-			  size_t len)
+                          size_t len)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < len; i++) {
 		const char *word = ob__registry_word(&node->registry, spans[i].value);
-		json_array_append_new(list, json_pack("{s:I, s:I, s:s}", "low",
-						      (json_int_t)spans[i].lo, "high",
-						      (json_int_t)spans[i].hi, "role",
-						      word != NULL ? word : "?"));
+		json_array_append_new(list,
+		                      json_pack("{s:I, s:I, s:s}", "low", (json_int_t)spans[i].lo,
+		                                "high", (json_int_t)spans[i].hi, "role",
+		                                word != NULL ? word : "?"));
 	}
 	return list;
 }
@@ -168,11 +172,11 @@ json_t *ob__node_routes_json(const struct ob__node *node)
 {
 	const struct ob__idrange *t = node->router.table;
 
-	return json_pack("{s:o, s:o}", "ranges",
-			 spans_json(node, t != NULL ? t->flat : NULL, t != NULL ? t->flat_len : 0),
-			 "special",
-			 spans_json(node, t != NULL ? t->special : NULL,
-				    t != NULL ? t->special_len : 0));
+	return json_pack(
+		"{s:o, s:o}", "ranges",
+		spans_json(node, t != NULL ? t->flat : NULL, t != NULL ? t->flat_len : 0),
+		"special",
+		spans_json(node, t != NULL ? t->special : NULL, t != NULL ? t->special_len : 0));
 }
 
 /* ---- the node ---- */
@@ -203,21 +207,21 @@ json_t *ob__node_json(const struct ob__node *node)
 	snprintf(id, sizeof(id), "%016" PRIx64, node->self.id);
 	seed_id(node->conf, seed);
 	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:f, s:s, s:s, s:s, s:i, s:i, s:i, s:i}",
-			 "name", node->self.name, "role", node->self.role, "id", id, "seed_id", seed,
-			 "incarnation", (json_int_t)node->self.incarnation, "pid", (int)getpid(),
-			 "uptime_s",
-			 (double)(ob__loop_now(node->loop) - node->started_ms) / 1000.0, "version",
-			 PACKAGE_VERSION, "state", not_ready != NULL ? not_ready : "running", "config",
-			 node->conf->path, "sessions", (int)node->sessions.slab.live, "connections",
-			 (int)node->clients.conns.live, "pending",
-			 (int)node->pendings.slab.live, "requests", (int)node->dispatch.reqs.live);
+	                 "name", node->self.name, "role", node->self.role, "id", id, "seed_id",
+	                 seed, "incarnation", (json_int_t)node->self.incarnation, "pid",
+	                 (int)getpid(), "uptime_s",
+	                 (double)(ob__loop_now(node->loop) - node->started_ms) / 1000.0, "version",
+	                 PACKAGE_VERSION, "state", not_ready != NULL ? not_ready : "running",
+	                 "config", node->conf->path, "sessions", (int)node->sessions.slab.live,
+	                 "connections", (int)node->clients.conns.live, "pending",
+	                 (int)node->pendings.slab.live, "requests", (int)node->dispatch.reqs.live);
 }
 
 int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given)
 {
 	const char *secret = strcmp(path, "http.token") == 0
-				     ? node->conf->http_token
-				     : ob__conf_str(node->conf->root, path, NULL);
+	                             ? node->conf->http_token
+	                             : ob__conf_str(node->conf->root, path, NULL);
 	uint8_t a[EVP_MAX_MD_SIZE];
 	uint8_t b[EVP_MAX_MD_SIZE];
 
@@ -270,7 +274,7 @@ static double gauge_peers_up(void *arg)
 	const struct ob__node *node = arg;
 	int up = 0;
 
-	OB__LIST_EACH(it, &node->registry.peers) {
+	OB__LIST_EACH (it, &node->registry.peers) {
 		up += OB__CONTAINER(it, struct ob__peer, all_link)->link != NULL;
 	}
 	return up;
@@ -282,26 +286,27 @@ void ob__node_gauges(struct ob__node *node)
 
 	ob__stat_gauge(s, "obhost_uptime_seconds", NULL, "Since the start.", gauge_uptime, node);
 	ob__stat_gauge(s, "obhost_connections", NULL, "Client connections.", gauge_u32,
-		       &node->clients.conns.live);
+	               &node->clients.conns.live);
 	ob__stat_gauge(s, "obhost_sessions", NULL, "Sessions known.", gauge_u32,
-		       &node->sessions.slab.live);
+	               &node->sessions.slab.live);
 	ob__stat_gauge(s, "obhost_pending", NULL, "Requests and calls that wait for another node.",
-		       gauge_u32, &node->pendings.slab.live);
+	               gauge_u32, &node->pendings.slab.live);
 	ob__stat_gauge(s, "obhost_requests", NULL, "Requests that handlers of this node hold.",
-		       gauge_u32, &node->dispatch.reqs.live);
+	               gauge_u32, &node->dispatch.reqs.live);
 	ob__stat_gauge(s, "obhost_held_bytes", NULL, "Bytes waiting for a node to come up.",
-		       gauge_size, &node->dispatch.held_bytes);
+	               gauge_size, &node->dispatch.held_bytes);
 	ob__stat_gauge(s, "obhost_peers_up", NULL, "Nodes with a working link.", gauge_peers_up,
-		       node);
+	               node);
 	ob__stat_gauge(s, "obhost_bytes_in", NULL, "Bytes read from sockets.", gauge_u64,
-		       &node->streams.bytes_in);
+	               &node->streams.bytes_in);
 	ob__stat_gauge(s, "obhost_bytes_out", NULL, "Bytes given to sockets.", gauge_u64,
-		       &node->streams.bytes_out);
+	               &node->streams.bytes_out);
 	ob__stat_gauge(s, "obhost_syscalls_out", NULL, "Write calls made.", gauge_u64,
-		       &node->streams.syscalls_out);
+	               &node->streams.syscalls_out);
 	ob__stat_gauge(s, "obhost_replies_stale", NULL, "Replies that came too late.", gauge_u64,
-		       &node->pendings.stale);
+	               &node->pendings.stale);
 	ob__stat_gauge(s, "obhost_deadlines", NULL, "Requests and calls that ended by deadline.",
-		       gauge_u64, &node->pendings.deadlines);
-	ob__stat_gauge(s, "obhost_log_dropped", NULL, "Log lines dropped.", gauge_log_dropped, NULL);
+	               gauge_u64, &node->pendings.deadlines);
+	ob__stat_gauge(s, "obhost_log_dropped", NULL, "Log lines dropped.", gauge_log_dropped,
+	               NULL);
 }

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "mesh/hello.h"
 
-#define SEED_TOKEN "helloworldiloveyou~1234567890123"
+#define SEED_TOKEN    "helloworldiloveyou~1234567890123"
 #define DEFAULT_CODEC "obespoir"
 
 /* clang-format off */
@@ -211,11 +211,11 @@ static void read_no_state(struct reading *r, const json_t *no_state, struct ob__
 	int rc = 0;
 
 	ob__idrange_init(t);
-	json_array_foreach(json_object_get(no_state, "range"), i, item) {
+	json_array_foreach (json_object_get(no_state, "range"), i, item) {
 		rc |= ob__idrange_add(t, (uint32_t)json_integer_value(json_array_get(item, 0)),
-				      (uint32_t)json_integer_value(json_array_get(item, 1)), 1);
+		                      (uint32_t)json_integer_value(json_array_get(item, 1)), 1);
 	}
-	json_array_foreach(json_object_get(no_state, "special"), i, item) {
+	json_array_foreach (json_object_get(no_state, "special"), i, item) {
 		rc |= ob__idrange_add_special(t, (uint32_t)json_integer_value(item), 1);
 	}
 	if (rc != 0 || ob__idrange_seal(t, NULL, NULL) != 0) {
@@ -224,7 +224,7 @@ static void read_no_state(struct reading *r, const json_t *no_state, struct ob__
 }
 
 static void read_listen(struct reading *r, const json_t *item, const char *where,
-			struct ob__listen_conf *l)
+                        struct ob__listen_conf *l)
 {
 	const char *path = ob__conf_str(item, "path", NULL);
 
@@ -267,7 +267,8 @@ static void read_listens(struct reading *r)
 		read_listen(r, ws, "websocket", &c->listens[c->listens_len++]);
 	}
 	if (ob__conf_int(c->root, "websocket.encode", 0) != 0) {
-		wrong(r, "websocket.encode", "encryption of the client protocol is not built; use 0");
+		wrong(r, "websocket.encode",
+		      "encryption of the client protocol is not built; use 0");
 	}
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		read_listen(r, json_array_get(list, i), "listen", &c->listens[c->listens_len++]);
@@ -303,7 +304,7 @@ static void check_token(struct reading *r, const char *path, const char *token)
 		wrong(r, path, "must have at least 16 bytes");
 	} else if (strcmp(token, SEED_TOKEN) == 0 && !ob__host_is_loopback(r->c->host)) {
 		ob__conf_complain(r->c->file, r->report, r->arg, OB__CONF_WARNING, path,
-				  "is the well-known demo token; choose one of your own");
+		                  "is the well-known demo token; choose one of your own");
 	}
 }
 
@@ -360,8 +361,8 @@ static void read_rpc(struct reading *r)
 
 static bool is_path(const char *module)
 {
-	return strchr(module, '/') != NULL || (strlen(module) > 3 &&
-					       strcmp(module + strlen(module) - 3, ".so") == 0);
+	return strchr(module, '/') != NULL ||
+	       (strlen(module) > 3 && strcmp(module + strlen(module) - 3, ".so") == 0);
 }
 
 /* "examples/.libs/login.so" -> "login". */
@@ -388,7 +389,7 @@ static const struct ob__module_conf *find_module(const struct ob__nodeconf *c, c
 }
 
 static void add_module(struct reading *r, const char *name, const char *path, const json_t *conf,
-		       bool admin, bool implied)
+                       bool admin, bool implied)
 {
 	struct ob__nodeconf *c = r->c;
 	struct ob__module_conf *grown =
@@ -424,7 +425,7 @@ static void read_module_list(struct reading *r, const json_t *list)
 	size_t i;
 	json_t *item;
 
-	json_array_foreach(list, i, item) {
+	json_array_foreach (list, i, item) {
 		const char *word = json_string_value(item);
 		if (word != NULL && is_path(word)) {
 			add_module(r, NULL, word, NULL, false, false);
@@ -432,8 +433,8 @@ static void read_module_list(struct reading *r, const json_t *list)
 			add_module(r, word, NULL, NULL, false, false);
 		} else {
 			add_module(r, ob__conf_str(item, "name", ""),
-				   ob__conf_str(item, "path", NULL), json_object_get(item, "conf"),
-				   ob__conf_bool(item, "admin", false), false);
+			           ob__conf_str(item, "path", NULL), json_object_get(item, "conf"),
+			           ob__conf_bool(item, "admin", false), false);
 		}
 	}
 }
@@ -482,8 +483,8 @@ static void read_modules(struct reading *r, const char *const *extra, size_t ext
 	}
 }
 
-struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra,
-				       size_t extra_len, ob__conf_report report, void *arg)
+struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra, size_t extra_len,
+                                       ob__conf_report report, void *arg)
 {
 	struct ob__nodeconf *c = calloc(1, sizeof(*c));
 	if (c == NULL) {
@@ -550,16 +551,15 @@ struct overlap {
 };
 
 static void warn_overlap(const struct ob__idrange_span *winner,
-			 const struct ob__idrange_span *loser, bool special, void *arg)
+                         const struct ob__idrange_span *loser, bool special, void *arg)
 {
 	struct overlap *o = arg;
 
 	ob__conf_complain(o->c->file, o->report, o->arg, OB__CONF_WARNING,
-			  special ? "rpc.route.special" : "rpc.route.range",
-			  "[%u, %u] of %s and [%u, %u] of %s overlap; %s wins", loser->lo,
-			  loser->hi, o->word(o->word_arg, loser->value), winner->lo, winner->hi,
-			  o->word(o->word_arg, winner->value),
-			  o->word(o->word_arg, winner->value));
+	                  special ? "rpc.route.special" : "rpc.route.range",
+	                  "[%u, %u] of %s and [%u, %u] of %s overlap; %s wins", loser->lo,
+	                  loser->hi, o->word(o->word_arg, loser->value), winner->lo, winner->hi,
+	                  o->word(o->word_arg, winner->value), o->word(o->word_arg, winner->value));
 }
 
 static int add_role(struct ob__idrange *t, uint32_t role, const json_t *ranges, bool special)
@@ -580,9 +580,9 @@ static int add_role(struct ob__idrange *t, uint32_t role, const json_t *ranges, 
 }
 
 struct ob__idrange *ob__nodeconf_routes(const struct ob__nodeconf *c,
-					uint32_t (*role_id)(void *arg, const char *word),
-					const char *(*role_word)(void *arg, uint32_t id), void *id_arg,
-					ob__conf_report report, void *arg)
+                                        uint32_t (*role_id)(void *arg, const char *word),
+                                        const char *(*role_word)(void *arg, uint32_t id),
+                                        void *id_arg, ob__conf_report report, void *arg)
 {
 	static const char *const paths[] = {"rpc.route.range", "rpc.route.special"};
 	struct ob__idrange *t = calloc(1, sizeof(*t));
@@ -593,13 +593,13 @@ struct ob__idrange *ob__nodeconf_routes(const struct ob__nodeconf *c,
 	for (int special = 0; special < 2; special++) {
 		const char *word;
 		json_t *ranges;
-		json_object_foreach((json_t *)(uintptr_t)ob__conf_get(c->root, paths[special]), word,
-				    ranges) {
+		json_object_foreach ((json_t *)(uintptr_t)ob__conf_get(c->root, paths[special]),
+		                     word, ranges) {
 			uint32_t role = word_ok(word) ? role_id(id_arg, word) : 0;
 			if (role == 0 || add_role(t, role, ranges, special == 1) != 0) {
 				ob__conf_complain(c->file, report, arg, OB__CONF_ERROR,
-						  paths[special], "can't take the role \"%s\"",
-						  word);
+				                  paths[special], "can't take the role \"%s\"",
+				                  word);
 				goto fail;
 			}
 		}

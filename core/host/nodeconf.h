@@ -8,7 +8,8 @@
  * The schema is one table (ob__nodeconf_rows) from which the file is checked and the reference in
  * docs/configuration.md is written.  This file turns a checked tree into typed structs, fills in
  * what follows from other keys (the default modules, the listener that `websocket` is short for),
- * and refuses what makes no sense together or is not built.  The obespoir demo files load unchanged.
+ * and refuses what makes no sense together or is not built.  The obespoir demo files load
+ * unchanged.
  */
 
 #ifndef OB__NODECONF_H
@@ -27,23 +28,23 @@
 
 /* The strings are owned: a listener keeps what it was bound with over a reload. */
 struct ob__listen_conf {
-	char *transport;       /* "ws", "tcp" or "unix" */
+	char *transport; /* "ws", "tcp" or "unix" */
 	char *codec;
 	char *host;
-	char *path;            /* unix */
+	char *path; /* unix */
 	int port;
 	bool reuseport;
-	uint64_t timeout_ms;   /* 0: none */
+	uint64_t timeout_ms; /* 0: none */
 	struct ob__idrange no_state;
-	const char *where;     /* static: path in the file, for messages */
+	const char *where; /* static: path in the file, for messages */
 };
 
 struct ob__module_conf {
 	char *name;
-	char *path;        /* owned; NULL: look in the module directories */
-	json_t *conf;      /* owned reference to an object, never NULL */
+	char *path;   /* owned; NULL: look in the module directories */
+	json_t *conf; /* owned reference to an object, never NULL */
 	bool admin;
-	bool implied;      /* not written in the file */
+	bool implied; /* not written in the file */
 };
 
 struct ob__remote_conf {
@@ -56,20 +57,20 @@ struct ob__remote_conf {
 
 struct ob__limits {
 	uint32_t connections;
-	uint32_t sessions;    /* records, other nodes' sessions included */
-	uint32_t requests;    /* waiting for an end, whole node */
-	uint32_t in_flight;   /* of one client, then reading it pauses */
-	size_t message;       /* bytes of one client message or HTTP body */
-	size_t client_queue;  /* bytes towards one client, then it is closed */
-	bool slow_drop;       /* drop pushes instead of closing */
-	size_t link_queue;    /* bytes towards one node, then BUSY */
-	size_t held;          /* bytes waiting for a live node */
+	uint32_t sessions;   /* records, other nodes' sessions included */
+	uint32_t requests;   /* waiting for an end, whole node */
+	uint32_t in_flight;  /* of one client, then reading it pauses */
+	size_t message;      /* bytes of one client message or HTTP body */
+	size_t client_queue; /* bytes towards one client, then it is closed */
+	bool slow_drop;      /* drop pushes instead of closing */
+	size_t link_queue;   /* bytes towards one node, then BUSY */
+	size_t held;         /* bytes waiting for a live node */
 };
 
 struct ob__nodeconf {
 	struct ob__conf *file;
 	const json_t *root;
-	char *path;            /* of the file */
+	char *path; /* of the file */
 	const char *name;
 	const char *role;
 	const char *host;
@@ -79,7 +80,7 @@ struct ob__nodeconf {
 	struct ob__listen_conf *listens;
 	size_t listens_len;
 	int http_port;
-	const char *http_token;  /* NULL: none (or the seed's demo token on a loopback bind) */
+	const char *http_token; /* NULL: none (or the seed's demo token on a loopback bind) */
 	int admin_port;
 	const char *admin_unix;
 	int rpc_port;
@@ -91,7 +92,7 @@ struct ob__nodeconf {
 	size_t modules_len;
 	const char **module_dirs;
 	size_t module_dirs_len;
-	const char *state_dir;   /* NULL: chosen by the node */
+	const char *state_dir; /* NULL: chosen by the node */
 	const char *pid;
 	const char *user;
 	int log_level;
@@ -105,16 +106,16 @@ extern const struct ob__conf_row ob__nodeconf_rows[];
 
 /* Reads, checks and types a file; `extra` are module names or paths to add (from the command line).
  * NULL after at least one reported error. */
-struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra,
-				       size_t extra_len, ob__conf_report report, void *arg);
+struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra, size_t extra_len,
+                                       ob__conf_report report, void *arg);
 void ob__nodeconf_free(struct ob__nodeconf *c);
 
 /* The route table of the file: role words are made known through `role_id(arg, word)`, which
  * returns 0 for a word it can't take.  Sealed, owned by the caller; NULL after a report. */
 struct ob__idrange *ob__nodeconf_routes(const struct ob__nodeconf *c,
-					uint32_t (*role_id)(void *arg, const char *word),
-					const char *(*role_word)(void *arg, uint32_t id), void *id_arg,
-					ob__conf_report report, void *arg);
+                                        uint32_t (*role_id)(void *arg, const char *word),
+                                        const char *(*role_word)(void *arg, uint32_t id),
+                                        void *id_arg, ob__conf_report report, void *arg);
 
 /* The host is one that only this machine reaches. */
 bool ob__host_is_loopback(const char *host);

@@ -24,7 +24,7 @@ void ob__count_result(uint64_t **counters, int code)
 int ob__result_clean(int code)
 {
 	return code <= 0 && (code == 0 || (code <= OB_E_APP && code >= OB_RESULT_LAST)) ? code
-											 : OB_E_APP;
+	                                                                                : OB_E_APP;
 }
 
 char *ob__error_body(struct ob__node *node, int code, const char *text, size_t *len)
@@ -41,7 +41,7 @@ char *ob__error_body(struct ob__node *node, int code, const char *text, size_t *
 	}
 	if (body == NULL) {
 		body = json_pack("{s:i, s:s}", "code", ob__result_http(code), "error",
-				 ob__strerror(code));
+		                 ob__strerror(code));
 	}
 	char *dump = json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY);
 	json_decref(body);
@@ -63,7 +63,7 @@ int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
 }
 
 void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
-		       const char *text, const void *data, size_t len, bool silent)
+                    const char *text, const void *data, size_t len, bool silent)
 {
 	uint8_t ext[TEXT_MAX + 8];
 	char *body = NULL;
@@ -80,7 +80,7 @@ void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int co
 	if (code != OB_OK) {
 		size_t text_len = text != NULL ? strnlen(text, TEXT_MAX) : 0;
 		size_t end = ob__frame_ext_put(ext, 0, sizeof(ext), OB__FRAME_EXT_TEXT,
-					       text != NULL ? text : "", (uint16_t)text_len);
+		                               text != NULL ? text : "", (uint16_t)text_len);
 		f.ext = ext;
 		f.ext_len = (uint16_t)end;
 	}
@@ -95,14 +95,13 @@ void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int co
 		ob__send_reply(node, to, OB_E_TOO_BIG, "the answer is too big", NULL, 0, false);
 	} else if (rc != 0) {
 		++*node->dispatch.replies_lost;
-		ob__debug("dispatch", "a reply to %016llx is lost: %s",
-			  (unsigned long long)to->src, ob__strerror(rc));
+		ob__debug("dispatch", "a reply to %016llx is lost: %s", (unsigned long long)to->src,
+		          ob__strerror(rc));
 	}
 	free(body);
 }
 
-void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code,
-			 const char *text)
+void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code, const char *text)
 {
 	ob__count_result(node->dispatch.refused, code);
 	if (f->kind != OB__FRAME_REQUEST || (f->flags & OB__FRAME_ONE_WAY) != 0) {

@@ -41,10 +41,9 @@ int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f);
 
 /* Sends the end of a request back; `silent` ends it without anything for its client. */
 void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
-		    const char *text, const void *data, size_t len, bool silent);
+                    const char *text, const void *data, size_t len, bool silent);
 
 /* Ends the request of a frame that no handler will see; other frames are only counted. */
-void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code,
-		      const char *text);
+void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code, const char *text);
 
 #endif

@@ -59,14 +59,14 @@ static void http_end(struct ob__req *r, int code, const char *text, const void *
 	if (code == OB_OK) {
 		const char *type = r->json_reply ? "application/json" : "application/octet-stream";
 		ob__http_reply(r->from.http.server, r->from.http.handle,
-			       r->http_status != 0 ? r->http_status : 200,
-			       r->http_status != 0 ? r->http_type : type, data, len);
+		               r->http_status != 0 ? r->http_status : 200,
+		               r->http_status != 0 ? r->http_type : type, data, len);
 		return;
 	}
 	size_t body_len;
 	char *body = ob__error_body(node, code, text, &body_len);
 	ob__http_reply(r->from.http.server, r->from.http.handle, ob__result_http(code),
-		       "application/json", body, body_len);
+	               "application/json", body, body_len);
 	free(body);
 }
 
@@ -77,10 +77,10 @@ static void self_end(struct ob__req *r, int code, const char *text, const void *
 
 	if (p != NULL) {
 		struct ob__end end = {.code = code,
-				      .text = text,
-				      .source = node->self.id,
-				      .data = data,
-				      .len = len};
+		                      .text = text,
+		                      .source = node->self.id,
+		                      .data = data,
+		                      .len = len};
 		ob__pending_end(p, &end);
 	}
 }
@@ -100,11 +100,11 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 		switch (r->origin) {
 		case OB__ORIGIN_CLIENT:
 			ob__conn_reply(node, r->from.client.conn, r->view.id, r->from.client.cookie,
-				       code, text, data, len);
+			               code, text, data, len);
 			break;
 		case OB__ORIGIN_LINK: {
 			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id,
-					      (r->view.flags & OB_VIEW_CALL) == 0};
+			                          (r->view.flags & OB_VIEW_CALL) == 0};
 			ob__send_reply(node, &to, code, text, data, len, false);
 			break;
 		}
@@ -183,13 +183,13 @@ const json_t *ob__req_json(struct ob__req *r)
 		return r->json;
 	}
 	r->json = json_loadb((const char *)r->view.data, r->view.len,
-			     JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+	                     JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
 	r->bad_json = r->json == NULL;
 	return r->json;
 }
 
 struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob__origin origin,
-			       uint64_t budget_ms)
+                            uint64_t budget_ms)
 {
 	uint64_t handle;
 	struct ob__req *r = ob__slab_alloc(&node->dispatch.reqs, &handle);
@@ -240,7 +240,8 @@ void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 	if ((reg->flags & OB_ONE_WAY) != 0 && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		/* The sender waits, the handler never answers: tell the sender's host now. */
 		if (r->origin == OB__ORIGIN_LINK) {
-			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id, false};
+			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id,
+			                          false};
 			ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
 		}
 		r->view.flags |= OB_VIEW_ONE_WAY;

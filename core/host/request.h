@@ -3,12 +3,13 @@
  */
 
 /*
- * Private to the host, floor F4.  A request in the hands of a handler: what stands behind an ob_req.
+ * Private to the host, floor F4.  A request in the hands of a handler: what stands behind an
+ * ob_req.
  *
  * It lives in a slab, is made just before the handler is called, and is ended exactly once: by the
- * handler, by its return without an end, by its deadline, or by the end of the generation that holds
- * it.  Most live only as long as the callback; one that is held keeps a reference to its generation,
- * and its borrowed bytes are gone.
+ * handler, by its return without an end, by its deadline, or by the end of the generation that
+ * holds it.  Most live only as long as the callback; one that is held keeps a reference to its
+ * generation, and its borrowed bytes are gone.
  */
 
 #ifndef OB__REQUEST_H
@@ -39,20 +40,20 @@ enum ob__origin {
 struct ob__req {
 	uint64_t handle;
 	struct ob__gen *gen;
-	struct ob__list gen_link;  /* in gen->reqs while held */
+	struct ob__list gen_link; /* in gen->reqs while held */
 	struct ob__timeout timeout;
 	enum ob__origin origin;
-	bool running;              /* the handler's callback has not returned */
+	bool running; /* the handler's callback has not returned */
 	bool held;
 	bool ended;
 	bool bad_json;
-	bool json_reply;           /* the answer is JSON (an HTTP answer's type) */
-	int http_status;           /* of the answer, or 0: 200 */
-	const char *http_type;     /* borrowed while the end is under way, or NULL */
-	ob_view view;              /* data is NULL once the callback has returned */
-	char *method;              /* owned copy of a held request's method name */
+	bool json_reply;       /* the answer is JSON (an HTTP answer's type) */
+	int http_status;       /* of the answer, or 0: 200 */
+	const char *http_type; /* borrowed while the end is under way, or NULL */
+	ob_view view;          /* data is NULL once the callback has returned */
+	char *method;          /* owned copy of a held request's method name */
 	json_t *json;
-	uint64_t deadline;         /* loop ms */
+	uint64_t deadline; /* loop ms */
 	union {
 		struct {
 			uint64_t conn;
@@ -72,10 +73,10 @@ struct ob__req {
 	} from;
 };
 
-/* A new request for the handler of `reg`; view and from are filled in by the caller.  NULL when there
- * are too many. */
+/* A new request for the handler of `reg`; view and from are filled in by the caller.  NULL when
+ * there are too many. */
 struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob__origin origin,
-			    uint64_t budget_ms);
+                            uint64_t budget_ms);
 
 /* Calls the handler.  The request may be gone when this returns. */
 void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r);

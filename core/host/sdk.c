@@ -11,9 +11,9 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/admin.h"
+#include "host/conn.h"
 #include "host/dispatch.h"
 #include "host/generation.h"
-#include "host/conn.h"
 #include "host/node.h"
 #include "host/request.h"
 #include "host/slot.h"
@@ -37,6 +37,20 @@ static const char *sdk_strerror(ob_ctx *ctx, int code)
 {
 	(void)ctx;
 	return ob__strerror(code);
+}
+
+static int sdk_status(ob_ctx *ctx, int code)
+{
+	(void)ctx;
+	return ob__result_http(code);
+}
+
+static int sdk_refuse(ob_ctx *ctx, int code, const char *text)
+{
+	struct ob__gen *g = gen_of(ctx);
+
+	snprintf(g->refused, sizeof(g->refused), "%s", text);
+	return code;
 }
 
 OB_PRINTF(3, 0)
@@ -140,7 +154,7 @@ static void sdk_count(ob_ctx *ctx, int counter, uint64_t n)
 
 /* Registers one slot; a refusal is kept for the transaction's report. */
 static int reg_slot(ob_ctx *ctx, enum ob__slot_kind kind, uint64_t id, const char *name,
-		    struct ob__reg **out)
+                    struct ob__reg **out)
 {
 	struct ob__gen *g = gen_of(ctx);
 	struct ob__slot_key key = {kind, id, name};
@@ -216,7 +230,7 @@ static int sdk_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32
 }
 
 static int sdk_on_http(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
-		       uint32_t flags)
+                       uint32_t flags)
 {
 	struct ob__gen *g = gen_of(ctx);
 	char name[512];
@@ -232,7 +246,8 @@ static int sdk_on_http(ob_ctx *ctx, const char *method, const char *path, ob_han
 	}
 	bool admin = (flags & OB_HTTP_ADMIN) != 0;
 	if (ob__admin_path(path) != admin || (admin && !g->module->admin)) {
-		snprintf(g->refused, sizeof(g->refused), "\"%.64s\" is an administrative path", path);
+		snprintf(g->refused, sizeof(g->refused), "\"%.64s\" is an administrative path",
+		         path);
 		return OB_E_DENIED;
 	}
 	int len = snprintf(name, sizeof(name), "%s %s", method, path);
@@ -260,8 +275,8 @@ static int sdk_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
 		reg->fn.event = fn;
 		reg->priority = event;
 		rc = g->state == OB__GEN_ACTIVE
-			     ? ob__slots_rebuild(&g->node->slots, &g->node->modules)
-			     : 0;
+		             ? ob__slots_rebuild(&g->node->slots, &g->node->modules)
+		             : 0;
 	}
 	return rc;
 }
@@ -290,7 +305,7 @@ static int sdk_on_client_message(ob_ctx *ctx, ob_decide_fn fn)
 {
 	struct ob__reg *reg;
 	int rc = fn != NULL ? reg_slot(ctx, OB__SLOT_CLIENT_DECIDER, 0, "client messages", &reg)
-			    : OB_E_INVAL;
+	                    : OB_E_INVAL;
 
 	if (rc == 0) {
 		reg->fn.decide = fn;
@@ -302,7 +317,7 @@ static int sdk_on_link_message(ob_ctx *ctx, ob_decide_fn fn)
 {
 	struct ob__reg *reg;
 	int rc = fn != NULL ? reg_slot(ctx, OB__SLOT_LINK_DECIDER, 0, "link messages", &reg)
-			    : OB_E_INVAL;
+	                    : OB_E_INVAL;
 
 	if (rc == 0) {
 		reg->fn.decide = fn;
@@ -325,7 +340,7 @@ static int sdk_on_error_body(ob_ctx *ctx, ob_error_body_fn fn)
 {
 	struct ob__reg *reg;
 	int rc = fn != NULL ? reg_slot(ctx, OB__SLOT_ERROR_BODY, 0, "error bodies", &reg)
-			    : OB_E_INVAL;
+	                    : OB_E_INVAL;
 
 	if (rc == 0) {
 		reg->fn.error_body = fn;
@@ -343,13 +358,12 @@ static int sdk_on_codec(ob_ctx *ctx, const ob_codec *codec)
 	    codec->overhead > 4096) {
 		return OB_E_INVAL;
 	}
-	const struct ob__reg *old =
-		ob__slot_active(ob__slots_codec(&g->node->slots, codec->name));
+	const struct ob__reg *old = ob__slot_active(ob__slots_codec(&g->node->slots, codec->name));
 	if (old != NULL && old->gen->module == g->module &&
 	    old->codec.state_ver != codec->state_ver && codec->migrate == NULL) {
 		snprintf(g->refused, sizeof(g->refused),
-			 "codec state version %u replaces %u without migrate", codec->state_ver,
-			 old->codec.state_ver);
+		         "codec state version %u replaces %u without migrate", codec->state_ver,
+		         old->codec.state_ver);
 		return OB_E_STATE;
 	}
 	int rc = reg_slot(ctx, OB__SLOT_CODEC, 0, codec->name, &reg);
@@ -534,8 +548,8 @@ static int sdk_push(ob_ctx *ctx, ob_session session, uint32_t id, const void *da
 
 static int sdk_push_json(ob_ctx *ctx, ob_session session, uint32_t id, json_t *body_stolen)
 {
-	char *dump =
-		body_stolen != NULL ? json_dumps(body_stolen, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	char *dump = body_stolen != NULL ? json_dumps(body_stolen, JSON_COMPACT | JSON_ENCODE_ANY)
+	                                 : NULL;
 
 	json_decref(body_stolen);
 	if (dump == NULL) {
@@ -549,11 +563,11 @@ static int sdk_push_json(ob_ctx *ctx, ob_session session, uint32_t id, json_t *b
 /* ---- going out ---- */
 
 static ob_call_id sdk_call(ob_ctx *ctx, const ob_target *target, uint32_t id, const char *method,
-			   ob_session session, const void *data, size_t len, uint32_t deadline_ms,
-			   ob_call_fn fn, void *arg)
+                           ob_session session, const void *data, size_t len, uint32_t deadline_ms,
+                           ob_call_fn fn, void *arg)
 {
 	return ob__dispatch_call(gen_of(ctx), target, id, method, session, data, len, deadline_ms,
-				 fn, arg);
+	                         fn, arg);
 }
 
 static int sdk_call_cancel(ob_ctx *ctx, ob_call_id call)
@@ -562,7 +576,7 @@ static int sdk_call_cancel(ob_ctx *ctx, ob_call_id call)
 }
 
 static ob_timer sdk_timer_start(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
-				void *arg)
+                                void *arg)
 {
 	return ob__work_timer(gen_of(ctx), delay_ms, repeat_ms, fn, arg);
 }
@@ -642,7 +656,7 @@ static int sdk_http_set_header(ob_ctx *ctx, ob_req req, const char *name, const 
 }
 
 static int sdk_http_reply(ob_ctx *ctx, ob_req req, int status, const char *content_type,
-			  const void *data, size_t len)
+                          const void *data, size_t len)
 {
 	struct ob__req *r = req_of(ctx, req);
 
@@ -670,6 +684,7 @@ const ob_api ob__sdk_api = {
 	.abi_major = OB_ABI_MAJOR,
 	.abi_minor = OB_ABI_MINOR,
 	.strerror = sdk_strerror,
+	.status = sdk_status,
 	.vlog = sdk_vlog,
 	.config = sdk_config,
 	.node_info = sdk_node_info,
@@ -678,6 +693,7 @@ const ob_api ob__sdk_api = {
 	.state = sdk_state,
 	.counter = sdk_counter,
 	.count = sdk_count,
+	.refuse = sdk_refuse,
 	.on_id = sdk_on_id,
 	.on_method = sdk_on_method,
 	.on_http = sdk_on_http,

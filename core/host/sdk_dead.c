@@ -97,7 +97,7 @@ static int dead_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint3
 }
 
 static int dead_on_http(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
-			uint32_t flags)
+                        uint32_t flags)
 {
 	(void)ctx;
 	(void)method;
@@ -295,8 +295,8 @@ static int dead_push_json(ob_ctx *ctx, ob_session session, uint32_t id, json_t *
 }
 
 static ob_call_id dead_call(ob_ctx *ctx, const ob_target *target, uint32_t id, const char *method,
-			    ob_session session, const void *data, size_t len, uint32_t deadline_ms,
-			    ob_call_fn fn, void *arg)
+                            ob_session session, const void *data, size_t len, uint32_t deadline_ms,
+                            ob_call_fn fn, void *arg)
 {
 	(void)ctx;
 	(void)target;
@@ -319,7 +319,7 @@ static int dead_call_cancel(ob_ctx *ctx, ob_call_id call)
 }
 
 static ob_timer dead_timer_start(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
-				 void *arg)
+                                 void *arg)
 {
 	(void)ctx;
 	(void)delay_ms;
@@ -379,7 +379,7 @@ static int dead_http_set_header(ob_ctx *ctx, ob_req req, const char *name, const
 }
 
 static int dead_http_reply(ob_ctx *ctx, ob_req req, int status, const char *content_type,
-			   const void *data, size_t len)
+                           const void *data, size_t len)
 {
 	(void)ctx;
 	(void)req;
@@ -417,11 +417,26 @@ static int dead_secret_check(ob_ctx *ctx, const char *path, const char *given)
 	return OB_E_DEAD;
 }
 
+static int dead_status(ob_ctx *ctx, int code)
+{
+	(void)ctx;
+	return ob__result_http(code);
+}
+
+static int dead_refuse(ob_ctx *ctx, int code, const char *text)
+{
+	(void)ctx;
+	(void)code;
+	(void)text;
+	return OB_E_DEAD;
+}
+
 const ob_api ob__sdk_dead_api = {
 	.size = sizeof(ob_api),
 	.abi_major = OB_ABI_MAJOR,
 	.abi_minor = OB_ABI_MINOR,
 	.strerror = dead_strerror,
+	.status = dead_status,
 	.vlog = dead_vlog,
 	.config = dead_config,
 	.node_info = dead_node_info,
@@ -430,6 +445,7 @@ const ob_api ob__sdk_dead_api = {
 	.state = dead_state,
 	.counter = dead_counter,
 	.count = dead_count,
+	.refuse = dead_refuse,
 	.on_id = dead_on_id,
 	.on_method = dead_on_method,
 	.on_http = dead_on_http,

@@ -16,8 +16,8 @@
 #include "host/request.h"
 #include "host/slot.h"
 
-#define NOTICE_MS 600000u
-#define NOTICE_RETRY_MS 2000u
+#define NOTICE_MS        600000u
+#define NOTICE_RETRY_MS  2000u
 #define FLAG_SERVED_TOLD 1u /* of ob__session.flags */
 #define FLAG_STICKY_TOLD 2u
 
@@ -61,8 +61,8 @@ static void end_session(struct ob__node *node, struct ob__session *s)
 	struct ob__req *r;
 
 	ob__dispatch_event(node, &info);
-	if (reg != NULL && (r = ob__req_new(node, reg, OB__ORIGIN_HOST,
-					node->conf->call_timeout_ms)) != NULL) {
+	if (reg != NULL &&
+	    (r = ob__req_new(node, reg, OB__ORIGIN_HOST, node->conf->call_timeout_ms)) != NULL) {
 		r->view.id = node->conf->session_closed_id;
 		r->view.flags = OB_VIEW_ONE_WAY;
 		r->view.session = s->handle;
@@ -84,7 +84,8 @@ static void note_epoch(struct ob__node *node, uint64_t proxy, uint64_t seq)
 	if (epoch <= known) {
 		return;
 	}
-	if (ob__map_put(&node->proxy_epochs, proxy, 0, (void *)(uintptr_t)epoch) != 0 || known == 0) {
+	if (ob__map_put(&node->proxy_epochs, proxy, 0, (void *)(uintptr_t)epoch) != 0 ||
+	    known == 0) {
 		return;
 	}
 	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
@@ -110,7 +111,7 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 		return 0;
 	}
 	s = ob__session_meet(&node->sessions, f->session_node, f->session_seq,
-			     ob__loop_now(node->loop), &fresh);
+	                     ob__loop_now(node->loop), &fresh);
 	if (s == NULL) {
 		return OB_E_BUSY;
 	}
@@ -140,7 +141,7 @@ void ob__notices_retry(struct ob__node *node)
 {
 	uint64_t now = ob__loop_now(node->loop);
 
-	OB__LIST_EACH_SAFE(it, &node->sessions.notice_list) {
+	OB__LIST_EACH_SAFE (it, &node->sessions.notice_list) {
 		struct ob__notice *n = OB__CONTAINER(it, struct ob__notice, link);
 		if (n->until_ms <= now) {
 			ob__notice_free(&node->sessions, n);
@@ -185,8 +186,7 @@ void ob__session_closed(struct ob__node *node, struct ob__session *s)
 
 static void on_served(struct ob__node *node, const struct ob__frame *f)
 {
-	struct ob__session *s =
-		ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
 	if (s == NULL) {
 		struct ob__session gone = {.node = f->session_node, .seq = f->session_seq};
@@ -201,8 +201,7 @@ static void on_served(struct ob__node *node, const struct ob__frame *f)
 
 static void on_closed(struct ob__node *node, const struct ob__frame *f)
 {
-	struct ob__session *s =
-		ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 	struct ob__frame ack = {
 		.kind = OB__FRAME_SYSTEM,
 		.id = OB__SYS_CLOSED_ACK,

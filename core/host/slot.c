@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS_MAX 65536u
+#define SLOTS_MAX     65536u
 #define HTTP_NAME_MAX 1024u
 
 void ob__slots_init(struct ob__slots *s, uint64_t seed)
@@ -97,8 +97,8 @@ static struct ob__slot *slot_new(struct ob__slots *s, const struct ob__slot_key 
 		return NULL;
 	}
 	int rc = ids_of(s, key->kind) != NULL
-			 ? ob__map_put(ids_of(s, key->kind), key->id, 0, slot)
-			 : ob__strmap_put(names_of(s, key->kind), key->name, slot);
+	                 ? ob__map_put(ids_of(s, key->kind), key->id, 0, slot)
+	                 : ob__strmap_put(names_of(s, key->kind), key->name, slot);
 	if (rc != 0) {
 		slot_free(slot);
 		return NULL;
@@ -133,7 +133,7 @@ static bool taken(const struct ob__reg *reg, const struct ob__gen *g)
 }
 
 int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__slot_key *key,
-		      struct ob__reg **out)
+                      struct ob__reg **out)
 {
 	bool many = key->kind == OB__SLOT_EVENT || key->kind == OB__SLOT_FILTER;
 	struct ob__slot *slot;
@@ -149,7 +149,7 @@ int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__s
 		return OB_E_EXISTS;
 	}
 	if (!many && ((slot->shadow != NULL && slot->shadow->gen == g) ||
-		      (slot->active != NULL && slot->active->gen == g))) {
+	              (slot->active != NULL && slot->active->gen == g))) {
 		return OB_E_EXISTS;
 	}
 	struct ob__reg *reg = calloc(1, sizeof(*reg));
@@ -176,7 +176,7 @@ static bool is_chained(const struct ob__reg *reg)
 void ob__slots_activate(struct ob__slots *s, struct ob__gen *g)
 {
 	(void)s;
-	OB__LIST_EACH(it, &g->regs) {
+	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
 		if (!is_chained(reg)) {
 			reg->slot->active = reg;
@@ -188,7 +188,7 @@ void ob__slots_activate(struct ob__slots *s, struct ob__gen *g)
 void ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g)
 {
 	(void)s;
-	OB__LIST_EACH(it, &g->regs) {
+	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
 		if (reg->slot->active == reg) {
 			reg->slot->active = NULL;
@@ -214,7 +214,7 @@ static int chain_add(struct ob__chain *c, struct ob__reg *reg)
 
 static int chain_module(struct ob__chain *filters, struct ob__chain *events, struct ob__gen *g)
 {
-	OB__LIST_EACH(it, &g->regs) {
+	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
 		if (!is_chained(reg)) {
 			continue;
@@ -235,7 +235,7 @@ int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules)
 	free(s->events.regs);
 	s->filters = filters;
 	s->events = events;
-	OB__LIST_EACH(it, modules) {
+	OB__LIST_EACH (it, modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
 		if (m->active != NULL && chain_module(&filters, &events, m->active) != 0) {
 			free(filters.regs);
@@ -251,7 +251,7 @@ int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules)
 void ob__slots_drop(struct ob__slots *s, struct ob__gen *g)
 {
 	(void)s;
-	OB__LIST_EACH_SAFE(it, &g->regs) {
+	OB__LIST_EACH_SAFE (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
 		if (reg->slot->active == reg) {
 			reg->slot->active = NULL;
@@ -279,14 +279,14 @@ struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, si
 
 /* Looks "METHOD path" up, then "* path". */
 static struct ob__reg *http_exact(const struct ob__slots *s, const char *method, const char *path,
-				  size_t path_len, const char *star)
+                                  size_t path_len, const char *star)
 {
 	const char *words[] = {method, "*"};
 	char name[HTTP_NAME_MAX];
 
 	for (size_t i = 0; i < 2; i++) {
 		int len = snprintf(name, sizeof(name), "%s %.*s%s", words[i], (int)path_len, path,
-				   star);
+		                   star);
 		if (len < 0 || (size_t)len >= sizeof(name)) {
 			return NULL;
 		}
@@ -317,7 +317,7 @@ static bool http_any_method(const struct ob__slots *s, const char *path)
 }
 
 struct ob__reg *ob__slots_http(const struct ob__slots *s, const char *method, const char *path,
-			       const char **tail, bool *path_known)
+                               const char **tail, bool *path_known)
 {
 	size_t len = strlen(path);
 	struct ob__reg *reg = http_exact(s, method, path, len, "");

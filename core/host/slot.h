@@ -5,10 +5,10 @@
 /*
  * Private to the host, floor F4.  Slots: the places where modules plug in.
  *
- * A slot is a message id, a method, an HTTP route, an event, a decision.  The host keeps slots, never
- * addresses of module code: a slot points at the registration that is active now, and, while a new
- * generation starts, at the one that will be.  Switching a set of modules is moving those pointers
- * in one loop turn; nothing else in the host knows that there was a swap.
+ * A slot is a message id, a method, an HTTP route, an event, a decision.  The host keeps slots,
+ * never addresses of module code: a slot points at the registration that is active now, and, while
+ * a new generation starts, at the one that will be.  Switching a set of modules is moving those
+ * pointers in one loop turn; nothing else in the host knows that there was a swap.
  *
  * One-of-a-kind slots (an id, a method, a route, a decision, a codec) belong to one module at a
  * time; a second one is refused when it registers, that is before anything is switched.  Events and
@@ -61,8 +61,8 @@ struct ob__reg {
 
 struct ob__slot {
 	enum ob__slot_kind kind;
-	uint64_t id;            /* of a message */
-	char *name;             /* method, "METHOD /path", codec; NULL for others */
+	uint64_t id; /* of a message */
+	char *name;  /* method, "METHOD /path", codec; NULL for others */
 	struct ob__reg *active;
 	struct ob__reg *shadow; /* of a generation that is starting */
 };
@@ -98,7 +98,7 @@ struct ob__slot_key {
  * OB_E_EXISTS when another module has the slot; OB_E_STATE when the generation is neither;
  * OB_E_LIMIT, OB_E_NOMEM.  *out is the registration, to be filled. */
 int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__slot_key *key,
-		      struct ob__reg **out);
+                      struct ob__reg **out);
 
 /* The switch, half one: the generation's registrations are what their slots point at from now. */
 void ob__slots_activate(struct ob__slots *s, struct ob__gen *g);
@@ -106,7 +106,8 @@ void ob__slots_activate(struct ob__slots *s, struct ob__gen *g);
 /* Half two: slots that still point at this generation point at nothing. */
 void ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g);
 
-/* Rebuilds the chains of filters and events; once per switch. 0, or OB_E_NOMEM with empty chains. */
+/* Rebuilds the chains of filters and events; once per switch. 0, or OB_E_NOMEM with empty chains.
+ */
 int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules);
 
 /* Frees the registrations of a generation that no slot points at, dropping shadows. */
@@ -125,7 +126,7 @@ struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, si
  * itself, then "*".  *tail is what the star stood for.  NULL; then *path_known says whether another
  * method has the path. */
 struct ob__reg *ob__slots_http(const struct ob__slots *s, const char *method, const char *path,
-			       const char **tail, bool *path_known);
+                               const char **tail, bool *path_known);
 struct ob__slot *ob__slots_codec(const struct ob__slots *s, const char *name);
 
 #endif

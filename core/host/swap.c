@@ -15,8 +15,8 @@
 #include "host/sdk.h"
 #include "host/work.h"
 
-#define HISTORY 64u
-#define MODULES_MAX 256u
+#define HISTORY             64u
+#define MODULES_MAX         256u
 #define OLD_GENERATIONS_MAX 8u /* draining and zombies, of the whole node */
 
 struct item {
@@ -68,13 +68,13 @@ int ob__swap_init(struct ob__node *node)
 	}
 	s->next_id = 1;
 	s->switched = ob__stat_counter(node->stats, "obhost_module_switches_total", NULL,
-				       "Generations that took over.");
+	                               "Generations that took over.");
 	s->refused = ob__stat_counter(node->stats, "obhost_module_refused_total", NULL,
-				      "Module transactions that were refused.");
+	                              "Module transactions that were refused.");
 	s->unmapped = ob__stat_counter(node->stats, "obhost_module_unmapped_total", NULL,
-				       "Generations taken out and unmapped.");
+	                               "Generations taken out and unmapped.");
 	s->zombies = ob__stat_counter(node->stats, "obhost_module_zombies_total", NULL,
-				      "Generations that could not be unmapped safely.");
+	                              "Generations that could not be unmapped safely.");
 	node->swap = s;
 	return 0;
 }
@@ -112,7 +112,7 @@ static json_t *gen_json(const struct ob__gen *g)
 		return json_null();
 	}
 	return json_pack("{s:i, s:s, s:s}", "generation", (int)g->number, "version", g->version,
-			 "sha256", g->sha256);
+	                 "sha256", g->sha256);
 }
 
 static void remember(struct ob__node *node, uint64_t id, json_t *report)
@@ -132,7 +132,7 @@ json_t *ob__swap_report(struct ob__node *node, uint64_t id)
 
 	if (tx != NULL && tx->id == id) {
 		return json_pack("{s:I, s:s, s:s}", "tx", (json_int_t)id, "result", "running",
-				 "step", tx->step);
+		                 "step", tx->step);
 	}
 	size_t at = id % HISTORY;
 	return s->history[at].id == id ? json_incref(s->history[at].report) : NULL;
@@ -145,24 +145,26 @@ static json_t *success_json(const struct transaction *tx)
 
 	for (size_t i = 0; i < tx->len; i++) {
 		const struct item *it = &tx->items[i];
-		const char *state = it->unchanged ? "unchanged" : it->to != NULL ? "active" : "gone";
+		const char *state = it->unchanged    ? "unchanged"
+		                    : it->to != NULL ? "active"
+		                                     : "gone";
 		any |= !it->unchanged;
-		json_array_append_new(
-			modules, json_pack("{s:s, s:o, s:o, s:s}", "name", it->module->name, "from",
-					   gen_json(it->from), "to",
-					   gen_json(it->unchanged ? it->from : it->to), "state",
-					   state));
+		json_array_append_new(modules,
+		                      json_pack("{s:s, s:o, s:o, s:s}", "name", it->module->name,
+		                                "from", gen_json(it->from), "to",
+		                                gen_json(it->unchanged ? it->from : it->to),
+		                                "state", state));
 	}
 	return json_pack("{s:I, s:s, s:o}", "tx", (json_int_t)tx->id, "result",
-			 any ? "switched" : "unchanged", "modules", modules);
+	                 any ? "switched" : "unchanged", "modules", modules);
 }
 
 static json_t *refusal_json(uint64_t tx, const char *module, const struct ob__load_refusal *r)
 {
 	return json_pack("{s:I, s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}}", "tx",
-			 (json_int_t)tx, "result", "refused", "error", "code", r->code, "step",
-			 r->step, "module", module, "file", r->file, "found", r->found, "expected",
-			 r->expected, "remedy", r->remedy, "message", r->message);
+	                 (json_int_t)tx, "result", "refused", "error", "code", r->code, "step",
+	                 r->step, "module", module, "file", r->file, "found", r->found, "expected",
+	                 r->expected, "remedy", r->remedy, "message", r->message);
 }
 
 static json_t *plain_refusal(const char *code, const char *module, const char *message)
@@ -207,8 +209,9 @@ static void close_done(struct ob__load_job *job)
 	if (job->failed) {
 		++*node->swap->zombies;
 		g->state = OB__GEN_ZOMBIE;
-		ob__warning("module", "%s: generation %u is still mapped after dlclose (%s); it stays",
-			    m->name, g->number, g->staged);
+		ob__warning("module",
+		            "%s: generation %u is still mapped after dlclose (%s); it stays",
+		            m->name, g->number, g->staged);
 	} else {
 		++*node->swap->unmapped;
 		ob__info("module", "%s: generation %u unmapped", m->name, g->number);
@@ -284,7 +287,7 @@ static void drain_expired(void *arg)
 		return;
 	}
 	ob__warning("module", "%s: generation %u still holds %u after reload.drain; ending them",
-		    g->module->name, g->number, g->refs);
+	            g->module->name, g->number, g->refs);
 	ob__dispatch_abandon(g);
 	ob__work_expire(g);
 	if (g->refs > 0 && g->state == OB__GEN_DRAINING) {
@@ -292,7 +295,7 @@ static void drain_expired(void *arg)
 		g->ctx.api = &ob__sdk_dead_api;
 		++*g->node->swap->zombies;
 		ob__error("module", "%s: generation %u can't be taken out (%u in flight); it stays",
-			  g->module->name, g->number, g->refs);
+		          g->module->name, g->number, g->refs);
 	}
 }
 
@@ -335,7 +338,7 @@ static void fail(struct transaction *tx, const struct item *it, const struct ob_
 
 	++*node->swap->refused;
 	ob__error("module", "%s: refused at %s: %s%s%s", it->module->name, r->step, r->message,
-		  r->remedy[0] != '\0' ? "; " : "", r->remedy);
+	          r->remedy[0] != '\0' ? "; " : "", r->remedy);
 	json_t *body = refusal_json(tx->id, it->module->name, r);
 	roll_back(tx);
 	answer(tx, 422, body);
@@ -353,8 +356,8 @@ static int start_one(struct transaction *tx, struct item *it, struct ob__load_re
 	tx->step = "check";
 	int rc = g->desc->check != NULL ? g->desc->check(g->conf, &err) : 0;
 	if (rc != 0) {
-		ob__refuse(r, "check", "conf", file, NULL, NULL, "correct the module's conf",
-			   "%s", err.text[0] != '\0' ? err.text : ob__strerror(rc));
+		ob__refuse(r, "check", "conf", file, NULL, NULL, "correct the module's conf", "%s",
+		           err.text[0] != '\0' ? err.text : ob__strerror(rc));
 		return rc;
 	}
 	tx->step = "start";
@@ -362,18 +365,19 @@ static int start_one(struct transaction *tx, struct item *it, struct ob__load_re
 	rc = g->desc->start != NULL ? g->desc->start(&g->ctx, g->conf) : 0;
 	if (rc != 0) {
 		ob__refuse(r, "start", "start", file, NULL, NULL,
-			   rc == OB_E_EXISTS ? "another module has an id, method or path it asks for"
-					     : NULL,
-			   "start failed: %s%s%s", g->refused[0] != '\0' ? g->refused : "",
-			   g->refused[0] != '\0' ? ": " : "", ob__strerror(rc));
+		           rc == OB_E_EXISTS
+		                   ? "another module has an id, method or path it asks for"
+		                   : NULL,
+		           "start failed: %s%s%s", g->refused[0] != '\0' ? g->refused : "",
+		           g->refused[0] != '\0' ? ": " : "", ob__strerror(rc));
 		return rc;
 	}
 	it->started = true;
 	tx->step = "selftest";
 	rc = g->desc->selftest != NULL ? g->desc->selftest(&g->ctx) : 0;
 	if (rc != 0) {
-		ob__refuse(r, "selftest", "selftest", file, NULL, NULL, NULL,
-			   "selftest failed: %s", ob__strerror(rc));
+		ob__refuse(r, "selftest", "selftest", file, NULL, NULL, NULL, "selftest failed: %s",
+		           ob__strerror(rc));
 	}
 	return rc;
 }
@@ -400,7 +404,8 @@ static void switch_all(struct transaction *tx)
 		it->module->active = it->to;
 	}
 	if (ob__slots_rebuild(&node->slots, &node->modules) != 0) {
-		ob__error("module", "out of memory: filters and events are off until the next swap");
+		ob__error("module",
+		          "out of memory: filters and events are off until the next swap");
 	}
 	for (size_t i = 0; i < tx->len; i++) {
 		struct item *it = &tx->items[i];
@@ -423,9 +428,9 @@ static void finish(struct transaction *tx)
 			continue;
 		}
 		if (it->to != NULL) {
-			ob__notice("module", "%s: generation %u is active (version %s, sha256 %.12s)",
-				   it->module->name, it->to->number, it->to->version,
-				   it->to->sha256);
+			ob__notice(
+				"module", "%s: generation %u is active (version %s, sha256 %.12s)",
+				it->module->name, it->to->number, it->to->version, it->to->sha256);
 		} else {
 			ob__notice("module", "%s: taken out", it->module->name);
 		}
@@ -453,7 +458,7 @@ static int make_generation(struct transaction *tx, struct item *it)
 	g->file = strdup(job->file);
 	g->conf = json_incref(it->module->conf);
 	snprintf(g->version, sizeof(g->version), "%s",
-		 job->desc->version != NULL ? job->desc->version : "");
+	         job->desc->version != NULL ? job->desc->version : "");
 	memcpy(g->sha256, job->sha256, sizeof(g->sha256));
 	it->to = g;
 	return 0;
@@ -522,7 +527,7 @@ static void load_next(struct transaction *tx)
 	job->generation = ++it->module->last_number;
 	snprintf(job->name, sizeof(job->name), "%s", it->module->name);
 	snprintf(job->path, sizeof(job->path), "%s",
-		 it->module->path != NULL ? it->module->path : "");
+	         it->module->path != NULL ? it->module->path : "");
 	memcpy(job->want_sha, tx->sha256, sizeof(job->want_sha));
 	if (it->from != NULL && !tx->force) {
 		memcpy(job->known_sha, it->from->sha256, sizeof(job->known_sha));
@@ -533,7 +538,7 @@ static void load_next(struct transaction *tx)
 /* ---- admit ---- */
 
 static int collect_named(struct transaction *tx, const struct ob__swap_request *q,
-			 const char **unknown)
+                         const char **unknown)
 {
 	for (size_t i = 0; i < q->names_len; i++) {
 		struct ob__module *m = ob__module_find(tx->node, q->names[i]);
@@ -554,7 +559,7 @@ static int collect_named(struct transaction *tx, const struct ob__swap_request *
 
 static void collect_all(struct transaction *tx, bool active)
 {
-	OB__LIST_EACH(it, &tx->node->modules) {
+	OB__LIST_EACH (it, &tx->node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
 		if ((m->active != NULL) == active && tx->len < MODULES_MAX) {
 			tx->items[tx->len++] = (struct item){.module = m, .from = m->active};
@@ -590,12 +595,11 @@ static json_t *collect(struct transaction *tx, const struct ob__swap_request *q,
 	if (ob__module_find(tx->node, q->names[0]) != NULL) {
 		*status = 409;
 		snprintf(text, sizeof(text), "a module %.64s is loaded; reload it instead",
-			 q->names[0]);
+		         q->names[0]);
 		return plain_refusal("exists", q->names[0], text);
 	}
 	json_t *conf = q->conf != NULL ? json_deep_copy(q->conf) : json_object();
-	struct ob__module *m =
-		ob__module_new(tx->node, q->names[0], q->path, conf, false, false);
+	struct ob__module *m = ob__module_new(tx->node, q->names[0], q->path, conf, false, false);
 	if (m == NULL) {
 		*status = 503;
 		return plain_refusal("memory", q->names[0], "out of memory");
@@ -608,7 +612,7 @@ static uint32_t old_generations(struct ob__node *node)
 {
 	uint32_t n = 0;
 
-	OB__LIST_EACH(it, &node->modules) {
+	OB__LIST_EACH (it, &node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
 		n += m->gen_count - (m->active != NULL ? 1 : 0);
 	}
@@ -616,7 +620,7 @@ static uint32_t old_generations(struct ob__node *node)
 }
 
 void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *request, ob__swap_cb cb,
-		    void *arg)
+                    void *arg)
 {
 	struct ob__swap *s = node->swap;
 	json_t *refusal = NULL;
@@ -625,9 +629,10 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 	if (s->current != NULL) {
 		refusal = plain_refusal("busy", "", "another module transaction is running");
 	} else if (old_generations(node) >= OLD_GENERATIONS_MAX) {
-		refusal = plain_refusal("draining", "",
-					"too many old generations are still draining; wait for them "
-					"(GET /modules), or restart the node");
+		refusal =
+			plain_refusal("draining", "",
+		                      "too many old generations are still draining; wait for them "
+		                      "(GET /modules), or restart the node");
 	}
 	struct transaction *tx = refusal == NULL ? calloc(1, sizeof(*tx)) : NULL;
 	if (tx != NULL) {
@@ -657,10 +662,11 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 	tx->step = "admit";
 	tx->began = ob__loop_now(node->loop);
 	snprintf(tx->sha256, sizeof(tx->sha256), "%s",
-		 request->sha256 != NULL ? request->sha256 : "");
+	         request->sha256 != NULL ? request->sha256 : "");
 	s->current = tx;
 	if (request->answer_at_once) {
-		json_t *body = json_pack("{s:I, s:s}", "tx", (json_int_t)tx->id, "result", "running");
+		json_t *body =
+			json_pack("{s:I, s:s}", "tx", (json_int_t)tx->id, "result", "running");
 		tx->answered = true;
 		cb(arg, 202, body);
 		json_decref(body);
@@ -673,29 +679,29 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 static json_t *gen_detail(const struct ob__gen *g)
 {
 	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:i}", "generation", (int)g->number,
-			 "version", g->version, "sha256", g->sha256, "state", ob__gen_state_word(g),
-			 "file", g->file, "handled", (json_int_t)g->handled, "failed",
-			 (json_int_t)g->failed, "in_flight", (int)g->refs);
+	                 "version", g->version, "sha256", g->sha256, "state", ob__gen_state_word(g),
+	                 "file", g->file, "handled", (json_int_t)g->handled, "failed",
+	                 (json_int_t)g->failed, "in_flight", (int)g->refs);
 }
 
 json_t *ob__swap_modules(struct ob__node *node)
 {
 	json_t *list = json_array();
 
-	OB__LIST_EACH(it, &node->modules) {
+	OB__LIST_EACH (it, &node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
 		json_t *old = json_array();
-		OB__LIST_EACH(gen, &m->gens) {
+		OB__LIST_EACH (gen, &m->gens) {
 			struct ob__gen *g = OB__CONTAINER(gen, struct ob__gen, link);
 			if (g != m->active) {
 				json_array_append_new(old, gen_detail(g));
 			}
 		}
 		json_array_append_new(
-			list, json_pack("{s:s, s:b, s:o, s:o}", "name", m->name, "admin", m->admin,
-					"active",
-					m->active != NULL ? gen_detail(m->active) : json_null(),
-					"old", old));
+			list,
+			json_pack("{s:s, s:b, s:o, s:o}", "name", m->name, "admin", m->admin,
+		                  "active", m->active != NULL ? gen_detail(m->active) : json_null(),
+		                  "old", old));
 	}
 	return list;
 }
@@ -720,9 +726,9 @@ static void stop_gen(struct ob__gen *g)
 
 void ob__swap_stop_all(struct ob__node *node)
 {
-	OB__LIST_EACH_SAFE(it, &node->modules) {
+	OB__LIST_EACH_SAFE (it, &node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
-		OB__LIST_EACH_SAFE(gen, &m->gens) {
+		OB__LIST_EACH_SAFE (gen, &m->gens) {
 			struct ob__gen *g = OB__CONTAINER(gen, struct ob__gen, link);
 			stop_gen(g);
 			if (g->staged != NULL) {

@@ -56,7 +56,7 @@ int ob__swap_init(struct ob__node *node);
 void ob__swap_free(struct ob__node *node);
 
 void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *request, ob__swap_cb cb,
-		    void *arg);
+                    void *arg);
 
 /* A transaction's report by number, one of the last 64; new reference, or NULL. */
 json_t *ob__swap_report(struct ob__node *node, uint64_t id);

@@ -15,13 +15,13 @@
 #include "host/slot.h"
 
 static void answer_unknown(struct ob__http_server *srv, const struct ob__http_request *req,
-			   bool path_known)
+                           bool path_known)
 {
 	char body[160];
 	int status = path_known ? 405 : 404;
 	int len = snprintf(body, sizeof(body), "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n",
-			   path_known ? "method_not_allowed" : "not_found",
-			   path_known ? "the path has other methods" : "no handler for this path");
+	                   path_known ? "method_not_allowed" : "not_found",
+	                   path_known ? "the path has other methods" : "no handler for this path");
 
 	ob__http_reply(srv, req->handle, status, "application/json", body, (size_t)len);
 }
@@ -60,7 +60,7 @@ static void on_waiting(struct ob__listener *l, uv_stream_t *server, void *arg)
 }
 
 static int open_one(struct ob__node *node, const struct ob__listener_options *options,
-		    bool application, bool admin)
+                    bool application, bool admin)
 {
 	struct ob__web_server *web = &node->web.servers[node->web.len++];
 	struct ob__http_options http = {
@@ -106,11 +106,11 @@ int ob__web_start(struct ob__node *node)
 		int rc = ob__listener_start(web->listener);
 		if (rc != 0) {
 			ob__error("http", "%s: %s", ob__listener_name(web->listener),
-				  ob__strerror(rc));
+			          ob__strerror(rc));
 			return rc;
 		}
 		ob__notice("http", "listening on %s%s", ob__listener_name(web->listener),
-			   web->admin ? " (administration)" : "");
+		           web->admin ? " (administration)" : "");
 	}
 	return 0;
 }

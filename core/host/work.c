@@ -16,8 +16,8 @@
 #include "net/httpc.h"
 
 #define TIMERS_MAX (1u << 20)
-#define MSGS_MAX (1u << 20)
-#define DELAY_MAX (366ull * 24 * 3600 * 1000)
+#define MSGS_MAX   (1u << 20)
+#define DELAY_MAX  (366ull * 24 * 3600 * 1000)
 
 struct timer {
 	uint64_t handle;
@@ -96,7 +96,7 @@ static void timer_fire(void *arg)
 }
 
 uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
-			void *arg)
+                        void *arg)
 {
 	uint64_t handle;
 
@@ -137,7 +137,7 @@ int ob__work_timer_stop(struct ob__gen *g, uint64_t timer)
 
 static void timers_end(struct ob__gen *g, bool single_too)
 {
-	OB__LIST_EACH_SAFE(it, &g->timers) {
+	OB__LIST_EACH_SAFE (it, &g->timers) {
 		struct timer *t = OB__CONTAINER(it, struct timer, gen_link);
 		if (single_too || t->repeat != 0) {
 			timer_end(t);
@@ -152,8 +152,7 @@ uint64_t ob__work_msg(struct ob__gen *g, const ob_view *view)
 	size_t method_len = view->method != NULL ? strlen(view->method) + 1 : 0;
 	uint8_t *bytes = malloc(view->len + method_len + 1);
 	uint64_t handle;
-	struct held_msg *m =
-		bytes != NULL ? ob__slab_alloc(&g->node->works.msgs, &handle) : NULL;
+	struct held_msg *m = bytes != NULL ? ob__slab_alloc(&g->node->works.msgs, &handle) : NULL;
 
 	if (m == NULL) {
 		free(bytes);
@@ -360,7 +359,7 @@ static void admin_done(void *arg, const ob_admin_reply *reply)
 }
 
 int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_admin_fn fn,
-		   void *arg)
+                   void *arg)
 {
 	int rc = OB_E_DENIED;
 
@@ -391,7 +390,7 @@ void ob__work_drain(struct ob__gen *g)
 void ob__work_expire(struct ob__gen *g)
 {
 	timers_end(g, true);
-	OB__LIST_EACH_SAFE(it, &g->waits) {
+	OB__LIST_EACH_SAFE (it, &g->waits) {
 		struct wait *w = OB__CONTAINER(it, struct wait, gen_link);
 		if (w->http == NULL) {
 			continue;
@@ -406,7 +405,7 @@ void ob__work_expire(struct ob__gen *g)
 void ob__work_drop(struct ob__gen *g)
 {
 	timers_end(g, true);
-	OB__LIST_EACH_SAFE(it, &g->msgs) {
+	OB__LIST_EACH_SAFE (it, &g->msgs) {
 		msg_free(OB__CONTAINER(it, struct held_msg, gen_link));
 	}
 }

@@ -30,7 +30,7 @@ void ob__works_init(struct ob__works *w);
 void ob__works_free(struct ob__works *w);
 
 uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
-			void *arg);
+                        void *arg);
 int ob__work_timer_stop(struct ob__gen *g, uint64_t timer);
 
 uint64_t ob__work_msg(struct ob__gen *g, const ob_view *view);
@@ -41,7 +41,7 @@ int ob__work_job(struct ob__gen *g, ob_work_fn work, ob_post_fn done, void *arg)
 int ob__work_post(struct ob__gen *g, ob_post_fn fn, void *arg);
 int ob__work_http(struct ob__gen *g, const ob_http_request *request, ob_http_fn fn, void *arg);
 int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_admin_fn fn,
-		   void *arg);
+                   void *arg);
 
 /* The generation drains: repeating timers end. */
 void ob__work_drain(struct ob__gen *g);

@@ -42,7 +42,7 @@
 #endif
 
 static int fault_is(struct ob__elf_fault *fault, const char *what, const char *found,
-		    const char *expected)
+                    const char *expected)
 {
 	*fault = (struct ob__elf_fault){what, found, expected};
 	return -EINVAL;
@@ -65,8 +65,9 @@ static int check_ident(const uint8_t *data, size_t len, struct ob__elf_fault *fa
 		return fault_is(fault, "length", "truncated in the ELF header", "a whole file");
 	}
 	if (data[EI_CLASS] != OUR_CLASS) {
-		return fault_is(fault, "ELF class", data[EI_CLASS] == ELFCLASS32 ? "32 bit" : "64 bit",
-				OUR_CLASS == ELFCLASS64 ? "64 bit" : "32 bit");
+		return fault_is(fault, "ELF class",
+		                data[EI_CLASS] == ELFCLASS32 ? "32 bit" : "64 bit",
+		                OUR_CLASS == ELFCLASS64 ? "64 bit" : "32 bit");
 	}
 	if (data[EI_DATA] != OUR_DATA) {
 		return fault_is(fault, "byte order", "foreign", "this machine's");
@@ -74,22 +75,23 @@ static int check_ident(const uint8_t *data, size_t len, struct ob__elf_fault *fa
 	return 0;
 }
 
-static int check_segments(const uint8_t *data, size_t len, const ELF(Ehdr) *eh,
-			  struct ob__elf_fault *fault)
+static int check_segments(const uint8_t *data, size_t len, const ELF(Ehdr) * eh,
+                          struct ob__elf_fault *fault)
 {
 	bool dynamic = false;
 
 	if (eh->e_phnum == 0 || eh->e_phentsize != sizeof(ELF(Phdr)) ||
 	    !within(eh->e_phoff, (uint64_t)eh->e_phnum * sizeof(ELF(Phdr)), len)) {
 		return fault_is(fault, "program headers", "beyond the end of the file",
-				"a whole file");
+		                "a whole file");
 	}
 	for (size_t i = 0; i < eh->e_phnum; i++) {
 		ELF(Phdr) ph;
 		memcpy(&ph, data + eh->e_phoff + i * sizeof(ph), sizeof(ph));
 		if (!within(ph.p_offset, ph.p_filesz, len)) {
-			return fault_is(fault, "length", "truncated: a segment ends beyond the file",
-					"a whole file");
+			return fault_is(fault, "length",
+			                "truncated: a segment ends beyond the file",
+			                "a whole file");
 		}
 		dynamic |= ph.p_type == PT_DYNAMIC;
 	}
@@ -99,8 +101,8 @@ static int check_segments(const uint8_t *data, size_t len, const ELF(Ehdr) *eh,
 	return 0;
 }
 
-static int check_sections(const uint8_t *data, size_t len, const ELF(Ehdr) *eh,
-			  struct ob__elf_fault *fault)
+static int check_sections(const uint8_t *data, size_t len, const ELF(Ehdr) * eh,
+                          struct ob__elf_fault *fault)
 {
 	if (eh->e_shnum == 0) {
 		return 0;
@@ -108,14 +110,15 @@ static int check_sections(const uint8_t *data, size_t len, const ELF(Ehdr) *eh,
 	if (eh->e_shentsize != sizeof(ELF(Shdr)) ||
 	    !within(eh->e_shoff, (uint64_t)eh->e_shnum * sizeof(ELF(Shdr)), len)) {
 		return fault_is(fault, "length", "truncated: section headers beyond the file",
-				"a whole file");
+		                "a whole file");
 	}
 	for (size_t i = 0; i < eh->e_shnum; i++) {
 		ELF(Shdr) sh;
 		memcpy(&sh, data + eh->e_shoff + i * sizeof(sh), sizeof(sh));
 		if (sh.sh_type != SHT_NOBITS && !within(sh.sh_offset, sh.sh_size, len)) {
-			return fault_is(fault, "length", "truncated: a section ends beyond the file",
-					"a whole file");
+			return fault_is(fault, "length",
+			                "truncated: a section ends beyond the file",
+			                "a whole file");
 		}
 	}
 	return 0;

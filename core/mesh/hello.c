@@ -20,8 +20,8 @@
 
 #define LABEL "obhost-link-1"
 /* id, incarnation, versions, features, nonce, and the lengths of name and role */
-#define FIXED (8u + 8u + 2u + 4u + OB__HELLO_NONCE + 2u)
-#define EXPORTER_MAX 64u
+#define FIXED          (8u + 8u + 2u + 4u + OB__HELLO_NONCE + 2u)
+#define EXPORTER_MAX   64u
 #define TRANSCRIPT_MAX 512u
 
 static uint8_t *put(uint8_t *at, const void *data, size_t len)
@@ -138,7 +138,7 @@ int ob__hello_key(const char *token, uint8_t key[32])
 		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA256", 0),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)token, len),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)LABEL,
-						  sizeof(LABEL) - 1),
+	                                          sizeof(LABEL) - 1),
 		OSSL_PARAM_construct_end(),
 	};
 	int ok = EVP_KDF_derive(ctx, key, 32, params);
@@ -177,8 +177,8 @@ static uint8_t *put_features(uint8_t *at, const struct ob__hello *h)
 }
 
 int ob__hello_mac(const uint8_t key[32], char side, const struct ob__hello *dialer,
-		  const struct ob__hello *acceptor, const uint8_t *exporter, size_t exporter_len,
-		  uint8_t mac[OB__HELLO_MAC])
+                  const struct ob__hello *acceptor, const uint8_t *exporter, size_t exporter_len,
+                  uint8_t mac[OB__HELLO_MAC])
 {
 	if (exporter_len > EXPORTER_MAX) {
 		return -EINVAL;

@@ -24,10 +24,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OB__HELLO_MAX 512u /* bytes of a whole hello frame */
-#define OB__HELLO_NAME 64u /* most bytes of a name or role, terminator included */
-#define OB__HELLO_NONCE 32u
-#define OB__HELLO_MAC 32u
+#define OB__HELLO_MAX       512u /* bytes of a whole hello frame */
+#define OB__HELLO_NAME      64u  /* most bytes of a name or role, terminator included */
+#define OB__HELLO_NONCE     32u
+#define OB__HELLO_MAC       32u
 #define OB__HELLO_TOKEN_MIN 16u
 
 struct ob__hello {
@@ -62,10 +62,11 @@ uint8_t ob__hello_version(const struct ob__hello *a, const struct ob__hello *b);
 /* K for a token. 0; -EINVAL for one of fewer than OB__HELLO_TOKEN_MIN bytes; -ENOMEM, -EIO. */
 int ob__hello_key(const char *token, uint8_t key[32]);
 
-/* `side`: 'D' or 'A'.  exporter may be NULL with length 0, and has at most 64 bytes. 0, -EINVAL, -EIO. */
+/* `side`: 'D' or 'A'.  exporter may be NULL with length 0, and has at most 64 bytes. 0, -EINVAL,
+ * -EIO. */
 int ob__hello_mac(const uint8_t key[32], char side, const struct ob__hello *dialer,
-		  const struct ob__hello *acceptor, const uint8_t *exporter, size_t exporter_len,
-		  uint8_t mac[OB__HELLO_MAC]);
+                  const struct ob__hello *acceptor, const uint8_t *exporter, size_t exporter_len,
+                  uint8_t mac[OB__HELLO_MAC]);
 
 /* Compares in constant time. */
 bool ob__hello_mac_equal(const uint8_t a[OB__HELLO_MAC], const uint8_t b[OB__HELLO_MAC]);

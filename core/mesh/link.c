@@ -19,7 +19,7 @@
 #include "mesh/pending.h"
 
 #define LAST_WORDS_MS 1000u /* for a REFUSED to go out */
-#define LOG_BURST 5u        /* lines per reason in ten seconds */
+#define LOG_BURST     5u    /* lines per reason in ten seconds */
 
 static const struct {
 	const char *word;
@@ -35,22 +35,23 @@ static const struct {
 	[OB__LINK_NOT_HELLO] = {"not_hello", OB_LOG_WARNING, "is that an obhost node?"},
 	[OB__LINK_OUT_OF_STEP] = {"out_of_step", OB_LOG_WARNING, NULL},
 	[OB__LINK_BAD_HELLO] = {"bad_hello", OB_LOG_WARNING,
-				"names and roles have 1 to 63 printable ASCII characters"},
+                                "names and roles have 1 to 63 printable ASCII characters"},
 	[OB__LINK_SECOND_HELLO] = {"second_hello", OB_LOG_WARNING, NULL},
 	[OB__LINK_BAD_FRAME] = {"bad_frame", OB_LOG_WARNING, "is that an obhost node?"},
 	[OB__LINK_TOO_BIG] = {"too_big", OB_LOG_WARNING, NULL},
 	[OB__LINK_WRONG_TOKEN] = {"wrong_token", OB_LOG_WARNING,
-				  "make the token in remote_ports that of the other node's rpc"},
+                                  "make the token in remote_ports that of the other node's rpc"},
 	[OB__LINK_NO_TOKEN] = {"no_token", OB_LOG_WARNING, "set rpc.token"},
 	[OB__LINK_VERSION] = {"version", OB_LOG_WARNING, "update the older of the two nodes"},
 	[OB__LINK_SELF] = {"self", OB_LOG_WARNING,
-			   "take this node out of its own remote_ports, or give each node a name"
-			   " of its own"},
+                           "take this node out of its own remote_ports, or give each node a name"
+                           " of its own"},
 	[OB__LINK_ROLE] = {"role", OB_LOG_WARNING, "correct the entry's type or its address"},
 	[OB__LINK_ROLE_COLLISION] = {"role_collision", OB_LOG_WARNING, "rename one of the roles"},
 	[OB__LINK_DUPLICATE] = {"duplicate", OB_LOG_DEBUG, NULL},
 	[OB__LINK_NAME_TAKEN] = {"name_taken", OB_LOG_WARNING, "give each node a name of its own"},
-	[OB__LINK_PEERS_FULL] = {"peers_full", OB_LOG_ERROR, "restart the node to forget old peers"},
+	[OB__LINK_PEERS_FULL] = {"peers_full", OB_LOG_ERROR,
+                                 "restart the node to forget old peers"},
 	[OB__LINK_CROWDED] = {"crowded", OB_LOG_WARNING, NULL},
 	[OB__LINK_REFUSED] = {"refused", OB_LOG_WARNING, NULL},
 	[OB__LINK_LEFT] = {"left", OB_LOG_DEBUG, NULL},
@@ -81,8 +82,8 @@ static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 		snprintf(more, sizeof(more), " [and %u like it]", missed);
 	}
 	const char *cure = reasons[why].cure;
-	ob__log_at(reasons[why].level, "link", "%s%s: closed (%s)%s%s%s", who, l->address, l->reason,
-		   cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
+	ob__log_at(reasons[why].level, "link", "%s%s: closed (%s)%s%s%s", who, l->address,
+	           l->reason, cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
 }
 
 /* How many bytes of frames the kernel may have.  What libuv is writing counts as given. */
@@ -326,7 +327,7 @@ void ob__links_accept(struct ob__links *ls, uv_stream_t *server)
 		ob__link_refuse(l, OB__LINK_NO_TOKEN, "this node has no rpc token");
 	} else if (ls->in_hello > ls->options.max_hello) {
 		ob__link_close(l, OB__LINK_CROWDED, "%u others are in the handshake",
-			       ls->in_hello - 1);
+		               ls->in_hello - 1);
 	} else {
 		ob__stream_read(&l->stream, true);
 	}
@@ -377,8 +378,8 @@ void ob__link_up(struct ob__link *l, struct ob__peer *peer)
 	}
 	snprintf(peer->address, sizeof(peer->address), "%s", l->address);
 	ob__registry_set_link(ls->registry, peer, l, l->since);
-	ob__notice("link", "%s: up (%s %s, role %s)", peer->who.name, l->dialer ? "dialled" : "from",
-		   l->address, peer->who.role);
+	ob__notice("link", "%s: up (%s %s, role %s)", peer->who.name,
+	           l->dialer ? "dialled" : "from", l->address, peer->who.role);
 	ls->ops.on_up(ls->arg, peer);
 }
 
@@ -417,7 +418,8 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 }
 
 /* Whether a frame may go on the peer's path now. */
-static int may_send(const struct ob__links *ls, const struct ob__peer *peer, size_t len, bool system)
+static int may_send(const struct ob__links *ls, const struct ob__peer *peer, size_t len,
+                    bool system)
 {
 	const struct ob__link *l = peer->link;
 	if (l == NULL || l->stream.failed != 0) {
@@ -432,7 +434,7 @@ static int may_send(const struct ob__links *ls, const struct ob__peer *peer, siz
 
 /* Pieces of one frame: all of them, or none. */
 static int append_pieces(struct ob__link *l, const uint8_t *head, size_t head_len,
-			 const uint8_t *ext, size_t ext_len, const uint8_t *payload, size_t len)
+                         const uint8_t *ext, size_t ext_len, const uint8_t *payload, size_t len)
 {
 	size_t total = head_len + ext_len + len;
 	struct ob__buf *held = &l->held;
@@ -512,8 +514,8 @@ bool ob__peer_congested(const struct ob__peer *peer)
 	if (l == NULL) {
 		return false;
 	}
-	return l->stream.above || (l->old != NULL && (l->held.len >= l->links->options.high ||
-						      l->old->stream.above));
+	return l->stream.above ||
+	       (l->old != NULL && (l->held.len >= l->links->options.high || l->old->stream.above));
 }
 
 size_t ob__peer_queued(const struct ob__peer *peer)
@@ -540,8 +542,8 @@ static void set_options(struct ob__links *ls, const struct ob__links_options *op
 }
 
 struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *registry,
-				struct ob__stats *stats, const struct ob__links_options *options,
-				const struct ob__links_ops *ops, void *arg)
+                                struct ob__stats *stats, const struct ob__links_options *options,
+                                const struct ob__links_ops *ops, void *arg)
 {
 	struct ob__links *ls = calloc(1, sizeof(*ls));
 	if (ls == NULL) {
@@ -567,7 +569,7 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
 		char label[64];
 		snprintf(label, sizeof(label), "reason=\"%s\"", reasons[i].word);
 		ls->closed[i] = ob__stat_counter(stats, "obhost_link_closed_total", label,
-						 "Links between nodes that ended, by reason.");
+		                                 "Links between nodes that ended, by reason.");
 	}
 	return ls;
 }

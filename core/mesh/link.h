@@ -3,7 +3,8 @@
  */
 
 /*
- * Private to the host, floor F3.  Links: the one two-way authenticated connection between two nodes.
+ * Private to the host, floor F3.  Links: the one two-way authenticated connection between two
+ * nodes.
  *
  * A node dials every entry of its remote_ports, again and again while it is not connected (at once
  * at first, then less and less often up to reconnect_time), and accepts others.  Both ends prove
@@ -44,43 +45,44 @@ struct ob__remote;
 
 enum ob__link_state {
 	OB__LINK_DIALING = 1,
-	OB__LINK_HELLO,   /* connected; the handshake is under way */
+	OB__LINK_HELLO, /* connected; the handshake is under way */
 	OB__LINK_UP,
-	OB__LINK_LEAVING, /* up, but no longer the peer's path: read only, until its FENCE is back */
+	OB__LINK_LEAVING, /* up, but no longer the peer's path: read only, until its FENCE is back
+	                   */
 	OB__LINK_CLOSED,
 };
 
 struct ob__link {
 	struct ob__stream stream;
 	struct ob__links *links;
-	struct ob__list link;        /* in the manager's list */
-	struct ob__list pendings;    /* for the owner: requests sent on this link */
-	struct ob__remote *remote;   /* the entry that dialled it, or NULL: accepted */
-	struct ob__peer *peer;       /* from UP on */
+	struct ob__list link;      /* in the manager's list */
+	struct ob__list pendings;  /* for the owner: requests sent on this link */
+	struct ob__remote *remote; /* the entry that dialled it, or NULL: accepted */
+	struct ob__peer *peer;     /* from UP on */
 	enum ob__link_state state;
 	bool dialer;
 	struct ob__hello mine;
 	struct ob__hello theirs;
-	struct ob__timeout timeout;  /* of the handshake, then of the next ping */
-	struct ob__buf in;           /* an incomplete frame */
-	struct ob__buf held;         /* frames kept while the old path's FENCE is out */
-	struct ob__link *old;        /* the LEAVING link whose FENCE we wait for, or NULL */
-	uint64_t appended;           /* bytes of frames sent so far, those held included */
-	uint64_t given;              /* once closed: how many of them the kernel may have */
-	uint64_t held_from;          /* `appended` when holding began */
-	uint64_t ping_sent;          /* hrtime us of the ping that is out, or 0; its call id */
-	uint64_t rtt_us;             /* of the last ping */
+	struct ob__timeout timeout; /* of the handshake, then of the next ping */
+	struct ob__buf in;          /* an incomplete frame */
+	struct ob__buf held;        /* frames kept while the old path's FENCE is out */
+	struct ob__link *old;       /* the LEAVING link whose FENCE we wait for, or NULL */
+	uint64_t appended;          /* bytes of frames sent so far, those held included */
+	uint64_t given;             /* once closed: how many of them the kernel may have */
+	uint64_t held_from;         /* `appended` when holding began */
+	uint64_t ping_sent;         /* hrtime us of the ping that is out, or 0; its call id */
+	uint64_t rtt_us;            /* of the last ping */
 	uint64_t frames_in;
 	uint64_t frames_out;
 	char address[80];
-	char reason[128];            /* why it was closed */
-	int why;                     /* result code for what was on it: OB_E_MAYBE_SENT */
-	uint8_t expect;              /* the next step of the handshake */
-	uint64_t since;              /* loop ms of the last change of state */
-	uint64_t check_at;           /* loop ms for which `timeout` is set */
-	uint64_t probed;             /* loop ms of a probe, 0: none */
-	uint64_t alive_at;           /* loop ms of a sign of life other than bytes read */
-	uint64_t given_seen;         /* as `given` at the last check, if the kernel was full then */
+	char reason[128];    /* why it was closed */
+	int why;             /* result code for what was on it: OB_E_MAYBE_SENT */
+	uint8_t expect;      /* the next step of the handshake */
+	uint64_t since;      /* loop ms of the last change of state */
+	uint64_t check_at;   /* loop ms for which `timeout` is set */
+	uint64_t probed;     /* loop ms of a probe, 0: none */
+	uint64_t alive_at;   /* loop ms of a sign of life other than bytes read */
+	uint64_t given_seen; /* as `given` at the last check, if the kernel was full then */
 };
 
 struct ob__links_ops {
@@ -94,7 +96,7 @@ struct ob__links_ops {
 	 * `raw` is its bytes, free to be patched; valid until this returns. */
 	void (*on_frame)(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw);
 
-	/* The link, once UP, is closed: end what hangs on link->pendings (empty afterwards).  Before
+	/* The link, once UP, is closed: end what hangs on link->pendings (empty afterwards). Before
 	 * on_down of the same loss.  The link is not the peer's path any more. */
 	void (*on_lost)(void *arg, struct ob__link *link);
 
@@ -103,32 +105,33 @@ struct ob__links_ops {
 };
 
 struct ob__links_options {
-	const char *token;        /* of this node's listener; copied */
-	uint64_t reconnect_ms;    /* longest pause between attempts; 0: 5000 */
-	uint32_t hello_ms;        /* for connecting, and for the handshake; 0: 3000 */
-	uint32_t ping_ms;         /* silence before a ping; 0: 2000 */
-	uint32_t dead_ms;         /* silence before the link is closed; 0: 6000 */
-	uint32_t max_hello;       /* links in the handshake at one time; 0: 64 */
-	size_t max_frame;         /* bytes; 0: 1 MiB + 4 KiB */
-	size_t high;              /* queue mark; 0: 4 MiB */
-	size_t hard;              /* 0: 16 MiB; system frames have twice the room */
+	const char *token;     /* of this node's listener; copied */
+	uint64_t reconnect_ms; /* longest pause between attempts; 0: 5000 */
+	uint32_t hello_ms;     /* for connecting, and for the handshake; 0: 3000 */
+	uint32_t ping_ms;      /* silence before a ping; 0: 2000 */
+	uint32_t dead_ms;      /* silence before the link is closed; 0: 6000 */
+	uint32_t max_hello;    /* links in the handshake at one time; 0: 64 */
+	size_t max_frame;      /* bytes; 0: 1 MiB + 4 KiB */
+	size_t high;           /* queue mark; 0: 4 MiB */
+	size_t hard;           /* 0: 16 MiB; system frames have twice the room */
 };
 
 /* NULL when out of memory, or when the token is shorter than OB__HELLO_TOKEN_MIN; without a token
  * every caller is refused.  What is passed must live as long as the links. */
 struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *registry,
-				struct ob__stats *stats, const struct ob__links_options *options,
-				const struct ob__links_ops *ops, void *arg);
+                                struct ob__stats *stats, const struct ob__links_options *options,
+                                const struct ob__links_ops *ops, void *arg);
 
-/* Closes everything without callbacks, and leaves the peers without paths and the pendings on no list;
- * memory goes in later turns, until when the streams and the loop must live. NULL is accepted. */
+/* Closes everything without callbacks, and leaves the peers without paths and the pendings on no
+ * list; memory goes in later turns, until when the streams and the loop must live. NULL is
+ * accepted. */
 void ob__links_free(struct ob__links *ls);
 
 /* For the link listener's callback: takes the waiting connection. */
 void ob__links_accept(struct ob__links *ls, uv_stream_t *server);
 
 struct ob__remote_options {
-	const char *host;  /* numeric or a name */
+	const char *host; /* numeric or a name */
 	int port;
 	const char *path;  /* instead of both: a unix socket */
 	const char *token; /* NULL: the node's own */
@@ -139,8 +142,8 @@ struct ob__remote_options {
  * address is there already, -EINVAL (no address, a short token or none), -ENOMEM. */
 int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote);
 
-/* Takes entries out that are not in `keep[0..n)` and closes their links.  An entry whose token or role
- * has changed is taken out too, so dial all of `keep` afterwards. */
+/* Takes entries out that are not in `keep[0..n)` and closes their links.  An entry whose token or
+ * role has changed is taken out too, so dial all of `keep` afterwards. */
 void ob__links_retain(struct ob__links *ls, const struct ob__remote_options *keep, size_t n);
 
 /* Whether an entry of that role exists, up or down. */
@@ -149,7 +152,7 @@ bool ob__links_dials_role(const struct ob__links *ls, const char *role);
 /* Walks the dial entries: address text, expected role (or ""), the peer's name if it was ever up
  * (or ""), state word and last error. */
 typedef void (*ob__remote_fn)(void *arg, const char *address, const char *role, const char *name,
-			      const char *state, const char *error);
+                              const char *state, const char *error);
 void ob__links_each_remote(struct ob__links *ls, ob__remote_fn fn, void *arg);
 
 /*
@@ -168,8 +171,8 @@ bool ob__peer_congested(const struct ob__peer *peer);
 /* Bytes queued towards the peer. */
 size_t ob__peer_queued(const struct ob__peer *peer);
 
-/* True when what was sent up to `offset` (a former link->appended) may have reached the kernel; never
- * false when it has. */
+/* True when what was sent up to `offset` (a former link->appended) may have reached the kernel;
+ * never false when it has. */
 bool ob__link_given(const struct ob__link *link, uint64_t offset);
 
 /* Closes the peer's link with a reason that is logged and shown. */

@@ -88,18 +88,18 @@ static bool meet(struct ob__link *l, const struct ob__frame *f)
 	}
 	if (l->theirs.id == l->links->registry->self.id) {
 		ob__link_refuse(l, OB__LINK_SELF, "both ends have the name %s",
-				l->links->registry->self.name);
+		                l->links->registry->self.name);
 		return false;
 	}
 	if (ob__hello_version(&spoken, &l->theirs) == 0) {
 		ob__link_refuse(l, OB__LINK_VERSION, "it speaks versions %u to %u, this node %u",
-				l->theirs.version_min, l->theirs.version_max, OB__FRAME_VERSION);
+		                l->theirs.version_min, l->theirs.version_max, OB__FRAME_VERSION);
 		return false;
 	}
 	const char *role = l->remote != NULL ? ob__remote_role(l->remote) : NULL;
 	if (role != NULL && strcmp(role, l->theirs.role) != 0) {
 		ob__link_refuse(l, OB__LINK_ROLE, "its role is %s, a %s was expected",
-				l->theirs.role, role);
+		                l->theirs.role, role);
 		return false;
 	}
 	return true;
@@ -116,7 +116,7 @@ static bool check_live(struct ob__link *l)
 	if (peer->who.incarnation != l->theirs.incarnation) {
 		ob__link_probe(live);
 		ob__link_refuse(l, OB__LINK_NAME_TAKEN, "%s is at %s already, and you are at %s",
-				l->theirs.name, live->address, l->address);
+		                l->theirs.name, live->address, l->address);
 		return false;
 	}
 	if (l->expect == OB__HELLO_WELCOME) {
@@ -137,9 +137,9 @@ static struct ob__peer *enroll(struct ob__link *l)
 	struct ob__peer *peer = ob__registry_get(r, l->theirs.id);
 	if (peer != NULL && peer->who.incarnation > l->theirs.incarnation) {
 		ob__warning("link",
-			    "%s: its incarnation went back from %" PRIu64 " to %" PRIu64
-			    " (is its clock right, and its state_dir kept?)",
-			    l->theirs.name, peer->who.incarnation, l->theirs.incarnation);
+		            "%s: its incarnation went back from %" PRIu64 " to %" PRIu64
+		            " (is its clock right, and its state_dir kept?)",
+		            l->theirs.name, peer->who.incarnation, l->theirs.incarnation);
 	}
 	struct ob__identity who = {
 		.id = l->theirs.id,
@@ -151,7 +151,7 @@ static struct ob__peer *enroll(struct ob__link *l)
 	peer = ob__registry_put(r, &who, &err);
 	if (err == -EEXIST) {
 		ob__link_refuse(l, OB__LINK_ROLE_COLLISION,
-				"the role %s has the same number as another role", who.role);
+		                "the role %s has the same number as another role", who.role);
 	} else if (err == -ENOSPC) {
 		ob__link_refuse(l, OB__LINK_PEERS_FULL, "too many nodes or roles are known here");
 	} else if (err < 0) {
@@ -249,7 +249,7 @@ void ob__link_on_hello(struct ob__link *l, const struct ob__frame *f)
 		on_refused(l, f);
 	} else if (f->status != l->expect) {
 		ob__link_close(l, OB__LINK_OUT_OF_STEP, "step %u of the hello, %u was expected",
-			       f->status, l->expect);
+		               f->status, l->expect);
 	} else if (f->status == OB__HELLO_DIALER) {
 		on_dialer(l, f);
 	} else if (f->status == OB__HELLO_ACCEPTOR) {

@@ -62,10 +62,10 @@ struct ob__links {
 	struct ob__links_options options; /* the token in it is not ours: NULL */
 	uint8_t key[32];
 	bool has_key;
-	struct ob__list links;   /* not closed */
+	struct ob__list links; /* not closed */
 	struct ob__list remotes;
-	uint32_t in_hello;       /* accepted links in the handshake */
-	uint32_t refs;           /* ours, one per link, one per address look-up */
+	uint32_t in_hello; /* accepted links in the handshake */
+	uint32_t refs;     /* ours, one per link, one per address look-up */
 	bool freed;
 	uint64_t random;
 	struct ob__log_limit limits[OB__LINK_REASONS];
@@ -109,7 +109,7 @@ void ob__remote_up(struct ob__remote *r, const struct ob__link *l);
 
 /* The entry's link is closed, and so are its peer's paths if it was one. */
 void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__link_state was,
-		       enum ob__link_reason why);
+                       enum ob__link_reason why);
 void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id); /* that peer is down */
 void ob__remotes_free(struct ob__links *ls);
 const uint8_t *ob__remote_key(const struct ob__remote *r);

@@ -193,8 +193,8 @@ void ob__link_probe(struct ob__link *l)
 	watch_again(l, now, PROBE_MS);
 }
 
-/* A long queue may keep a ping from its answer; as long as it moves, somebody reads it.  And a check
- * that comes much too late says that this process slept, nothing about the peer. */
+/* A long queue may keep a ping from its answer; as long as it moves, somebody reads it.  And a
+ * check that comes much too late says that this process slept, nothing about the peer. */
 static void note_life(struct ob__link *l, uint64_t now)
 {
 	const struct ob__stream *s = &l->stream;
@@ -203,7 +203,8 @@ static void note_life(struct ob__link *l, uint64_t now)
 	    now - l->check_at > l->links->options.ping_ms) {
 		l->alive_at = now;
 	}
-	l->given_seen = s->in_write_len > 0 ? given : 0; /* else the kernel's buffers were not full */
+	l->given_seen =
+		s->in_write_len > 0 ? given : 0; /* else the kernel's buffers were not full */
 }
 
 static bool probe_failed(struct ob__link *l, uint64_t now)
@@ -223,7 +224,7 @@ void ob__link_watch(struct ob__link *l)
 	uint64_t silent = now - alive;
 	if (probe_failed(l, now)) {
 		ob__link_close(l, OB__LINK_UNANSWERED,
-			       "no answer to a ping while another node says it is that one");
+		               "no answer to a ping while another node says it is that one");
 		return;
 	}
 	if (silent >= o->dead_ms) {

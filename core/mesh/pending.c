@@ -10,7 +10,7 @@
 #include "mesh/link.h"
 
 void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t limit,
-		       ob__pending_fn on_end, void *arg)
+                       ob__pending_fn on_end, void *arg)
 {
 	*ps = (struct ob__pendings){.loop = loop, .on_end = on_end, .arg = arg};
 	ob__slab_init(&ps->slab, sizeof(struct ob__pending), OB__KIND_PENDING, limit);
@@ -47,7 +47,7 @@ static void on_deadline(void *arg)
 }
 
 struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_kind kind,
-				    uint64_t budget_ms)
+                                    uint64_t budget_ms)
 {
 	uint64_t handle;
 	struct ob__pending *p = ob__slab_alloc(&ps->slab, &handle);
@@ -119,7 +119,7 @@ void ob__pending_link_lost(struct ob__link *link)
 		struct ob__end end = {
 			.code = given ? link->why : OB_E_NOT_SENT,
 			.text = given ? "the link broke before the answer came"
-				      : "the link broke before the request went out",
+		                      : "the link broke before the request went out",
 		};
 		ob__pending_end(p, &end);
 	}

@@ -31,20 +31,20 @@ enum ob__pending_kind {
 };
 
 struct ob__pending {
-	uint64_t handle;            /* the call id on the wire */
+	uint64_t handle; /* the call id on the wire */
 	struct ob__timeout timeout;
-	struct ob__list link;       /* in ob__link.pendings, or on no list */
-	uint64_t link_offset;       /* link->appended behind its frame */
+	struct ob__list link; /* in ob__link.pendings, or on no list */
+	uint64_t link_offset; /* link->appended behind its frame */
 	struct ob__pendings *all;
 	uint8_t kind;
-	bool ending;                /* on_end is on the stack */
-	uint32_t id;                /* message id */
+	bool ending; /* on_end is on the stack */
+	uint32_t id; /* message id */
 	uint64_t started_us;
 	union {
 		struct {
-			uint64_t conn;   /* handle */
+			uint64_t conn; /* handle */
 			uint64_t cookie;
-			uint32_t role;   /* that a sticky choice was made for, or 0 */
+			uint32_t role; /* that a sticky choice was made for, or 0 */
 		} client;
 		struct {
 			void *gen;
@@ -57,9 +57,9 @@ struct ob__pending {
 
 /* How an entry ends. The bytes and text are borrowed. */
 struct ob__end {
-	int code;           /* OB_OK or OB_E_* result */
-	const char *text;   /* may be NULL */
-	uint64_t source;    /* node that answered, or 0 */
+	int code;         /* OB_OK or OB_E_* result */
+	const char *text; /* may be NULL */
+	uint64_t source;  /* node that answered, or 0 */
 	const uint8_t *data;
 	size_t len;
 };
@@ -71,12 +71,12 @@ struct ob__pendings {
 	struct ob__loop *loop;
 	ob__pending_fn on_end; /* called once per entry, which is freed behind it */
 	void *arg;
-	uint64_t stale;        /* replies that came too late */
+	uint64_t stale; /* replies that came too late */
 	uint64_t deadlines;
 };
 
 void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t limit,
-		       ob__pending_fn on_end, void *arg);
+                       ob__pending_fn on_end, void *arg);
 
 /* Frees all entries without ending them.  NULL is accepted. */
 void ob__pendings_free(struct ob__pendings *ps);
@@ -84,7 +84,7 @@ void ob__pendings_free(struct ob__pendings *ps);
 /* A new entry with its deadline armed, or NULL at the limit. The caller fills the union, whose
  * u.call.gen_link is on no list yet and is taken off whatever list it is on when the entry goes. */
 struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_kind kind,
-				    uint64_t budget_ms);
+                                    uint64_t budget_ms);
 
 /* Finds a live entry; counts a stale handle. */
 struct ob__pending *ob__pending_find(struct ob__pendings *ps, uint64_t handle);
@@ -92,15 +92,15 @@ struct ob__pending *ob__pending_find(struct ob__pendings *ps, uint64_t handle);
 /* Notes that the entry's frame was just appended to `link`. */
 void ob__pending_sent(struct ob__pending *p, struct ob__link *link);
 
-/* Ends: calls on_end, then frees.  The entry is off its lists and can't be found any more when on_end
- * runs; ending or dropping it there again does nothing. */
+/* Ends: calls on_end, then frees.  The entry is off its lists and can't be found any more when
+ * on_end runs; ending or dropping it there again does nothing. */
 void ob__pending_end(struct ob__pending *p, const struct ob__end *end);
 
 /* Frees without a word (a cancelled call, a client that left). */
 void ob__pending_drop(struct ob__pending *p);
 
-/* Ends all that wait on a lost link: link->why (MAYBE_SENT), or NOT_SENT if the kernel never had the
- * frame. */
+/* Ends all that wait on a lost link: link->why (MAYBE_SENT), or NOT_SENT if the kernel never had
+ * the frame. */
 void ob__pending_link_lost(struct ob__link *link);
 
 #endif

@@ -15,23 +15,23 @@
 #include <stdint.h>
 
 enum ob__system_id {
-	OB__SYS_PING = 1,       /* link only; answered by PONG with the same call id */
+	OB__SYS_PING = 1, /* link only; answered by PONG with the same call id */
 	OB__SYS_PONG,
-	OB__SYS_FENCE,          /* link only, the last frame on a path that is being left */
-	OB__SYS_FENCE_BACK,     /* its echo */
-	OB__SYS_SERVED,         /* to a session's proxy: `src`, of `role`, has met the session */
-	OB__SYS_CLOSED,         /* from a session's proxy to a node that met it; call id: the notice */
-	OB__SYS_CLOSED_ACK,     /* back, with the same call id */
-	OB__SYS_KICK,           /* to a session's proxy: close the client; payload: u16 code, reason */
+	OB__SYS_FENCE,      /* link only, the last frame on a path that is being left */
+	OB__SYS_FENCE_BACK, /* its echo */
+	OB__SYS_SERVED,     /* to a session's proxy: `src`, of `role`, has met the session */
+	OB__SYS_CLOSED,     /* from a session's proxy to a node that met it; call id: the notice */
+	OB__SYS_CLOSED_ACK, /* back, with the same call id */
+	OB__SYS_KICK,       /* to a session's proxy: close the client; payload: u16 code, reason */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */
 enum ob__hello_step {
-	OB__HELLO_DIALER = 1,  /* dialer's facts and nonce */
-	OB__HELLO_ACCEPTOR,    /* acceptor's facts and nonce */
-	OB__HELLO_PROOF,       /* dialer's HMAC */
-	OB__HELLO_WELCOME,     /* acceptor's HMAC: the link is up */
-	OB__HELLO_REFUSED,     /* id: enum ob__refusal, payload: why; closed behind it */
+	OB__HELLO_DIALER = 1, /* dialer's facts and nonce */
+	OB__HELLO_ACCEPTOR,   /* acceptor's facts and nonce */
+	OB__HELLO_PROOF,      /* dialer's HMAC */
+	OB__HELLO_WELCOME,    /* acceptor's HMAC: the link is up */
+	OB__HELLO_REFUSED,    /* id: enum ob__refusal, payload: why; closed behind it */
 };
 
 /* What the refused side must know to act; for people there is the text. */
@@ -44,11 +44,11 @@ enum ob__refusal {
 
 /* Who a node is.  The strings live as long as the struct's owner. */
 struct ob__identity {
-	uint64_t id;          /* first 8 bytes of SHA-256(name), big-endian */
+	uint64_t id; /* first 8 bytes of SHA-256(name), big-endian */
 	uint64_t incarnation;
 	const char *name;
 	const char *role;
-	uint32_t role_id;     /* FNV-1a of the role's word */
+	uint32_t role_id; /* FNV-1a of the role's word */
 };
 
 /* The id of a node of that name. */

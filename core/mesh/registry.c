@@ -194,7 +194,7 @@ struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__ident
 }
 
 void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
-			   uint64_t now_ms)
+                           uint64_t now_ms)
 {
 	bool was = p->link != NULL;
 	p->link = link;

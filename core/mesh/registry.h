@@ -35,7 +35,7 @@ struct ob__peer {
 	char last_error[128];
 	struct ob__list all_link;
 	struct ob__list role_link;
-	void *user;              /* the floor above's own */
+	void *user; /* the floor above's own */
 };
 
 struct ob__registry_role {
@@ -60,8 +60,8 @@ int ob__registry_init(struct ob__registry *r, const struct ob__identity *self);
 /* Frees the peers too.  NULL and a zeroed struct are accepted. */
 void ob__registry_free(struct ob__registry *r);
 
-/* Makes a role's number known for its word. 0, -EEXIST on a collision (with another word, or with 0,
- * which means "no role" on the wire), -ENOMEM, -ENOSPC beyond OB__ROLES_MAX. */
+/* Makes a role's number known for its word. 0, -EEXIST on a collision (with another word, or with
+ * 0, which means "no role" on the wire), -ENOMEM, -ENOSPC beyond OB__ROLES_MAX. */
 int ob__registry_role(struct ob__registry *r, const char *word, uint32_t *id);
 
 /* The word of a role's number, or NULL. */
@@ -70,13 +70,12 @@ struct ob__registry_role *ob__registry_role_get(const struct ob__registry *r, ui
 
 struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id);
 
-/* Finds or makes the peer and updates its incarnation and role. NULL with *err -EEXIST (role collision),
- * -ENOSPC or -ENOMEM. */
-struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__identity *who,
-				  int *err);
+/* Finds or makes the peer and updates its incarnation and role. NULL with *err -EEXIST (role
+ * collision), -ENOSPC or -ENOMEM. */
+struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__identity *who, int *err);
 
 /* The link is the peer's path from now on (NULL: none). Keeps the counts of roles. */
 void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
-			   uint64_t now_ms);
+                           uint64_t now_ms);
 
 #endif

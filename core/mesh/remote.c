@@ -17,8 +17,8 @@
 #include "mesh/link_priv.h"
 
 #define PAUSE_FIRST_MS 100u
-#define STEADY_MS 1000u /* a link that lived this long is dialled again at once */
-#define LOG_BURST 1u    /* lines per entry in ten seconds */
+#define STEADY_MS      1000u /* a link that lived this long is dialled again at once */
+#define LOG_BURST      1u    /* lines per entry in ten seconds */
 
 enum remote_state {
 	WAITING = 1, /* for the next attempt */
@@ -49,8 +49,8 @@ struct ob__remote {
 	struct addrinfo *found;
 	const struct addrinfo *next; /* of `found`, to be tried */
 	struct ob__timeout timer;
-	uint64_t pause_ms;           /* before the attempt after the next failure */
-	uint64_t peer_id;            /* whose other link covers this entry, or 0 */
+	uint64_t pause_ms; /* before the attempt after the next failure */
+	uint64_t peer_id;  /* whose other link covers this entry, or 0 */
 	char name[OB__HELLO_NAME];
 	char error[128];
 	struct ob__log_limit limit;
@@ -106,7 +106,7 @@ static void failed(struct ob__remote *r, const char *hint)
 	forget_found(r);
 	if (ob__log_allow(&r->limit, LOG_BURST, ob__loop_now(r->links->loop), &missed)) {
 		ob__warning("link", "%s: not connected (%s)%s; trying again", r->address, r->error,
-			    hint);
+		            hint);
 	}
 	try_later(r);
 }
@@ -193,8 +193,8 @@ static void look_up(struct ob__remote *r)
 	snprintf(service, sizeof(service), "%d", r->port);
 	struct lookup *lookup = calloc(1, sizeof(*lookup));
 	int rc = lookup == NULL ? UV_ENOMEM
-				: uv_getaddrinfo(ob__loop_uv(ls->loop), &lookup->req, on_found,
-						 r->host, service, &hints);
+	                        : uv_getaddrinfo(ob__loop_uv(ls->loop), &lookup->req, on_found,
+	                                         r->host, service, &hints);
 	if (rc < 0) {
 		free(lookup);
 		snprintf(r->error, sizeof(r->error), "%s", uv_strerror(rc));
@@ -223,7 +223,7 @@ static void attempt(struct ob__remote *r)
 	if (r->path != NULL) {
 		dial(r, NULL);
 	} else if (uv_ip4_addr(r->host, r->port, &addr.in) == 0 ||
-		   uv_ip6_addr(r->host, r->port, &addr.in6) == 0) {
+	           uv_ip6_addr(r->host, r->port, &addr.in6) == 0) {
 		dial(r, &addr.any);
 	} else {
 		look_up(r);
@@ -261,7 +261,7 @@ static void lost(struct ob__remote *r, const struct ob__link *l)
 }
 
 void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__link_state was,
-		       enum ob__link_reason why)
+                       enum ob__link_reason why)
 {
 	r->link = NULL;
 	snprintf(r->error, sizeof(r->error), "%s", l->reason);
@@ -368,7 +368,7 @@ static int fill(struct ob__remote *r, const struct ob__remote_options *o)
 	} else {
 		bool is_ip6 = strchr(r->host, ':') != NULL;
 		snprintf(r->address, sizeof(r->address), is_ip6 ? "[%s]:%d" : "%s:%d", r->host,
-			 r->port);
+		         r->port);
 	}
 	return 0;
 }
@@ -416,7 +416,7 @@ static bool is_kept(const struct ob__remote *r, const struct ob__remote_options 
 }
 
 static struct ob__remote *find_unkept(struct ob__links *ls, const struct ob__remote_options *keep,
-				      size_t n)
+                                      size_t n)
 {
 	OB__LIST_EACH (it, &ls->remotes) {
 		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
@@ -454,7 +454,7 @@ static const char *state_word(const struct ob__remote *r)
 {
 	if (r->link == NULL) {
 		return r->state == COVERED ? "covered"
-					   : (r->state == RESOLVING ? "resolving" : "waiting");
+		                           : (r->state == RESOLVING ? "resolving" : "waiting");
 	}
 	switch (r->link->state) {
 	case OB__LINK_DIALING:

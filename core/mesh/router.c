@@ -48,7 +48,7 @@ static bool may_take(const struct ob__peer *p, const struct ob__route_query *q)
 }
 
 static struct ob__peer *pick_sticky(const struct ob__registry_role *role,
-				    const struct ob__route_query *q)
+                                    const struct ob__route_query *q)
 {
 	uint64_t session = mix(q->session_node + mix(q->session_seq));
 	struct ob__peer *best = NULL;

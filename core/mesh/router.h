@@ -10,7 +10,8 @@
  * live can take it now:
  *
  * - a node: itself when linked, else a live route node;
- * - a role: this node if it is its own, else one of its live peers.  Without one: a live route node;
+ * - a role: this node if it is its own, else one of its live peers.  Without one: a live route
+ * node;
  * - neither: a live route node.
  *
  * Of several peers a sticky message goes to the same one for the same session, by rendezvous

@@ -40,7 +40,7 @@ void ob__sessions_free(struct ob__sessions *ss)
 }
 
 static struct ob__session *add(struct ob__sessions *ss, uint64_t node, uint64_t seq,
-			       uint64_t now_ms)
+                               uint64_t now_ms)
 {
 	uint64_t handle;
 	struct ob__session *s = ob__slab_alloc(&ss->slab, &handle);
@@ -71,7 +71,7 @@ struct ob__session *ob__session_open(struct ob__sessions *ss, uint64_t conn, uin
 }
 
 struct ob__session *ob__session_meet(struct ob__sessions *ss, uint64_t node, uint64_t seq,
-				     uint64_t now_ms, bool *fresh)
+                                     uint64_t now_ms, bool *fresh)
 {
 	struct ob__session *s = ob__session_find(ss, node, seq);
 	*fresh = s == NULL && node != ss->self;
@@ -99,7 +99,8 @@ void ob__session_end(struct ob__sessions *ss, struct ob__session *s)
 	ob__slab_free(&ss->slab, s);
 }
 
-/* Room for one more in an array that grows by doubling: at 1, 2, 4 ... its capacity is its length. */
+/* Room for one more in an array that grows by doubling: at 1, 2, 4 ... its capacity is its length.
+ */
 static int grow(void **array, size_t len, size_t size)
 {
 	if ((len & (len - 1)) != 0) {
@@ -183,7 +184,7 @@ void ob__session_unstick(struct ob__session *s, uint64_t node)
 }
 
 struct ob__notice *ob__notice_new(struct ob__sessions *ss, uint64_t to, const struct ob__session *s,
-				  uint64_t until_ms)
+                                  uint64_t until_ms)
 {
 	uint64_t handle;
 	struct ob__notice *n = ob__slab_alloc(&ss->notices, &handle);

@@ -8,9 +8,9 @@
  * A session is named by its proxy's node id and a sequence number that starts at the proxy's
  * incarnation (in s) << 32 and is never used twice, so a name that outlives its client reaches
  * nobody.  On its proxy a session hangs on a connection and knows two things more: which nodes have
- * met it (served-by), and which node it sticks to per role.  On any other node a record is made when
- * a handler first meets the session; the node then tells the proxy (SERVED), and the record goes
- * when the proxy says CLOSED.
+ * met it (served-by), and which node it sticks to per role.  On any other node a record is made
+ * when a handler first meets the session; the node then tells the proxy (SERVED), and the record
+ * goes when the proxy says CLOSED.
  *
  * CLOSED is sent to each node of the served-by set until acknowledged: again whenever a link comes
  * up, and every few seconds.  The receiver forgets the session at the first one, so its event comes
@@ -29,7 +29,8 @@
 #include "lib/map.h"
 #include "lib/slab.h"
 
-#define OB__SESSION_NODES_MAX 64u /* nodes one session may be served by, and roles it may stick to */
+#define OB__SESSION_NODES_MAX \
+	64u /* nodes one session may be served by, and roles it may stick to */
 
 struct ob__session_choice {
 	uint32_t role;
@@ -43,7 +44,7 @@ struct ob__session {
 	uint64_t conn; /* handle of the client's connection; 0 on other nodes */
 	uint64_t opened_ms;
 	uint64_t messages;
-	uint64_t *served;       /* node ids that met it */
+	uint64_t *served; /* node ids that met it */
 	struct ob__session_choice *sticky;
 	uint8_t served_len;
 	uint8_t sticky_len;
@@ -72,7 +73,7 @@ struct ob__sessions {
 
 /* `incarnation` in ms. */
 void ob__sessions_init(struct ob__sessions *ss, uint64_t self, uint64_t incarnation,
-		       uint32_t limit);
+                       uint32_t limit);
 void ob__sessions_free(struct ob__sessions *ss);
 
 /* A new session of a client of this node. NULL at the limit. */
@@ -81,7 +82,7 @@ struct ob__session *ob__session_open(struct ob__sessions *ss, uint64_t conn, uin
 /* The record of another node's session, made if need be; *fresh says so. NULL at the limit, and for
  * an own session that is over. */
 struct ob__session *ob__session_meet(struct ob__sessions *ss, uint64_t node, uint64_t seq,
-				     uint64_t now_ms, bool *fresh);
+                                     uint64_t now_ms, bool *fresh);
 
 struct ob__session *ob__session_get(const struct ob__sessions *ss, uint64_t handle);
 struct ob__session *ob__session_find(const struct ob__sessions *ss, uint64_t node, uint64_t seq);
@@ -102,8 +103,8 @@ void ob__session_unstick(struct ob__session *s, uint64_t node);
 
 /* Notes that `to` must hear that the session is closed.  There may be as many as sessions. NULL at
  * the limit. */
-struct ob__notice *ob__notice_new(struct ob__sessions *ss, uint64_t to,
-				  const struct ob__session *s, uint64_t until_ms);
+struct ob__notice *ob__notice_new(struct ob__sessions *ss, uint64_t to, const struct ob__session *s,
+                                  uint64_t until_ms);
 struct ob__notice *ob__notice_get(const struct ob__sessions *ss, uint64_t handle);
 void ob__notice_free(struct ob__sessions *ss, struct ob__notice *n);
 

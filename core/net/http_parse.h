@@ -24,11 +24,12 @@
 
 #include "lib/buf.h"
 
-#define OB__HTTP_HEAD_MAX        (16u << 10) /* bytes of request line and headers; else 431 */
-#define OB__HTTP_TARGET_MAX      (8u << 10)  /* else 414 */
-#define OB__HTTP_FIELDS_MAX      100u        /* else 431 */
-#define OB__HTTP_CHUNK_EXTRA_MAX (8u << 10)  /* extensions and trailers in all, which are dropped \
-	                                      */
+#define OB__HTTP_HEAD_MAX   (16u << 10) /* bytes of request line and headers; else 431 */
+#define OB__HTTP_TARGET_MAX (8u << 10)  /* else 414 */
+#define OB__HTTP_FIELDS_MAX 100u        /* else 431 */
+#define OB__HTTP_CHUNK_EXTRA_MAX                                        \
+	(8u << 10) /* extensions and trailers in all, which are dropped \
+	            */
 
 enum ob__http_parsed {
 	OB__HTTP_MORE, /* all was consumed; the request is not whole */

@@ -11,9 +11,11 @@
 
 #include "net/stream_priv.h"
 
-#define FREE_CHUNKS_MAX 512u /* 32 MiB at the very most */
-#define TRY_IOVS        64u  /* pieces in one uv_try_write */
-#define WRITE_IOVS      4u   /* pieces in one uv_write, which allocates beyond four */
+#define FREE_CHUNKS_MAX 1024u /* kept for reuse; a thousand peers with a word each need as many */
+#define FREE_FAT_MAX    64u   /* from here on only those that touched little memory */
+#define FAT             4096u
+#define TRY_IOVS        64u /* pieces in one uv_try_write */
+#define WRITE_IOVS      4u  /* pieces in one uv_write, which allocates beyond four */
 
 /* ---------------------------------------------------------------- chunks */
 
@@ -44,7 +46,7 @@ static void chunk_free(struct ob__streams *m, struct ob__chunk *c)
 		free(c);
 		return;
 	}
-	if (m->free_chunks_len >= FREE_CHUNKS_MAX) {
+	if (m->free_chunks_len >= (c->len > FAT ? FREE_FAT_MAX : FREE_CHUNKS_MAX)) {
 		free(c);
 		return;
 	}

@@ -215,9 +215,7 @@ static int check_text(const json_t *conf, const char *key, size_t cap, ob_err *e
 	const json_t *value = json_object_get(conf, key);
 
 	if (value && (!json_is_string(value) || json_string_length(value) >= cap)) {
-		snprintf(err->text, sizeof(err->text), "%s: must be a text below %zu bytes", key,
-		         cap);
-		return OB_E_INVAL;
+		return ob_err_set(err, "%s: must be a text below %zu bytes", key, cap);
 	}
 	return 0;
 }

@@ -41,9 +41,7 @@ static int check(const json_t *conf, ob_err *err)
 		good = good && is_id(id);
 	}
 	if (!good) {
-		snprintf(err->text, sizeof(err->text),
-		         "id: must be a message id or a list of them (1 to 2^31-1)");
-		return OB_E_INVAL;
+		return ob_err_set(err, "id: must be a message id or a list of them (1 to 2^31-1)");
 	}
 	return 0;
 }

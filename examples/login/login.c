@@ -37,9 +37,7 @@ static int check(const json_t *conf, ob_err *err)
 	const json_t *value = json_object_get(conf, "desc");
 
 	if (value && (!json_is_string(value) || json_string_length(value) > DESC_MAX)) {
-		snprintf(err->text, sizeof(err->text), "desc: must be a text of at most %d bytes",
-		         DESC_MAX);
-		return OB_E_INVAL;
+		return ob_err_set(err, "desc: must be a text of at most %d bytes", DESC_MAX);
 	}
 	return 0;
 }

@@ -49,6 +49,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <jansson.h>
 
@@ -56,8 +57,16 @@
 extern "C" {
 #endif
 
-#define OB_ABI_MAJOR 0
-#define OB_ABI_MINOR 1
+#if defined(__GNUC__)
+#define OB_EXPORT       __attribute__((visibility("default")))
+#define OB_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define OB_EXPORT
+#define OB_PRINTF(f, a)
+#endif
+
+#define OB_ABI_MAJOR    0
+#define OB_ABI_MINOR    1
 #define OB_MODULE_MAGIC 0x6f62686fu
 
 /* ---------------------------------------------------------------- results and errors ------- */
@@ -67,32 +76,32 @@ extern "C" {
  * client sees as `code` is in the comment.
  */
 enum ob_result_code {
-	OB_OK = 0,             /* 200 */
-	OB_E_APP = -5001,      /* 500: the handler failed or ended nothing */
-	OB_E_NOT_FOUND = -5002, /* 404: no handler for the id or method */
-	OB_E_NO_ROUTE = -5003, /* 503: no live node of the role */
-	OB_E_BUSY = -5004,     /* 503: a bound was reached */
-	OB_E_DEADLINE = -5005, /* 504: not answered in time */
-	OB_E_NOT_SENT = -5006, /* 503: the link broke before the request went out */
+	OB_OK = 0,               /* 200 */
+	OB_E_APP = -5001,        /* 500: the handler failed or ended nothing */
+	OB_E_NOT_FOUND = -5002,  /* 404: no handler for the id or method */
+	OB_E_NO_ROUTE = -5003,   /* 503: no live node of the role */
+	OB_E_BUSY = -5004,       /* 503: a bound was reached */
+	OB_E_DEADLINE = -5005,   /* 504: not answered in time */
+	OB_E_NOT_SENT = -5006,   /* 503: the link broke before the request went out */
 	OB_E_MAYBE_SENT = -5007, /* 502: the link broke after the request may have gone out */
-	OB_E_GONE = -5008,     /* 503: the code or node that held it is gone */
-	OB_E_DENIED = -5009,   /* 403 */
-	OB_E_TOO_BIG = -5010,  /* 413 */
-	OB_E_BAD = -5011,      /* 400: the body is not what the handler reads */
+	OB_E_GONE = -5008,       /* 503: the code or node that held it is gone */
+	OB_E_DENIED = -5009,     /* 403 */
+	OB_E_TOO_BIG = -5010,    /* 413 */
+	OB_E_BAD = -5011,        /* 400: the body is not what the handler reads */
 	OB_RESULT_LAST = OB_E_BAD,
 
 	/* Codes of SDK functions only, never the end of a request. */
-	OB_E_STALE = -5101,    /* the handle's object is gone */
-	OB_E_STATE = -5102,    /* not now: not live yet, or ended already */
-	OB_E_DEAD = -5103,     /* this generation has been taken out */
-	OB_E_EXISTS = -5104,   /* another module has that id, name or path */
-	OB_E_INVAL = -5105,    /* an argument makes no sense */
+	OB_E_STALE = -5101,  /* the handle's object is gone */
+	OB_E_STATE = -5102,  /* not now: not live yet, or ended already */
+	OB_E_DEAD = -5103,   /* this generation has been taken out */
+	OB_E_EXISTS = -5104, /* another module has that id, name or path */
+	OB_E_INVAL = -5105,  /* an argument makes no sense */
 	OB_E_NOMEM = -5106,
-	OB_E_LIMIT = -5107,    /* a table is full */
+	OB_E_LIMIT = -5107, /* a table is full */
 };
 
 /* A result as the byte it is on the wire, and back. */
-#define OB_RESULT_WIRE(code) ((uint8_t)((code) == 0 ? 0 : -(code) - 5000))
+#define OB_RESULT_WIRE(code)   ((uint8_t)((code) == 0 ? 0 : -(code)-5000))
 #define OB_RESULT_FROM_WIRE(n) ((n) == 0 ? 0 : -((int)(n) + 5000))
 
 /* ---------------------------------------------------------------- handles and views -------- */
@@ -222,14 +231,14 @@ typedef struct ob_http_request {
 	const char *const *headers; /* "Name: value" strings, NULL at the end; may be NULL */
 	const void *body;
 	size_t body_len;
-	uint32_t timeout_ms;   /* 0: 5000 */
-	size_t max_body;       /* of the answer; 0: 1 MiB */
+	uint32_t timeout_ms; /* 0: 5000 */
+	size_t max_body;     /* of the answer; 0: 1 MiB */
 } ob_http_request;
 
 typedef struct ob_http_response {
 	uint32_t size;
-	int code;        /* OB_OK, OB_E_DEADLINE, OB_E_TOO_BIG, or OB_E_NOT_SENT */
-	int status;      /* the HTTP status, when code is OB_OK */
+	int code;         /* OB_OK, OB_E_DEADLINE, OB_E_TOO_BIG, or OB_E_NOT_SENT */
+	int status;       /* the HTTP status, when code is OB_OK */
 	const char *text; /* why, for a failure */
 	const char *content_type;
 	const uint8_t *data;
@@ -257,9 +266,9 @@ typedef struct ob_packet {
 	uint32_t size;
 	int kind;
 	uint32_t id;
-	uint32_t one_way;    /* decoded: the client wants no answer */
-	uint64_t cookie;     /* decoded with a request, given back when its reply is encoded */
-	int status;          /* to encode: OB_OK or why it failed */
+	uint32_t one_way; /* decoded: the client wants no answer */
+	uint64_t cookie;  /* decoded with a request, given back when its reply is encoded */
+	int status;       /* to encode: OB_OK or why it failed */
 	uint16_t code;
 	size_t need;
 	const char *reason;  /* static */
@@ -268,7 +277,7 @@ typedef struct ob_packet {
 } ob_packet;
 
 #define OB_CODEC_STREAM 1u /* packets may span transport messages and share them */
-#define OB_CODEC_TEXT 2u   /* what encode() writes is UTF-8: a text message on WebSocket */
+#define OB_CODEC_TEXT   2u /* what encode() writes is UTF-8: a text message on WebSocket */
 
 /*
  * Turns bytes into messages.  The host allocates `state_size` zeroed bytes with each connection,
@@ -285,14 +294,15 @@ typedef struct ob_codec {
 
 	/* Decodes at most one packet from the front of `data` (len > 0) and returns the bytes it
 	 * consumed; with OB_PACKET_NEED and OB_PACKET_CLOSE that is 0.  `boundary` is true when a
-	 * transport message ends behind `data`.  `max` is the longest packet allowed. */
+	 * transport message ends behind `data`.  `max` is the longest packet allowed, its header
+	 * included; `need` is more than `len`.  *out is zeroed but for its size. */
 	size_t (*decode)(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool boundary,
-			 size_t max, ob_packet *out);
+	                 size_t max, ob_packet *out);
 
 	/* Writes the packet into out[0..cap), cap >= len + overhead, and returns its size, or 0 if
-	 * it cannot be expressed. */
+	 * it cannot be expressed.  The packet's data does not overlap out. */
 	size_t (*encode)(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t *out,
-			 size_t cap);
+	                 size_t cap);
 
 	/* Optional: turns a connection's state of version `from` into this one's.  0 or negative,
 	 * then that connection is closed. */
@@ -304,6 +314,18 @@ typedef struct ob_codec {
 typedef struct ob_err {
 	char text[256];
 } ob_err;
+
+/* For check and reconf: `return ob_err_set(err, "port: %d is taken", port);` Returns OB_E_INVAL. */
+OB_PRINTF(2, 3)
+static inline int ob_err_set(ob_err *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	return OB_E_INVAL;
+}
 
 enum ob_reconf_phase {
 	OB_RECONF_CHECK = 1, /* is it acceptable? change nothing */
@@ -343,14 +365,6 @@ typedef struct ob_module_desc {
 	void (*stop)(ob_ctx *ctx);
 } ob_module_desc;
 
-#if defined(__GNUC__)
-#define OB_EXPORT __attribute__((visibility("default")))
-#define OB_PRINTF(f, a) __attribute__((format(printf, f, a)))
-#else
-#define OB_EXPORT
-#define OB_PRINTF(f, a)
-#endif
-
 #ifdef __cplusplus
 #define OB_EXTERN extern "C"
 #else
@@ -358,15 +372,15 @@ typedef struct ob_module_desc {
 #endif
 
 /* OB_MODULE(login, .version = "1.0.0", .start = start); at the foot of the file. */
-#define OB_MODULE(module_name, ...)                                                                \
-	OB_EXTERN OB_EXPORT const ob_module_desc ob_module;                                        \
-	const ob_module_desc ob_module = {.magic = OB_MODULE_MAGIC,                                \
-					  .size = sizeof(ob_module_desc),                          \
-					  .abi_major = OB_ABI_MAJOR,                               \
-					  .abi_minor = OB_ABI_MINOR,                               \
-					  .flags = 0,                                              \
-					  .name = #module_name,                                    \
-					  __VA_ARGS__}
+#define OB_MODULE(module_name, ...)                                       \
+	OB_EXTERN OB_EXPORT const ob_module_desc ob_module;               \
+	const ob_module_desc ob_module = {.magic = OB_MODULE_MAGIC,       \
+	                                  .size = sizeof(ob_module_desc), \
+	                                  .abi_major = OB_ABI_MAJOR,      \
+	                                  .abi_minor = OB_ABI_MINOR,      \
+	                                  .flags = 0,                     \
+	                                  .name = #module_name,           \
+	                                  __VA_ARGS__}
 
 /* ---------------------------------------------------------------- the table ---------------- */
 
@@ -399,17 +413,17 @@ typedef struct ob_session_info {
 
 typedef struct ob_admin_reply {
 	uint32_t size;
-	int status;          /* an HTTP status: 200, 202, 400, 404, 409, 422, ... */
-	const json_t *body;  /* borrowed; NULL when the body is text */
-	const char *text;    /* e.g. the metrics page; NULL when the body is JSON */
+	int status;         /* an HTTP status: 200, 202, 400, 404, 409, 422, ... */
+	const json_t *body; /* borrowed; NULL when the body is text */
+	const char *text;   /* e.g. the metrics page; NULL when the body is JSON */
 } ob_admin_reply;
 
 typedef void (*ob_admin_fn)(ob_ctx *ctx, const ob_admin_reply *reply, void *arg);
 
 #define OB_FROM_CLIENT 1u /* ob_on_id: messages of this node's own clients */
-#define OB_FROM_LINK 2u   /* ob_on_id: messages from other nodes */
-#define OB_ONE_WAY 4u     /* ob_on_id, ob_on_method: nobody is answered */
-#define OB_HTTP_ADMIN 8u  /* ob_on_http: an administrative path; needs "admin": true */
+#define OB_FROM_LINK   2u /* ob_on_id: messages from other nodes */
+#define OB_ONE_WAY     4u /* ob_on_id, ob_on_method: nobody is answered */
+#define OB_HTTP_ADMIN  8u /* ob_on_http: an administrative path; needs "admin": true */
 
 /*
  * The host's functions as a module sees them.  Modules use the inline functions below, which say
@@ -422,6 +436,7 @@ typedef struct ob_api {
 	uint16_t abi_minor;
 
 	const char *(*strerror)(ob_ctx *ctx, int code);
+	int (*status)(ob_ctx *ctx, int code);
 	void (*vlog)(ob_ctx *ctx, int level, const char *fmt, va_list ap);
 	const json_t *(*config)(ob_ctx *ctx, const char *path);
 	int (*node_info)(ob_ctx *ctx, ob_node_info *info);
@@ -431,10 +446,11 @@ typedef struct ob_api {
 	int (*counter)(ob_ctx *ctx, const char *name, const char *help);
 	void (*count)(ob_ctx *ctx, int counter, uint64_t n);
 
+	int (*refuse)(ob_ctx *ctx, int code, const char *text);
 	int (*on_id)(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags);
 	int (*on_method)(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags);
 	int (*on_http)(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
-		       uint32_t flags);
+	               uint32_t flags);
 	int (*on_event)(ob_ctx *ctx, int event, ob_event_fn fn);
 	int (*on_filter)(ob_ctx *ctx, int priority, ob_filter_fn fn);
 	int (*on_client_message)(ob_ctx *ctx, ob_decide_fn fn);
@@ -463,11 +479,11 @@ typedef struct ob_api {
 	int (*push_json)(ob_ctx *ctx, ob_session session, uint32_t id, json_t *body_stolen);
 
 	ob_call_id (*call)(ob_ctx *ctx, const ob_target *target, uint32_t id, const char *method,
-			   ob_session session, const void *data, size_t len, uint32_t deadline_ms,
-			   ob_call_fn fn, void *arg);
+	                   ob_session session, const void *data, size_t len, uint32_t deadline_ms,
+	                   ob_call_fn fn, void *arg);
 	int (*call_cancel)(ob_ctx *ctx, ob_call_id call);
 	ob_timer (*timer_start)(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
-				void *arg);
+	                        void *arg);
 	int (*timer_stop)(ob_ctx *ctx, ob_timer timer);
 	int (*job)(ob_ctx *ctx, ob_work_fn work, ob_post_fn done, void *arg);
 	int (*post)(ob_ctx *ctx, ob_post_fn fn, void *arg);
@@ -476,7 +492,7 @@ typedef struct ob_api {
 	const char *(*http_header)(ob_ctx *ctx, ob_req req, const char *name);
 	int (*http_set_header)(ob_ctx *ctx, ob_req req, const char *name, const char *value);
 	int (*http_reply)(ob_ctx *ctx, ob_req req, int status, const char *content_type,
-			  const void *data, size_t len);
+	                  const void *data, size_t len);
 	int (*http_call)(ob_ctx *ctx, const ob_http_request *request, ob_http_fn fn, void *arg);
 
 	int (*admin)(ob_ctx *ctx, const char *verb, json_t *args_stolen, ob_admin_fn fn, void *arg);
@@ -493,6 +509,12 @@ struct ob_ctx {
 static inline const char *ob_strerror(ob_ctx *ctx, int code)
 {
 	return ctx->api->strerror(ctx, code);
+}
+
+/* The number a client sees for a result: 200, 400, 403, 404, 413, 500, 502, 503 or 504. */
+static inline int ob_status(ob_ctx *ctx, int code)
+{
+	return ctx->api->status(ctx, code);
 }
 
 /* Logs one line under the module's name.  Payloads and secrets do not belong in a log. */
@@ -537,8 +559,9 @@ static inline uint32_t ob_role(ob_ctx *ctx, const char *word)
 }
 
 /* `size` bytes of host memory, zeroed at first, that survive a reload: the next generation gets
- * the same block when it asks with the same key, size and version, else a fresh one.  NULL when
- * out of memory or beyond 16 MiB.  Only in start and later. */
+ * the same block when it asks with the same key, size and version, else a fresh one.  The block is
+ * shared from the new generation's start on, while the old one still serves: change it only from
+ * live on.  NULL when out of memory or beyond 16 MiB.  Only in start and later. */
 static inline void *ob_state(ob_ctx *ctx, const char *key, size_t size, uint32_t version)
 {
 	return ctx->api->state(ctx, key, size, version);
@@ -556,6 +579,13 @@ static inline void ob_count(ob_ctx *ctx, int counter, uint64_t n)
 	ctx->api->count(ctx, counter, n);
 }
 
+/* In start: says why it fails, for the operator's report. Returns `code`, so that
+ * `return ob_refuse(ctx, OB_E_INVAL, "...")` is the whole of it. */
+static inline int ob_refuse(ob_ctx *ctx, int code, const char *text)
+{
+	return ctx->api->refuse(ctx, code, text);
+}
+
 /* Takes messages with this id, from clients and links.  Id 0: those that no other handler takes.
  * Ids are 1..2^31-1; 999 and session_closed_id come from the host only.  OB_E_EXISTS if another
  * module has it. */
@@ -564,23 +594,25 @@ static inline int ob_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn)
 	return ctx->api->on_id(ctx, id, fn, OB_FROM_CLIENT | OB_FROM_LINK);
 }
 
-/* As ob_on_id() with OB_FROM_CLIENT and/or OB_FROM_LINK, and perhaps OB_ONE_WAY. */
+/* As ob_on_id() with OB_FROM_CLIENT and/or OB_FROM_LINK (neither: OB_E_INVAL), and perhaps
+ * OB_ONE_WAY. */
 static inline int ob_on_id_flags(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
 {
 	return ctx->api->on_id(ctx, id, fn, flags);
 }
 
-/* Takes calls of a method, "namespace.role.module.method" by custom. */
+/* Takes calls of a method, "namespace.role.module.method" by custom; flags: 0 or OB_ONE_WAY. */
 static inline int ob_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
 {
 	return ctx->api->on_method(ctx, name, fn, flags);
 }
 
-/* Takes HTTP requests.  `method` "*" takes any; a path ending in "*" takes what begins so, the
- * longest path wins.  Administrative paths are refused with OB_E_DENIED unless flags has
+/* Takes HTTP requests.  `method` "*" takes any; a path ending in "/" and a star takes what begins
+ * so.  The longest path wins, then the exact method; HEAD is taken by GET's handler unless it has
+ * its own.  Administrative paths are refused with OB_E_DENIED unless flags has
  * OB_HTTP_ADMIN and the module is configured with "admin": true. */
 static inline int ob_on_http(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
-			     uint32_t flags)
+                             uint32_t flags)
 {
 	return ctx->api->on_http(ctx, method, path, fn, flags);
 }
@@ -590,7 +622,7 @@ static inline int ob_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
 	return ctx->api->on_event(ctx, event, fn);
 }
 
-/* Sees each client message before it goes anywhere; smaller priorities first. */
+/* Sees each client message before it goes anywhere; smaller priorities first.  Only in start. */
 static inline int ob_on_filter(ob_ctx *ctx, int priority, ob_filter_fn fn)
 {
 	return ctx->api->on_filter(ctx, priority, fn);
@@ -661,13 +693,14 @@ static inline int ob_reply(ob_ctx *ctx, ob_req req, const void *data, size_t len
 	return ctx->api->reply(ctx, req, data, len);
 }
 
-/* As ob_reply() with a JSON value. */
+/* As ob_reply() with a JSON value; NULL ends the request with OB_E_APP and answers OB_E_INVAL. */
 static inline int ob_reply_value(ob_ctx *ctx, ob_req req, json_t *body_stolen)
 {
 	return ctx->api->reply_json(ctx, req, body_stolen);
 }
 
-/* As ob_reply() with a value in the words of json_pack(3). */
+/* As ob_reply() with a value in the words of json_pack(3); a format or text it can't pack ends the
+ * request with OB_E_APP. */
 static inline int ob_reply_json(ob_ctx *ctx, ob_req req, const char *fmt, ...)
 {
 	va_list ap;
@@ -718,7 +751,8 @@ static inline uint32_t ob_route_role(ob_ctx *ctx, uint32_t id)
 	return ctx->api->route_role(ctx, id);
 }
 
-/* Facts about a session.  Set info->size first; info->peer is borrowed until the callback returns. */
+/* Facts about a session.  Set info->size first; info->peer is borrowed until the callback returns.
+ */
 static inline int ob_session_get(ob_ctx *ctx, ob_session session, ob_session_info *info)
 {
 	return ctx->api->session_info(ctx, session, info);
@@ -738,18 +772,25 @@ static inline ob_session ob_session_find(ob_ctx *ctx, const char *text)
 
 /* Closes the client's connection, wherever it is, after what was sent before.  `code` 0: 1000. */
 static inline int ob_session_close(ob_ctx *ctx, ob_session session, uint16_t code,
-				   const char *reason)
+                                   const char *reason)
 {
 	return ctx->api->session_close(ctx, session, code, reason);
 }
 
 /* Sends a message to the session's client, wherever it is connected.  At most once. */
 static inline int ob_push(ob_ctx *ctx, ob_session session, uint32_t id, const void *data,
-			  size_t len)
+                          size_t len)
 {
 	return ctx->api->push(ctx, session, id, data, len);
 }
 
+/* As ob_push() with a JSON value; OB_E_INVAL for NULL. */
+static inline int ob_push_value(ob_ctx *ctx, ob_session session, uint32_t id, json_t *body_stolen)
+{
+	return ctx->api->push_json(ctx, session, id, body_stolen);
+}
+
+/* As ob_push() with a value in the words of json_pack(3). */
 static inline int ob_push_json(ob_ctx *ctx, ob_session session, uint32_t id, const char *fmt, ...)
 {
 	va_list ap;
@@ -764,16 +805,16 @@ static inline int ob_push_json(ob_ctx *ctx, ob_session session, uint32_t id, con
  * by the deadline (0: call_timeout).  `session` may be 0.  Returns 0 when the call could not be
  * made at all; then fn is not called. */
 static inline ob_call_id ob_call(ob_ctx *ctx, const ob_target *target, uint32_t id,
-				 ob_session session, const void *data, size_t len,
-				 uint32_t deadline_ms, ob_call_fn fn, void *arg)
+                                 ob_session session, const void *data, size_t len,
+                                 uint32_t deadline_ms, ob_call_fn fn, void *arg)
 {
 	return ctx->api->call(ctx, target, id, NULL, session, data, len, deadline_ms, fn, arg);
 }
 
 /* As ob_call(), by method name. */
 static inline ob_call_id ob_call_method(ob_ctx *ctx, const ob_target *target, const char *method,
-					ob_session session, const void *data, size_t len,
-					uint32_t deadline_ms, ob_call_fn fn, void *arg)
+                                        ob_session session, const void *data, size_t len,
+                                        uint32_t deadline_ms, ob_call_fn fn, void *arg)
 {
 	return ctx->api->call(ctx, target, 0, method, session, data, len, deadline_ms, fn, arg);
 }
@@ -787,7 +828,7 @@ static inline int ob_call_cancel(ob_ctx *ctx, ob_call_id call)
 /* Calls fn after delay_ms, then every repeat_ms if that is not 0.  Precision 10 ms.  A repeating
  * timer ends when a newer generation takes over; a single one still fires. 0 on failure. */
 static inline ob_timer ob_timer_start(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms,
-				      ob_timer_fn fn, void *arg)
+                                      ob_timer_fn fn, void *arg)
 {
 	return ctx->api->timer_start(ctx, delay_ms, repeat_ms, fn, arg);
 }
@@ -816,13 +857,15 @@ static inline int ob_http_get(ob_ctx *ctx, ob_req req, ob_http_info *info)
 	return ctx->api->http_info(ctx, req, info);
 }
 
-/* The value of a request header (any case), or NULL; during the handler's callback. */
+/* The value of a request header (any case; the first of several), or NULL; during the handler's
+ * callback. */
 static inline const char *ob_http_header(ob_ctx *ctx, ob_req req, const char *name)
 {
 	return ctx->api->http_header(ctx, req, name);
 }
 
-/* Adds a header to the answer.  OB_E_INVAL for a name or value that would break the header. */
+/* Adds a header to the answer, also to that of a held request.  OB_E_INVAL for a name or value that
+ * would break the header. */
 static inline int ob_http_set_header(ob_ctx *ctx, ob_req req, const char *name, const char *value)
 {
 	return ctx->api->http_set_header(ctx, req, name, value);
@@ -831,14 +874,14 @@ static inline int ob_http_set_header(ob_ctx *ctx, ob_req req, const char *name, 
 /* Ends an HTTP request.  ob_reply() is 200 with application/octet-stream, ob_reply_json() with
  * application/json. */
 static inline int ob_http_reply(ob_ctx *ctx, ob_req req, int status, const char *content_type,
-				const void *data, size_t len)
+                                const void *data, size_t len)
 {
 	return ctx->api->http_reply(ctx, req, status, content_type, data, len);
 }
 
 /* Makes an HTTP request; fn gets exactly one response.  Nonzero: fn is not called. */
 static inline int ob_http_call(ob_ctx *ctx, const ob_http_request *request, ob_http_fn fn,
-			       void *arg)
+                               void *arg)
 {
 	return ctx->api->http_call(ctx, request, fn, arg);
 }
@@ -851,10 +894,11 @@ static inline int ob_secret_check(ob_ctx *ctx, const char *path, const char *giv
 }
 
 /* Asks for an administrative verb; the verb "verbs" lists them all.  OB_E_DENIED without
- * "admin": true.  fn is called once, perhaps before this returns; a generation taken out meanwhile
- * still gets it.  Allowed in start for verbs that only read. */
+ * "admin": true.  fn is called once, perhaps before this returns, and never when this answers a
+ * negative code; a generation taken out meanwhile still gets it.  Allowed in start for verbs that
+ * only read. */
 static inline int ob_admin(ob_ctx *ctx, const char *verb, json_t *args_stolen, ob_admin_fn fn,
-			   void *arg)
+                           void *arg)
 {
 	return ctx->api->admin(ctx, verb, args_stolen, fn, arg);
 }

@@ -596,12 +596,10 @@ static int start(ob_ctx *ctx, const json_t *conf)
 	int rc = ob_admin(ctx, "verbs", NULL, on_verbs, &verbs);
 
 	if (rc == OB_E_DENIED) {
-		ob_log(ctx, OB_LOG_ERROR, "http_admin needs \"admin\": true in its modules entry");
-		return rc;
+		return ob_refuse(ctx, rc, "http_admin needs \"admin\": true in its modules entry");
 	}
 	if (rc >= 0 && !json_is_array(verbs)) {
-		ob_log(ctx, OB_LOG_ERROR, "the host gave no list of verbs");
-		rc = OB_E_STATE;
+		rc = ob_refuse(ctx, OB_E_STATE, "the host gave no list of verbs");
 	}
 	if (rc >= 0) {
 		rc = count_requests(ctx);

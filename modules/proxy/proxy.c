@@ -36,17 +36,6 @@ static uint32_t own_role;
 static int opened;
 static int closed;
 
-OB_PRINTF(2, 3)
-static int invalid(ob_err *err, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(err->text, sizeof(err->text), fmt, ap);
-	va_end(ap);
-	return OB_E_INVAL;
-}
-
 static bool read_id(const json_t *value, uint32_t *id)
 {
 	json_int_t number = json_integer_value(value);
@@ -61,10 +50,10 @@ static bool read_id(const json_t *value, uint32_t *id)
 static int read_refuse(const json_t *list, struct settings *to, ob_err *err)
 {
 	if (!json_is_array(list)) {
-		return invalid(err, "refuse: must be a list of [lo, hi]");
+		return ob_err_set(err, "refuse: must be a list of [lo, hi]");
 	}
 	if (json_array_size(list) > SPANS_MAX) {
-		return invalid(err, "refuse: at most %d ranges", SPANS_MAX);
+		return ob_err_set(err, "refuse: at most %d ranges", SPANS_MAX);
 	}
 
 	size_t i;
@@ -75,8 +64,8 @@ static int read_refuse(const json_t *list, struct settings *to, ob_err *err)
 
 		if (json_array_size(pair) != 2 || !read_id(json_array_get(pair, 0), &span->lo) ||
 		    !read_id(json_array_get(pair, 1), &span->hi) || span->lo > span->hi) {
-			return invalid(err,
-			               "refuse[%zu]: must be [lo, hi], 0 <= lo <= hi <= 2^31-1", i);
+			return ob_err_set(
+				err, "refuse[%zu]: must be [lo, hi], 0 <= lo <= hi <= 2^31-1", i);
 		}
 	}
 	to->spans = json_array_size(list);
@@ -88,7 +77,7 @@ static int read_max_body(const json_t *value, struct settings *to, ob_err *err)
 	json_int_t bytes = json_integer_value(value);
 
 	if (!json_is_integer(value) || bytes < 1 || bytes > INT32_MAX) {
-		return invalid(err, "max_body: must be a number of bytes, 1 to 2^31-1");
+		return ob_err_set(err, "max_body: must be a number of bytes, 1 to 2^31-1");
 	}
 	to->max_body = (size_t)bytes;
 	return 0;
@@ -108,7 +97,7 @@ static int read_settings(const json_t *conf, struct settings *to, ob_err *err)
 		} else if (strcmp(key, "max_body") == 0) {
 			rc = read_max_body(value, to, err);
 		} else {
-			rc = invalid(err, "%.100s: unknown key (refuse, max_body)", key);
+			rc = ob_err_set(err, "%.100s: unknown key (refuse, max_body)", key);
 		}
 		if (rc < 0) {
 			return rc;

@@ -22,36 +22,9 @@
 #define CLOSE_NORMAL 1000
 #define REASON_MAX   123 /* what a WebSocket close frame holds */
 
-static int status_of(int code)
-{
-	switch (code) {
-	case OB_OK:
-		return 200;
-	case OB_E_BAD:
-		return 400;
-	case OB_E_DENIED:
-		return 403;
-	case OB_E_NOT_FOUND:
-		return 404;
-	case OB_E_TOO_BIG:
-		return 413;
-	case OB_E_MAYBE_SENT:
-		return 502;
-	case OB_E_NO_ROUTE:
-	case OB_E_BUSY:
-	case OB_E_NOT_SENT:
-	case OB_E_GONE:
-		return 503;
-	case OB_E_DEADLINE:
-		return 504;
-	default:
-		return 500;
-	}
-}
-
 static json_t *error_body(ob_ctx *ctx, int code, const char *text)
 {
-	return json_pack("{s:i, s:s}", "code", status_of(code), "error",
+	return json_pack("{s:i, s:s}", "code", ob_status(ctx, code), "error",
 	                 text ? text : ob_strerror(ctx, code));
 }
 
@@ -116,7 +89,7 @@ static void push(ob_ctx *ctx, ob_req req)
 	ob_session session = named_session(ctx, req);
 
 	if (session) {
-		end_with(ctx, req, ob_push_json(ctx, session, (uint32_t)id, "O", body));
+		end_with(ctx, req, ob_push_value(ctx, session, (uint32_t)id, json_incref(body)));
 	}
 }
 

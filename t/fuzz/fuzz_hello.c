@@ -50,7 +50,8 @@ static void mend(uint8_t *copy, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const uint8_t key[32] = "a key that is always the same";
-	uint8_t *copy = malloc(len > 0 ? len : 1); /* ends where it says, so a read beyond is seen */
+	uint8_t *copy =
+		malloc(len > 0 ? len : 1); /* ends where it says, so a read beyond is seen */
 	if (copy == NULL || len == 0) {
 		free(copy);
 		return 0;

@@ -10,8 +10,8 @@
 #ifndef OB__LINK_RIG_H
 #define OB__LINK_RIG_H
 
-#include <CUnit/CUnit.h>
 #include <arpa/inet.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@
 #include "mesh/link.h"
 #include "tap.h"
 
-#define RIG_TOKEN "a token of some length"
+#define RIG_TOKEN       "a token of some length"
 #define RIG_PATIENCE_MS 20000u
 
 struct rig_node {
@@ -47,7 +47,7 @@ struct rig_node {
 	struct ob__frame last;
 	uint8_t last_payload[256];
 	void (*on_frame)(struct rig_node *n, struct ob__link *link, struct ob__frame *f,
-			 uint8_t *raw);
+	                 uint8_t *raw);
 	void (*on_lost)(struct rig_node *n, struct ob__link *link);
 };
 
@@ -63,13 +63,13 @@ static inline void rig_begin(void)
 }
 
 /* Turns until `condition`; true if it came. */
-#define RIG_UNTIL(condition)                                                                       \
-	({                                                                                         \
-		uint64_t rig_end_ = ob__loop_hrtime_us() + RIG_PATIENCE_MS * 1000u;                \
-		while (!(condition) && ob__loop_hrtime_us() < rig_end_) {                          \
-			ob__loop_turn(rig_loop);                                                   \
-		}                                                                                  \
-		(condition);                                                                       \
+#define RIG_UNTIL(condition)                                                        \
+	({                                                                          \
+		uint64_t rig_end_ = ob__loop_hrtime_us() + RIG_PATIENCE_MS * 1000u; \
+		while (!(condition) && ob__loop_hrtime_us() < rig_end_) {           \
+			ob__loop_turn(rig_loop);                                    \
+		}                                                                   \
+		(condition);                                                        \
 	})
 
 static inline void rig_turn_ms(uint64_t ms)
@@ -140,11 +140,11 @@ static inline void rig_on_accept(struct ob__listener *l, uv_stream_t *server, vo
 
 /* Port 0: any. */
 static inline void rig_start(struct rig_node *n, const char *name, const char *role,
-			     uint64_t incarnation, int port,
-			     const struct ob__links_options *options)
+                             uint64_t incarnation, int port,
+                             const struct ob__links_options *options)
 {
 	static const struct ob__links_ops ops = {rig_on_up, rig_on_down, rig_on_frame, rig_on_lost,
-						 rig_on_drained};
+	                                         rig_on_drained};
 	struct ob__identity self = {.incarnation = incarnation, .name = name, .role = role};
 	struct ob__links_options o = options != NULL ? *options : (struct ob__links_options){0};
 	if (o.token == NULL) {
@@ -186,7 +186,7 @@ static inline uint64_t rig_closed(const struct rig_node *n, const char *reason)
 	char label[64];
 	snprintf(label, sizeof(label), "reason=\"%s\"", reason);
 	return *ob__stat_counter(n->stats, "obhost_link_closed_total", label,
-				 "Links between nodes that ended, by reason.");
+	                         "Links between nodes that ended, by reason.");
 }
 
 static inline struct ob__peer *rig_peer(const struct rig_node *n, const char *name)
@@ -223,7 +223,7 @@ struct rig_remotes {
 };
 
 static inline void rig_each_remote(void *arg, const char *address, const char *role,
-				   const char *name, const char *state, const char *error)
+                                   const char *name, const char *state, const char *error)
 {
 	struct rig_remotes *r = arg;
 	CU_ASSERT_TRUE(address[0] != '\0' && role != NULL);
@@ -260,7 +260,7 @@ struct puppet {
 };
 
 static inline void puppet_init(struct puppet *p, int fd, const char *name, const char *role,
-			       uint64_t incarnation, const char *token)
+                               uint64_t incarnation, const char *token)
 {
 	memset(p, 0, offsetof(struct puppet, in));
 	p->in_len = 0;
@@ -268,9 +268,8 @@ static inline void puppet_init(struct puppet *p, int fd, const char *name, const
 	p->fd = fd;
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	ob__hello_key(token, p->key);
-	p->mine = (struct ob__hello){.incarnation = incarnation,
-				     .version_min = 1,
-				     .version_max = 1};
+	p->mine =
+		(struct ob__hello){.incarnation = incarnation, .version_min = 1, .version_max = 1};
 	p->mine.id = ob__node_id(name);
 	snprintf(p->mine.name, sizeof(p->mine.name), "%s", name);
 	snprintf(p->mine.role, sizeof(p->mine.role), "%s", role);
@@ -281,8 +280,8 @@ static inline void puppet_init(struct puppet *p, int fd, const char *name, const
 static inline int puppet_socket(int port, int rcvbuf)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET,
-				.sin_port = htons((uint16_t)port),
-				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	                        .sin_port = htons((uint16_t)port),
+	                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (rcvbuf > 0) {
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
@@ -345,9 +344,9 @@ static inline void puppet_say_system(struct puppet *p, uint32_t id, uint64_t cal
 static inline void puppet_say_step(struct puppet *p, uint8_t step, const void *payload, size_t len)
 {
 	puppet_say(p, (struct ob__frame){.kind = OB__FRAME_HELLO,
-					 .status = step,
-					 .payload = payload,
-					 .payload_len = (uint32_t)len});
+	                                 .status = step,
+	                                 .payload = payload,
+	                                 .payload_len = (uint32_t)len});
 }
 
 /* What has arrived: 1 with a frame in *f (borrowed until the next call), 0 nothing, -1 the end. */
@@ -397,7 +396,7 @@ static inline bool puppet_hears_step(struct puppet *p, uint8_t step)
 	}
 	uint8_t mac[OB__HELLO_MAC];
 	ob__hello_mac(p->key, p->dialer ? 'A' : 'D', p->dialer ? &p->mine : &p->theirs,
-		      p->dialer ? &p->theirs : &p->mine, NULL, 0, mac);
+	              p->dialer ? &p->theirs : &p->mine, NULL, 0, mac);
 	return f.payload_len == sizeof(mac) && ob__hello_mac_equal(mac, f.payload);
 }
 
@@ -411,13 +410,13 @@ static inline void puppet_prove(struct puppet *p)
 {
 	uint8_t mac[OB__HELLO_MAC];
 	ob__hello_mac(p->key, p->dialer ? 'D' : 'A', p->dialer ? &p->mine : &p->theirs,
-		      p->dialer ? &p->theirs : &p->mine, NULL, 0, mac);
+	              p->dialer ? &p->theirs : &p->mine, NULL, 0, mac);
 	puppet_say_step(p, p->dialer ? OB__HELLO_PROOF : OB__HELLO_WELCOME, mac, sizeof(mac));
 }
 
 /* The dialer's part, up to and without its proof. */
 static inline void puppet_begin(struct puppet *p, const struct rig_node *n, const char *name,
-				const char *role, uint64_t incarnation, const char *token)
+                                const char *role, uint64_t incarnation, const char *token)
 {
 	puppet_init(p, puppet_socket(n->port, 0), name, role, incarnation, token);
 	p->dialer = true;
@@ -426,7 +425,7 @@ static inline void puppet_begin(struct puppet *p, const struct rig_node *n, cons
 
 /* A whole handshake as the dialer; false if it failed. */
 static inline bool puppet_join(struct puppet *p, const struct rig_node *n, const char *name,
-			       const char *role, uint64_t incarnation, const char *token)
+                               const char *role, uint64_t incarnation, const char *token)
 {
 	puppet_begin(p, n, name, role, incarnation, token);
 	if (!puppet_hears_step(p, OB__HELLO_ACCEPTOR)) {

@@ -56,7 +56,7 @@ static void test_key(void)
 	put_hex(hex, key, sizeof(key));
 	/* Python: hmac(hmac(32 zeros, token), "obhost-link-1\x01") */
 	CU_ASSERT_STRING_EQUAL(hex, "570e40ebfdb178ac75f1c65b185706531b9d6524ca997a652d5cf2cd03ef84"
-				    "ce");
+	                            "ce");
 	CU_ASSERT_EQUAL(ob__hello_key("fifteen letters", key), -EINVAL);
 	CU_ASSERT_EQUAL(ob__hello_key("sixteen letters!", key), 0);
 	CU_ASSERT_EQUAL(ob__hello_key("", key), -EINVAL);
@@ -89,7 +89,7 @@ static void test_known_answers(void)
 		uint8_t mac[OB__HELLO_MAC];
 		char hex[65];
 		int rc = ob__hello_mac(key, known[i].side, &dialer, &acceptor, exporter,
-				       known[i].exporter_len, mac);
+		                       known[i].exporter_len, mac);
 		CU_ASSERT_EQUAL(rc, 0);
 		put_hex(hex, mac, sizeof(mac));
 		CU_ASSERT_STRING_EQUAL(hex, known[i].mac);
@@ -166,7 +166,7 @@ static void change(struct said *s, int what)
 static void mac_of(const struct said *s, uint8_t mac[OB__HELLO_MAC])
 {
 	int rc = ob__hello_mac(s->key, s->side, &s->dialer, &s->acceptor, s->exporter,
-			       s->exporter_len, mac);
+	                       s->exporter_len, mac);
 	CU_ASSERT_EQUAL(rc, 0);
 }
 
@@ -264,29 +264,29 @@ static const struct {
 	uint8_t byte;
 	int rc;
 } changed[] = {
-	{0, 0x00, -EPROTO},    /* the id is not the name's */
-	{8, 0x77, 0},          /* any incarnation */
-	{16, 0, -EPROTO},      /* version 0 */
-	{16, 2, -EPROTO},      /* from 2 to 1 */
-	{17, 9, 0},            /* up to 9 */
-	{17, 0, -EPROTO},      /* from 1 to 0 */
-	{18, 0xff, 0},         /* any features */
-	{54, 0, -EPROTO},      /* no name */
-	{54, 3, -EPROTO},      /* a shorter one */
-	{54, 64, -EPROTO},     /* an overlong one */
-	{54, 255, -EPROTO},    /* a far too long one */
-	{55, 'x', -EPROTO},    /* another name, same id */
-	{59, 0, -EPROTO},      /* no role */
-	{59, 3, -EPROTO},      /* a byte behind the role */
-	{59, 5, -EPROTO},      /* the role beyond the end */
-	{60, 'R', 0},          /* any role */
-	{60, ' ', -EPROTO},    /* a space */
-	{60, '\n', -EPROTO},   /* a control character */
-	{60, '\0', -EPROTO},   /* a NUL */
-	{60, 0x7f, -EPROTO},   /* DEL */
-	{60, 0xc3, -EPROTO},   /* beyond ASCII */
-	{60, '~', 0},          /* the last printable one */
-	{60, '!', 0},          /* the first one */
+	{0, 0x00, -EPROTO},  /* the id is not the name's */
+	{8, 0x77, 0},        /* any incarnation */
+	{16, 0, -EPROTO},    /* version 0 */
+	{16, 2, -EPROTO},    /* from 2 to 1 */
+	{17, 9, 0},          /* up to 9 */
+	{17, 0, -EPROTO},    /* from 1 to 0 */
+	{18, 0xff, 0},       /* any features */
+	{54, 0, -EPROTO},    /* no name */
+	{54, 3, -EPROTO},    /* a shorter one */
+	{54, 64, -EPROTO},   /* an overlong one */
+	{54, 255, -EPROTO},  /* a far too long one */
+	{55, 'x', -EPROTO},  /* another name, same id */
+	{59, 0, -EPROTO},    /* no role */
+	{59, 3, -EPROTO},    /* a byte behind the role */
+	{59, 5, -EPROTO},    /* the role beyond the end */
+	{60, 'R', 0},        /* any role */
+	{60, ' ', -EPROTO},  /* a space */
+	{60, '\n', -EPROTO}, /* a control character */
+	{60, '\0', -EPROTO}, /* a NUL */
+	{60, 0x7f, -EPROTO}, /* DEL */
+	{60, 0xc3, -EPROTO}, /* beyond ASCII */
+	{60, '~', 0},        /* the last printable one */
+	{60, '!', 0},        /* the first one */
 };
 
 static void test_changed_bytes(void)
@@ -316,9 +316,9 @@ static void test_versions(void)
 {
 	for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
 		struct ob__hello a = {.version_min = versions[i].a_min,
-				      .version_max = versions[i].a_max};
+		                      .version_max = versions[i].a_max};
 		struct ob__hello b = {.version_min = versions[i].b_min,
-				      .version_max = versions[i].b_max};
+		                      .version_max = versions[i].b_max};
 		CU_ASSERT_EQUAL(ob__hello_version(&a, &b), versions[i].version);
 	}
 }

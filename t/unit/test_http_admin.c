@@ -68,6 +68,13 @@ static json_t *mock_verbs(void)
 	return json_pack("{s:o}", "verbs", json_loads(text, 0, NULL));
 }
 
+static int mock_refuse(ob_ctx *ctx, int code, const char *text)
+{
+	(void)ctx;
+	(void)text;
+	return code;
+}
+
 static const char *mock_strerror(ob_ctx *ctx, int code)
 {
 	return code == OB_E_DENIED ? "denied" : "failed";
@@ -211,6 +218,7 @@ static int mock_secret(ob_ctx *ctx, const char *path, const char *given)
 static const ob_api api = {
 	.size = sizeof(api),
 	.strerror = mock_strerror,
+	.refuse = mock_refuse,
 	.vlog = mock_vlog,
 	.counter = mock_counter,
 	.count = mock_count,

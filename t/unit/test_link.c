@@ -12,8 +12,8 @@
 /* In the resolver's place: "two.test" is 127.0.0.2, where nobody listens, and then 127.0.0.1, which
  * is also itself; no other name exists.  Who holds the lock keeps it from answering. */
 __attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service,
-						       const struct addrinfo *hints,
-						       struct addrinfo **res);
+                                                       const struct addrinfo *hints,
+                                                       struct addrinfo **res);
 __attribute__((visibility("default"))) void freeaddrinfo(struct addrinfo *res);
 
 static pthread_mutex_t resolver = PTHREAD_MUTEX_INITIALIZER;
@@ -24,7 +24,7 @@ struct found {
 };
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
-		struct addrinfo **res)
+                struct addrinfo **res)
 {
 	pthread_mutex_lock(&resolver);
 	pthread_mutex_unlock(&resolver);
@@ -35,12 +35,12 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 	struct found *found = calloc(2, sizeof(*found));
 	for (unsigned i = 0; i < 2; i++) {
 		found[i].addr = (struct sockaddr_in){.sin_family = AF_INET,
-						     .sin_port = htons((uint16_t)atoi(service)),
-						     .sin_addr.s_addr = htonl(0x7f000002u - i)};
+		                                     .sin_port = htons((uint16_t)atoi(service)),
+		                                     .sin_addr.s_addr = htonl(0x7f000002u - i)};
 		found[i].info = (struct addrinfo){.ai_family = AF_INET,
-						  .ai_socktype = SOCK_STREAM,
-						  .ai_addrlen = sizeof(found[i].addr),
-						  .ai_addr = (struct sockaddr *)&found[i].addr};
+		                                  .ai_socktype = SOCK_STREAM,
+		                                  .ai_addrlen = sizeof(found[i].addr),
+		                                  .ai_addr = (struct sockaddr *)&found[i].addr};
 	}
 	found[0].info.ai_next = &found[1].info;
 	if (!two) {
@@ -109,8 +109,8 @@ static void check_echo(struct rig_node *n, struct ob__link *link, struct ob__fra
 /* Frames of each way through the writer: copied, at its edges, and gathered. */
 static void test_sizes(void)
 {
-	static const size_t sizes[] = {0,         1,     200,   16383,  16384,        16385,
-				       65535 - 64, 65536, 70000, 300000, (1u << 20) - 64};
+	static const size_t sizes[] = {0,          1,     200,   16383,  16384,          16385,
+	                               65535 - 64, 65536, 70000, 300000, (1u << 20) - 64};
 	uint8_t *payload = malloc(1u << 20);
 	for (size_t i = 0; i < 1u << 20; i++) {
 		payload[i] = (uint8_t)(i * 7 + i / 251);
@@ -162,10 +162,10 @@ static const struct {
 } refusals[] = {
 	/* another token */
 	{"proxy_1", "proxy", "some other token", NULL, NULL, "refused", "wrong_token",
-	 "wrong token"},
+         "wrong token"},
 	/* the right one for this entry, another one at home */
 	{"proxy_1", "proxy", "some other token", "what it accepts itself", NULL, "refused",
-	 "wrong_token", "wrong token"},
+         "wrong_token", "wrong token"},
 	/* its own name */
 	{"route_1", "route", RIG_TOKEN, NULL, NULL, "refused", "self", "route_1"},
 	/* not the role that was expected */
@@ -184,12 +184,12 @@ static void test_refusals(void)
 		rig_start(&b, "route_1", "route", 2, 0, NULL);
 		ob__registry_role(&b.registry, "role6919", &id);
 		struct ob__remote_options r = {.host = "127.0.0.1",
-					       .port = b.port,
-					       .token = refusals[i].token,
-					       .role = refusals[i].expected_role};
+		                               .port = b.port,
+		                               .token = refusals[i].token,
+		                               .role = refusals[i].expected_role};
 		CU_ASSERT_EQUAL(ob__links_dial(a.links, &r), 0);
 		CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&a, refusals[i].dialer_counts) >= 2 &&
-					 rig_closed(&b, refusals[i].acceptor_counts) >= 2));
+		                         rig_closed(&b, refusals[i].acceptor_counts) >= 2));
 		CU_ASSERT_PTR_NOT_NULL(strstr(rig_remotes(&a).error, refusals[i].says));
 		CU_ASSERT_PTR_NULL(strstr(rig_remotes(&a).error, refusals[i].token));
 		CU_ASSERT_EQUAL(a.ups + b.ups, 0);
@@ -206,8 +206,7 @@ static void test_bad_options(void)
 	rig_begin();
 	rig_start(&a, "proxy_1", "proxy", 1, 0, NULL);
 	struct ob__links_options o = {.token = "fifteen letters"};
-	CU_ASSERT_PTR_NULL(
-		ob__links_new(&rig_streams, &a.registry, a.stats, &o, &ops, NULL));
+	CU_ASSERT_PTR_NULL(ob__links_new(&rig_streams, &a.registry, a.stats, &o, &ops, NULL));
 	struct ob__remote_options r = {.host = "127.0.0.1", .port = 1, .token = "short"};
 	CU_ASSERT_EQUAL(ob__links_dial(a.links, &r), -EINVAL);
 	r = (struct ob__remote_options){.host = "127.0.0.1", .port = 65536};
@@ -229,7 +228,7 @@ static void test_bad_options(void)
 static void test_no_token(void)
 {
 	static const struct ob__links_ops ops = {rig_on_up, rig_on_down, rig_on_frame, rig_on_lost,
-						 rig_on_drained};
+	                                         rig_on_drained};
 	struct ob__links_options none = {0};
 	rig_begin();
 	rig_start(&a, "proxy_1", "proxy", 1, 0, NULL);
@@ -309,14 +308,19 @@ static void test_at_once(void)
 	rig_begin();
 	rig_start(&a, "proxy_1", "proxy", 1, 0, NULL);
 	rig_start(&b, "route_1", "route", 1, 0, NULL);
-	rig_dial(&a, b.port);
+	int port = b.port;
+	rig_stop(&b);
+	rig_dial(&a, port);
+	CU_ASSERT_TRUE(
+		RIG_UNTIL(rig_closed(&a, "unreachable") == 4)); /* waits for 640 ms or more */
+	rig_start(&b, "route_1", "route", 1, port, NULL);
 	CU_ASSERT_TRUE(RIG_UNTIL(both_up()));
 	rig_turn_ms(1050);
 	ob__peer_close(b.links, rig_peer(&b, "proxy_1"), "for a test");
 	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
 	uint64_t down = ob__loop_hrtime_us();
 	CU_ASSERT_TRUE(RIG_UNTIL(both_up()));
-	CU_ASSERT_TRUE(ob__loop_hrtime_us() - down < 75000);
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - down < 600000);
 	/* and one that breaks at once is not, or two nodes would do nothing else */
 	ob__peer_close(b.links, rig_peer(&b, "proxy_1"), "for a test");
 	down = ob__loop_hrtime_us();

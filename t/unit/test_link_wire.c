@@ -91,7 +91,7 @@ static const struct {
 	/* something else speaks there */
 	{"too_big", {0}, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 35},
 	{"too_big", {0}, "\xff\xff\xff\xff", 4},
-	{"too_big", {0}, "\x01\x02\x00\x00", 4}, /* 513 bytes */
+	{"too_big", {0}, "\x01\x02\x00\x00", 4},   /* 513 bytes */
 	{"bad_frame", {0}, "\x3f\x00\x00\x00", 4}, /* shorter than a header */
 	{"bad_frame", {0}, "\x00\x00\x00\x00", 4},
 	/* a frame that only a member may send */
@@ -109,12 +109,12 @@ static const struct {
 	{"bad_hello", {.kind = OB__FRAME_HELLO, .status = OB__HELLO_DIALER}, NULL, 0},
 	/* it refuses before anything was said */
 	{"refused",
-	 {.kind = OB__FRAME_HELLO,
-	  .status = OB__HELLO_REFUSED,
-	  .payload = (const uint8_t *)"a\nforged\x1b[2Jline",
-	  .payload_len = 16},
-	 NULL,
-	 0},
+         {.kind = OB__FRAME_HELLO,
+          .status = OB__HELLO_REFUSED,
+          .payload = (const uint8_t *)"a\nforged\x1b[2Jline",
+          .payload_len = 16},
+         NULL,
+         0},
 };
 
 static void test_strangers(void)
@@ -256,7 +256,7 @@ static void test_false_acceptor(void)
 		uint8_t mac[OB__HELLO_MAC];
 		memcpy(mac, f.payload, sizeof(mac)); /* its own proof back */
 		puppet_say_step(&p, i == 1 ? OB__HELLO_PROOF : OB__HELLO_WELCOME, mac,
-				i == 3 ? 0 : sizeof(mac));
+		                i == 3 ? 0 : sizeof(mac));
 		CU_ASSERT_TRUE(puppet_hears_end(&p));
 		puppet_close(&p);
 	}
@@ -307,8 +307,8 @@ static void test_ping_and_fence(void)
 	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.id == OB__SYS_PONG && f.call == 4711);
 	puppet_say_system(&p, OB__SYS_FENCE, 0);
 	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.id == OB__SYS_FENCE_BACK);
-	puppet_say_system(&p, OB__SYS_FENCE_BACK, 0); /* to no fence: nothing */
-	puppet_say_system(&p, OB__SYS_PONG, 1);       /* to no ping: nothing */
+	puppet_say_system(&p, OB__SYS_FENCE_BACK, 0);                /* to no fence: nothing */
+	puppet_say_system(&p, OB__SYS_PONG, 1);                      /* to no ping: nothing */
 	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.id == OB__SYS_PING); /* silence */
 	puppet_say_system(&p, OB__SYS_PONG, f.call + 1);
 	puppet_say_system(&p, OB__SYS_PONG, f.call);
@@ -487,8 +487,8 @@ static void test_bounds(void)
 	CU_ASSERT_TRUE(ob__peer_queued(peer) <= 1u << 20);
 	CU_ASSERT_EQUAL(request("proxy_1", n + 1, 30000), OB_E_BUSY);
 	static uint8_t raw[30064] = {0};
-	ob__frame_put_header(raw, &(struct ob__frame){.kind = OB__FRAME_REPLY,
-						      .payload_len = sizeof(raw) - 64});
+	ob__frame_put_header(
+		raw, &(struct ob__frame){.kind = OB__FRAME_REPLY, .payload_len = sizeof(raw) - 64});
 	CU_ASSERT_EQUAL(ob__peer_forward(a.links, peer, raw, sizeof(raw)), OB_E_BUSY);
 	raw[OB__FRAME_OFF_KIND] = OB__FRAME_SYSTEM; /* these have room left, but not for ever */
 	uint32_t more = 0;
@@ -521,7 +521,7 @@ static void test_unread_answers(void)
 	join_slow("proxy_1");
 	for (size_t i = 0; i < sizeof(pings); i += 64) {
 		ob__frame_put_header(pings + i, &(struct ob__frame){.kind = OB__FRAME_SYSTEM,
-								    .id = OB__SYS_PING});
+		                                                    .id = OB__SYS_PING});
 	}
 	for (int i = 0; i < 1000 && rig_closed(&a, "unread") == 0; i++) {
 		puppet_write(&p, pings, sizeof(pings));
@@ -730,7 +730,7 @@ static void test_no_connection(void)
 {
 	struct ob__links_options o = {.hello_ms = 150};
 	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(addr);
 	int fds[4];
 	begin(&o);

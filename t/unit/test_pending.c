@@ -175,8 +175,7 @@ static void drop_other(struct ob__pending *p)
 static void test_link_lost(void)
 {
 	static struct ob__link link;
-	link = (struct ob__link){
-		.state = OB__LINK_CLOSED, .given = 100, .why = OB_E_MAYBE_SENT};
+	link = (struct ob__link){.state = OB__LINK_CLOSED, .given = 100, .why = OB_E_MAYBE_SENT};
 	ob__list_init(&link.pendings);
 	begin(8);
 	for (uint32_t i = 1; i <= 4; i++) { /* frames that end at 50, 100, 150 and 200 */

@@ -34,8 +34,7 @@ static struct ob__peer *add(const char *name, const char *role)
 
 static void begin(const char *self_role)
 {
-	struct ob__identity self = {
-		.id = ob__node_id("me"), .name = "me", .role = self_role};
+	struct ob__identity self = {.id = ob__node_id("me"), .name = "me", .role = self_role};
 	CU_ASSERT_EQUAL_FATAL(ob__registry_init(&reg, &self), 0);
 	ob__router_init(&router, &reg);
 	for (unsigned i = 0; i < SERVICES; i++) {

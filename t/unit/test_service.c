@@ -9,6 +9,7 @@
 #include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 
+#include "base/err.h"
 #include "modules/service/service.c"
 #include "tap.h"
 
@@ -35,6 +36,12 @@ static struct {
 	char payload[64];
 	uint16_t closed;
 } got;
+
+static int mock_status(ob_ctx *ctx, int code)
+{
+	(void)ctx;
+	return ob__result_http(code);
+}
 
 static const char *mock_strerror(ob_ctx *ctx, int code)
 {
@@ -122,6 +129,7 @@ static int mock_close(ob_ctx *ctx, ob_session session, uint16_t code, const char
 static const ob_api api = {
 	.size = sizeof(api),
 	.strerror = mock_strerror,
+	.status = mock_status,
 	.vlog = mock_vlog,
 	.node_info = mock_node,
 	.on_method = mock_method,

@@ -9,9 +9,9 @@
 
 #include "tap.h"
 
-#define SELF UINT64_C(42)
+#define SELF        UINT64_C(42)
 #define INCARNATION UINT64_C(1732226400123)
-#define FIRST_SEQ (UINT64_C(1732226400) << 32)
+#define FIRST_SEQ   (UINT64_C(1732226400) << 32)
 
 static struct ob__sessions ss;
 
