@@ -10,6 +10,10 @@
  * it to `on_request`, and reads the next one only when it has been answered; pipelined bytes wait.
  * The answer may come later, from anywhere: a request is a handle that may outlive its
  * connection, then an answer is dropped.  Idle and half-sent requests time out.
+ *
+ * What is doubtful is refused, not guessed at: two lengths, folded lines, bare LF, a missing Host
+ * (all 400), methods other than GET, HEAD, POST, PUT, DELETE, PATCH and OPTIONS (501), transfer
+ * codings other than chunked (501).  Trailers and chunk extensions are dropped.
  */
 
 #ifndef OB__HTTP_H
@@ -28,7 +32,7 @@ struct ob__http_conn;
 struct ob__http_request {
 	uint64_t handle;    /* for ob__http_reply() and friends */
 	const char *method; /* "GET" */
-	const char *path;   /* percent-decoded, no query, begins with '/', no NUL inside */
+	const char *path;   /* decoded, "%2F" too; begins with '/', no NUL; ".." stays */
 	const char *query;  /* undecoded, "" if none */
 	const uint8_t *body;
 	size_t body_len;
@@ -40,8 +44,8 @@ struct ob__http_request {
 struct ob__http_options {
 	size_t max_body;     /* 0: 1 MiB; beyond it 413 */
 	uint32_t max_conns;  /* 0: 1024; beyond it accepted and closed at once, counted */
-	uint32_t idle_ms;    /* between requests; 0: 60000 */
-	uint32_t request_ms; /* for a request to arrive whole; 0: 10000; beyond it 408 */
+	uint32_t idle_ms;    /* between requests, and for a slow reader to take nothing; 0: 60000 */
+	uint32_t request_ms; /* for a request to arrive whole (408), a caller to begin; 0: 10000 */
 	bool upgrade_only;   /* a WebSocket listener: anything else gets 426 */
 
 	/* A request has arrived whole; valid until this returns (the handle longer). */
@@ -66,7 +70,8 @@ struct ob__http_counts {
 struct ob__http_server *ob__http_server_new(struct ob__streams *m,
                                             const struct ob__http_options *options);
 
-/* Closes every connection; the memory goes in a later turn. NULL is accepted. */
+/* Closes every connection, after handing the kernel what was answered; the memory goes in a later
+ * turn, and nothing is called back any more. Safe in a callback. NULL is accepted. */
 void ob__http_server_free(struct ob__http_server *srv);
 
 /* For a listener's callback: takes the waiting connection. */
@@ -78,12 +83,15 @@ const struct ob__http_counts *ob__http_counts(const struct ob__http_server *srv)
 /* A header's value (name in any case), or NULL; only during on_request and on_upgrade. */
 const char *ob__http_header(struct ob__http_server *srv, uint64_t handle, const char *name);
 
-/* Adds a header to the coming answer. 0, -EINVAL for CR, LF or an empty name, -ESTALE, -E2BIG. */
+/* Adds a header to the coming answer. 0, -ESTALE, -E2BIG (8 KiB in all), or -EINVAL for a name that
+ * is no token, a control character in the value, and the headers that the server writes itself:
+ * Connection, Content-Length, Content-Type, Date, Transfer-Encoding, Upgrade. */
 int ob__http_set_header(struct ob__http_server *srv, uint64_t handle, const char *name,
                         const char *value);
 
-/* Answers. `type` NULL: text/plain; charset=utf-8. HEAD gets no body.  0, or -ESTALE if the client
- * is gone or the request was answered. */
+/* Answers. `type` NULL: text/plain; charset=utf-8; one with control characters becomes
+ * application/octet-stream, a status outside 200..599 becomes 500. HEAD gets no body.  0, or
+ * -ESTALE if the client is gone or the request was answered. */
 int ob__http_reply(struct ob__http_server *srv, uint64_t handle, int status, const char *type,
                    const void *body, size_t len);
 
@@ -94,7 +102,9 @@ bool ob__http_waiting(const struct ob__http_server *srv, uint64_t handle);
  * Accepts a WebSocket handshake: writes 101 and moves the socket into `into`, a stream that was
  * initialised by ob__stream_init() and nothing more.  Bytes that came behind the handshake are
  * handed to its on_read in the next turn, before any others.  No subprotocol is chosen and no
- * extension accepted.  0 or negative; then the request must be answered.
+ * extension accepted.  0, -ESTALE, -EINVAL (no handshake), -EBUSY (answers to earlier requests are
+ * still under way), or what dup(2) says; then the request must be answered, and `into` closed if
+ * `opened`.
  */
 int ob__http_upgrade(struct ob__http_server *srv, uint64_t handle, struct ob__stream *into);
 

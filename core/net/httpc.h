@@ -7,7 +7,8 @@
  *
  * libcurl's multi interface driven by the loop: connections are kept and reused, names are looked
  * up without blocking, and each request ends once, by its deadline.  This is the one file that
- * knows libcurl.  Only http and https; redirects are not followed.
+ * knows libcurl.  Only http and https; redirects are not followed, and the proxies that environment
+ * variables name are not used.
  */
 
 #ifndef OB__HTTPC_H
@@ -30,10 +31,12 @@ struct ob__httpc_request {
 	size_t max_body;     /* of the answer; 0: 1 MiB */
 };
 
+/* Strings and data are valid until the callback returns.  NOT_SENT: there was no connection;
+ * MAYBE_SENT: it broke when the request was out. */
 struct ob__httpc_response {
-	int code;   /* 0, or an OB_E_* result */
-	int status; /* HTTP status when code is 0 */
-	const char *text;
+	int code;                 /* 0, OB_E_DEADLINE, _TOO_BIG, _NOMEM, _NOT_SENT, _MAYBE_SENT */
+	int status;               /* HTTP status when code is 0 */
+	const char *text;         /* why, for a failure; else "" */
 	const char *content_type; /* "" if none */
 	const uint8_t *data;
 	size_t len;
@@ -46,8 +49,9 @@ struct ob__httpc *ob__httpc_new(struct ob__loop *loop, uint32_t max_requests);
 /* Ends what is under way without calling back. Memory goes in a later turn. NULL is accepted. */
 void ob__httpc_free(struct ob__httpc *c);
 
-/* Starts a request. 0, OB_E_INVAL (url, method or header), OB_E_LIMIT, OB_E_NOMEM; then cb is not
- * called.  cb is never called from within this function. *id names it for cancel (may be NULL). */
+/* Starts a request. 0, OB_E_INVAL (url, method or header; Connection, Content-Length and
+ * Transfer-Encoding are libcurl's), OB_E_LIMIT, OB_E_NOMEM; then cb is not called.  cb is never
+ * called from within this function. *id names it for cancel (may be NULL). */
 int ob__httpc_start(struct ob__httpc *c, const struct ob__httpc_request *req, ob__httpc_cb cb,
                     void *arg, uint64_t *id);
 

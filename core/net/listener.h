@@ -6,9 +6,9 @@
  * Private to the host, floor F2.  An accepting socket.
  *
  * Opening is split from accepting: a listener is bound when a configuration is tried, and accepts
- * only when it goes live.  It accepts in bounded batches per turn, stops for a moment when the
- * process is out of file descriptors (keeping one spare descriptor to turn a caller away rather
- * than leave it hanging), and never ends by itself.
+ * only when it goes live.  It accepts in bounded batches per turn and never ends by itself.  The
+ * last sixteen file descriptors of the process are left to everything else: a caller that would get
+ * one of them is turned away, after a moment in which nothing is accepted.
  */
 
 #ifndef OB__LISTENER_H
@@ -22,11 +22,12 @@
 
 struct ob__listener;
 
-/* A connection waits: call ob__stream_accept(stream, server) on a stream of yours. */
+/* A connection waits: call ob__stream_accept(stream, server) on a stream of yours.  One that is not
+ * taken is closed, and counted as refused. */
 typedef void (*ob__listener_cb)(struct ob__listener *l, uv_stream_t *server, void *arg);
 
 struct ob__listener_options {
-	const char *host; /* numeric or a name; NULL with a path */
+	const char *host; /* numeric or a name; NULL: 127.0.0.1, or with a path */
 	int port;         /* 0: any free one, see ob__listener_port() */
 	const char *path; /* unix socket; replaced only if it is a dead socket of ours */
 	int mode;         /* of the unix socket, e.g. 0600; 0: 0600 */
@@ -43,7 +44,7 @@ struct ob__listener *ob__listener_open(struct ob__loop *loop,
 /* Starts accepting. 0 or negative. */
 int ob__listener_start(struct ob__listener *l);
 
-/* Stops accepting, keeps the port. */
+/* Stops accepting, keeps the port.  Callers wait in the backlog. */
 void ob__listener_pause(struct ob__listener *l);
 
 /* Closes; the memory goes by itself in a later turn. Unlinks a unix path. NULL is accepted. */
