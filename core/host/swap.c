@@ -17,7 +17,8 @@
 
 #define HISTORY             64u
 #define MODULES_MAX         256u
-#define OLD_GENERATIONS_MAX 8u /* draining and zombies, of the whole node */
+#define OLD_MAX 4u     /* old generations of one module that may still be mapped */
+#define ZOMBIES_MAX 8u /* of the whole node */
 
 struct item {
 	struct ob__module *module;
@@ -81,7 +82,7 @@ int ob__swap_init(struct ob__node *node)
 
 static void tx_free(struct transaction *tx)
 {
-	for (size_t i = 0; i < tx->len; i++) {
+	for (size_t i = 0; tx->items != NULL && i < tx->len; i++) {
 		free(tx->items[i].job);
 	}
 	free(tx->items);
@@ -577,12 +578,11 @@ static json_t *collect(struct transaction *tx, const struct ob__swap_request *q,
 		collect_all(tx, false);
 		return NULL;
 	case OB__SWAP_RELOAD:
-		if (q->names_len == 0) {
+	case OB__SWAP_UNLOAD:
+		if (q->kind == OB__SWAP_RELOAD && q->names_len == 0) {
 			collect_all(tx, true);
 			return NULL;
 		}
-		/* fall through */
-	case OB__SWAP_UNLOAD:
 		if (collect_named(tx, q, &unknown) == 0) {
 			return NULL;
 		}
@@ -608,15 +608,26 @@ static json_t *collect(struct transaction *tx, const struct ob__swap_request *q,
 	return NULL;
 }
 
-static uint32_t old_generations(struct ob__node *node)
+/* Why no further generation may be made now, in text; false when nothing speaks against it. */
+static bool crowded(const struct transaction *tx, char *text, size_t cap)
 {
-	uint32_t n = 0;
-
-	OB__LIST_EACH (it, &node->modules) {
-		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
-		n += m->gen_count - (m->active != NULL ? 1 : 0);
+	if (*tx->node->swap->zombies >= ZOMBIES_MAX) {
+		snprintf(text, cap,
+			 "%u old generations could not be unmapped; restart the node to go on",
+			 ZOMBIES_MAX);
+		return true;
 	}
-	return n;
+	for (size_t i = 0; i < tx->len; i++) {
+		const struct ob__module *m = tx->items[i].module;
+		if (m->gen_count > OLD_MAX) {
+			snprintf(text, cap,
+				 "%s: %u old generations are still draining; wait for them "
+				 "(GET /modules)",
+				 m->name, m->gen_count - 1);
+			return true;
+		}
+	}
+	return false;
 }
 
 void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *request, ob__swap_cb cb,
@@ -624,15 +635,11 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 {
 	struct ob__swap *s = node->swap;
 	json_t *refusal = NULL;
+	char text[192];
 	int status = 409;
 
 	if (s->current != NULL) {
 		refusal = plain_refusal("busy", "", "another module transaction is running");
-	} else if (old_generations(node) >= OLD_GENERATIONS_MAX) {
-		refusal =
-			plain_refusal("draining", "",
-		                      "too many old generations are still draining; wait for them "
-		                      "(GET /modules), or restart the node");
 	}
 	struct transaction *tx = refusal == NULL ? calloc(1, sizeof(*tx)) : NULL;
 	if (tx != NULL) {
@@ -646,9 +653,15 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 	if (refusal == NULL) {
 		refusal = collect(tx, request, &status);
 	}
+	if (refusal == NULL && crowded(tx, text, sizeof(text))) {
+		refusal = plain_refusal("draining", "", text);
+	}
 	if (refusal != NULL) {
 		cb(arg, status, refusal);
 		json_decref(refusal);
+		if (tx != NULL && tx->len > 0 && tx->items[0].fresh) {
+			ob__module_free(tx->items[0].module);
+		}
 		if (tx != NULL) {
 			tx_free(tx);
 		}

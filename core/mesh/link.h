@@ -16,12 +16,15 @@
  * the other one sends a FENCE as its last frame there, keeps what it sends meanwhile, and goes on
  * over the staying link when the FENCE has come back (or the old link has died): so order holds.
  *
- * A hello with the id of a live peer but another incarnation is refused, naming both addresses, and
- * the live one is pinged: if it does not answer within a second it is closed, and the newcomer's
- * next attempt succeeds.
+ * A hello with the id of a live peer but another incarnation is refused, naming both addresses.  In
+ * either case the live link is pinged: if it does not answer within a second it is closed, and the
+ * newcomer's next attempt succeeds.  All this is decided after the proof, so a stranger can't ask.
  *
  * A link that has been silent is pinged; one that stays silent is closed.  Reading a link never
- * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY, system frames excepted.
+ * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY, system frames excepted,
+ * which have twice the room; a peer that makes us answer and never reads is closed.
+ *
+ * Every close has a reason, counted in obhost_link_closed_total{reason=...} and logged.
  */
 
 #ifndef OB__LINK_H

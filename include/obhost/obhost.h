@@ -237,8 +237,9 @@ typedef struct ob_http_request {
 
 typedef struct ob_http_response {
 	uint32_t size;
-	int code;         /* OB_OK, OB_E_DEADLINE, OB_E_TOO_BIG, or OB_E_NOT_SENT */
-	int status;       /* the HTTP status, when code is OB_OK */
+	int code;   /* OB_OK, OB_E_DEADLINE, OB_E_TOO_BIG, OB_E_NOT_SENT, OB_E_MAYBE_SENT, OB_E_GONE
+	             */
+	int status; /* the HTTP status, when code is OB_OK */
 	const char *text; /* why, for a failure */
 	const char *content_type;
 	const uint8_t *data;

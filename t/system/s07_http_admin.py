@@ -253,7 +253,6 @@ def head():
 
 WRONG = [
     ("GET", "/no/such/page", None, {}, 404),
-    ("GET", "/modules/tx/", None, {}, 404),
     ("GET", "/modules/tx/999", None, {}, 404),
     ("POST", "/node", {}, {}, 405),
     ("GET", "/stop", None, {}, 405),
