@@ -45,7 +45,8 @@ def the_node():
     if "node" not in house:
         version(1)
         house["node"] = Node("reload", "proxy", rpc=None, module_dirs=dirs(), modules=[
-            "proxy", ADMIN, "echo", "versioned"], reload={"drain": 5}).start()
+            "proxy", ADMIN, "echo", "versioned"], reload={"drain": 5},
+                             log={"ring": 64}).start()
     return house["node"]
 
 

@@ -253,12 +253,21 @@ static void forget(struct rig_node *n)
 	}
 }
 
+/* The log is the process's: it ends with the first node, and what others say then is dropped. */
+static void end_node(struct rig_node *n)
+{
+	ob__node_free(n->node);
+	n->node = NULL;
+	if (getenv("RIG_LOG") == NULL) {
+		ob__log_set_level(OB_LOG_ERROR + 1);
+	}
+	check_leftovers(n->name);
+}
+
 void rig_kill(struct rig_node *n)
 {
 	forget(n);
-	ob__node_free(n->node);
-	n->node = NULL;
-	check_leftovers(n->name);
+	end_node(n);
 }
 
 void rig_stop(struct rig_node *n)
@@ -269,9 +278,7 @@ void rig_stop(struct rig_node *n)
 	CU_ASSERT_TRUE(RIG_UNTIL((ob__loop_turn(n->node->loop),
 	                          n->node->clients.conns.live == 0 &&
 	                                  ob__list_empty(&n->node->sessions.notice_list))));
-	ob__node_free(n->node);
-	n->node = NULL;
-	check_leftovers(n->name);
+	end_node(n);
 }
 
 void rig_turn(void)
@@ -338,16 +345,22 @@ char *rig_log(const char *name)
 {
 	char path[512];
 
-	ob__log_close();
 	snprintf(path, sizeof(path), "%s/log/%s.log", rig_dir, name);
 	return slurp(path, NULL);
 }
 
+/* The writer is a thread of its own, so the line may take a moment. */
 bool rig_logged(const char *name, const char *text)
 {
+	uint64_t end = ob__loop_hrtime_us() + 2000000;
 	char *log = rig_log(name);
-	bool found = strstr(log, text) != NULL;
+	bool found;
 
+	while (!(found = strstr(log, text) != NULL) && ob__loop_hrtime_us() < end) {
+		free(log);
+		rig_turn();
+		log = rig_log(name);
+	}
 	if (!found) {
 		printf("# not in the log: %s\n", text);
 		for (char *line = strtok(log, "\n"); line != NULL; line = strtok(NULL, "\n")) {
