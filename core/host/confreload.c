@@ -11,9 +11,19 @@
 #include "base/log.h"
 #include "host/node.h"
 
-/* Keys whose change is taken over without a restart; the rest needs one. */
-static const char *const live_keys[] = {
-	"call_timeout", "limits", "log_level", "modules", "reload", "remote_ports", "rpc", NULL,
+/* Keys whose change is taken over without a restart, but for the parts named beside them. */
+static const struct {
+	const char *key;
+	const char *fixed[6];
+} live_keys[] = {
+	{"call_timeout", {NULL}},
+	{"http", {"port", NULL}},
+	{"limits", {"connections", "sessions", "requests", "link_queue", NULL}},
+	{"log_level", {NULL}},
+	{"modules", {NULL}},
+	{"reload", {NULL}},
+	{"remote_ports", {NULL}},
+	{"rpc", {"port", "token", "encode", "reconnect_time", NULL}},
 };
 
 static void log_line(void *arg, enum ob__conf_severity severity, const char *line)
@@ -100,30 +110,40 @@ int ob__conf_apply_remotes(struct ob__node *node)
 	return rc;
 }
 
-static bool is_live(const char *key)
+static bool is_live(const char *key, const json_t *old, const json_t *new)
 {
-	for (const char *const *k = live_keys; *k != NULL; k++) {
-		if (strcmp(*k, key) == 0) {
-			return true;
+	for (size_t i = 0; i < sizeof(live_keys) / sizeof(live_keys[0]); i++) {
+		if (strcmp(live_keys[i].key, key) != 0) {
+			continue;
 		}
+		for (const char *const *part = live_keys[i].fixed; *part != NULL; part++) {
+			const json_t *was = json_object_get(old, *part);
+			const json_t *is = json_object_get(new, *part);
+			if (was != is && !json_equal(was, is)) {
+				return false;
+			}
+		}
+		return true;
 	}
 	return false;
 }
 
-/* Names of changed keys, sorted into what can be taken over and what can't. */
+/* Names of changed keys, sorted into what is taken over and what needs a restart. */
 static void compare(const json_t *old, const json_t *new, json_t *applied, json_t *restart)
 {
+	const json_t *trees[] = {new, old};
 	const char *key;
 	json_t *value;
 
-	json_object_foreach ((json_t *)(uintptr_t) new, key, value) {
-		if (!json_equal(value, json_object_get(old, key))) {
-			json_array_append_new(is_live(key) ? applied : restart, json_string(key));
-		}
-	}
-	json_object_foreach ((json_t *)(uintptr_t)old, key, value) {
-		if (json_object_get(new, key) == NULL) {
-			json_array_append_new(is_live(key) ? applied : restart, json_string(key));
+	for (size_t i = 0; i < 2; i++) {
+		json_object_foreach ((json_t *)(uintptr_t)trees[i], key, value) {
+			const json_t *was = json_object_get(old, key);
+			const json_t *is = json_object_get(new, key);
+			if ((i == 1 && is != NULL) || json_equal(was, is)) {
+				continue;
+			}
+			json_array_append_new(is_live(key, was, is) ? applied : restart,
+			                      json_string(key));
 		}
 	}
 }

@@ -58,8 +58,9 @@ int ob__dispatch_init(struct ob__node *node)
 	                                "Frames refused because they had no hop left.");
 	d->held_total = ob__stat_counter(s, "obhost_held_total", NULL,
 	                                 "Messages that waited for a node to come up.");
-	d->latency = ob__stat_histogram(s, "obhost_request_seconds", NULL,
-	                                "Time until the end of requests that left this node.");
+	d->latency = ob__stat_histogram(
+		s, "obhost_request_seconds", NULL,
+		"Time until the end of requests that left this node, one in sixteen of them.");
 	return 0;
 }
 
@@ -76,7 +77,9 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 {
 	struct ob__node *node = arg;
 
-	ob__histogram_record(node->dispatch.latency, ob__loop_hrtime_us() - p->started_us);
+	if (p->started_us != 0) {
+		ob__histogram_record(node->dispatch.latency, ob__loop_hrtime_us() - p->started_us);
+	}
 	if (p->kind == OB__PENDING_CALL) {
 		struct ob__gen *g = p->u.call.gen;
 		ob_call_fn fn = (ob_call_fn)(uintptr_t)p->u.call.fn;

@@ -219,8 +219,8 @@ void ob__dispatch_client(struct ob__node *node, struct ob__conn *conn, const ob_
 	if (ob__idrange_find(&conn->from->conf->no_state, p->id, &covered)) {
 		view.flags |= OB_VIEW_NO_STATE;
 	}
-	if (!pass_filters(node, conn, p, &view)) {
-		return;
+	if (!pass_filters(node, conn, p, &view) || conn->session == NULL) {
+		return; /* refused, or the filter closed the client */
 	}
 	struct ob__reg *reg = ob__slots_by_id(&node->slots, true, p->id);
 	if (reg != NULL) {
@@ -234,5 +234,8 @@ void ob__dispatch_client(struct ob__node *node, struct ob__conn *conn, const ob_
 		return;
 	}
 	ob_verdict v = reg->fn.decide(&reg->gen->ctx, &view);
+	if (conn->session == NULL) {
+		return;
+	}
 	client_verdict(node, conn, p, &view, &v);
 }

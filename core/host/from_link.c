@@ -115,7 +115,7 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 		return;
 	}
 	struct ob__reg *reg = ob__slot_active(&node->slots.single[OB__SLOT_LINK_DECIDER]);
-	if (reg == NULL || ob__slots_by_id(&node->slots, false, f->id) != NULL) {
+	if (reg == NULL) {
 		frame_local(node, f);
 		return;
 	}

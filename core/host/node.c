@@ -368,20 +368,30 @@ static int start_accepting(struct ob__node *node)
 	return ob__conf_apply_remotes(node);
 }
 
-static int start_base(struct ob__node *node)
+/* While the node starts, whoever started it sees the log too. */
+static int open_log(const struct ob__nodeconf *c, bool starting)
 {
-	const struct ob__nodeconf *c = node->conf;
 	struct ob__log_options log = {
 		.dir = c->log_dir,
 		.name = c->name,
 		.level = c->log_level,
-		.to_stderr = c->log_stderr || c->log_dir == NULL,
+		.to_stderr = starting || c->log_stderr || c->log_dir == NULL,
 		.ring_lines = c->log_ring,
 	};
 	char err[256];
 
 	if (ob__log_open(&log, err, sizeof(err)) != 0) {
 		ob__error("log", "%s", err);
+		return -1;
+	}
+	return 0;
+}
+
+static int start_base(struct ob__node *node)
+{
+	const struct ob__nodeconf *c = node->conf;
+
+	if (open_log(c, true) != 0) {
 		return -1;
 	}
 	node->loop = ob__loop_new();
@@ -432,6 +442,9 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	ob__node_gauges(node);
 	node->phase = OB__NODE_RUNNING;
 	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());
+	if (conf->log_dir != NULL) {
+		(void)open_log(conf, false);
+	}
 	return node;
 }
 
@@ -559,8 +572,10 @@ void ob__node_free(struct ob__node *node)
 		ob__timeout_clear(node->loop, &node->leave_timeout);
 		free_mesh(node);
 	}
-	if (node->loop != NULL) {
+	if (node->streams.loop != NULL) {
 		close_streams(node);
+	}
+	if (node->loop != NULL) {
 		ob__streams_free(&node->streams);
 		rc = ob__loop_free(node->loop);
 	}

@@ -15,9 +15,9 @@
 #include "host/sdk.h"
 #include "host/work.h"
 
-#define HISTORY             64u
-#define MODULES_MAX         256u
-#define OLD_MAX 4u     /* old generations of one module that may still be mapped */
+#define HISTORY     64u
+#define MODULES_MAX 256u
+#define OLD_MAX     4u /* old generations of one module that may still be mapped */
 #define ZOMBIES_MAX 8u /* of the whole node */
 
 struct item {
@@ -505,9 +505,14 @@ static void load_done(struct ob__load_job *job)
 	load_next(tx);
 }
 
+static void start_turn(void *arg)
+{
+	start_all(arg);
+}
+
 static void load_next(struct transaction *tx)
 {
-	if (tx->loading == tx->len || tx->kind == OB__SWAP_UNLOAD) {
+	if (tx->loading == tx->len) {
 		start_all(tx);
 		return;
 	}
@@ -613,17 +618,17 @@ static bool crowded(const struct transaction *tx, char *text, size_t cap)
 {
 	if (*tx->node->swap->zombies >= ZOMBIES_MAX) {
 		snprintf(text, cap,
-			 "%u old generations could not be unmapped; restart the node to go on",
-			 ZOMBIES_MAX);
+		         "%u old generations could not be unmapped; restart the node to go on",
+		         ZOMBIES_MAX);
 		return true;
 	}
 	for (size_t i = 0; i < tx->len; i++) {
 		const struct ob__module *m = tx->items[i].module;
 		if (m->gen_count > OLD_MAX) {
 			snprintf(text, cap,
-				 "%s: %u old generations are still draining; wait for them "
-				 "(GET /modules)",
-				 m->name, m->gen_count - 1);
+			         "%s: %u old generations are still draining; wait for them "
+			         "(GET /modules)",
+			         m->name, m->gen_count - 1);
 			return true;
 		}
 	}
@@ -684,7 +689,14 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 		cb(arg, 202, body);
 		json_decref(body);
 	}
-	load_next(tx);
+	if (tx->kind != OB__SWAP_UNLOAD && tx->len > 0) {
+		load_next(tx);
+		return;
+	}
+	/* Nothing to load; but the switch must not run under a module's own frame. */
+	if (ob__loop_defer(node->loop, start_turn, tx) != 0) {
+		start_all(tx);
+	}
 }
 
 /* ---- what is there ---- */

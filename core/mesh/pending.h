@@ -25,6 +25,8 @@
 struct ob__link;
 struct ob__pendings;
 
+#define OB__PENDING_SAMPLE 16u /* one in so many has its time measured */
+
 enum ob__pending_kind {
 	OB__PENDING_CLIENT = 1, /* a client's request: encode the end for its connection */
 	OB__PENDING_CALL,       /* a module's call: give the end to its callback */
@@ -39,7 +41,7 @@ struct ob__pending {
 	uint8_t kind;
 	bool ending; /* on_end is on the stack */
 	uint32_t id; /* message id */
-	uint64_t started_us;
+	uint64_t started_us; /* of one in OB__PENDING_SAMPLE; else 0 */
 	union {
 		struct {
 			uint64_t conn; /* handle */
@@ -73,6 +75,7 @@ struct ob__pendings {
 	void *arg;
 	uint64_t stale; /* replies that came too late */
 	uint64_t deadlines;
+	uint64_t made;
 };
 
 void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t limit,
