@@ -46,7 +46,6 @@ static void link_up(void *arg, struct ob__peer *peer)
 		.role = peer->who.role,
 	};
 
-	ob__notice("link", "%s (%s) is up at %s", peer->who.name, peer->who.role, peer->address);
 	ob__dispatch_peer_up(node);
 	ob__dispatch_event(node, &info);
 }
