@@ -97,7 +97,7 @@ static void run_line(struct conn *c, const char *text, size_t len)
 static void next_line(struct conn *c)
 {
 	c->looping = true;
-	while (!c->waiting && !c->stream.closing && c->in.len > 0) {
+	while (c->socket != NULL && !c->waiting && !c->stream.closing && c->in.len > 0) {
 		uint8_t *end = memchr(c->in.data, '\n', c->in.len);
 		if (end == NULL) {
 			break;

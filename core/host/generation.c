@@ -119,6 +119,7 @@ void ob__gen_free(struct ob__gen *g)
 	states_free(g->states, g->states_len);
 	json_decref(g->conf);
 	free(g->drain_timeout);
+	free(g->closing);
 	free(g->staged);
 	free(g->file);
 	free(g);

@@ -29,6 +29,7 @@
 #include "base/loop.h"
 #include "lib/list.h"
 
+struct ob__load_job;
 struct ob__node;
 struct ob__module;
 
@@ -79,6 +80,7 @@ struct ob__gen {
 	bool drain_queued; /* a turn that looks whether it has drained is coming */
 	char refused[256]; /* why a registration in start() failed, for the reply */
 	struct ob__timeout *drain_timeout;
+	struct ob__load_job *closing; /* while the loader unmaps it */
 	uint64_t handled;
 	uint64_t failed;
 	uint64_t since;

@@ -557,6 +557,7 @@ void ob__node_free(struct ob__node *node)
 		return;
 	}
 	ob__loader_free(node->loader);
+	node->loader = NULL;
 	ob__admin_close(node);
 	ob__web_free(node);
 	if (node->swap != NULL) {

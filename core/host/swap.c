@@ -89,6 +89,22 @@ static void tx_free(struct transaction *tx)
 	free(tx);
 }
 
+/* Not before the loop has ended: what it still runs may have to do with a generation. */
+static void free_modules(struct ob__node *node)
+{
+	OB__LIST_EACH_SAFE (it, &node->modules) {
+		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
+		OB__LIST_EACH_SAFE (gen, &m->gens) {
+			struct ob__gen *g = OB__CONTAINER(gen, struct ob__gen, link);
+			if (g->staged != NULL) {
+				remove(g->staged);
+			}
+			ob__gen_free(g);
+		}
+		ob__module_free(m);
+	}
+}
+
 void ob__swap_free(struct ob__node *node)
 {
 	struct ob__swap *s = node->swap;
@@ -98,6 +114,7 @@ void ob__swap_free(struct ob__node *node)
 	if (s->current != NULL) {
 		tx_free(s->current);
 	}
+	free_modules(node);
 	for (size_t i = 0; i < HISTORY; i++) {
 		json_decref(s->history[i].report);
 	}
@@ -207,6 +224,7 @@ static void close_done(struct ob__load_job *job)
 	struct ob__module *m = g->module;
 	struct ob__node *node = g->node;
 
+	g->closing = NULL;
 	if (job->failed) {
 		++*node->swap->zombies;
 		g->state = OB__GEN_ZOMBIE;
@@ -226,8 +244,11 @@ static void close_done(struct ob__load_job *job)
 static void bury(void *arg)
 {
 	struct ob__gen *g = arg;
-	struct ob__load_job *job = calloc(1, sizeof(*job));
 
+	if (g->node->loader == NULL) {
+		return; /* the node ends: nothing is unmapped any more */
+	}
+	struct ob__load_job *job = calloc(1, sizeof(*job));
 	if (job == NULL) {
 		g->state = OB__GEN_ZOMBIE;
 		++*g->node->swap->zombies;
@@ -240,6 +261,7 @@ static void bury(void *arg)
 	job->base = g->base;
 	snprintf(job->name, sizeof(job->name), "%s", g->module->name);
 	snprintf(job->staged, sizeof(job->staged), "%s", g->staged);
+	g->closing = job;
 	ob__loader_submit(g->node->loader, job);
 }
 
@@ -490,6 +512,12 @@ static void load_done(struct ob__load_job *job)
 	struct transaction *tx = job->arg;
 	struct item *it = &tx->items[tx->loading];
 
+	if (tx->node->loader == NULL) { /* the node ends: nothing is started any more */
+		if (!job->failed && !job->unchanged) {
+			(void)make_generation(tx, it);
+		}
+		return;
+	}
 	if (job->failed) {
 		fail(tx, it, &job->refusal);
 		return;
@@ -746,22 +774,26 @@ static void stop_gen(struct ob__gen *g)
 	}
 	ob__work_drop(g);
 	ob__slots_drop(&g->node->slots, g);
+	if (g->drain_timeout != NULL) {
+		ob__timeout_clear(g->node->loop, g->drain_timeout);
+	}
 	g->ctx.api = &ob__sdk_dead_api;
+	g->state = OB__GEN_STOPPED;
 }
 
 void ob__swap_stop_all(struct ob__node *node)
 {
-	OB__LIST_EACH_SAFE (it, &node->modules) {
+	struct transaction *tx = node->swap->current;
+
+	if (tx != NULL) {
+		answer(tx, 503, plain_refusal("stopping", "", "the node stops"));
+	}
+	OB__LIST_EACH (it, &node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
-		OB__LIST_EACH_SAFE (gen, &m->gens) {
-			struct ob__gen *g = OB__CONTAINER(gen, struct ob__gen, link);
-			stop_gen(g);
-			if (g->staged != NULL) {
-				remove(g->staged);
-			}
-			ob__gen_free(g);
+		OB__LIST_EACH (gen, &m->gens) {
+			stop_gen(OB__CONTAINER(gen, struct ob__gen, link));
 		}
-		ob__module_free(m);
+		m->active = NULL;
 	}
 	ob__slots_rebuild(&node->slots, &node->modules);
 }

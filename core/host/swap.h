@@ -67,7 +67,8 @@ void ob__swap_drained(struct ob__gen *g);
 /* All modules with their generations, as GET /modules shows them; new reference. */
 json_t *ob__swap_modules(struct ob__node *node);
 
-/* drain() and stop() for every generation: the node ends. Nothing is unmapped. */
+/* drain() and stop() for every generation: the node ends.  Nothing is unmapped; the generations are
+ * freed by ob__swap_free(), when the loop has ended. */
 void ob__swap_stop_all(struct ob__node *node);
 
 #endif

@@ -246,7 +246,7 @@ static void job_done(uv_work_t *req, int status)
 	struct wait *w = req->data;
 
 	(void)status;
-	if (w->post != NULL && w->gen->state != OB__GEN_ZOMBIE) {
+	if (w->post != NULL && ob__gen_live(w->gen)) {
 		w->post(&w->gen->ctx, w->arg);
 	}
 	wait_end(w);
