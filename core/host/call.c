@@ -20,6 +20,7 @@ struct self_call {
 	struct ob__node *node;
 	uint64_t pending;
 	uint64_t session;
+	uint64_t deadline; /* loop ms */
 	uint32_t id;
 	char *method;
 	size_t len;
@@ -39,9 +40,10 @@ static void self_call_run(void *arg)
 	if (p == NULL) {
 		goto out;
 	}
+	uint64_t now = ob__loop_now(node->loop);
+	uint64_t left = c->deadline > now ? c->deadline - now : 0;
 	struct ob__req *r =
-		reg != NULL ? ob__req_new(node, reg, OB__ORIGIN_SELF, node->conf->call_timeout_ms)
-			    : NULL;
+		reg != NULL ? ob__req_new(node, reg, OB__ORIGIN_SELF, left) : NULL;
 	if (r == NULL) {
 		end.code = reg != NULL ? OB_E_BUSY : OB_E_NOT_FOUND;
 		ob__pending_end(p, &end);
@@ -60,18 +62,25 @@ out:
 	free(c);
 }
 
-static int call_self(struct ob__node *node, uint64_t pending, uint32_t id, const char *method,
-                     uint64_t session, const void *data, size_t len)
+static int call_self(struct ob__node *node, const struct ob__frame *f, const char *method,
+                     uint64_t session)
 {
+	size_t len = f->payload_len;
 	struct self_call *c = malloc(sizeof(*c) + len + 1);
 
 	if (c == NULL) {
 		return OB_E_NOMEM;
 	}
 	*c = (struct self_call){
-		.node = node, .pending = pending, .session = session, .id = id, .len = len};
+		.node = node,
+		.pending = f->call,
+		.session = session,
+		.deadline = ob__loop_now(node->loop) + f->budget,
+		.id = f->id,
+		.len = len,
+	};
 	if (len > 0) {
-		memcpy(c->data, data, len);
+		memcpy(c->data, f->payload, len);
 	}
 	c->method = method != NULL ? strdup(method) : NULL;
 	int rc = method != NULL && c->method == NULL ? OB_E_NOMEM
@@ -149,8 +158,7 @@ uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t 
 	p->u.call.fn = (void *)(uintptr_t)fn;
 	p->u.call.arg = arg;
 	uint64_t handle = p->handle;
-	int rc = to_self ? call_self(node, handle, id, method, session, data, len)
-	                 : call_send(node, target, p, &f);
+	int rc = to_self ? call_self(node, &f, method, session) : call_send(node, target, p, &f);
 	if (rc != 0) {
 		ob__pending_drop(p);
 		return 0;

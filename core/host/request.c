@@ -132,7 +132,7 @@ int ob__req_done(struct ob__req *r)
 	if (r->origin == OB__ORIGIN_LINK && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id, false};
 		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
-	} else if (r->origin == OB__ORIGIN_SELF) {
+	} else if (r->origin == OB__ORIGIN_SELF && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		r->ended = true;
 		self_end(r, OB_OK, NULL, NULL, 0);
 	} else if (r->origin == OB__ORIGIN_HTTP) {
@@ -243,6 +243,8 @@ void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id,
 			                          false};
 			ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
+		} else if (r->origin == OB__ORIGIN_SELF) {
+			self_end(r, OB_OK, NULL, NULL, 0);
 		}
 		r->view.flags |= OB_VIEW_ONE_WAY;
 	}

@@ -257,7 +257,7 @@ static int sdk_on_http(ob_ctx *ctx, const char *method, const char *path, ob_han
 	int rc = reg_slot(ctx, OB__SLOT_HTTP, 0, name, &reg);
 	if (rc == 0) {
 		reg->fn.handler = fn;
-		reg->flags = flags;
+		reg->flags = flags & OB_HTTP_ADMIN; /* HTTP is always answered */
 	}
 	return rc;
 }

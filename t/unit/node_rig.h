@@ -42,7 +42,7 @@ struct rig_node {
 /* The directory of the test: DIR/mods is looked in first for modules, DIR/state holds state. */
 extern char rig_dir[128];
 
-void rig_begin(void);
+void rig_begin(void); /* aborts when it can't */
 
 /* Frees the nodes that still run; what a node should have removed and did not is a failure. */
 void rig_end(void);
@@ -72,13 +72,14 @@ void rig_turn(void);
 void rig_turn_ms(uint64_t ms);
 
 /* Turns until `condition`; true if it came. */
-#define RIG_UNTIL(condition)                                                        \
-	({                                                                          \
-		uint64_t rig_end_ = ob__loop_hrtime_us() + RIG_PATIENCE_MS * 1000u; \
-		while (!(condition) && ob__loop_hrtime_us() < rig_end_) {           \
-			rig_turn();                                                 \
-		}                                                                   \
-		(condition);                                                        \
+#define RIG_UNTIL(condition)                                                             \
+	({                                                                               \
+		uint64_t rig_end_ = ob__loop_hrtime_us() + RIG_PATIENCE_MS * 1000u;      \
+		bool rig_came_;                                                          \
+		while (!(rig_came_ = (condition)) && ob__loop_hrtime_us() < rig_end_) {  \
+			rig_turn();                                                      \
+		}                                                                        \
+		rig_came_;                                                               \
 	})
 
 /* Copies a test module's file to DIR/mods/NAME.so, replacing what is there. */

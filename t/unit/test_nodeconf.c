@@ -20,11 +20,9 @@ static struct ob__buf said;
 static void on_report(void *arg, enum ob__conf_severity severity, const char *line)
 {
 	static const char *const words[] = {"error", "warning", "info"};
-	const char *base = strrchr(line, '/');
 	const char *name = strstr(line, "/n.conf:");
 
 	(void)arg;
-	(void)base;
 	ob__buf_printf(&said, "%s %s\n", words[severity], name != NULL ? name + 1 : line);
 }
 
@@ -195,9 +193,7 @@ static void test_missing_file(void)
 {
 	said.len = 0;
 	CU_ASSERT_PTR_NULL(ob__nodeconf_load("/nonexistent/n.conf", NULL, 0, on_report, NULL));
-	CU_ASSERT_PTR_NOT_NULL(strstr(said_text(), "error n.conf: No such file") != NULL
-	                               ? "" : strstr(said_text(), "/nonexistent"));
-	CU_ASSERT_TRUE(said.len > 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said_text(), "no such file"));
 }
 
 /* ---------------------------------------------------------------- what is taken */

@@ -83,8 +83,12 @@ class Closed(Exception):
 class Raw:
     """A WebSocket connection, frame by frame."""
 
-    def __init__(self, port, path="/", headers=(), timeout=10, host="127.0.0.1"):
-        self.socket = socket.create_connection((host, port), timeout * SLOW)
+    def __init__(self, port, path="/", headers=(), timeout=10, receive=None):
+        """`receive` bounds, in bytes, what the kernel keeps of what this side does not read."""
+        self.socket = socket.socket()
+        if receive:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(timeout * SLOW)
         self.buffer = bytearray()
