@@ -42,8 +42,7 @@ static void self_call_run(void *arg)
 	}
 	uint64_t now = ob__loop_now(node->loop);
 	uint64_t left = c->deadline > now ? c->deadline - now : 0;
-	struct ob__req *r =
-		reg != NULL ? ob__req_new(node, reg, OB__ORIGIN_SELF, left) : NULL;
+	struct ob__req *r = reg != NULL ? ob__req_new(node, reg, OB__ORIGIN_SELF, left) : NULL;
 	if (r == NULL) {
 		end.code = reg != NULL ? OB_E_BUSY : OB_E_NOT_FOUND;
 		ob__pending_end(p, &end);

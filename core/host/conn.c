@@ -246,7 +246,6 @@ static bool decode_packets(struct ob__conn *conn, uint8_t *data, size_t len, boo
                            size_t *used, size_t *need)
 {
 	size_t max = conn->node->conf->limits.message;
-	uint64_t handle = conn->handle;
 	struct ob__node *node = conn->node;
 
 	*used = 0;
@@ -269,7 +268,7 @@ static bool decode_packets(struct ob__conn *conn, uint8_t *data, size_t len, boo
 		switch (p.kind) {
 		case OB_PACKET_MESSAGE:
 			ob__dispatch_client(node, conn, &p);
-			if (ob__conn_get(node, handle) == NULL || conn->close_sent) {
+			if (conn->stream.closing || conn->close_sent) {
 				return false;
 			}
 			break;
@@ -277,9 +276,13 @@ static bool decode_packets(struct ob__conn *conn, uint8_t *data, size_t len, boo
 			break;
 		case OB_PACKET_NEED:
 			*need = p.need;
-			if (p.need > max + 4096 ||
-			    (boundary && (reg->codec.flags & OB_CODEC_STREAM) == 0)) {
+			if (p.need > max + 4096) {
 				ob__conn_close(conn, OB__WS_TOO_BIG, "packet too long", "too_big");
+				return false;
+			}
+			if (boundary && (reg->codec.flags & OB_CODEC_STREAM) == 0) {
+				ob__conn_close(conn, OB__WS_PROTOCOL, "packet cut off",
+				               "bad_packet");
 				return false;
 			}
 			return true;
@@ -500,17 +503,16 @@ static int conn_send(struct ob__conn *conn, const ob_packet *p)
 	return rc;
 }
 
-void ob__conn_reply(struct ob__node *node, uint64_t handle, uint32_t id, uint64_t cookie, int code,
-                    const char *text, const void *data, size_t len)
+void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int code, const char *text,
+                    const void *data, size_t len)
 {
-	struct ob__conn *conn = ob__conn_get(node, handle);
 	char *body = NULL;
 
 	if (conn == NULL || conn->close_sent) {
 		return;
 	}
 	if (code != OB_OK && len == 0) {
-		body = ob__error_body(node, code, text, &len);
+		body = ob__error_body(conn->node, code, text, &len);
 		data = body;
 	}
 	ob_packet p = {
@@ -558,16 +560,14 @@ void ob__conn_begin(struct ob__conn *conn)
 	}
 }
 
-void ob__conn_ended(struct ob__node *node, uint64_t handle)
+void ob__conn_ended(struct ob__conn *conn)
 {
-	struct ob__conn *conn = ob__conn_get(node, handle);
-
 	if (conn == NULL) {
 		return;
 	}
 	conn->in_flight--;
 	if ((conn->paused & OB__PAUSE_IN_FLIGHT) != 0 &&
-	    conn->in_flight <= node->conf->limits.in_flight / 2) {
+	    conn->in_flight <= conn->node->conf->limits.in_flight / 2) {
 		conn->paused &= ~(uint32_t)OB__PAUSE_IN_FLIGHT;
 		conn_update_read(conn);
 	}

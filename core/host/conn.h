@@ -64,17 +64,17 @@ void ob__conn_open(struct ob__conn *conn);
 
 struct ob__conn *ob__conn_get(struct ob__node *node, uint64_t handle);
 
-/* Sends the end of a request.  For a failure without data the error body is made here.  A stale
- * handle is a client that left: nothing happens. */
-void ob__conn_reply(struct ob__node *node, uint64_t conn, uint32_t id, uint64_t cookie, int code,
+/* Sends the end of a request.  For a failure without data the error body is made here.  NULL, a
+ * client that left, is accepted: nothing happens. */
+void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int code,
                     const char *text, const void *data, size_t len);
 
 /* Sends a message unasked. 0, OB_E_STALE, OB_E_TOO_BIG, OB_E_BUSY (dropped). */
 int ob__conn_push(struct ob__node *node, uint64_t conn, uint32_t id, const void *data, size_t len);
 
-/* A request of this client went out to wait for its end, or has ended. */
+/* A request of this client went out to wait for its end; and has ended (NULL is accepted). */
 void ob__conn_begin(struct ob__conn *conn);
-void ob__conn_ended(struct ob__node *node, uint64_t conn);
+void ob__conn_ended(struct ob__conn *conn);
 
 /* The link the client's message went to is congested; and a link is so no longer. */
 void ob__conn_pause_link(struct ob__conn *conn);

@@ -103,9 +103,8 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 	if (end->code != OB_OK && p->u.client.role != 0 && end->code != OB_E_APP) {
 		ob__session_stick(conn->session, p->u.client.role, 0);
 	}
-	ob__conn_reply(node, p->u.client.conn, p->id, p->u.client.cookie, end->code, end->text,
-	               end->data, end->len);
-	ob__conn_ended(node, p->u.client.conn);
+	ob__conn_reply(conn, p->id, p->u.client.cookie, end->code, end->text, end->data, end->len);
+	ob__conn_ended(conn);
 }
 
 void ob__dispatch_event(struct ob__node *node, const ob_event_info *info)

@@ -30,7 +30,7 @@ static void client_fail(struct ob__node *node, struct ob__conn *conn, const ob_p
 {
 	ob__count_result(node->dispatch.refused, code);
 	if (p->one_way == 0) {
-		ob__conn_reply(node, conn->handle, p->id, p->cookie, code, text, NULL, 0);
+		ob__conn_reply(conn, p->id, p->cookie, code, text, NULL, 0);
 	}
 }
 

@@ -162,7 +162,7 @@ static void frame_reply(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	if ((f->flags & OB__FRAME_ONE_WAY) != 0 && p->kind == OB__PENDING_CLIENT) {
-		ob__conn_ended(node, p->u.client.conn);
+		ob__conn_ended(ob__conn_get(node, p->u.client.conn));
 		ob__pending_drop(p);
 		return;
 	}

@@ -39,7 +39,7 @@ static void req_free(struct ob__req *r)
 static void req_client_ended(struct ob__req *r)
 {
 	if (r->origin == OB__ORIGIN_CLIENT && r->held) {
-		ob__conn_ended(r->gen->node, r->from.client.conn);
+		ob__conn_ended(ob__conn_get(r->gen->node, r->from.client.conn));
 	}
 }
 
@@ -99,8 +99,8 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 	if ((r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		switch (r->origin) {
 		case OB__ORIGIN_CLIENT:
-			ob__conn_reply(node, r->from.client.conn, r->view.id, r->from.client.cookie,
-			               code, text, data, len);
+			ob__conn_reply(ob__conn_get(node, r->from.client.conn), r->view.id,
+			               r->from.client.cookie, code, text, data, len);
 			break;
 		case OB__ORIGIN_LINK: {
 			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id,

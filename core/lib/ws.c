@@ -157,6 +157,15 @@ static uint64_t unmask(uint8_t *p, size_t len, const uint8_t mask[MASK_SIZE])
 		seen |= w[0];
 		memcpy(p, w, sizeof(w[0]));
 	}
+	if (len >= sizeof(mask32)) {
+		uint32_t half;
+		memcpy(&half, p, sizeof(half));
+		half ^= mask32;
+		seen |= half;
+		memcpy(p, &half, sizeof(half));
+		len -= sizeof(half);
+		p += sizeof(half);
+	}
 	for (size_t i = 0; i < len; i++) {
 		p[i] ^= mask[i % MASK_SIZE];
 		seen |= p[i];

@@ -499,7 +499,18 @@ int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t 
 	if (l->old != NULL) {
 		return append_pieces(l, raw, len, NULL, 0, NULL, 0);
 	}
-	rc = ob__stream_append(&l->stream, raw, len);
+	if (len <= OB__CHUNK_SIZE) {
+		uint8_t *out = ob__stream_reserve(&l->stream, len);
+		rc = out != NULL                                  ? 0
+		     : l->stream.closing || l->stream.failed != 0 ? -ECANCELED
+		                                                  : -ENOMEM;
+		if (out != NULL) {
+			memcpy(out, raw, len);
+			ob__stream_commit(&l->stream, len);
+		}
+	} else {
+		rc = ob__stream_append(&l->stream, raw, len);
+	}
 	if (rc < 0) {
 		return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
 	}

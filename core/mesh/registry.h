@@ -43,7 +43,6 @@ struct ob__registry_role {
 	char *word;
 	struct ob__list peers; /* of ob__peer.role_link, up and down */
 	uint32_t up;           /* how many of them are up */
-	uint32_t turn;         /* of the router's round robin */
 };
 
 struct ob__registry {

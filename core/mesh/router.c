@@ -64,28 +64,32 @@ static struct ob__peer *pick_sticky(const struct ob__registry_role *role,
 	return best;
 }
 
+/* Takes turns: whoever is picked goes to the end of the list. */
 static struct ob__peer *pick_next(struct ob__registry_role *role, const struct ob__route_query *q)
 {
-	uint32_t able = 0;
-	OB__LIST_EACH (it, &role->peers) {
-		able += may_take(OB__CONTAINER(it, struct ob__peer, role_link), q);
-	}
-	if (able == 0) {
-		return NULL;
-	}
-	uint32_t skip = role->turn++ % able;
 	OB__LIST_EACH (it, &role->peers) {
 		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
-		if (may_take(p, q) && skip-- == 0) {
-			return p;
+		if (!may_take(p, q)) {
+			continue;
 		}
+		if (role->up > 1) {
+			ob__list_del(it);
+			ob__list_append(&role->peers, it);
+		}
+		return p;
 	}
 	return NULL;
 }
 
 static struct ob__peer *pick(struct ob__router *r, uint32_t id, const struct ob__route_query *q)
 {
-	struct ob__registry_role *role = ob__registry_role_get(r->registry, id);
+	struct ob__registry_role *role = id == r->route_role ? r->route : NULL;
+	if (role == NULL) {
+		role = ob__registry_role_get(r->registry, id);
+		if (id == r->route_role) {
+			r->route = role; /* roles are never forgotten */
+		}
+	}
 	if (role == NULL || role->up == 0) {
 		return NULL;
 	}

@@ -32,6 +32,7 @@ struct ob__router {
 	struct ob__registry *registry;
 	struct ob__idrange *table; /* owned; may be NULL */
 	uint32_t route_role;
+	struct ob__registry_role *route; /* of that role, once it is known */
 };
 
 enum ob__route_kind {

@@ -41,7 +41,6 @@
 #define OB__STREAM_GATHER      (16u << 10) /* from here on payloads are referenced, not copied */
 #define OB__STREAM_EARLY_FLUSH (256u << 10)
 
-struct ob__chunk;
 struct ob__stream;
 
 /* What all streams of a loop share. */
@@ -87,6 +86,18 @@ struct ob__stream_ops {
 
 	/* Closed for good: the owner may free the memory that embeds the stream. */
 	void (*on_close)(struct ob__stream *s);
+};
+
+/* Private: one piece of an output queue: bytes of its own, or a reference into a shared buffer. The
+ * write request is here, so that a stream with nothing to send does not carry one. */
+struct ob__chunk {
+	uv_write_t req; /* rarely used: first, so that what follows shares cache lines */
+	struct ob__chunk *next;
+	struct ob__rbuf *ref; /* NULL: the bytes are in room */
+	uint8_t *data;
+	size_t sent; /* of len */
+	size_t len;
+	uint8_t room[]; /* OB__CHUNK_SIZE, or nothing beside a reference */
 };
 
 /* Embedded in its owner.  Fields are private but for those marked. */
@@ -144,13 +155,41 @@ int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const 
 /* Starts or stops reading (backpressure). Harmless when already so, or closing. */
 void ob__stream_read(struct ob__stream *s, bool on);
 
+/* The rare halves of the two functions below. */
+uint8_t *ob__stream_reserve_new(struct ob__stream *s, size_t len);
+void ob__stream_commit_slow(struct ob__stream *s, size_t used);
+
 /*
  * Contiguous room for `len` bytes (len <= OB__CHUNK_SIZE) at the end of the output, to encode
  * into directly; then commit what was used.  NULL when closing, broken or out of memory.  Nothing
  * else may be appended to any stream, or flushed, between reserve and commit.
  */
-uint8_t *ob__stream_reserve(struct ob__stream *s, size_t len);
-void ob__stream_commit(struct ob__stream *s, size_t used);
+static inline uint8_t *ob__stream_reserve(struct ob__stream *s, size_t len)
+{
+	const struct ob__chunk *c = s->out_tail;
+
+	if (c != NULL && c->ref == NULL && OB__CHUNK_SIZE - c->len >= len && !s->closing &&
+	    s->failed == 0) {
+		return s->out_tail->data + c->len;
+	}
+	return ob__stream_reserve_new(s, len);
+}
+
+static inline void ob__stream_commit(struct ob__stream *s, size_t used)
+{
+	struct ob__streams *m = s->m;
+	size_t queued = s->queued + used;
+	size_t pending = m->pending + used;
+
+	if (m->reserved != NULL || used == 0 || !ob__list_on(&s->dirty_link) ||
+	    (s->high > 0 && queued >= s->high) || pending > OB__STREAM_EARLY_FLUSH) {
+		ob__stream_commit_slow(s, used);
+		return;
+	}
+	s->out_tail->len += used;
+	s->queued = queued;
+	m->pending = pending;
+}
 
 /* Appends a copy. 0, -ECANCELED when closing or broken, -ENOMEM (then nothing was appended). */
 int ob__stream_append(struct ob__stream *s, const void *data, size_t len);

@@ -147,22 +147,19 @@ static void grew(struct ob__stream *s, size_t n)
 	}
 }
 
-uint8_t *ob__stream_reserve(struct ob__stream *s, size_t len)
+uint8_t *ob__stream_reserve_new(struct ob__stream *s, size_t len)
 {
 	assert(len <= OB__CHUNK_SIZE);
 	assert(!s->m->reserved);
 	if (!can_append(s)) {
 		return NULL;
 	}
-	if (s->out_tail && chunk_room(s->out_tail) >= len) {
-		return s->out_tail->data + s->out_tail->len;
-	}
 	/* Linked by the commit, so that no queue ever has an empty piece. */
 	s->m->reserved = chunk_new(s->m);
 	return s->m->reserved ? s->m->reserved->data : NULL;
 }
 
-void ob__stream_commit(struct ob__stream *s, size_t used)
+void ob__stream_commit_slow(struct ob__stream *s, size_t used)
 {
 	struct ob__chunk *c = s->m->reserved;
 	s->m->reserved = NULL;

@@ -12,18 +12,6 @@
 
 #include "net/stream.h"
 
-/* One piece of an output queue: bytes of its own, or a reference into a shared buffer.  The write
- * request is here, so that a stream with nothing to send does not carry one. */
-struct ob__chunk {
-	uv_write_t req; /* rarely used: first, so that what follows shares cache lines */
-	struct ob__chunk *next;
-	struct ob__rbuf *ref; /* NULL: the bytes are in room */
-	uint8_t *data;
-	size_t sent; /* of len */
-	size_t len;
-	uint8_t room[]; /* OB__CHUNK_SIZE, or nothing beside a reference */
-};
-
 /* Puts a stream with something to send on the dirty list, unless it must wait. */
 void ob__stream_mark_dirty(struct ob__stream *s);
 

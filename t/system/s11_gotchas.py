@@ -287,7 +287,7 @@ def lengths():
             with connect() as client:
                 client.send(packet(6001, b"x" * 1000, length=length))
                 equal(client.close_code(), code)
-    check(proxy.rss_kib() - before < 2048 * SLOW, "memory grew")
+    proxy.check_growth(before, 2048)
 
 
 @case("15: overlaps are warned of, specials are checked like ranges")

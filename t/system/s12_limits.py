@@ -95,7 +95,7 @@ def slow_closed():
                    "the count")
         check(name not in sessions(node), "its session is still there")
         equal(other.ask(ECHO, 1), 1)
-        check(node.rss_kib() - before < 8 * MIB * SLOW, "memory")
+        node.check_growth(before, 8 * MIB)
         try:
             while True:
                 slow.message()
@@ -145,8 +145,7 @@ def asks_without_reading():
             seen = sum(sent)
             time.sleep(0.5)
         check(seen < total, "everything was taken in")
-        check(node.rss_kib() - before < 8 * MIB * SLOW,
-              f"memory grew by {node.rss_kib() - before} KiB")
+        node.check_growth(before, 8 * MIB)
         equal(other.ask(ECHO, 1), 1)
         for _ in range(total):
             number, got = client.packet()
@@ -178,8 +177,8 @@ def asks_through_trio():
         sender.start()
         time.sleep(2)
         check(sum(sent) < total, "everything was taken in")
-        grown = {node.name: node.rss_kib() - before[node.name] for node in trio.nodes}
-        check(max(grown.values()) < 24 * MIB * SLOW, f"grown by {grown} KiB")
+        for node in trio.nodes:
+            node.check_growth(before[node.name], 24 * MIB)
         got = 0
         while got < total:
             client.packet()
@@ -187,8 +186,8 @@ def asks_through_trio():
             client.packets.clear()
         sender.join(20)
         equal(client.code(10000), 200)
-        grown = {node.name: node.rss_kib() - before[node.name] for node in trio.nodes}
-        check(max(grown.values()) < 24 * MIB * SLOW, f"grown by {grown} KiB")
+        for node in trio.nodes:
+            node.check_growth(before[node.name], 24 * MIB)
     trio.stop()
 
 
@@ -261,7 +260,7 @@ def held():
             equal(client.reply(ECHO)["code"], 503)
             at_once += time.monotonic() - began < 1
         check(38 <= at_once <= 45, f"{at_once} of 50 at once")
-        check(trio.proxy.rss_kib() - before < 4 * MIB * SLOW, "memory")
+        trio.proxy.check_growth(before, 4 * MIB)
     trio.route.start()
     trio.wait_linked()
     with Client(trio.proxy.ws_port) as client:
@@ -321,8 +320,7 @@ def promises():
         client.send(packet(ECHO, b"p", length=8 << 20))
         clients.append(client)
     equal(clients[0].silent(0.2), True)
-    check(node.rss_kib() - before < 32 * MIB * SLOW,
-          f"memory grew by {node.rss_kib() - before} KiB")
+    node.check_growth(before, 32 * MIB)
     for client in clients:
         client.drop()
     node.stop()
@@ -412,11 +410,10 @@ def churn(node, count):
 def connects():
     node = a_node("churn", log={"ring": 64})
     churn(node, 1000)
-    before = (node.rss_kib(), node.fds())
+    rss, fds = node.rss_kib(), node.fds()
     churn(node, 20000 if LONG else 2000)
-    after = (node.rss_kib(), node.fds())
-    equal(after[1], before[1], "descriptors")
-    check(after[0] - before[0] < 512 * SLOW * SLOW, f"RSS: {before[0]}, then {after[0]} KiB")
+    equal(node.fds(), fds, "descriptors")
+    node.check_growth(rss, 512)
     equal(node.get("/node")["sessions"], 0)
     node.stop()
 
@@ -435,7 +432,7 @@ def failures():
     before = node.rss_kib()
     for _ in range(5):
         fail(2000)
-    check(node.rss_kib() - before < 512 * SLOW, f"RSS: {before}, then {node.rss_kib()} KiB")
+    node.check_growth(before, 512)
     node.stop()
 
 

@@ -496,11 +496,8 @@ int rig_handshake(struct rig_client *c, int port)
 	*c = (struct rig_client){.fd = dial_port(port), .ws = true};
 	CU_ASSERT_FATAL(c->fd >= 0);
 	rig_send_raw(c, ask, sizeof(ask) - 1);
-	char *end = NULL;
-	if (!RIG_UNTIL((read_raw(c), c->eof || (c->in != NULL && (end = strstr((char *)c->in,
-	                                                          "\r\n\r\n")) != NULL)))) {
-		return -1;
-	}
+	(void)RIG_UNTIL((read_raw(c), c->eof || (c->in != NULL && strstr((char *)c->in, "\r\n\r\n"))));
+	const char *end = c->in != NULL ? strstr((char *)c->in, "\r\n\r\n") : NULL;
 	if (end == NULL || sscanf((char *)c->in, "HTTP/1.1 %d", &status) != 1) {
 		return -1;
 	}
@@ -633,49 +630,55 @@ static void take_control(struct rig_client *c, uint8_t op, const uint8_t *data, 
 	}
 }
 
-/* One frame from the front of c->in; false when it is not whole. */
-static bool take_frame(struct rig_client *c)
+/* One frame from the front; its length, or 0 when it is not whole. */
+static size_t take_frame(struct rig_client *c, const uint8_t *in, size_t in_len)
 {
 	size_t head = 2;
 
-	if (c->in_len < 2) {
-		return false;
+	if (in_len < 2) {
+		return 0;
 	}
-	uint64_t len = c->in[1] & 0x7f;
-	CU_ASSERT_EQUAL(c->in[1] & 0x80, 0); /* a server does not mask */
-	CU_ASSERT_EQUAL(c->in[0] & 0xf0, 0x80);
+	uint64_t len = in[1] & 0x7f;
+	CU_ASSERT_EQUAL(in[1] & 0x80, 0); /* a server does not mask */
+	CU_ASSERT_EQUAL(in[0] & 0xf0, 0x80);
 	if (len >= 126) {
 		size_t bytes = len == 126 ? 2 : 8;
-		if (c->in_len < 2 + bytes) {
-			return false;
+		if (in_len < 2 + bytes) {
+			return 0;
 		}
 		len = 0;
 		for (size_t i = 0; i < bytes; i++) {
-			len = len << 8 | c->in[2 + i];
+			len = len << 8 | in[2 + i];
 		}
 		head += bytes;
 	}
-	if (c->in_len < head + len) {
-		return false;
+	if (in_len < head + len) {
+		return 0;
 	}
-	uint8_t op = c->in[0] & 15;
+	uint8_t op = in[0] & 15;
 	if (op == 1 || op == 2) {
-		append(&c->packets, &c->packets_len, c->in + head, len);
+		append(&c->packets, &c->packets_len, in + head, len);
 	} else {
-		take_control(c, op, c->in + head, len);
+		take_control(c, op, in + head, len);
 	}
-	consume(c->in, &c->in_len, head + len);
-	return true;
+	return head + len;
 }
 
 void rig_pump(struct rig_client *c)
 {
+	size_t at = 0;
+	size_t n;
+
 	read_raw(c);
 	if (!c->ws && c->in_len > 0) {
 		append(&c->packets, &c->packets_len, c->in, c->in_len);
 		c->in_len = 0;
 	}
-	while (c->ws && take_frame(c)) {
+	while (c->ws && (n = take_frame(c, c->in + at, c->in_len - at)) > 0) {
+		at += n;
+	}
+	if (at > 0) {
+		consume(c->in, &c->in_len, at);
 	}
 }
 

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 
-from .env import EXAMPLES, MODULES, OBHOST, SLOW, node_environment
+from .env import EXAMPLES, MODULES, OBHOST, SANITIZE, SLOW, node_environment
 from .tap import Failed, at_end, eventually, on_failure
 from .temp import temp_dir
 
@@ -355,6 +355,13 @@ class Node:
 
     def rss_kib(self):
         return int(self._status("VmRSS").split()[0])
+
+    def check_growth(self, before, kib, what="memory"):
+        """Since it was `before` the resident set has grown by less than this. Says nothing of a
+        node with a sanitizer, which keeps what is freed for a while."""
+        now = self.rss_kib()
+        if now - before > kib and not SANITIZE:
+            raise Failed(f"{self.name}: {what}: RSS went from {before} to {now} KiB")
 
     def _status(self, key):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
