@@ -22,7 +22,7 @@
 #include "host/nodeconf.h"
 
 #define MODULES_MAX  64u
-#define DEFAULT_CONF OB_SYSCONF_DIR "/obhost/obhost.conf"
+#define DEFAULT_CONF OB_SYSCONF_DIR "/obhost.conf"
 
 struct options {
 	const char *conf;
@@ -237,7 +237,7 @@ static int signal_number(const char *word)
 	return -1;
 }
 
-/* The pid in a pid file that a running node holds locked; 0 if none does. */
+/* The pid in a file that a running node holds locked; 0 if none does. */
 static long running_pid(const char *path)
 {
 	char text[32] = "";
@@ -268,7 +268,7 @@ static int send_signal(const struct ob__nodeconf *c, const char *word)
 		fprintf(stderr, "obhost: %s\n", err);
 		return OB__EXIT_FAILURE;
 	}
-	ob__node_pid_path(c, dir, path, sizeof(path));
+	ob__node_lock_path(dir, path, sizeof(path));
 	long pid = running_pid(path);
 	if (pid <= 0) {
 		fprintf(stderr, "obhost: no node %s is running (%s)\n", c->name, path);

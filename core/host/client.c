@@ -158,12 +158,11 @@ int ob__clients_start(struct ob__node *node)
 	return 0;
 }
 
-void ob__clients_pause(struct ob__node *node)
+void ob__clients_unlisten(struct ob__node *node)
 {
 	for (size_t i = 0; i < node->clients.listeners_len; i++) {
-		if (node->clients.listeners[i].listener != NULL) {
-			ob__listener_pause(node->clients.listeners[i].listener);
-		}
+		ob__listener_close(node->clients.listeners[i].listener);
+		node->clients.listeners[i].listener = NULL;
 	}
 }
 

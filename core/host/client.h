@@ -48,8 +48,8 @@ struct ob__clients {
 int ob__clients_open(struct ob__node *node);
 int ob__clients_start(struct ob__node *node);
 
-/* Stops accepting. */
-void ob__clients_pause(struct ob__node *node);
+/* Closes the listening sockets: newcomers are refused, and the ports are free. */
+void ob__clients_unlisten(struct ob__node *node);
 
 /* Closes every connection with a close code, flushing what is queued. */
 void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason);

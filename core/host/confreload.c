@@ -24,6 +24,7 @@ static const struct {
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
 	{"rpc", {"port", "token", "encode", "reconnect_time", NULL}},
+	{"session_closed_id", {NULL}},
 };
 
 static void log_line(void *arg, enum ob__conf_severity severity, const char *line)
@@ -128,9 +129,29 @@ static bool is_live(const char *key, const json_t *old, const json_t *new)
 	return false;
 }
 
-/* Names of changed keys, sorted into what is taken over and what needs a restart. */
-static void compare(const json_t *old, const json_t *new, json_t *applied, json_t *restart)
+/* The same modules in the same order: only their conf may have changed. */
+static bool same_modules(const struct ob__nodeconf *a, const struct ob__nodeconf *b)
 {
+	if (a->modules_len != b->modules_len) {
+		return false;
+	}
+	for (size_t i = 0; i < a->modules_len; i++) {
+		const struct ob__module_conf *x = &a->modules[i];
+		const struct ob__module_conf *y = &b->modules[i];
+		if (strcmp(x->name, y->name) != 0 || x->admin != y->admin ||
+		    strcmp(x->path != NULL ? x->path : "", y->path != NULL ? y->path : "") != 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Names of changed keys, sorted into what is taken over and what needs a restart. */
+static void compare(const struct ob__nodeconf *was_conf, const struct ob__nodeconf *is_conf,
+                    json_t *applied, json_t *restart)
+{
+	const json_t *old = was_conf->root;
+	const json_t *new = is_conf->root;
 	const json_t *trees[] = {new, old};
 	const char *key;
 	json_t *value;
@@ -142,8 +163,9 @@ static void compare(const json_t *old, const json_t *new, json_t *applied, json_
 			if ((i == 1 && is != NULL) || json_equal(was, is)) {
 				continue;
 			}
-			json_array_append_new(is_live(key, was, is) ? applied : restart,
-			                      json_string(key));
+			bool live = is_live(key, was, is) && (strcmp(key, "modules") != 0 ||
+			                                      same_modules(was_conf, is_conf));
+			json_array_append_new(live ? applied : restart, json_string(key));
 		}
 	}
 }
@@ -225,7 +247,6 @@ static void keep_bound(struct ob__node *node, struct ob__nodeconf *c)
 
 static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idrange *table)
 {
-	reconf_modules(node, c, true, NULL);
 	if (c->log_level != node->conf->log_level) {
 		ob__log_set_level(c->log_level);
 	}
@@ -236,6 +257,7 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	node->conf = c;
 	ob__router_set_table(&node->router, table);
 	ob__conf_apply_remotes(node);
+	reconf_modules(node, c, true, NULL);
 }
 
 int ob__conf_reload(struct ob__node *node, json_t **report)
@@ -265,7 +287,7 @@ int ob__conf_reload(struct ob__node *node, json_t **report)
 		                    "the configuration is not taken over", "errors", errors);
 		return OB_E_INVAL;
 	}
-	compare(node->conf->root, c->root, applied, restart);
+	compare(node->conf, c, applied, restart);
 	apply(node, c, table);
 	ob__notice("conf", "%s: taken over", node->conf->path);
 	*report = json_pack("{s:s, s:o, s:o}", "result", "applied", "changed", applied,

@@ -66,8 +66,8 @@ struct ob__conn *ob__conn_get(struct ob__node *node, uint64_t handle);
 
 /* Sends the end of a request.  For a failure without data the error body is made here.  NULL, a
  * client that left, is accepted: nothing happens. */
-void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int code,
-                    const char *text, const void *data, size_t len);
+void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int code, const char *text,
+                    const void *data, size_t len);
 
 /* Sends a message unasked. 0, OB_E_STALE, OB_E_TOO_BIG, OB_E_BUSY (dropped). */
 int ob__conn_push(struct ob__node *node, uint64_t conn, uint32_t id, const void *data, size_t len);

@@ -81,6 +81,20 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 	return 0;
 }
 
+/* The node the session sticks to for a role; a choice whose node is known to be down is dropped. */
+static uint64_t sticky_node(struct ob__node *node, struct ob__session *s, uint32_t role)
+{
+	uint64_t choice = ob__session_sticky(s, role);
+	const struct ob__peer *peer =
+		choice != 0 ? ob__registry_get(&node->registry, choice) : NULL;
+
+	if (peer != NULL && peer->link == NULL) {
+		ob__session_unstick(s, choice);
+		return 0;
+	}
+	return choice;
+}
+
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
                            const ob_target *target)
 {
@@ -96,7 +110,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	};
 
 	if (sticky && q.node == 0 && q.role != 0) {
-		q.node = ob__session_sticky(s, q.role);
+		q.node = sticky_node(node, s, q.role);
 	}
 	if (p->one_way == 0) {
 		pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,

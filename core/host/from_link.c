@@ -106,6 +106,10 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 static void frame_request(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
                           uint8_t *raw)
 {
+	if (f->budget == 0 && (f->flags & OB__FRAME_ONE_WAY) == 0) {
+		ob__refuse_frame(node, f, OB_E_DEADLINE, "no time left");
+		return;
+	}
 	if (f->dst == node->self.id || (f->dst == 0 && f->role == node->self.role_id)) {
 		frame_local(node, f);
 		return;
@@ -142,6 +146,7 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 		}
 		return;
 	case OB_DONE:
+		ob__send_silence(node, f);
 		return;
 	case OB_REFUSE:
 		ob__refuse_frame(node, f, ob__result_clean(v.code != 0 ? v.code : OB_E_DENIED),

@@ -94,9 +94,10 @@ struct ob__module {
 	bool admin;
 	bool implied;
 	struct ob__gen *active;
-	struct ob__list gens; /* all that are mapped, oldest first */
-	uint32_t gen_count;   /* live members of gens */
-	uint32_t last_number; /* of a generation, loaded or refused: file names are used once */
+	struct ob__list gens;      /* all that are mapped, oldest first */
+	uint32_t gen_count;        /* live members of gens */
+	uint32_t last_number;      /* of a generation */
+	uint32_t last_stage;       /* of a staged file, loaded or refused: its name is used once */
 	struct ob__state **states; /* of the active generation and those kept from before */
 	size_t states_len;
 	struct ob__module_counter *counters;

@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "lib/elf.h"
+#include "lib/ws.h"
 
 #define MODULE_FILE_MAX (256ll << 20)
 #define COPY_BLOCK      (1u << 20)
@@ -38,6 +39,17 @@ struct ob__loader {
 	struct ob__list jobs;
 };
 
+/* Texts come from files, ld.so and requests, and may be cut: what is not UTF-8 is no JSON. */
+static void clean(char *text)
+{
+	if (ob__utf8_ok((const uint8_t *)text, strlen(text))) {
+		return;
+	}
+	for (; *text != '\0'; text++) {
+		*text = (char)((unsigned char)*text < 0x80 ? *text : '?');
+	}
+}
+
 void ob__refuse(struct ob__load_refusal *r, const char *step, const char *code, const char *file,
                 const char *found, const char *expected, const char *remedy, const char *fmt, ...)
 {
@@ -52,6 +64,11 @@ void ob__refuse(struct ob__load_refusal *r, const char *step, const char *code, 
 	va_start(ap, fmt);
 	vsnprintf(r->message, sizeof(r->message), fmt, ap);
 	va_end(ap);
+	clean(r->file);
+	clean(r->found);
+	clean(r->expected);
+	clean(r->remedy);
+	clean(r->message);
 }
 
 /* Opens the module's file: the path given, or the first NAME.so in the directories. */

@@ -123,8 +123,27 @@ static void keep_heap(void)
 #endif
 }
 
-static int become_user(const char *name)
+/* What the node still writes to when it has become another user. */
+static int hand_over(const struct ob__node *node, const struct passwd *pw)
 {
+	static const char *const names[] = {"", "/stage", "/lock", "/incarnation", "/admin.sock"};
+	char path[600];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s", node->dir, names[i]);
+		if (chown(path, pw->pw_uid, pw->pw_gid) != 0 && errno != ENOENT) {
+			ob__error("node", "user: can't give %s to %s (%s)", path, pw->pw_name,
+			          strerror(errno));
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+static int become_user(const struct ob__node *node)
+{
+	const char *name = node->conf->user;
+
 	if (name == NULL || geteuid() != 0) {
 		return 0;
 	}
@@ -132,6 +151,9 @@ static int become_user(const char *name)
 	if (pw == NULL) {
 		ob__error("node", "user: there is no user %s", name);
 		return -ENOENT;
+	}
+	if (hand_over(node, pw) != 0) {
+		return -EPERM;
 	}
 	if (initgroups(name, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 ||
 	    setuid(pw->pw_uid) != 0) {
@@ -141,29 +163,50 @@ static int become_user(const char *name)
 	return 0;
 }
 
-static int write_pid(struct ob__node *node)
+static int write_pid(const char *path, int fd)
 {
 	char text[32];
 	int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 
-	ob__node_pid_path(node->conf, node->dir, node->pid_path, sizeof(node->pid_path));
-	node->pid_fd = open(node->pid_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (node->pid_fd < 0) {
-		ob__error("node", "%s: %s", node->pid_path, strerror(errno));
-		return -1;
-	}
-	if (flock(node->pid_fd, LOCK_EX | LOCK_NB) != 0) {
-		ob__error("node",
-		          "a node %s is running already (%s is locked); stop it, or give this "
-		          "one another name or state_dir",
-		          node->conf->name, node->pid_path);
-		return -1;
-	}
-	if (ftruncate(node->pid_fd, 0) != 0 || write(node->pid_fd, text, (size_t)len) != len) {
-		ob__error("node", "%s: %s", node->pid_path, strerror(errno));
+	if (fd < 0 || ftruncate(fd, 0) != 0 || write(fd, text, (size_t)len) != len) {
+		ob__error("node", "%s: %s", path, strerror(errno));
 		return -1;
 	}
 	return 0;
+}
+
+/* One node per name and state directory: what is staged there is this process's own. */
+static int take_lock(struct ob__node *node)
+{
+	char path[600];
+
+	ob__node_lock_path(node->dir, path, sizeof(path));
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		ob__error("node",
+		          "a node %s is running already (%s is locked); stop it, or give this "
+		          "one another name or state_dir",
+		          node->conf->name, path);
+		close(fd);
+		return -1;
+	}
+	if (write_pid(path, fd) != 0) {
+		if (fd >= 0) {
+			close(fd);
+		}
+		return -1;
+	}
+	node->lock_fd = fd;
+	if (node->conf->pid == NULL) {
+		return 0;
+	}
+	snprintf(node->pid_path, sizeof(node->pid_path), "%s", node->conf->pid);
+	fd = open(node->pid_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	int rc = write_pid(node->pid_path, fd);
+	if (fd >= 0) {
+		close(fd);
+	}
+	return rc;
 }
 
 /* Grows at each start, by whole seconds: session numbers begin at the second. */
@@ -236,7 +279,7 @@ static int start_identity(struct ob__node *node)
 		ob__error("node", "%s", err);
 		return -1;
 	}
-	if (write_pid(node) != 0) {
+	if (take_lock(node) != 0) {
 		return -1;
 	}
 	ob__node_clear_stage(node->dir);
@@ -421,7 +464,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	node->extra_modules = extra_modules;
 	node->extra_modules_len = extra_modules_len;
 	node->phase = OB__NODE_STARTING;
-	node->pid_fd = -1;
+	node->lock_fd = -1;
 	node->http_timeout_ms = HTTP_HELD_MS;
 	ob__list_init(&node->modules);
 	ob__timeout_init(&node->leave_timeout, leave_check, node);
@@ -432,7 +475,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	    (step = "mesh", start_mesh(node)) != 0 || (step = "host", start_host(node)) != 0 ||
 	    (step = "modules", start_modules(node)) != 0 ||
 	    (step = "listeners", start_listeners(node)) != 0 ||
-	    (step = "user", become_user(conf->user)) != 0 ||
+	    (step = "user", become_user(node)) != 0 ||
 	    (step = "accept", start_accepting(node)) != 0) {
 		ob__error("node", "%s: not started (at %s)", conf->name, step);
 		ob__node_free(node);
@@ -459,7 +502,7 @@ void ob__node_drain(struct ob__node *node)
 {
 	if (node->phase == OB__NODE_RUNNING) {
 		node->phase = OB__NODE_DRAINING;
-		ob__clients_pause(node);
+		ob__clients_unlisten(node);
 		ob__notice("node", "draining: no new clients are taken");
 	}
 }
@@ -508,8 +551,8 @@ void ob__node_stop(struct ob__node *node)
 	}
 	node->phase = OB__NODE_STOPPING;
 	node->leave_until = ob__loop_now(node->loop) + STOP_MS;
-	ob__clients_pause(node);
-	ob__web_pause(node);
+	ob__clients_unlisten(node);
+	ob__web_unlisten(node);
 	ob__clients_close(node, OB__WS_GOING_AWAY, "the node stops");
 	ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
 }
@@ -590,9 +633,11 @@ void ob__node_free(struct ob__node *node)
 	ob__swap_free(node);
 	ob__stats_free(node->stats);
 	json_decref(node->masked_conf);
-	if (node->pid_fd >= 0) {
-		unlink(node->pid_path);
-		close(node->pid_fd);
+	if (node->lock_fd >= 0) {
+		if (node->pid_path[0] != '\0') {
+			unlink(node->pid_path);
+		}
+		close(node->lock_fd);
 	}
 	ob__log_close();
 	ob__nodeconf_free(node->conf);

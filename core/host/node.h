@@ -59,9 +59,9 @@ struct ob__node {
 	struct ob__identity self; /* points at the two strings below */
 	char name[OB__HELLO_NAME];
 	char role[OB__HELLO_NAME];
-	char dir[512]; /* STATE_DIR/NAME */
-	char pid_path[512];
-	int pid_fd;
+	char dir[512];      /* STATE_DIR/NAME */
+	char pid_path[512]; /* empty: none */
+	int lock_fd;
 
 	struct ob__loop *loop;
 	struct ob__streams streams;
@@ -126,11 +126,11 @@ void ob__node_module_dirs_free(char **dirs);
 /* STATE_DIR/NAME for a configuration, made if need be. 0 or negative with a sentence in err. */
 int ob__node_dir(const struct ob__nodeconf *conf, char *out, size_t cap, char *err, size_t err_cap);
 
-/* Removes staged modules that a former life left behind; the pid file must be locked. */
+/* Removes staged modules that a former life left behind; the node's lock must be held. */
 void ob__node_clear_stage(const char *dir);
 
-/* The pid file of a configuration. */
-void ob__node_pid_path(const struct ob__nodeconf *conf, const char *dir, char *out, size_t cap);
+/* The file that a running node holds locked, with its pid in it. */
+void ob__node_lock_path(const char *dir, char *out, size_t cap);
 
 /* The text form of a session, NAME-<16 hex>. 0, OB_E_INVAL when cap is too small. */
 int ob__node_session_text(const struct ob__node *node, const struct ob__session *s, char *out,

@@ -139,13 +139,9 @@ void ob__node_clear_stage(const char *dir)
 	}
 }
 
-void ob__node_pid_path(const struct ob__nodeconf *conf, const char *dir, char *out, size_t cap)
+void ob__node_lock_path(const char *dir, char *out, size_t cap)
 {
-	if (conf->pid != NULL) {
-		snprintf(out, cap, "%s", conf->pid);
-	} else {
-		snprintf(out, cap, "%s/pid", dir);
-	}
+	snprintf(out, cap, "%s/lock", dir);
 }
 
 /* The directory of the running program, or "". */

@@ -118,3 +118,11 @@ void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code
 	struct ob__reply_to to = {f->src, f->call, f->id, (f->flags & OB__FRAME_CALL) == 0};
 	ob__send_reply(node, &to, code, text, NULL, 0, false);
 }
+
+void ob__send_silence(struct ob__node *node, const struct ob__frame *f)
+{
+	if ((f->flags & OB__FRAME_ONE_WAY) == 0) {
+		struct ob__reply_to to = {f->src, f->call, f->id, false};
+		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
+	}
+}

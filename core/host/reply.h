@@ -43,6 +43,9 @@ int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f);
 void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
                     const char *text, const void *data, size_t len, bool silent);
 
+/* Ends the request of a frame without anything for its client. */
+void ob__send_silence(struct ob__node *node, const struct ob__frame *f);
+
 /* Ends the request of a frame that no handler will see; other frames are only counted. */
 void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code, const char *text);
 

@@ -298,32 +298,37 @@ static struct ob__reg *http_exact(const struct ob__slots *s, const char *method,
 	return NULL;
 }
 
-static bool http_any_method(const struct ob__slots *s, const char *path)
+void ob__slots_http_methods(const struct ob__slots *s, const char *path, char *out, size_t cap)
 {
 	struct ob__strmap_entry *e;
+	size_t at = 0;
 
+	out[0] = '\0';
 	for (size_t i = 0; (e = ob__strmap_next(&s->http, &i)) != NULL;) {
 		const char *p = strchr(e->key, ' ') + 1;
 		size_t len = strlen(p);
 		bool star = len > 0 && p[len - 1] == '*';
-		if (ob__slot_active(e->value) == NULL) {
+		if (ob__slot_active(e->value) == NULL ||
+		    (star ? strncmp(p, path, len - 1) != 0 : strcmp(p, path) != 0)) {
 			continue;
 		}
-		if (star ? strncmp(p, path, len - 1) == 0 : strcmp(p, path) == 0) {
-			return true;
+		int n = snprintf(out + at, cap - at, "%s%.*s", at > 0 ? ", " : "",
+		                 (int)(p - 1 - e->key), e->key);
+		if (n < 0 || (size_t)n >= cap - at) {
+			out[at] = '\0';
+			return;
 		}
+		at += (size_t)n;
 	}
-	return false;
 }
 
 struct ob__reg *ob__slots_http(const struct ob__slots *s, const char *method, const char *path,
-                               const char **tail, bool *path_known)
+                               const char **tail)
 {
 	size_t len = strlen(path);
 	struct ob__reg *reg = http_exact(s, method, path, len, "");
 
 	*tail = "";
-	*path_known = true;
 	for (size_t n = len; reg == NULL && n > 0; n--) {
 		if (path[n - 1] != '/') {
 			continue;
@@ -333,7 +338,6 @@ struct ob__reg *ob__slots_http(const struct ob__slots *s, const char *method, co
 	}
 	if (reg == NULL) {
 		*tail = "";
-		*path_known = http_any_method(s, path);
 	}
 	return reg;
 }

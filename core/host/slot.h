@@ -123,10 +123,12 @@ struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t
 struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len);
 
 /* The registration for an HTTP request: the exact path, else the longest "prefix*"; the method
- * itself, then "*".  *tail is what the star stood for.  NULL; then *path_known says whether another
- * method has the path. */
+ * itself, then "*".  *tail is what the star stood for.  NULL if there is none. */
 struct ob__reg *ob__slots_http(const struct ob__slots *s, const char *method, const char *path,
-                               const char **tail, bool *path_known);
+                               const char **tail);
+
+/* The methods that a path has handlers for, "GET, POST", cut to `cap`; "" if none. */
+void ob__slots_http_methods(const struct ob__slots *s, const char *path, char *out, size_t cap);
 struct ob__slot *ob__slots_codec(const struct ob__slots *s, const char *name);
 
 #endif

@@ -211,8 +211,16 @@ static void tx_end(struct transaction *tx)
 
 /* ---- taking a generation out ---- */
 
-static void module_gone(struct ob__module *m)
+/* The last generation of a module that was taken out is gone; unless one is on its way in. */
+static void module_gone(struct ob__node *node, struct ob__module *m)
 {
+	const struct transaction *tx = node->swap->current;
+
+	for (size_t i = 0; tx != NULL && i < tx->len; i++) {
+		if (tx->items[i].module == m) {
+			return;
+		}
+	}
 	if (m->active == NULL && ob__list_empty(&m->gens)) {
 		ob__module_free(m);
 	}
@@ -235,7 +243,7 @@ static void close_done(struct ob__load_job *job)
 		++*node->swap->unmapped;
 		ob__info("module", "%s: generation %u unmapped", m->name, g->number);
 		ob__gen_free(g);
-		module_gone(m);
+		module_gone(node, m);
 	}
 	free(job);
 }
@@ -473,7 +481,7 @@ static int make_generation(struct transaction *tx, struct item *it)
 	if (g == NULL) {
 		return OB_E_NOMEM;
 	}
-	g->number = job->generation;
+	g->number = ++it->module->last_number;
 	g->desc = job->desc;
 	g->dl = job->dl;
 	g->base = job->base;
@@ -558,7 +566,7 @@ static void load_next(struct transaction *tx)
 	job->op = OB__LOAD_OPEN;
 	job->done = load_done;
 	job->arg = tx;
-	job->generation = ++it->module->last_number;
+	job->generation = ++it->module->last_stage;
 	snprintf(job->name, sizeof(job->name), "%s", it->module->name);
 	snprintf(job->path, sizeof(job->path), "%s",
 	         it->module->path != NULL ? it->module->path : "");
@@ -625,14 +633,21 @@ static json_t *collect(struct transaction *tx, const struct ob__swap_request *q,
 	case OB__SWAP_LOAD:
 		break;
 	}
-	if (ob__module_find(tx->node, q->names[0]) != NULL) {
+	struct ob__module *m = ob__module_find(tx->node, q->names[0]);
+	if (m != NULL && m->active != NULL) {
 		*status = 409;
 		snprintf(text, sizeof(text), "a module %.64s is loaded; reload it instead",
 		         q->names[0]);
 		return plain_refusal("exists", q->names[0], text);
 	}
 	json_t *conf = q->conf != NULL ? json_deep_copy(q->conf) : json_object();
-	struct ob__module *m = ob__module_new(tx->node, q->names[0], q->path, conf, false, false);
+	if (m != NULL && conf != NULL) { /* taken out, but an old generation is still there */
+		json_decref(m->conf);
+		m->conf = conf;
+		tx->items[tx->len++] = (struct item){.module = m};
+		return NULL;
+	}
+	m = ob__module_new(tx->node, q->names[0], q->path, conf, false, false);
 	if (m == NULL) {
 		*status = 503;
 		return plain_refusal("memory", q->names[0], "out of memory");

@@ -15,37 +15,56 @@
 #include "host/slot.h"
 
 static void answer_unknown(struct ob__http_server *srv, const struct ob__http_request *req,
-                           bool path_known)
+                           const char *methods)
 {
-	char body[160];
-	int status = path_known ? 405 : 404;
-	int len = snprintf(body, sizeof(body), "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n",
-	                   path_known ? "method_not_allowed" : "not_found",
-	                   path_known ? "the path has other methods" : "no handler for this path");
+	static const char not_found[] =
+		"{\"error\":{\"code\":\"not_found\",\"message\":\"no handler for this path\"}}\n";
+	static const char not_allowed[] = "{\"error\":{\"code\":\"method_not_allowed\","
+					  "\"message\":\"the path has other methods\"}}\n";
 
-	ob__http_reply(srv, req->handle, status, "application/json", body, (size_t)len);
+	if (methods[0] == '\0') {
+		ob__http_reply(srv, req->handle, 404, "application/json", not_found,
+		               sizeof(not_found) - 1);
+		return;
+	}
+	ob__http_set_header(srv, req->handle, "Allow", methods);
+	ob__http_reply(srv, req->handle, 405, "application/json", not_allowed,
+	               sizeof(not_allowed) - 1);
+}
+
+static struct ob__reg *find_handler(const struct ob__web_server *web,
+                                    const struct ob__http_request *req, const char **tail,
+                                    char *methods, size_t cap)
+{
+	const struct ob__slots *slots = &web->node->slots;
+	bool admin = ob__admin_path(req->path);
+
+	methods[0] = '\0';
+	if (admin ? !web->admin : !web->application) {
+		return NULL;
+	}
+	struct ob__reg *reg = ob__slots_http(slots, req->method, req->path, tail);
+	if (reg == NULL && strcmp(req->method, "HEAD") == 0) {
+		reg = ob__slots_http(slots, "GET", req->path, tail);
+	}
+	if (reg != NULL && admin && (reg->flags & OB_HTTP_ADMIN) == 0) {
+		return NULL;
+	}
+	if (reg == NULL) {
+		ob__slots_http_methods(slots, req->path, methods, cap);
+	}
+	return reg;
 }
 
 static void on_request(struct ob__http_server *srv, const struct ob__http_request *req, void *arg)
 {
 	struct ob__web_server *web = arg;
-	const struct ob__slots *slots = &web->node->slots;
-	bool admin = ob__admin_path(req->path);
-	bool path_known = false;
 	const char *tail = "";
-	struct ob__reg *reg = NULL;
+	char methods[128];
+	struct ob__reg *reg = find_handler(web, req, &tail, methods, sizeof(methods));
 
-	if (admin ? web->admin : web->application) {
-		reg = ob__slots_http(slots, req->method, req->path, &tail, &path_known);
-		if (reg == NULL && strcmp(req->method, "HEAD") == 0) {
-			reg = ob__slots_http(slots, "GET", req->path, &tail, &path_known);
-		}
-	}
-	if (reg != NULL && admin && (reg->flags & OB_HTTP_ADMIN) == 0) {
-		reg = NULL;
-	}
 	if (reg == NULL) {
-		answer_unknown(srv, req, path_known);
+		answer_unknown(srv, req, methods);
 		return;
 	}
 	ob__dispatch_http(web->node, srv, req, reg, tail);
@@ -115,12 +134,11 @@ int ob__web_start(struct ob__node *node)
 	return 0;
 }
 
-void ob__web_pause(struct ob__node *node)
+void ob__web_unlisten(struct ob__node *node)
 {
 	for (size_t i = 0; i < node->web.len; i++) {
-		if (node->web.servers[i].listener != NULL) {
-			ob__listener_pause(node->web.servers[i].listener);
-		}
+		ob__listener_close(node->web.servers[i].listener);
+		node->web.servers[i].listener = NULL;
 	}
 }
 

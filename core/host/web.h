@@ -39,8 +39,8 @@ struct ob__web {
 int ob__web_open(struct ob__node *node);
 int ob__web_start(struct ob__node *node);
 
-/* Stops accepting. */
-void ob__web_pause(struct ob__node *node);
+/* Closes the listening sockets. */
+void ob__web_unlisten(struct ob__node *node);
 void ob__web_free(struct ob__node *node);
 
 #endif

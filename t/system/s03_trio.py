@@ -211,8 +211,10 @@ def with_example():
 def with_obbench():
     if not os.access(OBBENCH, os.X_OK):
         skip("obbench is not built")
-    run = subprocess.run([OBBENCH, "-h"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                         text=True, timeout=20, check=False)
+    run = subprocess.run([OBBENCH, "-c", "10", "-d", "16", "-i", "30000", "-w", "0", "-n", "20000",
+                          "--verify", f"127.0.0.1:{nodes()[0].ws_port}"],
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         timeout=25 * SLOW, check=False)
     equal(run.returncode, 0, run.stdout)
 
 

@@ -4,8 +4,8 @@
 """obespoir's own three demo files, unchanged, with -m for the plugins its demo script registers.
 OB_SEED_DIR names the folder that has them; without it all of this is skipped.
 
-The files have fixed ports, so the test runs in a network of its own where the kernel allows that, and
-otherwise only when the ports are free."""
+The files have fixed ports, so the test runs in a network of its own where the kernel allows that,
+and otherwise only when the ports are free."""
 
 import asyncio
 import fcntl
@@ -113,7 +113,8 @@ async def like_the_script():
         skip("no python3-websockets")
     equal(nodes()["proxy"].http("POST", "/", b"{}").status, 200)
     async with websockets.connect("ws://127.0.0.1:20000") as ws:
-        for number, body in ((1000, {"name": "jamon", "passwd": "test"}), (20000, {"user_id": 10})):
+        for number, body in ((1000, {"name": "jamon", "passwd": "test"}),
+                             (20000, {"user_id": 10})):
             await ws.send(packet(number, body))
             ((got, answer),) = unpack(await asyncio.wait_for(ws.recv(), 10))
             equal((got, json.loads(answer)["code"]), (number, 200))

@@ -5,16 +5,17 @@
 the old code goes when nothing needs it, and what can't be loaded changes nothing."""
 
 import hashlib
-import pathlib
+import os
 import re
 import struct
+import threading
 import time
 
 from obtest import sources
 from obtest.env import EXAMPLES, LONG, MODULES, SLOW
 from obtest.nodes import Node, Trio, all_ended
 from obtest.plugin import VERSIONED, PluginDir, compile_plugin
-from obtest.seed import Client, Stream
+from obtest.seed import Client, Stream, frame, packet
 from obtest.tap import case, cases, check, contains, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
@@ -266,7 +267,6 @@ def everything():
 def half_packet():
     node = the_node()
     reset(node, 1)
-    from obtest.seed import frame, packet  # pylint: disable=import-outside-toplevel
     data = frame(packet(ID, {"n": 9}))
     with Client(node.ws_port) as in_frame, Client(node.ws_port) as in_packet:
         in_frame.send_bytes(data[:10])
@@ -360,8 +360,8 @@ def state():
         plugin_dir().build("state", STATE, V=4, SIZE=9, STATE_VERSION=2)
         node.reload("state")
         equal(client.ask(6701)["kept"], 1)
-        plugin_dir().build("state", STATE.replace("return kept ?", "return OB_E_INVAL; return kept ?"),
-                           V=5, SIZE=7, STATE_VERSION=7)
+        refuses = STATE.replace("return kept ?", "return OB_E_INVAL; return kept ?")
+        plugin_dir().build("state", refuses, V=5, SIZE=7, STATE_VERSION=7)
         node.reload("state", status=422)
         equal(client.ask(6701)["kept"], 2)
     settle(node, "state")
@@ -445,10 +445,6 @@ def other_class():
     return bytes(data)
 
 
-def executable():
-    return pathlib.Path("/proc/self/exe").read_bytes()
-
-
 REFUSED = [
     ("a file that is not there", lambda: None, "find", "not_found"),
     ("an empty file", lambda: b"", "verify", "not_a_module"),
@@ -481,8 +477,8 @@ static int check(const json_t *conf, ob_err *err)
     ("a module whose start fails", broken("return OB_E_LIMIT;"), "start", "start"),
     ("a module that wants an id another one has",
      broken("if (ob_on_id(ctx, 30000, answer) < 0) { return OB_E_EXISTS; }"), "start", "start"),
-    ("a module that wants an id beyond the last", broken("return ob_on_id(ctx, 1u << 31, answer);"),
-     "start", "start"),
+    ("a module that wants an id beyond the last",
+     broken("return ob_on_id(ctx, 1u << 31, answer);"), "start", "start"),
     ("a module that wants a decision another one has",
      broken("return ob_on_client_message(ctx, (ob_decide_fn)0);"), "start", "start"),
     ("a module whose selftest fails", broken(end="""
@@ -534,7 +530,6 @@ def truncated(percent):
 
 @case("a module directory, a device and a pipe in a module's place are refused")
 def not_files():
-    import os  # pylint: disable=import-outside-toplevel
     node = the_node()
     reset(node, 1)
     file = plugin_dir().file("versioned")
@@ -641,7 +636,6 @@ def slow_to_load():
     plugin_dir().build("sleeper", SLEEPER)
     with Stream(node.ws_port, ID, window=1) as stream:
         equal(node.reload("versioned", force=True)["result"], "switched")
-        import threading  # pylint: disable=import-outside-toplevel
         answers = []
         loading = threading.Thread(target=lambda: answers.append(
             node.http("POST", "/modules", {"name": "sleeper"})))
@@ -662,8 +656,6 @@ def stop_while_loading():
     plugin_dir().build("sleeper", SLEEPER)
     node = Node("hasty", modules=["service", ADMIN], rpc=None, module_dirs=dirs()).start()
     equal(node.admin("modules.load", name="login")[0], 200)
-    import threading  # pylint: disable=import-outside-toplevel
-
     def load():
         try:
             node.http("POST", "/modules", {"name": "sleeper"})

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright (c) The obhost authors
-"""Requests that are answered later: from a timer, a job, a call, an HTTP answer; and those that never
-are, which end by their deadline."""
+"""Requests that are answered later: from a timer, a job, a call, an HTTP answer; and those that
+never are, which end by their deadline."""
 
 import hashlib
 import http.server
@@ -65,6 +65,7 @@ def modules():
     if "plugins" not in house:
         plugins = PluginDir()
         plugins.build("holder", sources.HOLDER)
+        plugins.build("whoami", WHOAMI)
         plugins.build("web_later", WEB_LATER)
         plugins.build("patient", PATIENT)
         plugins.build("threads", THREADS)
@@ -74,24 +75,19 @@ def modules():
 
 def the_trio():
     if "trio" not in house:
-        delayed = {"name": "delayed", "conf": {"url": f"http://127.0.0.1:{web_port()}/page",
-                                               "role": "route"}}
+        url = f"http://127.0.0.1:{web_port()}/page"
+        delayed = {"name": "delayed", "conf": {"url": url, "role": "route"}}
         house["trio"] = Trio(
+            table={"range": {"service": [[5001, 100000]]}},
             proxy={"module_dirs": modules(), "call_timeout": 2},
-            route={"module_dirs": modules(),
-                   "modules": ["route", ADMIN, {"name": "delayed", "conf": {}}],
-                   "rpc": {"route": {"range": {"service": [[5001, 100000]]}, "special": {}}}},
+            route={"module_dirs": modules(), "modules": ["route", ADMIN, "whoami"]},
             service={"module_dirs": modules(), "call_timeout": 60,
-                     "modules": ["service", ADMIN, delayed, "holder", "threads", "patient"]})
-        # Its own 40001.. are the service's by table; on the route node only its method counts.
-        house["trio"].route.conf["modules"] = ["route", ADMIN]
-        plugins = house["plugins"]
-        plugins.build("whoami", WHOAMI)
-        house["trio"].route.conf["modules"].append("whoami")
-        house["trio"].start()
+                     "modules": ["service", ADMIN, delayed, "holder", "threads", "patient"]}
+        ).start()
     return house["trio"]
 
 
+# What the example "delayed" calls on another node; its own ids would be in the way there.
 WHOAMI = """
 #include <obhost/obhost.h>
 

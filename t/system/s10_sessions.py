@@ -3,6 +3,7 @@
 # Copyright (c) The obhost authors
 """Sessions: who hears of a client's end, who can reach it, and that nobody takes its place."""
 
+import signal
 import time
 
 from obtest import sources
@@ -37,10 +38,7 @@ def probe(*ids):
 def nodes():
     if "proxy" not in house:
         common = {"module_dirs": modules()}
-        house["proxy"] = Node("proxy", "proxy", modules=["proxy", ADMIN, "watch", probe(6003)],
-                              **common)
-        # On the proxy watch only listens: its ids are the services' by the table.
-        house["proxy"].conf["modules"] = ["proxy", ADMIN]
+        house["proxy"] = Node("proxy", "proxy", modules=["proxy", ADMIN], **common)
         house["route"] = Node("route", "route", modules=["route", ADMIN], rpc={"route": TABLE},
                               **common)
         for name in ("service_a", "service_b"):
@@ -141,7 +139,6 @@ def nothing_left():
 @cases([("SIGKILL",), ("SIGTERM",)],
        "the route node is down when a client goes ({0}): they hear when it is back", timeout=40)
 def route_down(how):
-    import signal  # pylint: disable=import-outside-toplevel
     with connect() as client:
         session = client.ask(7001)["session"]
         nodes()["route"].stop(getattr(signal, how))

@@ -3,6 +3,7 @@
 # Copyright (c) The obhost authors
 """Bounds: no client, however slow, greedy or silent, makes a node grow or another client wait."""
 
+import resource
 import socket
 import threading
 import time
@@ -454,7 +455,6 @@ def crowd():
 
 @case("out of file descriptors: those who are there go on, new ones have their turn later")
 def no_descriptors():
-    import resource  # pylint: disable=import-outside-toplevel
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     node = Node("fds", "proxy", rpc=None, module_dirs=modules(), modules=["proxy", ADMIN, "echo"])
     node.start()
