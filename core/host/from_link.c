@@ -77,6 +77,9 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		.from = link->peer,
 	};
 
+	if (f->hops > OB__FRAME_HOPS) {
+		f->hops = OB__FRAME_HOPS; /* no sender may ask for more */
+	}
 	if (f->hops <= 1) {
 		++*node->dispatch.hops_over;
 		ob__refuse_frame(node, f, OB_E_NO_ROUTE, "too many hops");
@@ -139,7 +142,8 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 	case OB_FORWARD:
 		f->dst = v.target.node;
 		f->role = v.target.role;
-		if (f->dst == node->self.id) {
+		if (f->dst == node->self.id ||
+		    (f->dst == 0 && f->role == node->self.role_id)) {
 			frame_local(node, f);
 		} else {
 			frame_forward(node, link, f, raw);

@@ -24,6 +24,7 @@
 #include "host/confreload.h"
 #include "host/conn.h"
 #include "host/exit.h"
+#include "host/names.h"
 #include "host/session_end.h"
 #include "host/swap.h"
 
@@ -46,7 +47,9 @@ static void link_up(void *arg, struct ob__peer *peer)
 		.role = peer->who.role,
 	};
 
+	ob__names_share(node, peer);
 	ob__dispatch_peer_up(node);
+	ob__served_again(node);
 	ob__dispatch_event(node, &info);
 }
 
@@ -63,6 +66,7 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 
 	ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
 	ob__clients_link_drained(node);
+	ob__served_unsure(node);
 	ob__dispatch_event(node, &info);
 }
 
@@ -315,6 +319,7 @@ static int start_mesh(struct ob__node *node)
 	ob__sessions_init(&node->sessions, node->self.id, node->self.incarnation,
 	                  c->limits.sessions);
 	ob__map_init(&node->proxy_epochs, node->self.incarnation);
+	ob__map_init(&node->names, node->self.incarnation);
 	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
@@ -579,6 +584,7 @@ static void free_mesh(struct ob__node *node)
 	ob__pendings_free(&node->pendings);
 	ob__sessions_free(&node->sessions);
 	ob__map_free(&node->proxy_epochs);
+	ob__names_free(node);
 }
 
 /* What is still open is closed; a closed stream is gone within two turns. */

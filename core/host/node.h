@@ -73,6 +73,7 @@ struct ob__node {
 	struct ob__router router;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;
+	struct ob__map names;        /* node id -> owned name (host/names.h) */
 	struct ob__map proxy_epochs; /* node id -> epoch of its sessions, plus one */
 	struct ob__timeout notice_timeout;
 

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "host/conn.h"
+#include "host/names.h"
 #include "host/node.h"
 
 bool ob__module_name_ok(const char *name)
@@ -25,19 +26,10 @@ bool ob__module_name_ok(const char *name)
 
 /* ---- sessions ---- */
 
-static const char *node_name(const struct ob__node *node, uint64_t id)
-{
-	if (id == node->self.id) {
-		return node->self.name;
-	}
-	const struct ob__peer *p = ob__registry_get(&node->registry, id);
-	return p != NULL ? p->who.name : NULL;
-}
-
 int ob__node_session_text(const struct ob__node *node, const struct ob__session *s, char *out,
                           size_t cap)
 {
-	const char *name = node_name(node, s->node);
+	const char *name = ob__names_get(node, s->node);
 	int len = name != NULL ? snprintf(out, cap, "%s-%016" PRIx64, name, s->seq)
 	                       : snprintf(out, cap, "#%016" PRIx64 "-%016" PRIx64, s->node, s->seq);
 
@@ -76,7 +68,7 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 		ob__stream_peer(&conn->stream, peer, sizeof(peer));
 	}
 	for (uint8_t i = 0; i < s->served_len; i++) {
-		const char *name = node_name(node, s->served[i]);
+		const char *name = ob__names_get(node, s->served[i]);
 		char id[17];
 		snprintf(id, sizeof(id), "%016" PRIx64, s->served[i]);
 		json_array_append_new(served, json_string(name != NULL ? name : id));

@@ -11,6 +11,7 @@
 #include "host/conn.h"
 #include "host/dispatch.h"
 #include "host/held.h"
+#include "host/names.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/request.h"
@@ -43,6 +44,26 @@ static void tell_served(struct ob__node *node, struct ob__session *s, bool stick
 		}
 	}
 	s->flags |= want;
+}
+
+void ob__served_unsure(struct ob__node *node)
+{
+	struct ob__session *s;
+
+	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
+		s->flags &= (uint8_t)~FLAG_SERVED_TOLD;
+	}
+}
+
+void ob__served_again(struct ob__node *node)
+{
+	struct ob__session *s;
+
+	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
+		if ((s->flags & FLAG_SERVED_TOLD) == 0) {
+			tell_served(node, s, (s->flags & FLAG_STICKY_TOLD) != 0);
+		}
+	}
 }
 
 /* Tells this node's modules, then forgets the session. */
@@ -252,6 +273,9 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 		return;
 	case OB__SYS_KICK:
 		on_kick(node, f);
+		return;
+	case OB__SYS_NAME:
+		ob__names_heard(node, f);
 		return;
 	default:
 		return;

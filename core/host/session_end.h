@@ -26,6 +26,10 @@ struct ob__node;
  * when there is no room for it. */
 int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t *handle);
 
+/* A link is lost, and with it perhaps a SERVED; one is up: what is not sure is told again. */
+void ob__served_unsure(struct ob__node *node);
+void ob__served_again(struct ob__node *node);
+
 /* A client of this node has gone: tells the others, then this node, then forgets. */
 void ob__session_closed(struct ob__node *node, struct ob__session *s);
 

@@ -23,6 +23,7 @@ enum ob__system_id {
 	OB__SYS_CLOSED,     /* from a session's proxy to a node that met it; call id: the notice */
 	OB__SYS_CLOSED_ACK, /* back, with the same call id */
 	OB__SYS_KICK,       /* to a session's proxy: close the client; payload: u16 code, reason */
+	OB__SYS_NAME,       /* from a route node: payload is the name of a node it has heard of */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

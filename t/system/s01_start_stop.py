@@ -4,6 +4,7 @@
 """Command line, signals, exit codes: how a node starts, what it says when it can't, how it ends."""
 
 import json
+import os
 import re
 import resource
 import signal
@@ -201,7 +202,7 @@ def prefix():
     node.args = ["-p", str(node.folder)]
     node.start()
     eventually(lambda: (node.folder / "logs/prefix.log").exists(), "the log file")
-    check((node.folder / "state/prefix/pid").exists(), "no state in the prefix")
+    check((node.folder / "state/prefix/stage").is_dir(), "no state in the prefix")
     node.stop()
 
 
@@ -295,9 +296,10 @@ def who():
 
 @cases([("SIGTERM",), ("SIGINT",), ("SIGQUIT",)], "{0} ends it with status 0 and frees the ports")
 def ends(name):
-    node = quiet_node("ends").start()
+    node = quiet_node("ends", pid="pid-file").start()
     pid = node.pid
-    check((node.state / "pid").read_text(encoding="ascii").strip() == str(pid), "the pid file")
+    pid_file = node.folder / "pid-file"
+    equal(pid_file.read_text(encoding="ascii").strip(), str(pid), "the pid file")
     with Client(node.ws_port) as client:
         client.ask(30000, 1)
         began = time.monotonic()
@@ -305,7 +307,7 @@ def ends(name):
         check(time.monotonic() - began < 5, "it took too long")
         equal(client.close_code(), 1001)
     wait_gone(pid)
-    check(not (node.state / "pid").exists(), "the pid file is still there")
+    check(not pid_file.exists(), "the pid file is still there")
     for port in (node.ws_port, node.http_port, node.rpc_port):
         check(can_bind(port), f"port {port} is still bound")
 
@@ -361,12 +363,12 @@ def hup():
     node.conf["call_timeout"] = 7
     node.write_conf()
     node.send_signal(signal.SIGHUP)
-    eventually(lambda: node.get("/config")["call_timeout"] == 7, "the new configuration")
+    eventually(lambda: node.get("/config").get("call_timeout") == 7, "the new configuration")
     node.conf["call_timeout"] = -1
     node.write_conf()
     node.send_signal(signal.SIGHUP)
     eventually(lambda: "nothing has changed" in node.log(), "the refusal")
-    equal(node.get("/config")["call_timeout"], 7)
+    equal(node.get("/config").get("call_timeout"), 7)
     contains(node.log(), "call_timeout: ")
     node.stop()
 
@@ -417,7 +419,7 @@ def s_reload():
     node.conf["call_timeout"] = 9
     node.write_conf()
     equal(node.run("-s", "reload").returncode, 0)
-    eventually(lambda: node.get("/config")["call_timeout"] == 9, "the new configuration")
+    eventually(lambda: node.get("/config").get("call_timeout") == 9, "the new configuration")
     node.stop()
 
 
@@ -442,10 +444,16 @@ def s_nobody():
 
 @case("-s after kill -9 does not signal a stranger with the same pid")
 def s_stale():
-    node = quiet_node("stale").start()
+    node = quiet_node("stale", pid="pid-file").start()
+    pid_file = node.folder / "pid-file"
     node.kill()
-    check((node.state / "pid").exists(), "the pid file")
+    for file in (pid_file, *node.state.glob("lock")):
+        check(file.exists(), f"{file} went with kill -9")
+        file.write_text(f"{os.getpid()}\n", encoding="ascii")
     equal(node.run("-s", "stop").returncode, 1)
+    node.start()
+    equal(pid_file.read_text(encoding="ascii").strip(), str(node.pid))
+    node.stop()
 
 
 @case("a node that stops does not leave its clients waiting")

@@ -37,6 +37,7 @@ struct rig_node {
 	int port; /* of the first client listener */
 	int http_port;
 	int rpc_port;
+	bool frozen;
 };
 
 /* The directory of the test: DIR/mods is looked in first for modules, DIR/state holds state. */
@@ -66,6 +67,9 @@ void rig_stop(struct rig_node *n);
 
 /* Frees without a word to anyone, as a crash looks to the others. */
 void rig_kill(struct rig_node *n);
+
+/* A frozen node's loop is not turned: to the others it is slow beyond measure. */
+void rig_freeze(struct rig_node *n, bool frozen);
 
 /* One turn of every running node. */
 void rig_turn(void);
@@ -144,6 +148,12 @@ bool rig_expect_error(struct rig_client *c, uint32_t id, int code, const char *t
 
 /* Sends and expects the answer, in one. */
 bool rig_ask(struct rig_client *c, uint32_t id, const char *body, const char *json);
+
+/* The link from one running node to another, or NULL. */
+struct ob__peer *rig_peer(struct rig_node *from, const struct rig_node *to);
+
+/* Waits until both know each other. */
+bool rig_linked(struct rig_node *a, struct rig_node *b);
 
 /* Waits for the end of the connection: the close code, 0 if it ended without one, -1 if not. */
 int rig_closed(struct rig_client *c);

@@ -418,6 +418,7 @@ static void test_socket_bounds(void)
 	rig_disconnect(&c);
 
 	/* at most 32 at a time; those beyond are closed, those there go on */
+	rig_turn_ms(20);
 	int closed = 0;
 	for (int i = 0; i < 40; i++) {
 		dial(&many[i]);
@@ -428,9 +429,6 @@ static void test_socket_bounds(void)
 		closed += many[i].eof;
 	}
 	CU_ASSERT_EQUAL(closed, 8);
-	if (closed != 8) {
-		printf("# %d closed\n", closed);
-	}
 	say(&many[0], "{'verb': 'health'}\n");
 	CU_ASSERT_TRUE(line_has(&many[0], "{'status': 200}"));
 	for (int i = 0; i < 40; i++) {

@@ -103,6 +103,8 @@ static const struct refusal_row refusals[] = {
 	/* find */
 	{NULL, "nobody", "", "find", "not_found", NULL, NULL, "nobody.so is in none of the module"},
 	{NULL, "nobody", "gone.so", "find", "not_found", "No such file", NULL, "gone.so"},
+	/* what is told is UTF-8 whatever the file is called */
+	{NULL, "nobody", "\xff\xc3.so", "find", "not_found", NULL, NULL, "/??.so: No such"},
 	/* stage: a directory is no file */
 	{NULL, "dir", "dir.so", "stage", "not_a_file", "not a regular file", NULL, "dir.so"},
 	/* verify */

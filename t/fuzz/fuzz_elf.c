@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Fuzz target: the look at a module's ELF headers before ld.so gets it.  What is accepted lies within
+ * the file, whatever its headers say; a file that is cut before the end of anything its headers point
+ * at is not accepted.
+ */
+
+#include <elf.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/elf.h"
+
+#if UINTPTR_MAX > 0xffffffffu
+#define ELF(type) Elf64_##type
+#else
+#define ELF(type) Elf32_##type
+#endif
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static void check(int right)
+{
+	if (!right) {
+		abort();
+	}
+}
+
+/* The end of what lies furthest back, written a second time and in another way than the check. */
+static uint64_t end_of(const uint8_t *data)
+{
+	ELF(Ehdr) eh;
+	memcpy(&eh, data, sizeof(eh));
+	uint64_t end = eh.e_phoff + (uint64_t)eh.e_phnum * sizeof(ELF(Phdr));
+	for (size_t i = 0; i < eh.e_phnum; i++) {
+		ELF(Phdr) ph;
+		memcpy(&ph, data + eh.e_phoff + i * sizeof(ph), sizeof(ph));
+		uint64_t at = ph.p_offset + ph.p_filesz;
+		end = at > end ? at : end;
+	}
+	if (eh.e_shnum != 0) {
+		uint64_t at = eh.e_shoff + (uint64_t)eh.e_shnum * sizeof(ELF(Shdr));
+		end = at > end ? at : end;
+	}
+	for (size_t i = 0; i < eh.e_shnum; i++) {
+		ELF(Shdr) sh;
+		memcpy(&sh, data + eh.e_shoff + i * sizeof(sh), sizeof(sh));
+		uint64_t at = sh.sh_type == SHT_NOBITS ? 0 : sh.sh_offset + sh.sh_size;
+		end = at > end ? at : end;
+	}
+	return end;
+}
+
+/* Checks a copy that ends where it says, so that a read beyond is seen. */
+static int look(const uint8_t *data, size_t len)
+{
+	uint8_t *copy = malloc(len > 0 ? len : 1);
+	struct ob__elf_fault fault;
+	if (copy == NULL) {
+		return -ENOMEM;
+	}
+	memcpy(copy, data, len);
+	int rc = ob__elf_check(copy, len, &fault);
+	free(copy);
+	if (rc == 0) {
+		check(fault.what == NULL && fault.found == NULL && fault.expected == NULL);
+	} else {
+		check(rc == -EINVAL);
+		check(fault.what != NULL && fault.found != NULL && fault.expected != NULL);
+	}
+	return rc;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	if (len == 0) {
+		check(look((const uint8_t *)"", 0) != 0);
+		return 0;
+	}
+	if (look(data, len) != 0) {
+		return 0;
+	}
+	check(len >= sizeof(ELF(Ehdr)));
+	uint64_t end = end_of(data);
+	check(end <= len);
+	if (end > sizeof(ELF(Ehdr))) {
+		check(look(data, (size_t)end) == 0);
+		check(look(data, (size_t)end - 1) != 0);
+	}
+	return 0;
+}
