@@ -236,6 +236,23 @@ def alone():
     node.stop()
 
 
+@case("what the table gives to another role, a route node's own handler does not take")
+def table_first():
+    route = Node("route", "route", rpc={"route": {"range": {"service": [[5001, 6000]]}}},
+                 modules=["route", ADMIN, probe([5001, 7])], module_dirs=modules())
+    proxy = Node("proxy", "proxy", modules=["proxy", ADMIN], module_dirs=modules())
+    service = Node("service", "service", modules=["service", ADMIN, probe([5001])],
+                   module_dirs=modules())
+    link((proxy, route), (service, route))
+    start_all(proxy, route, service)
+    wait_linked((route, proxy, service))
+    with Client(proxy.ws_port) as client:
+        equal(client.ask(5001)["node"], "service")
+        equal(client.ask(7)["node"], "route")
+    for node in (proxy, route, service):
+        node.stop()
+
+
 @case("a catch-all handler, id 0, takes what no table and no other handler takes")
 def catch_all():
     route = Node("route", "route", rpc={"route": {"range": {"service": [[5001, 6000]]}}},
