@@ -142,8 +142,7 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 	case OB_FORWARD:
 		f->dst = v.target.node;
 		f->role = v.target.role;
-		if (f->dst == node->self.id ||
-		    (f->dst == 0 && f->role == node->self.role_id)) {
+		if (f->dst == node->self.id || (f->dst == 0 && f->role == node->self.role_id)) {
 			frame_local(node, f);
 		} else {
 			frame_forward(node, link, f, raw);

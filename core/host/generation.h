@@ -78,6 +78,7 @@ struct ob__gen {
 
 	uint32_t refs;     /* what is in flight */
 	bool drain_queued; /* a turn that looks whether it has drained is coming */
+	bool expired;      /* its time to drain is over: no timer can be set */
 	char refused[256]; /* why a registration in start() failed, for the reply */
 	struct ob__timeout *drain_timeout;
 	struct ob__load_job *closing; /* while the loader unmaps it */

@@ -357,7 +357,7 @@ static void roll_back(struct transaction *tx)
 		if (it->to != NULL) {
 			it->to->state = OB__GEN_STARTING;
 			retire(it->to, it->started);
-		} else if (it->fresh) {
+		} else if (tx->kind == OB__SWAP_LOAD && ob__list_empty(&it->module->gens)) {
 			ob__module_free(it->module);
 		}
 	}

@@ -100,7 +100,8 @@ uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms
 {
 	uint64_t handle;
 
-	if (!ob__gen_live(g) || fn == NULL || delay_ms > DELAY_MAX || repeat_ms > DELAY_MAX) {
+	if (!ob__gen_live(g) || g->expired || fn == NULL || delay_ms > DELAY_MAX ||
+	    repeat_ms > DELAY_MAX) {
 		return 0;
 	}
 	if (repeat_ms != 0 && g->state != OB__GEN_ACTIVE) {
@@ -142,6 +143,18 @@ static void timers_end(struct ob__gen *g, bool single_too)
 		if (single_too || t->repeat != 0) {
 			timer_end(t);
 		}
+	}
+}
+
+/* A callback that was promised comes, if early: what it frees would be lost otherwise. */
+static void timers_fire(struct ob__gen *g)
+{
+	g->expired = true;
+	timers_end(g, false);
+	while (!ob__list_empty(&g->timers)) {
+		struct timer *t = OB__CONTAINER(g->timers.next, struct timer, gen_link);
+		ob__timeout_clear(g->node->loop, &t->timeout);
+		timer_fire(t);
 	}
 }
 
@@ -389,7 +402,7 @@ void ob__work_drain(struct ob__gen *g)
 
 void ob__work_expire(struct ob__gen *g)
 {
-	timers_end(g, true);
+	timers_fire(g);
 	OB__LIST_EACH_SAFE (it, &g->waits) {
 		struct wait *w = OB__CONTAINER(it, struct wait, gen_link);
 		if (w->http == NULL) {

@@ -46,7 +46,8 @@ int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_
 /* The generation drains: repeating timers end. */
 void ob__work_drain(struct ob__gen *g);
 
-/* Its time to drain is over: single timers and HTTP requests end too (the latter with GONE). */
+/* Its time to drain is over: single timers fire now, HTTP requests end with GONE, and no timer can
+ * be set any more. */
 void ob__work_expire(struct ob__gen *g);
 
 /* Frees what needs no calling back: all timers and kept messages. */

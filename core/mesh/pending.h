@@ -39,8 +39,8 @@ struct ob__pending {
 	uint64_t link_offset; /* link->appended behind its frame */
 	struct ob__pendings *all;
 	uint8_t kind;
-	bool ending; /* on_end is on the stack */
-	uint32_t id; /* message id */
+	bool ending;         /* on_end is on the stack */
+	uint32_t id;         /* message id */
 	uint64_t started_us; /* of one in OB__PENDING_SAMPLE; else 0 */
 	union {
 		struct {

@@ -827,7 +827,8 @@ static inline int ob_call_cancel(ob_ctx *ctx, ob_call_id call)
 }
 
 /* Calls fn after delay_ms, then every repeat_ms if that is not 0.  Precision 10 ms.  A repeating
- * timer ends when a newer generation takes over; a single one still fires. 0 on failure. */
+ * timer ends when a newer generation takes over; a single one still fires, early if the time to
+ * drain is over or the node stops. 0 on failure. */
 static inline ob_timer ob_timer_start(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms,
                                       ob_timer_fn fn, void *arg)
 {

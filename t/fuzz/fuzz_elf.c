@@ -3,9 +3,9 @@
  */
 
 /*
- * Fuzz target: the look at a module's ELF headers before ld.so gets it.  What is accepted lies within
- * the file, whatever its headers say; a file that is cut before the end of anything its headers point
- * at is not accepted.
+ * Fuzz target: the look at a module's ELF headers before ld.so gets it.  What is accepted lies
+ * within the file, whatever its headers say; a file that is cut before the end of anything its
+ * headers point at is not accepted.
  */
 
 #include <elf.h>

@@ -88,5 +88,5 @@ static void stop(ob_ctx *ctx)
 	}
 }
 
-NAMED(PUPPET_NAME, .version = PUPPET_VERSION, .check = check, .start = start,
-      .selftest = selftest, .live = live, .drain = drain, .reconf = reconf, .stop = stop);
+NAMED(PUPPET_NAME, .version = PUPPET_VERSION, .check = check, .start = start, .selftest = selftest,
+      .live = live, .drain = drain, .reconf = reconf, .stop = stop);

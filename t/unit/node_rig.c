@@ -174,8 +174,7 @@ static void write_conf(struct rig_node *n, const char *name, const char *type, c
 	ob__buf_printf(&b,
 	               "{\"name\": \"%s\", \"type\": \"%s\", \"state_dir\": \"%s/state\",\n"
 	               "\"module_dirs\": [\"%s/mods\", \"%s\", \"%s\", \"%s\"],\n",
-	               name, type, rig_dir, rig_dir,
-	               env_or("OB_TESTMOD_PATH", "t/modules/.libs"),
+	               name, type, rig_dir, rig_dir, env_or("OB_TESTMOD_PATH", "t/modules/.libs"),
 	               env_or("OB_MODULE_PATH", "modules/.libs"),
 	               env_or("OB_EXAMPLE_PATH", "examples/.libs"));
 	if (getenv("RIG_LOG") == NULL) {
@@ -471,9 +470,22 @@ static void write_all(int fd, const void *data, size_t len)
 	}
 }
 
+/* Room is given in powers of two. */
+static size_t room(size_t len)
+{
+	size_t cap = 64;
+
+	while (cap < len + 1) {
+		cap *= 2;
+	}
+	return cap;
+}
+
 static void append(uint8_t **to, size_t *len, const void *data, size_t n)
 {
-	*to = realloc(*to, *len + n + 1);
+	if (*to == NULL || room(*len + n) > room(*len)) {
+		*to = realloc(*to, room(*len + n));
+	}
 	memcpy(*to + *len, data, n);
 	*len += n;
 	(*to)[*len] = '\0';
@@ -517,7 +529,8 @@ int rig_handshake(struct rig_client *c, int port)
 	*c = (struct rig_client){.fd = dial_port(port), .ws = true};
 	CU_ASSERT_FATAL(c->fd >= 0);
 	rig_send_raw(c, ask, sizeof(ask) - 1);
-	(void)RIG_UNTIL((read_raw(c), c->eof || (c->in != NULL && strstr((char *)c->in, "\r\n\r\n"))));
+	(void)RIG_UNTIL(
+		(read_raw(c), c->eof || (c->in != NULL && strstr((char *)c->in, "\r\n\r\n"))));
 	const char *end = c->in != NULL ? strstr((char *)c->in, "\r\n\r\n") : NULL;
 	if (end == NULL || sscanf((char *)c->in, "HTTP/1.1 %d", &status) != 1) {
 		return -1;
@@ -543,6 +556,16 @@ void rig_connect_unix(struct rig_client *c, const char *path)
 {
 	*c = (struct rig_client){.fd = dial_path(path)};
 	CU_ASSERT_FATAL(c->fd >= 0);
+}
+
+bool rig_can_connect(int port)
+{
+	int fd = dial_port(port);
+
+	if (fd >= 0) {
+		close(fd);
+	}
+	return fd >= 0;
 }
 
 void rig_disconnect(struct rig_client *c)
@@ -601,8 +624,7 @@ static void put32(uint8_t *to, uint32_t v)
 
 static uint32_t get32(const uint8_t *from)
 {
-	return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 |
-	       (uint32_t)from[3] << 24;
+	return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
 }
 
 void rig_send_bytes(struct rig_client *c, uint32_t id, const void *body, size_t len)

@@ -76,14 +76,14 @@ void rig_turn(void);
 void rig_turn_ms(uint64_t ms);
 
 /* Turns until `condition`; true if it came. */
-#define RIG_UNTIL(condition)                                                             \
-	({                                                                               \
-		uint64_t rig_end_ = ob__loop_hrtime_us() + RIG_PATIENCE_MS * 1000u;      \
-		bool rig_came_;                                                          \
-		while (!(rig_came_ = (condition)) && ob__loop_hrtime_us() < rig_end_) {  \
-			rig_turn();                                                      \
-		}                                                                        \
-		rig_came_;                                                               \
+#define RIG_UNTIL(condition)                                                            \
+	({                                                                              \
+		uint64_t rig_end_ = ob__loop_hrtime_us() + RIG_PATIENCE_MS * 1000u;     \
+		bool rig_came_;                                                         \
+		while (!(rig_came_ = (condition)) && ob__loop_hrtime_us() < rig_end_) { \
+			rig_turn();                                                     \
+		}                                                                       \
+		rig_came_;                                                              \
 	})
 
 /* Copies a test module's file to DIR/mods/NAME.so, replacing what is there. */
@@ -124,6 +124,9 @@ void rig_connect_unix(struct rig_client *c, const char *path);
 /* As rig_connect() for WebSocket, but returns the status line's number, 101 when it worked. */
 int rig_handshake(struct rig_client *c, int port);
 void rig_disconnect(struct rig_client *c);
+
+/* Somebody listens there. */
+bool rig_can_connect(int port);
 void rig_reset(struct rig_client *c);
 
 /* A packet of the obespoir codec, as one binary message. */

@@ -22,8 +22,8 @@ static void begin(const char *conf)
 {
 	rig_begin();
 	memset(&p, 0, sizeof(p));
-	rig_start(&n, "n", "game", "%s 'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]", conf,
-	          (long)(intptr_t)&p);
+	rig_start(&n, "n", "game", "%s 'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]",
+	          conf, (long)(intptr_t)&p);
 }
 
 static void end(void)
@@ -85,7 +85,8 @@ static void test_reads(void)
 	/* the metrics page is text */
 	CU_ASSERT_EQUAL(rig_admin(&n, "metrics", NULL, &body), 200);
 	CU_ASSERT_PTR_NOT_NULL(strstr(json_string_value(body), "\nobhost_uptime_seconds "));
-	CU_ASSERT_PTR_NOT_NULL(strstr(json_string_value(body), "\nobhost_module_switches_total 1\n"));
+	CU_ASSERT_PTR_NOT_NULL(
+		strstr(json_string_value(body), "\nobhost_module_switches_total 1\n"));
 	json_decref(body);
 
 	/* ids are text: JSON numbers are not wide enough for everyone */
@@ -107,17 +108,20 @@ static void test_modules(void)
 		/* a request names a module, never a path */
 		{"modules.load", "{'name': 'echo', 'path': 'echo.so'}", 400,
 	         "{'error': {'code': 'path'}}"},
-		{"modules.reload", "{'name': 'puppet', 'path': 'x'}", 400, "{'error': {'code': 'path'}}"},
+		{"modules.reload", "{'name': 'puppet', 'path': 'x'}", 400,
+	         "{'error': {'code': 'path'}}"},
 		{"modules.load", NULL, 400, "{'error': {'code': 'name'}}"},
 		{"modules.load", "{'name': 7}", 400, "{'error': {'code': 'name'}}"},
 		{"modules.load", "{'name': ''}", 400, "{'error': {'code': 'name'}}"},
 		{"modules.load", "{'name': '../echo'}", 400, "{'error': {'code': 'name'}}"},
 		{"modules.load", "{'name': 'echo.so'}", 400, "{'error': {'code': 'name'}}"},
 		{"modules.load",
-	         "{'name': 'a123456789b123456789c123456789d123456789e123456789f123456789g1234'}", 400,
-	         "{'error': {'code': 'name'}}"},
-		{"modules.load", "{'name': 'echo', 'conf': []}", 400, "{'error': {'code': 'conf'}}"},
-		{"modules.load", "{'name': 'echo', 'sha256': 'x'}", 422, "{'error': {'code': 'sha256'}}"},
+	         "{'name': 'a123456789b123456789c123456789d123456789e123456789f123456789g1234'}",
+	         400, "{'error': {'code': 'name'}}"},
+		{"modules.load", "{'name': 'echo', 'conf': []}", 400,
+	         "{'error': {'code': 'conf'}}"},
+		{"modules.load", "{'name': 'echo', 'sha256': 'x'}", 422,
+	         "{'error': {'code': 'sha256'}}"},
 		{"modules.load", "{'name': 'puppet'}", 409, "{'error': {'code': 'exists'}}"},
 		{"modules.load", "{'name': 'no_such'}", 422,
 	         "{'error': {'code': 'not_found', 'step': 'find', 'module': 'no_such'}}"},
@@ -148,7 +152,8 @@ static void test_modules(void)
 		{"modules.reload", "{'wait': 'switch'}", 200, "{'result': 'unchanged'}"},
 		{"modules.reload", "{'wait': 'commit'}", 200, "{'result': 'unchanged'}"},
 		{"modules.unload", NULL, 400, "{'error': {'code': 'name'}}"},
-		{"modules.unload", "{'name': 'no_such'}", 404, "{'error': {'code': 'unknown_module'}}"},
+		{"modules.unload", "{'name': 'no_such'}", 404,
+	         "{'error': {'code': 'unknown_module'}}"},
 		{"modules.load", "{'name': 'echo', 'conf': {}}", 200, "{'result': 'switched'}"},
 		{"modules.unload", "{'name': 'echo'}", 200, "{'result': 'switched'}"},
 	};
@@ -200,11 +205,21 @@ static void test_verbs(void)
 		const char *path;
 		bool admin;
 	} paths[] = {
-		{"/node", true},     {"/node/", false},         {"/nodes", false},
-		{"/modules", true},  {"/modules/reload", true}, {"/modules/anything", true},
-		{"/modules/", true}, {"/modules/tx/1", true},   {"/sessions/x", true},
-		{"/", false},        {"", false},               {"/healthz", true},
-		{"/Node", false},    {"/config/reload", true},  {"/update_remote_rpc_config", true},
+		{"/node", true},
+		{"/node/", false},
+		{"/nodes", false},
+		{"/modules", true},
+		{"/modules/reload", true},
+		{"/modules/anything", true},
+		{"/modules/", true},
+		{"/modules/tx/1", true},
+		{"/sessions/x", true},
+		{"/", false},
+		{"", false},
+		{"/healthz", true},
+		{"/Node", false},
+		{"/config/reload", true},
+		{"/update_remote_rpc_config", true},
 	};
 	json_t *body;
 	size_t i;
@@ -227,7 +242,8 @@ static void test_verbs(void)
 		/* reading is GET, and only reading; nothing that writes is open to anyone */
 		CU_ASSERT_EQUAL(strcmp(method, "GET") == 0, !write);
 		CU_ASSERT_FALSE(write && json_is_true(json_object_get(v, "open")));
-		CU_ASSERT_EQUAL(strchr(path, '*') != NULL, json_is_string(json_object_get(v, "tail")));
+		CU_ASSERT_EQUAL(strchr(path, '*') != NULL,
+		                json_is_string(json_object_get(v, "tail")));
 	}
 	json_decref(body);
 	end();
@@ -276,7 +292,7 @@ static void test_sessions(void)
 	static const struct {
 		const char *args;
 		size_t len;
-	} rows[] = {{"{'limit': 0}", 1}, {"{'limit': -7}", 1}, {"{'limit': 99999999}", 5},
+	} rows[] = {{"{'limit': 0}", 1},   {"{'limit': -7}", 1}, {"{'limit': 99999999}", 5},
 	            {"{'limit': 'x'}", 5}, {"{'limit': ''}", 5}, {"{'limit': null}", 5}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		json_t *body;
@@ -288,8 +304,7 @@ static void test_sessions(void)
 	/* one is closed by the operator */
 	char args[200];
 	snprintf(args, sizeof(args), "{'id': '%s'}", first);
-	CU_ASSERT_TRUE(
-		rig_admin_expect(&n, "sessions.close", args, 200, "{'status': 'closed'}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "sessions.close", args, 200, "{'status': 'closed'}"));
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "sessions.close", args, 404,
 	                                "{'error': {'code': 'unknown_session'}}"));
 	int closed = 0;
@@ -374,8 +389,13 @@ static void test_socket(void)
 	CU_ASSERT_TRUE(line_has(&c, "{'status': 404}"));
 
 	/* what is no request is told so, and the connection goes on */
-	static const char *const bad[] = {"\n", "hello\n", "{}\n", "[]\n", "{'verb': 7}\n",
-	                                  "{'verb': 'health'\n", "{'verb': 'a', 'verb': 'b'}\n",
+	static const char *const bad[] = {"\n",
+	                                  "hello\n",
+	                                  "{}\n",
+	                                  "[]\n",
+	                                  "{'verb': 7}\n",
+	                                  "{'verb': 'health'\n",
+	                                  "{'verb': 'a', 'verb': 'b'}\n",
 	                                  "'verb'\n"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		say(&c, bad[i]);
@@ -412,8 +432,9 @@ static void test_socket_bounds(void)
 	memset(line, 'x', (1u << 20) + 10);
 	rig_send_raw(&c, line, (1u << 20) + 10);
 	free(line);
-	CU_ASSERT_TRUE(line_has(&c, "{'status': 400, 'body': {'error': {'message': 'a line is at most 1 "
-	                            "MiB'}}}"));
+	CU_ASSERT_TRUE(
+		line_has(&c, "{'status': 400, 'body': {'error': {'message': 'a line is at most 1 "
+	                     "MiB'}}}"));
 	CU_ASSERT_EQUAL(rig_closed(&c), 0);
 	rig_disconnect(&c);
 
@@ -452,7 +473,8 @@ static void test_socket_freed(void)
 		dial(&a);
 		dial(&b);
 		rig_turn_ms(5);
-		say(&a, "{'verb': 'modules.reload', 'args': {'force': true}}\n{'verb': 'health'}\n");
+		say(&a,
+		    "{'verb': 'modules.reload', 'args': {'force': true}}\n{'verb': 'health'}\n");
 		for (int i = 0; i < turns; i++) {
 			rig_turn();
 		}

@@ -2,7 +2,8 @@
  * Copyright (c) The obhost authors
  */
 
-/* Taking up a changed configuration: what is applied, what needs a restart, what is refused whole. */
+/* Taking up a changed configuration: what is applied, what needs a restart, what is refused whole.
+ */
 
 #include <CUnit/CUnit.h>
 #include <signal.h>
@@ -56,8 +57,8 @@ static void write_conf(const char *fmt, ...)
 	rig_write_conf(&n, "n", "x", "%s", more);
 }
 
-#define MODULES                                                                                    \
-	"'modules': [{'name': 'puppet', 'conf': {'hooks': %ld, 'value': %d}},"                     \
+#define MODULES                                                                \
+	"'modules': [{'name': 'puppet', 'conf': {'hooks': %ld, 'value': %d}}," \
 	"{'name': 'second', 'conf': {'hooks': %ld, 'value': %d}}]"
 #define HOOKS(a, b) (long)(intptr_t)&one, a, (long)(intptr_t)&two, b
 
@@ -103,7 +104,8 @@ static void test_applied(void)
 	CU_ASSERT_EQUAL(ob__router_role(&n.node->router, 6), 0);
 	CU_ASSERT_EQUAL(json_integer_value(ob_config(one.ctx, "call_timeout")), 2);
 
-	/* the module with a hook has taken its conf, phase by phase; the other one was left alone */
+	/* the module with a hook has taken its conf, phase by phase; the other one was left alone
+	 */
 	CU_ASSERT_EQUAL(checked, 1);
 	CU_ASSERT_EQUAL(applied, 1);
 	CU_ASSERT_EQUAL(last_value, 2);
@@ -129,10 +131,11 @@ static const struct {
          "{'changed': [], 'needs_restart': ['host', 'pid']}"},
 	{"'log_level': 'error', 'log': {'ring': 99},",
          "{'changed': ['log_level'], 'needs_restart': ['log']}"},
-	{"'rpc': {'route': {'special': {'y': [1]}}},",
-         "{'changed': ['rpc'], 'needs_restart': []}"},
-	{"'rpc': {'token': 'a token of some length'},", "{'changed': [], 'needs_restart': ['rpc']}"},
-	{"'limits': {'in_flight': 3, 'message': 5000},", "{'changed': ['limits'], 'needs_restart': []}"},
+	{"'rpc': {'route': {'special': {'y': [1]}}},", "{'changed': ['rpc'], 'needs_restart': []}"},
+	{"'rpc': {'token': 'a token of some length'},",
+         "{'changed': [], 'needs_restart': ['rpc']}"},
+	{"'limits': {'in_flight': 3, 'message': 5000},",
+         "{'changed': ['limits'], 'needs_restart': []}"},
 	{"'limits': {'connections': 3},", "{'changed': [], 'needs_restart': ['limits']}"},
 	{"'rpc': {'reconnect_time': 2},", "{'changed': [], 'needs_restart': ['rpc']}"},
 	{"'http': {'token': 'x'},", "{'changed': ['http'], 'needs_restart': []}"},
@@ -169,6 +172,28 @@ static void test_modules(void)
 	end();
 }
 
+/* Warnings are logged and no obstacle; a module without a hook keeps its conf till its reload. */
+static void test_warnings(void)
+{
+	begin();
+	rig_stop(&n);
+	rig_install("answer_a", "answer");
+	rig_start(&n, "n", "x", "'modules': [{'name': 'answer', 'conf': {'a': 1}}]");
+	rig_write_conf(
+		&n, "n", "x",
+		"'unknown_to_all': 1, 'api_path': '', 'rpc': {'route': {'range': {'y': [[1, 9]], "
+		"'z': [[5, 6]]}}}, 'modules': [{'name': 'answer', 'conf': {'a': 2}}]");
+	CU_ASSERT_TRUE(reload(200, "{'changed': ['rpc', 'modules']}"));
+	CU_ASSERT_TRUE(rig_logged("n", "unknown_to_all: "));
+	CU_ASSERT_TRUE(rig_logged("n", "[1, 9] of y and [5, 6] of z overlap; z wins"));
+	CU_ASSERT_TRUE(rig_logged("n", "answer takes its new conf at its next reload"));
+	const struct ob__module *m = ob__module_find(n.node, "answer");
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(m->active->conf, "a")), 1);
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': true}", 200, "{}"));
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(m->active->conf, "a")), 2);
+	end();
+}
+
 /* Anything wrong: nothing of it is taken over. */
 static void test_refused(void)
 {
@@ -185,7 +210,8 @@ static void test_refused(void)
 	json_t *body;
 	write_conf("'call_timeout': 0, 'rpc': {'port': 1, 'encode': 1}," MODULES, HOOKS(1, 1));
 	CU_ASSERT_EQUAL(rig_admin(&n, "config.reload", NULL, &body), 422);
-	CU_ASSERT_EQUAL(json_array_size(json_object_get(json_object_get(body, "error"), "errors")), 3);
+	CU_ASSERT_EQUAL(json_array_size(json_object_get(json_object_get(body, "error"), "errors")),
+	                3);
 	json_decref(body);
 
 	/* a module says no: the other ones don't apply either */
@@ -206,8 +232,9 @@ static void test_refused(void)
 
 	/* another node's file */
 	rig_write_conf(&n, "n", "y", MODULES, HOOKS(1, 1));
-	CU_ASSERT_TRUE(reload(422, "{'error': {'errors': ['name and type can\\u0027t change while the "
-	                           "node runs']}}"));
+	CU_ASSERT_TRUE(reload(422,
+	                      "{'error': {'errors': ['name and type can\\u0027t change while the "
+	                      "node runs']}}"));
 
 	/* no file at all */
 	CU_ASSERT_EQUAL(unlink(n.conf_path), 0);
@@ -228,10 +255,10 @@ static void test_remotes(void)
 	begin();
 	rig_stop(&n);
 	rig_start(&n, "n", "x", "'rpc': {'token': '" RIG_TOKEN "'}," MODULES, HOOKS(1, 1));
-	rig_start(&peer, "peer", "y", "'rpc': {'port': %d, 'token': '" RIG_TOKEN "'}, 'modules': []",
-	          port);
-	write_conf("'rpc': {'token': '" RIG_TOKEN "'}, 'remote_ports': [{'port': %d}]," MODULES, port,
-	           HOOKS(1, 1));
+	rig_start(&peer, "peer", "y",
+	          "'rpc': {'port': %d, 'token': '" RIG_TOKEN "'}, 'modules': []", port);
+	write_conf("'rpc': {'token': '" RIG_TOKEN "'}, 'remote_ports': [{'port': %d}]," MODULES,
+	           port, HOOKS(1, 1));
 	CU_ASSERT_TRUE(reload(200, "{'result': 'applied'}"));
 	uint64_t id = ob__node_id("peer");
 	CU_ASSERT_TRUE(RIG_UNTIL(ob__registry_get(&n.node->registry, id) != NULL &&
@@ -266,7 +293,8 @@ static void test_listeners_stay(void)
 	rig_start(&n, "n", "x", "'listen': [{'port': 0, 'timeout': 5}]," MODULES, HOOKS(1, 1));
 	rig_connect(&c, n.port, true);
 	int port = n.port;
-	write_conf("'listen': [{'port': 0, 'timeout': 9}, {'transport': 'tcp'}]," MODULES, HOOKS(1, 1));
+	write_conf("'listen': [{'port': 0, 'timeout': 9}, {'transport': 'tcp'}]," MODULES,
+	           HOOKS(1, 1));
 	CU_ASSERT_TRUE(reload(200, "{'needs_restart': ['listen']}"));
 	CU_ASSERT_EQUAL(n.node->clients.listeners_len, 1);
 	CU_ASSERT_EQUAL(n.node->clients.listeners[0].conf->timeout_ms, 5000);
@@ -303,6 +331,7 @@ int main(void)
 	CU_add_test(s, "applied", test_applied);
 	CU_add_test(s, "what changed is named", test_names);
 	CU_add_test(s, "modules that come and go", test_modules);
+	CU_add_test(s, "warnings", test_warnings);
 	CU_add_test(s, "refused whole", test_refused);
 	CU_add_test(s, "remote_ports", test_remotes);
 	CU_add_test(s, "listeners stay as they were bound", test_listeners_stay);

@@ -136,8 +136,8 @@ static void test_header_fields(void)
 		free(copy);
 		CU_ASSERT_EQUAL(rc, -EINVAL);
 		if (rc == 0 || strcmp(fault.what, r->what) != 0) {
-			printf("# row %zu: %d %s, expected %s\n", i, rc,
-			       rc != 0 ? fault.what : "", r->what);
+			printf("# row %zu: %d %s, expected %s\n", i, rc, rc != 0 ? fault.what : "",
+			       r->what);
 			CU_FAIL("another fault");
 		}
 	}
@@ -232,14 +232,16 @@ static void test_not_elf(void)
 		{"", "file", "empty"},
 		{"\x7f", "file type", "not ELF"},
 		{"#!/bin/sh\nexit 0\n", "file type", "not ELF"},
-		{"\x7f" "ELF", "length", "truncated in the ELF header"},
+		{"\x7f"
+	         "ELF",
+	         "length", "truncated in the ELF header"},
 	};
 
 	for (size_t i = 0; i < sizeof(rows_) / sizeof(rows_[0]); i++) {
 		struct ob__elf_fault fault;
-		CU_ASSERT_EQUAL(check((const uint8_t *)rows_[i].bytes, strlen(rows_[i].bytes),
-		                      &fault),
-		                -EINVAL);
+		CU_ASSERT_EQUAL(
+			check((const uint8_t *)rows_[i].bytes, strlen(rows_[i].bytes), &fault),
+			-EINVAL);
 		CU_ASSERT_STRING_EQUAL(fault.what, rows_[i].what);
 		CU_ASSERT_STRING_EQUAL(fault.found, rows_[i].found);
 	}

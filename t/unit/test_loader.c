@@ -89,9 +89,9 @@ static void test_loads(void)
 }
 
 struct refusal_row {
-	const char *built;    /* test module installed as `name`, or NULL */
+	const char *built; /* test module installed as `name`, or NULL */
 	const char *name;
-	const char *path;     /* relative to the directory of modules, or "" */
+	const char *path; /* relative to the directory of modules, or "" */
 	const char *step;
 	const char *code;
 	const char *found;    /* part of it, or NULL */

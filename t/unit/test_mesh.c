@@ -2,8 +2,8 @@
  * Copyright (c) The obhost authors
  */
 
-/* A proxy, a route and a service node in one process: messages from clients and links, calls, pushes,
- * frames that wait, sessions and their end, and what a peer says that makes no sense. */
+/* A proxy, a route and a service node in one process: messages from clients and links, calls,
+ * pushes, frames that wait, sessions and their end, and what a peer says that makes no sense. */
 
 #include <CUnit/CUnit.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "host/conn.h"
+#include "host/names.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -29,8 +30,9 @@ static int service_port;
 #define LINKS    "'rpc': {'port': %d, 'token': '" RIG_TOKEN "', 'reconnect_time': 0.05%s},"
 
 /* 1..999 route, from 1000 service; 77 by special. */
-static const char table[] = ", 'route': {'range': {'route': [[1, 999]], 'service': [[1000, 9999]]}, "
-			    "'special': {'service': [77]}}";
+static const char table[] =
+	", 'route': {'range': {'route': [[1, 999]], 'service': [[1000, 9999]]}, "
+	"'special': {'service': [77], 'nobody': [88]}}";
 
 static const char *more_proxy = "";
 static const char *more_route = "";
@@ -49,7 +51,8 @@ static void start_proxy(void)
 static void start_route(void)
 {
 	rig_start(&route, "r", "route",
-	          "%s" LINKS "'remote_ports': [{'port': %d, 'type': 'service'}], 'modules': ['route', "
+	          "%s" LINKS
+	          "'remote_ports': [{'port': %d, 'type': 'service'}], 'modules': ['route', "
 	          "{'name': 'puppet', 'conf': {'hooks': %ld}}]",
 	          more_route, route_port, table, service_port, HOOKS(&at_route));
 }
@@ -215,11 +218,15 @@ static int start_service_handlers(ob_ctx *ctx, const json_t *conf)
 		ob_handler_fn fn;
 		uint32_t flags;
 	} rows[] = {
-		{1000, echo, OB_FROM_LINK},    {1001, fail, OB_FROM_LINK},
-		{1002, silent, OB_FROM_LINK},  {1003, nothing, OB_FROM_LINK},
-		{1004, keep, OB_FROM_LINK},    {1005, big, OB_FROM_LINK},
+		{1000, echo, OB_FROM_LINK},
+		{1001, fail, OB_FROM_LINK},
+		{1002, silent, OB_FROM_LINK},
+		{1003, nothing, OB_FROM_LINK},
+		{1004, keep, OB_FROM_LINK},
+		{1005, big, OB_FROM_LINK},
 		{1006, one_way, OB_FROM_LINK | OB_ONE_WAY},
-		{5000, echo, OB_FROM_LINK},    {77, echo, OB_FROM_LINK},
+		{5000, echo, OB_FROM_LINK},
+		{77, echo, OB_FROM_LINK},
 		{100130, on_closed_id, OB_FROM_LINK | OB_ONE_WAY},
 		{1007, echo, OB_FROM_CLIENT}, /* not for links */
 	};
@@ -250,6 +257,24 @@ static int start_route_handlers(ob_ctx *ctx, const json_t *conf)
 	return rc == 0 ? ob_on_method(ctx, "t.echo", echo, 0) : rc;
 }
 
+static struct {
+	int count;
+	int code;
+	char text[256];
+	char data[256];
+	uint64_t source;
+} ended;
+
+static void call_ended(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg)
+{
+	ended.count++;
+	ended.code = res->code;
+	ended.source = res->source;
+	snprintf(ended.text, sizeof(ended.text), "%s", res->text);
+	snprintf(ended.data, sizeof(ended.data), "%.*s", (int)res->len,
+	         res->len > 0 ? (const char *)res->data : "");
+}
+
 /* ---------------------------------------------------------------- messages of a client */
 
 static void test_answers(void)
@@ -265,7 +290,7 @@ static void test_answers(void)
 		{1000, "{'a': 1}", "{'a': 1}", 0, NULL, true},
 		{1000, "[]", "[]", 0, NULL, true},
 		{5000, "{'n': 1}", "{'n': 1}", 0, NULL, true},
-		{77, "1", "1", 0, NULL, true},   /* a special beats its range */
+		{77, "1", "1", 0, NULL, true},    /* a special beats its range */
 		{5, "'r'", "'r'", 0, NULL, true}, /* the route node's own */
 		{1001, "{}", NULL, 403, "not you", true},
 		{1003, "{}", NULL, 500, "the handler gave no answer", true},
@@ -274,7 +299,8 @@ static void test_answers(void)
 		{2000, "{}", NULL, 404, "no handler for message 2000", false},
 		{1007, "{}", NULL, 404, "no handler for message 1007", false},
 		{6, "{}", NULL, 404, "no handler for this id or method", false},
-		{10000, "{}", NULL, 404, "no handler for this id or method", false}, /* in no table */
+		{10000, "{}", NULL, 404, "no handler for this id or method",
+	         false}, /* in no table */
 	};
 
 	begin();
@@ -287,7 +313,8 @@ static void test_answers(void)
 		if (rows[i].json != NULL) {
 			CU_ASSERT_TRUE(rig_expect(&c, rows[i].id, rows[i].json));
 		} else if (rows[i].code != 0) {
-			CU_ASSERT_TRUE(rig_expect_error(&c, rows[i].id, rows[i].code, rows[i].text));
+			CU_ASSERT_TRUE(
+				rig_expect_error(&c, rows[i].id, rows[i].code, rows[i].text));
 		}
 		CU_ASSERT_TRUE(rig_silent(&c));
 		CU_ASSERT_EQUAL(got.count, before + rows[i].seen);
@@ -297,7 +324,8 @@ static void test_answers(void)
 			CU_ASSERT_NOT_EQUAL(got.view.session, 0);
 			CU_ASSERT_TRUE(got.view.budget_ms > 0 && got.view.budget_ms <= 5000);
 			/* sticky unless the listener says it need not be */
-			CU_ASSERT_EQUAL(got.view.flags & (OB_VIEW_LINK | OB_VIEW_STICKY | OB_VIEW_CLIENT),
+			CU_ASSERT_EQUAL(got.view.flags &
+			                        (OB_VIEW_LINK | OB_VIEW_STICKY | OB_VIEW_CLIENT),
 			                OB_VIEW_LINK | (rows[i].id == 5000 ? 0 : OB_VIEW_STICKY));
 		}
 		/* whatever the end was: it is over at the proxy as well */
@@ -459,7 +487,8 @@ static void test_held_bound(void)
 	for (int i = 0; i < 10; i++) {
 		CU_ASSERT_TRUE_FATAL(rig_recv(&c));
 		busy += strstr(c.body, "too much waits for a live node") != NULL;
-		most = route.node->dispatch.held_bytes > most ? route.node->dispatch.held_bytes : most;
+		most = route.node->dispatch.held_bytes > most ? route.node->dispatch.held_bytes
+		                                              : most;
 	}
 	CU_ASSERT_TRUE(most > 64 && most <= 200);
 	CU_ASSERT_TRUE(busy >= 7 && busy < 10);
@@ -516,8 +545,11 @@ static void test_sessions(void)
 	CU_ASSERT_EQUAL(s->served[0], ob__node_id("s"));
 	/* the text form is the same everywhere */
 	char here[OB_SESSION_TEXT];
+	char there[OB_SESSION_TEXT];
 	CU_ASSERT_EQUAL(ob__node_session_text(proxy.node, s, here, sizeof(here)), 0);
-	CU_ASSERT_NOT_EQUAL(got.view.session, 0);
+	CU_ASSERT_EQUAL(ob_session_text(at_service.ctx, got.view.session, there, sizeof(there)), 0);
+	CU_ASSERT_STRING_EQUAL(there, here);
+	CU_ASSERT_EQUAL(ob_session_find(at_service.ctx, here), got.view.session);
 
 	rig_disconnect(&c);
 	CU_ASSERT_TRUE(RIG_UNTIL(service.node->sessions.slab.live == 0));
@@ -556,6 +588,87 @@ static void test_closed_while_away(void)
 	CU_ASSERT_EQUAL(service.node->sessions.slab.live, 0);
 	CU_ASSERT_EQUAL(closed_count, 1);
 	CU_ASSERT_STRING_EQUAL(events, "closed ");
+	end();
+}
+
+/* The service dies and forgets; what it is told then, again after a while, it acknowledges. */
+static void test_closed_to_a_newborn(void)
+{
+	begin();
+	at_service.start = start_service_handlers;
+	all_up();
+	closed_count = 0;
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "1", "1"));
+	uint32_t i = 0;
+	const struct ob__session *s = ob__slab_next(&proxy.node->sessions.slab, &i);
+	CU_ASSERT_TRUE(RIG_UNTIL(s->served_len == 1));
+	rig_kill(&service);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_peer(&route, &service) == NULL));
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(proxy.node->sessions.slab.live == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes >= 64)); /* the notice */
+	rig_turn_ms(2100);
+	CU_ASSERT_TRUE(route.node->dispatch.held_bytes >= 128); /* and again */
+	start_service();
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&proxy.node->sessions.notice_list)));
+	CU_ASSERT_EQUAL(closed_count, 0);
+	CU_ASSERT_EQUAL(service.node->sessions.slab.live, 0);
+	end();
+}
+
+/* A session comes back to its own proxy in a call: there it is a local one. */
+static void test_session_comes_home(void)
+{
+	begin();
+	at_service.start = start_service_handlers;
+	at_proxy.start = start_route_handlers;
+	all_up();
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "1", "1"));
+	ob_session far = got.view.session;
+	ob_target home = {.node = ob__node_id("p")};
+	memset(&ended, 0, sizeof(ended));
+	CU_ASSERT_NOT_EQUAL(
+		ob_call_method(at_service.ctx, &home, "t.echo", far, "3", 1, 0, call_ended, NULL),
+		0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
+	CU_ASSERT_EQUAL(ended.code, OB_OK);
+	ob_session_info info = {.size = sizeof(info)};
+	CU_ASSERT_EQUAL(ob_session_get(at_proxy.ctx, got.view.session, &info), 0);
+	CU_ASSERT_TRUE(info.local);
+	CU_ASSERT_EQUAL(strncmp(info.peer, "127.0.0.1:", 10), 0);
+	/* too late: the call still comes, without a session */
+	rig_freeze(&proxy, true);
+	CU_ASSERT_NOT_EQUAL(
+		ob_call_method(at_service.ctx, &home, "t.echo", far, "4", 1, 0, call_ended, NULL),
+		0);
+	rig_disconnect(&c);
+	rig_turn_ms(10);
+	rig_freeze(&proxy, false);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
+	CU_ASSERT_EQUAL(ended.code, OB_OK);
+	end();
+}
+
+/* Only what the newcomer can take goes; the rest waits on. */
+static void test_held_for_others(void)
+{
+	begin();
+	more_proxy = "'call_timeout': 0.5,";
+	at_service.start = start_service_handlers;
+	start_route();
+	start_proxy();
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &route));
+	rig_connect(&c, proxy.port, true);
+	rig_send(&c, 88, "{}");
+	rig_send(&c, 1000, "1");
+	rig_send(&c, 88, "{}");
+	rig_send(&c, 1000, "2");
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&route, "obhost_held_total") == 4));
+	start_service();
+	CU_ASSERT_TRUE(rig_expect(&c, 1000, "1"));
+	CU_ASSERT_TRUE(rig_expect(&c, 1000, "2"));
+	CU_ASSERT_TRUE(rig_expect_error(&c, 88, 503, "no live node can take it"));
+	CU_ASSERT_TRUE(rig_expect_error(&c, 88, 503, "no live node can take it"));
 	end();
 }
 
@@ -644,32 +757,14 @@ static void test_events(void)
 
 /* ---------------------------------------------------------------- calls */
 
-static struct {
-	int count;
-	int code;
-	char text[256];
-	char data[256];
-	uint64_t source;
-} ended;
-
-static void call_ended(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg)
-{
-	ended.count++;
-	ended.code = res->code;
-	ended.source = res->source;
-	snprintf(ended.text, sizeof(ended.text), "%s", res->text);
-	snprintf(ended.data, sizeof(ended.data), "%.*s", (int)res->len,
-	         res->len > 0 ? (const char *)res->data : "");
-}
-
 static bool call_is(const ob_target *to, uint32_t id, const char *method, int code,
                     const char *text, const char *data)
 {
 	int before = ended.count;
-	ob_call_id call = method != NULL ? ob_call_method(at_proxy.ctx, to, method, 0, "\"b\"", 3, 0,
-	                                                  call_ended, NULL)
-	                                 : ob_call(at_proxy.ctx, to, id, 0, "\"b\"", 3, 0,
-	                                           call_ended, NULL);
+	ob_call_id call =
+		method != NULL ? ob_call_method(at_proxy.ctx, to, method, 0, "\"b\"", 3, 0,
+	                                        call_ended, NULL)
+			       : ob_call(at_proxy.ctx, to, id, 0, "\"b\"", 3, 0, call_ended, NULL);
 	if (call == 0 || ended.count != before || !RIG_UNTIL(ended.count == before + 1)) {
 		printf("# no end\n");
 		return false;
@@ -710,8 +805,8 @@ static void test_calls(void)
 	/* to a node nobody knows: the route node keeps it, in vain */
 	at_proxy.ctx->api->call_cancel(at_proxy.ctx, 0);
 	ended.count = 0;
-	CU_ASSERT_NOT_EQUAL(
-		ob_call(at_proxy.ctx, &nobody, 1000, 0, NULL, 0, 150, call_ended, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(ob_call(at_proxy.ctx, &nobody, 1000, 0, NULL, 0, 150, call_ended, NULL),
+	                    0);
 	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
 	CU_ASSERT_EQUAL(ended.code, OB_E_NO_ROUTE);
 	/* with a session along */
@@ -774,8 +869,9 @@ static int start_decider(ob_ctx *ctx, const json_t *conf)
 static void test_link_decider(void)
 {
 	begin();
-	rig_start(&service, "s", "service", LINKS "'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]",
-	          service_port, "", HOOKS(&at_service));
+	rig_start(&service, "s", "service",
+	          LINKS "'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]", service_port, "",
+	          HOOKS(&at_service));
 	at_route.start = start_decider;
 	rig_start(&route, "r", "route",
 	          LINKS "'remote_ports': [{'port': %d}], 'modules': [{'name': 'puppet', 'conf': "
@@ -925,12 +1021,24 @@ static void test_congested(void)
 	CU_ASSERT_TRUE((conn->paused & OB__PAUSE_LINK) != 0);
 	CU_ASSERT_TRUE(ob__peer_congested(rig_peer(&proxy, &route)));
 	CU_ASSERT_TRUE(ob__peer_queued(rig_peer(&proxy, &route)) <= (256u << 10) + (64u << 10));
+	/* Code that calls meets the hard bound: then the call is not made at all. */
+	ob_target to_route = {.role = ob_role(at_proxy.ctx, "route")};
+	int calls = 0;
+	memset(&ended, 0, sizeof(ended));
+	while (calls < 1000 && ob_call(at_proxy.ctx, &to_route, 5, 0, body, sizeof(body), 0,
+	                               call_ended, NULL) != 0) {
+		calls++;
+	}
+	CU_ASSERT_TRUE(calls > 10 && calls < 1000);
+	CU_ASSERT_EQUAL(ended.count, 0);
 	rig_freeze(&route, false);
 	int answered = 0;
 	while (answered < sent && rig_recv(&c)) {
 		answered += c.body_len == sizeof(body);
 	}
 	CU_ASSERT_EQUAL(answered, sent);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == calls));
+	CU_ASSERT_EQUAL(ended.code, OB_OK);
 	CU_ASSERT_EQUAL(conn->paused, 0);
 	CU_ASSERT_TRUE(rig_ask(&c, 5, "2", "2"));
 	end();
@@ -963,7 +1071,8 @@ static void test_odd_frames(void)
 
 	/* no hop left: refused towards its sender, not passed on */
 	double before = rig_metric(&route, "obhost_hops_exceeded_total");
-	inject((struct ob__frame){.kind = OB__FRAME_REQUEST, .dst = p, .hops = 1, .id = 5, .budget = 99});
+	inject((struct ob__frame){
+		.kind = OB__FRAME_REQUEST, .dst = p, .hops = 1, .id = 5, .budget = 99});
 	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_hops_exceeded_total"), before + 1);
 	inject((struct ob__frame){.kind = OB__FRAME_PUSH, .dst = p, .hops = 0, .id = 5});
 	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_hops_exceeded_total"), before + 2);
@@ -976,43 +1085,108 @@ static void test_odd_frames(void)
 	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_replies_lost_total"), 1);
 	inject((struct ob__frame){.kind = OB__FRAME_PUSH, .dst = 4711, .hops = 4, .id = 5});
 	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_pushes_lost_total"), 1);
-	inject((struct ob__frame){.kind = OB__FRAME_PUSH, .dst = p, .hops = 4, .id = 5,
-	                          .session_node = p, .session_seq = 1});
+	inject((struct ob__frame){.kind = OB__FRAME_PUSH,
+	                          .dst = p,
+	                          .hops = 4,
+	                          .id = 5,
+	                          .session_node = p,
+	                          .session_seq = 1});
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&proxy, "obhost_pushes_lost_total") == 1));
 
 	/* a one-way request nobody handles: only counted */
-	inject((struct ob__frame){.kind = OB__FRAME_REQUEST, .flags = OB__FRAME_ONE_WAY, .dst = r,
-	                          .hops = 4, .id = 999, .budget = 99});
-	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_requests_refused_total{result=\"NOT_FOUND\"}"), 1);
+	inject((struct ob__frame){.kind = OB__FRAME_REQUEST,
+	                          .flags = OB__FRAME_ONE_WAY,
+	                          .dst = r,
+	                          .hops = 4,
+	                          .id = 999,
+	                          .budget = 99});
+	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_requests_refused_total{result=\"NOT_FOUND\"}"),
+	                1);
 
 	/* a method frame without a method */
-	inject((struct ob__frame){.kind = OB__FRAME_REQUEST, .flags = OB__FRAME_METHOD, .dst = r,
-	                          .hops = 4, .call = 7, .budget = 99});
-	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_requests_refused_total{result=\"NOT_FOUND\"}"), 2);
+	inject((struct ob__frame){.kind = OB__FRAME_REQUEST,
+	                          .flags = OB__FRAME_METHOD,
+	                          .dst = r,
+	                          .hops = 4,
+	                          .call = 7,
+	                          .budget = 99});
+	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_requests_refused_total{result=\"NOT_FOUND\"}"),
+	                2);
 
 	/* system frames: unknown ones, kicks of nobody and too short ones, acks of nothing */
 	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM, .dst = p, .hops = 4, .id = 4711});
-	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM, .dst = p, .hops = 4, .id = OB__SYS_KICK,
-	                          .session_node = p, .session_seq = 1});
-	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM, .dst = p, .hops = 4, .id = OB__SYS_KICK,
-	                          .session_node = p, .session_seq = own->seq,
-	                          .payload = (const uint8_t *)"x", .payload_len = 1});
-	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM, .dst = p, .hops = 4,
-	                          .id = OB__SYS_CLOSED_ACK, .call = 4711});
+	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM,
+	                          .dst = p,
+	                          .hops = 4,
+	                          .id = OB__SYS_KICK,
+	                          .session_node = p,
+	                          .session_seq = 1});
+	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM,
+	                          .dst = p,
+	                          .hops = 4,
+	                          .id = OB__SYS_KICK,
+	                          .session_node = p,
+	                          .session_seq = own->seq,
+	                          .payload = (const uint8_t *)"x",
+	                          .payload_len = 1});
+	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM,
+	                          .dst = p,
+	                          .hops = 4,
+	                          .id = OB__SYS_CLOSED_ACK,
+	                          .call = 4711});
+
+	/* names that are none, one that is known, and a new one */
+	static const struct {
+		const char *name;
+		uint32_t len;
+	} names[] = {{"", 0},
+	             {"a\0b", 3},
+	             {"p", 1},
+	             {"far", 3},
+	             {"0123456789012345678901234567890123456789012345678901234567890123", 64}};
+	for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+		inject((struct ob__frame){.kind = OB__FRAME_SYSTEM,
+		                          .dst = r,
+		                          .hops = 4,
+		                          .id = OB__SYS_NAME,
+		                          .payload = (const uint8_t *)names[k].name,
+		                          .payload_len = names[k].len});
+	}
+	CU_ASSERT_EQUAL(route.node->names.count, 1);
+	CU_ASSERT_STRING_EQUAL(ob__names_get(route.node, ob__node_id("far")), "far");
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__names_get(proxy.node, ob__node_id("far")) != NULL));
+
+	/* a request without time */
+	inject((struct ob__frame){
+		.kind = OB__FRAME_REQUEST, .dst = r, .hops = 4, .id = 5, .call = 7});
+	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_requests_refused_total{result=\"DEADLINE\"}"),
+	                1);
 
 	/* only a session's own proxy says that it is closed */
-	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM, .dst = p, .hops = 4, .id = OB__SYS_CLOSED,
-	                          .session_node = p, .session_seq = own->seq});
-	struct ob__frame f = {.kind = OB__FRAME_SYSTEM, .dst = s, .hops = 4, .id = OB__SYS_CLOSED,
-	                      .session_node = p, .session_seq = own->seq};
+	inject((struct ob__frame){.kind = OB__FRAME_SYSTEM,
+	                          .dst = p,
+	                          .hops = 4,
+	                          .id = OB__SYS_CLOSED,
+	                          .session_node = p,
+	                          .session_seq = own->seq});
+	struct ob__frame f = {.kind = OB__FRAME_SYSTEM,
+	                      .dst = s,
+	                      .hops = 4,
+	                      .id = OB__SYS_CLOSED,
+	                      .session_node = p,
+	                      .session_seq = own->seq};
 	CU_ASSERT_EQUAL(ob__peer_send(route.node->links, rig_peer(&route, &service), &f), 0);
 	rig_turn_ms(20);
 	CU_ASSERT_EQUAL(closed_count, 0);
 	CU_ASSERT_TRUE(rig_ask(&c, 1000, "2", "2"));
 
 	/* who says it served a session that is over is told so */
-	f = (struct ob__frame){.kind = OB__FRAME_SYSTEM, .dst = p, .hops = 4, .id = OB__SYS_SERVED,
-	                       .session_node = p, .session_seq = own->seq - 1};
+	f = (struct ob__frame){.kind = OB__FRAME_SYSTEM,
+	                       .dst = p,
+	                       .hops = 4,
+	                       .id = OB__SYS_SERVED,
+	                       .session_node = p,
+	                       .session_seq = own->seq - 1};
 	CU_ASSERT_EQUAL(ob__peer_send(service.node->links, rig_peer(&service, &route), &f), 0);
 	rig_turn_ms(20);
 	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&proxy.node->sessions.notice_list)));
@@ -1075,12 +1249,15 @@ int main(void)
 	CU_add_test(s, "the deadline", test_deadline);
 	CU_add_test(s, "a late reply", test_stale_reply);
 	CU_add_test(s, "kept until a node comes up", test_held_then_up);
+	CU_add_test(s, "kept for others", test_held_for_others);
 	CU_add_test(s, "kept at the proxy", test_held_at_proxy);
 	CU_add_test(s, "kept in vain", test_held_in_vain);
 	CU_add_test(s, "kept within bounds", test_held_bound);
 	CU_add_test(s, "a node dies", test_link_lost);
 	CU_add_test(s, "a session's end is heard once", test_sessions);
 	CU_add_test(s, "a session's end while a node is away", test_closed_while_away);
+	CU_add_test(s, "a session's end told to a newborn", test_closed_to_a_newborn);
+	CU_add_test(s, "a session comes home", test_session_comes_home);
 	CU_add_test(s, "a proxy that crashed", test_proxy_crashed);
 	CU_add_test(s, "pushes and kicks", test_push_and_kick);
 	CU_add_test(s, "events of nodes", test_events);

@@ -40,12 +40,9 @@ static int busy_port(int *fd)
 static void test_busy_ports(void)
 {
 	static const char *const confs[] = {
-		"'http': {'port': %d},",
-		"'admin': {'port': %d},",
-		"'listen': [{'port': %d}],",
-		"'listen': [{'transport': 'tcp', 'port': %d}],",
-		"'websocket': {'port': %d},",
-		"'rpc': {'port': %d, 'token': '" RIG_TOKEN "'},",
+		"'http': {'port': %d},",      "'admin': {'port': %d},",
+		"'listen': [{'port': %d}],",  "'listen': [{'transport': 'tcp', 'port': %d}],",
+		"'websocket': {'port': %d},", "'rpc': {'port': %d, 'token': '" RIG_TOKEN "'},",
 	};
 	int fd;
 	int port = busy_port(&fd);
@@ -167,7 +164,7 @@ static void test_twice(void)
 
 static void test_dirs(void)
 {
-	struct ob__nodeconf conf = {.name = "nn", .path = (char *)(uintptr_t)"f"};
+	struct ob__nodeconf conf = {.name = "nn", .path = (char *)(uintptr_t) "f"};
 	char out[512];
 	char err[256];
 	char want[512];
@@ -235,8 +232,15 @@ static void test_module_names(void)
 		const char *name;
 		bool ok;
 	} rows[] = {
-		{"login", true},    {"a-b_C9", true}, {"", false},     {"a.b", false}, {"a/b", false},
-		{"..", false},      {"a b", false},   {"\xc3\xa9", false}, {"a\n", false},
+		{"login", true},
+		{"a-b_C9", true},
+		{"", false},
+		{"a.b", false},
+		{"a/b", false},
+		{"..", false},
+		{"a b", false},
+		{"\xc3\xa9", false},
+		{"a\n", false},
 		{"a123456789b123456789c123456789d123456789e123456789f123456789g12", true},
 		{"a123456789b123456789c123456789d123456789e123456789f123456789g123", false},
 	};
@@ -303,8 +307,15 @@ static void test_session_names(void)
 	s = ob__session_meet(&n.node->sessions, ob__node_id("p-1"), 0xfedcba9876543210, 0, &fresh);
 	CU_ASSERT_PTR_EQUAL(ob__node_session(n.node, "p-1-fedcba9876543210"), s);
 	static const char *const bad[] = {
-		"", "-", "p-1", "p-1-fedcba987654321", "p-1-fedcba98765432100", "p-1-fedcba987654321g",
-		"p-1-0xdcba9876543210", "p-1- edcba9876543210", "p-2-fedcba9876543210",
+		"",
+		"-",
+		"p-1",
+		"p-1-fedcba987654321",
+		"p-1-fedcba98765432100",
+		"p-1-fedcba987654321g",
+		"p-1-0xdcba9876543210",
+		"p-1- edcba9876543210",
+		"p-2-fedcba9876543210",
 		"#zz-0000000000001234",
 		"a123456789b123456789c123456789d123456789e123456789f123456789g123-fedcba9876543210",
 	};
@@ -321,9 +332,10 @@ static void test_session_names(void)
 static void test_gauges(void)
 {
 	static const char *const series[] = {
-		"obhost_connections", "obhost_sessions",  "obhost_pending",   "obhost_requests",
-		"obhost_held_bytes",  "obhost_peers_up",  "obhost_bytes_in",  "obhost_bytes_out",
-		"obhost_log_dropped", "obhost_deadlines", "obhost_replies_stale",
+		"obhost_connections", "obhost_sessions",      "obhost_pending",
+		"obhost_requests",    "obhost_held_bytes",    "obhost_peers_up",
+		"obhost_bytes_in",    "obhost_bytes_out",     "obhost_log_dropped",
+		"obhost_deadlines",   "obhost_replies_stale",
 	};
 
 	rig_begin();
@@ -359,9 +371,10 @@ static void begin(const char *conf)
 	memset(&p, 0, sizeof(p));
 	kept_count = 0;
 	p.start = start;
-	rig_start(&n, "n", "x",
-	          "'listen': [{'port': 0}], %s 'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]",
-	          conf, (long)(intptr_t)&p);
+	rig_start(
+		&n, "n", "x",
+		"'listen': [{'port': 0}], %s 'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]",
+		conf, (long)(intptr_t)&p);
 }
 
 /* ob__loop_run() as main() does it; the signal or the like has been raised before. */

@@ -89,7 +89,8 @@ static const struct {
          "1: name: must be 1 to 63 letters"},
 	{"{'name': 'n', 'type': 'a:b'}", "1: type: must be 1 to 63 letters"},
 	{"{'name': 'n', 'type': ''}", "1: type: must be 1 to 63 letters"},
-	{NODE "'call_timeout': 0}", "2: call_timeout: must be above 0: every request needs a deadline"},
+	{NODE "'call_timeout': 0}",
+         "2: call_timeout: must be above 0: every request needs a deadline"},
 	{NODE "'call_timeout': -1}", "2: call_timeout: "},
 	{NODE "'available_way': 'mongo'}",
          "2: available_way: only \"local\" is built; put the nodes in remote_ports"},
@@ -338,7 +339,9 @@ static const struct {
 	{"{'name': 'n', 'type': 'game'}", {NULL}, "(service)"},
 	{"{'name': 'n', 'type': 'route'}", {NULL}, "(route)"},
 	{"{'name': 'n', 'type': 'proxy'}", {NULL}, "(service)"}, /* no listener, no proxy */
-	{"{'name': 'n', 'type': 'x', 'websocket': {'port': 1}}", {NULL}, "(proxy) (codec_obespoir)"},
+	{"{'name': 'n', 'type': 'x', 'websocket': {'port': 1}}",
+         {NULL},
+         "(proxy) (codec_obespoir)"},
 	{"{'name': 'n', 'type': 'x', 'websocket': {'port': 0}}", {NULL}, "(service)"},
 	{"{'name': 'n', 'type': 'route', 'listen': [{}]}", {NULL}, "(proxy) (codec_obespoir)"},
 	{"{'name': 'n', 'type': 'x', 'listen': [{'codec': 'a'}, {'codec': 'b'}, {'codec': 'a'}]}",
@@ -353,9 +356,13 @@ static const struct {
 	{"{'name': 'n', 'type': 'x', 'listen': [{}], 'modules': ['codec_obespoir', 'a']}",
          {NULL},
          "codec_obespoir a"},
-	{"{'name': 'n', 'type': 'x', 'listen': [{}], 'modules': ['a']}", {NULL}, "a (codec_obespoir)"},
+	{"{'name': 'n', 'type': 'x', 'listen': [{}], 'modules': ['a']}",
+         {NULL},
+         "a (codec_obespoir)"},
 	/* -m adds: names, paths, plain files */
-	{"{'name': 'n', 'type': 'x', 'modules': ['a']}", {"b", "c/d.so", "e.so"}, "a b d=c/d.so e=e.so"},
+	{"{'name': 'n', 'type': 'x', 'modules': ['a']}",
+         {"b", "c/d.so", "e.so"},
+         "a b d=c/d.so e=e.so"},
 	{"{'name': 'n', 'type': 'x'}", {"login"}, "(service) login"},
 	{"{'name': 'n', 'type': 'x', 'modules': ['./a.b.so']}", {NULL}, "a.b=./a.b.so"},
 };
@@ -400,17 +407,19 @@ static void test_demo_token(void)
 		const char *host;
 		bool loopback;
 	} rows[] = {
-		{"127.0.0.1", true},  {"127.8.9.10", true}, {"localhost", true}, {"::1", true},
-		{"0.0.0.0", false},   {"10.0.0.1", false},  {"::", false},       {"fe80::1", false},
-		{"example.org", false}, {"128.0.0.1", false}, {"", false},
+		{"127.0.0.1", true},  {"127.8.9.10", true}, {"localhost", true},
+		{"::1", true},        {"0.0.0.0", false},   {"10.0.0.1", false},
+		{"::", false},        {"fe80::1", false},   {"example.org", false},
+		{"128.0.0.1", false}, {"", false},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char text[512];
 		CU_ASSERT_EQUAL(ob__host_is_loopback(rows[i].host), rows[i].loopback);
-		snprintf(text, sizeof(text),
-		         "{'name': 'n', 'type': 'x', 'host': '%s', 'http': {'port': 1, 'token': '%s'}}",
-		         rows[i].host, SEED_TOKEN);
+		snprintf(
+			text, sizeof(text),
+			"{'name': 'n', 'type': 'x', 'host': '%s', 'http': {'port': 1, 'token': '%s'}}",
+			rows[i].host, SEED_TOKEN);
 		struct ob__nodeconf *c = load(text);
 		CU_ASSERT_EQUAL(c != NULL, rows[i].loopback);
 		if (c != NULL) {
@@ -520,9 +529,9 @@ static void test_routes(void)
 		uint32_t id;
 		uint32_t role;
 	} rows[] = {
-		{0, 1},    {5000, 1}, {5001, 2}, /* inclusive at both ends */
-		{7000, 3},                       /* the last of two ranges */
-		{7001, 2}, {9000, 2}, {9001, 0}, {100, 2}, /* special before range */
+		{0, 1},     {5000, 1}, {5001, 2},           /* inclusive at both ends */
+		{7000, 3},                                  /* the last of two ranges */
+		{7001, 2},  {9000, 2}, {9001, 0}, {100, 2}, /* special before range */
 		{12345, 3},
 	};
 	struct ob__idrange *t =
@@ -536,11 +545,12 @@ static void test_routes(void)
 		bool found = ob__idrange_find(t, rows[i].id, &role);
 		CU_ASSERT_EQUAL(found ? role : 0, rows[i].role);
 	}
-	CU_ASSERT_PTR_NOT_NULL(
-		strstr(said_text(), "warning n.conf:3: rpc.route.range: [5001, 9000] of service and "
-	                            "[6000, 7000] of game overlap; game wins\n"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(said_text(), "rpc.route.special: [100, 100] of game and [100, "
-	                                           "100] of service overlap; service wins\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(
+		said_text(), "warning n.conf:3: rpc.route.range: [5001, 9000] of service and "
+			     "[6000, 7000] of game overlap; game wins\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(said_text(),
+	                              "rpc.route.special: [100, 100] of game and [100, "
+	                              "100] of service overlap; service wins\n"));
 	routes_free(t);
 }
 
@@ -552,7 +562,8 @@ static void test_routes_refused(void)
 	} rows[] = {
 		{"{'range': {'nobody': [[1, 2]]}}",
 	         "rpc.route.range: can't take the role \"nobody\""},
-		{"{'special': {'no body': [1]}}", "rpc.route.special: can't take the role \"no body\""},
+		{"{'special': {'no body': [1]}}",
+	         "rpc.route.special: can't take the role \"no body\""},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

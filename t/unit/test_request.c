@@ -3,7 +3,8 @@
  */
 
 /* Requests of clients, of HTTP and of the node's own code: each ends exactly once, on every way a
- * handler can go; and what handlers set going besides: timers, jobs, posts, kept messages, calls. */
+ * handler can go; and what handlers set going besides: timers, jobs, posts, kept messages, calls.
+ */
 
 #include <CUnit/CUnit.h>
 #include <pthread.h>
@@ -163,8 +164,8 @@ static void on_kick(ob_ctx *ctx, ob_req req)
 struct way {
 	ob_handler_fn fn;
 	const char *body;
-	const char *json;  /* the answer; NULL: a failure or nothing */
-	int code;          /* of the failure; 0: nothing comes */
+	const char *json; /* the answer; NULL: a failure or nothing */
+	int code;         /* of the failure; 0: nothing comes */
 	const char *text;
 	const char *metric;
 };
@@ -299,7 +300,8 @@ static int result_of(int code)
 	                     : OB_E_APP;
 }
 
-/* A call of the node's own code to itself, by id and by method: one result, never inside ob_call(). */
+/* A call of the node's own code to itself, by id and by method: one result, never inside ob_call().
+ */
 static void test_self_call(void)
 {
 	int marker;
@@ -317,11 +319,10 @@ static void test_self_call(void)
 		}
 		snprintf(method, sizeof(method), "way.%zu", i % WAYS);
 		memset(&ended, 0, sizeof(ended));
-		ob_call_id id =
-			i < WAYS ? ob_call(one.ctx, to, 1000 + (uint32_t)i, 0, body, strlen(body), 0,
-		                           call_ended, &marker)
-				 : ob_call_method(one.ctx, to, method, 0, body, strlen(body), 0,
-		                                  call_ended, &marker);
+		ob_call_id id = i < WAYS ? ob_call(one.ctx, to, 1000 + (uint32_t)i, 0, body,
+		                                   strlen(body), 0, call_ended, &marker)
+		                         : ob_call_method(one.ctx, to, method, 0, body,
+		                                          strlen(body), 0, call_ended, &marker);
 		free(body);
 		CU_ASSERT_NOT_EQUAL(id, 0);
 		CU_ASSERT_EQUAL(ended.count, 0);
@@ -337,8 +338,7 @@ static void test_self_call(void)
 		}
 	}
 	/* nobody there */
-	CU_ASSERT_NOT_EQUAL(
-		ob_call(one.ctx, &by_role, 4711, 0, NULL, 0, 0, call_ended, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(ob_call(one.ctx, &by_role, 4711, 0, NULL, 0, 0, call_ended, NULL), 0);
 	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
 	CU_ASSERT_EQUAL(ended.code, OB_E_NOT_FOUND);
 	CU_ASSERT_NOT_EQUAL(
@@ -536,9 +536,9 @@ static void test_one_way_call(void)
 	for (size_t i = 0; i < 3; i++) {
 		uint64_t start = ob__loop_hrtime_us();
 		memset(&ended, 0, sizeof(ended));
-		CU_ASSERT_NOT_EQUAL(ob_call_method(one.ctx, &self, methods[i], 0, NULL, 0, 0,
-		                                   call_ended, NULL),
-		                    0);
+		CU_ASSERT_NOT_EQUAL(
+			ob_call_method(one.ctx, &self, methods[i], 0, NULL, 0, 0, call_ended, NULL),
+			0);
 		CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
 		CU_ASSERT_EQUAL(ended.code, OB_OK);
 		CU_ASSERT_TRUE(ob__loop_hrtime_us() - start < 2000000);

@@ -2,8 +2,8 @@
  * Copyright (c) The obhost authors
  */
 
-/* The tables behind the SDK: what each function says to arguments that make no sense, at a time when
- * it can't, and when the generation has been taken out. */
+/* The tables behind the SDK: what each function says to arguments that make no sense, at a time
+ * when it can't, and when the generation has been taken out. */
 
 #include <CUnit/CUnit.h>
 #include <stdio.h>
@@ -21,10 +21,11 @@ static struct puppet two;
 static void begin(const char *conf, bool admin)
 {
 	rig_begin();
-	rig_start(&n, "n", "x",
-	          "%s 'modules': [{'name': 'puppet', 'admin': %s, 'conf': {'hooks': %ld}}, {'name': "
-	          "'second', 'conf': {'hooks': %ld}}]",
-	          conf, admin ? "true" : "false", (long)(intptr_t)&one, (long)(intptr_t)&two);
+	rig_start(
+		&n, "n", "x",
+		"%s 'modules': [{'name': 'puppet', 'admin': %s, 'conf': {'hooks': %ld}}, {'name': "
+		"'second', 'conf': {'hooks': %ld}}]",
+		conf, admin ? "true" : "false", (long)(intptr_t)&one, (long)(intptr_t)&two);
 }
 
 static void end(void)
@@ -123,7 +124,8 @@ static void check_ids(ob_ctx *ctx)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int rc = ob_on_id_flags(ctx, rows[i].id, rows[i].fn ? handler : NULL, rows[i].flags);
+		int rc =
+			ob_on_id_flags(ctx, rows[i].id, rows[i].fn ? handler : NULL, rows[i].flags);
 		CU_ASSERT_EQUAL(rc, rows[i].rc);
 		if (rc != rows[i].rc) {
 			printf("# row %zu: %d\n", i, rc);
@@ -210,9 +212,15 @@ static void check_others(ob_ctx *ctx)
 
 static void check_counters(ob_ctx *ctx)
 {
-	static const char *const bad[] = {"", "A", "a-b", "a b", "a\"", "\xc3\xa9",
-	                                  "a123456789b123456789c123456789d123456789e123456789f123456"
-	                                  "789g1234"};
+	static const char *const bad[] = {
+		"",
+		"A",
+		"a-b",
+		"a b",
+		"a\"",
+		"\xc3\xa9",
+		"a123456789b123456789c123456789d123456789e123456789f123456"
+		"789g1234"};
 	int a = ob_counter(ctx, "hits", "How often.");
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -280,7 +288,8 @@ static void check_shadow(ob_ctx *ctx, bool admin)
 	CU_ASSERT_EQUAL(ob_admin(ctx, "no.such", json_object(), answered, NULL),
 	                admin ? OB_E_STATE : OB_E_DENIED);
 	CU_ASSERT_EQUAL(answers, 0);
-	CU_ASSERT_EQUAL(ob_admin(ctx, "node", json_object(), answered, NULL), admin ? 0 : OB_E_DENIED);
+	CU_ASSERT_EQUAL(ob_admin(ctx, "node", json_object(), answered, NULL),
+	                admin ? 0 : OB_E_DENIED);
 	CU_ASSERT_EQUAL(answers, admin);
 	CU_ASSERT_EQUAL(ob_secret_check(ctx, "http.token", "the secret of this test"),
 	                admin ? 1 : OB_E_DENIED);
@@ -415,8 +424,8 @@ static void test_live(void)
 
 	/* A module that asks for its own reload is answered though its generation goes. */
 	one.start = NULL;
-	CU_ASSERT_EQUAL(ob_admin(ctx, "modules.reload", json_pack("{s:b}", "force", 1), answered, NULL),
-	                0);
+	CU_ASSERT_EQUAL(
+		ob_admin(ctx, "modules.reload", json_pack("{s:b}", "force", 1), answered, NULL), 0);
 	CU_ASSERT_TRUE(RIG_UNTIL(answers == 4));
 	CU_ASSERT_EQUAL(last_status, 200);
 	CU_ASSERT_TRUE(RIG_UNTIL(one.stops == 1));

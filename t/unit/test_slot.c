@@ -176,9 +176,9 @@ static void test_states(void)
 		enum ob__gen_state state;
 		int rc;
 	} rows[] = {
-		{OB__GEN_LOADED, OB_E_STATE},   {OB__GEN_STARTING, 0},
-		{OB__GEN_ACTIVE, 0},            {OB__GEN_DRAINING, OB_E_STATE},
-		{OB__GEN_STOPPED, OB_E_STATE},  {OB__GEN_ZOMBIE, OB_E_STATE},
+		{OB__GEN_LOADED, OB_E_STATE},  {OB__GEN_STARTING, 0},
+		{OB__GEN_ACTIVE, 0},           {OB__GEN_DRAINING, OB_E_STATE},
+		{OB__GEN_STOPPED, OB_E_STATE}, {OB__GEN_ZOMBIE, OB_E_STATE},
 	};
 
 	begin();
@@ -212,8 +212,8 @@ static void test_ids(void)
 
 static void test_http(void)
 {
-	static const char *const names[] = {"GET /", "GET /a/b", "* /a/*", "GET /a/b/*", "POST /a/b",
-	                                    "PUT /only"};
+	static const char *const names[] = {"GET /",      "GET /a/b",  "* /a/*",
+	                                    "GET /a/b/*", "POST /a/b", "PUT /only"};
 	static const struct {
 		const char *method;
 		const char *path;
@@ -253,8 +253,7 @@ static void test_http(void)
 	CU_ASSERT_STRING_EQUAL(methods, ""); /* in the shadow it is not there */
 	take_over(g);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct ob__reg *r =
-			ob__slots_http(slots, rows[i].method, rows[i].path, &tail);
+		struct ob__reg *r = ob__slots_http(slots, rows[i].method, rows[i].path, &tail);
 		const char *got = r != NULL ? r->slot->name : "-";
 		const char *want = rows[i].name != NULL ? rows[i].name : "-";
 		ob__slots_http_methods(slots, rows[i].path, methods, sizeof(methods));

@@ -27,10 +27,10 @@ static void begin(void)
 	memset(&second, 0, sizeof(second));
 }
 
-#define PUPPET  "{'name': 'puppet', 'conf': {'hooks': %ld}}"
-#define SECOND  "{'name': 'second', 'conf': {'hooks': %ld}}"
-#define LISTEN  "'listen': [{'port': 0}],"
-#define RELOAD  "'reload': {'drain': 0.1},"
+#define PUPPET   "{'name': 'puppet', 'conf': {'hooks': %ld}}"
+#define SECOND   "{'name': 'second', 'conf': {'hooks': %ld}}"
+#define LISTEN   "'listen': [{'port': 0}],"
+#define RELOAD   "'reload': {'drain': 0.1},"
 #define HOOKS(p) ((long)(intptr_t)(p))
 
 /* How many files with `part` in their path ld.so has mapped. */
@@ -131,16 +131,18 @@ static void test_reload_while_sending(void)
 		for (unsigned i = 0; i < 50; i++) {
 			rig_send(&c, 1000, "{}");
 		}
-		CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload",
-		                                "{'names': ['answer', 'codec_obespoir'], 'force': true}",
-		                                200, "{'result': 'switched'}"));
+		CU_ASSERT_TRUE(
+			rig_admin_expect(&n, "modules.reload",
+		                         "{'names': ['answer', 'codec_obespoir'], 'force': true}",
+		                         200, "{'result': 'switched'}"));
 		for (unsigned i = 0; i < 50; i++) {
 			rig_send(&c, 1000, "{}");
 		}
 		while (answered < 100 * (round + 1) && rig_recv(&c)) {
 			json_t *body = json_loads(c.body, 0, NULL);
 			answered++;
-			CU_ASSERT_EQUAL(json_integer_value(json_object_get(body, "count")), answered);
+			CU_ASSERT_EQUAL(json_integer_value(json_object_get(body, "count")),
+			                answered);
 			json_decref(body);
 		}
 	}
@@ -171,8 +173,8 @@ static void test_sha256(void)
 	         sha_a);
 	json_t *part = rig_json(want);
 	CU_ASSERT_TRUE(rig_json_has(body, part));
-	const char *found = json_string_value(
-		json_object_get(json_object_get(body, "error"), "found"));
+	const char *found =
+		json_string_value(json_object_get(json_object_get(body, "error"), "found"));
 	CU_ASSERT_PTR_NOT_NULL_FATAL(found);
 	snprintf(args, sizeof(args), "{'name': 'answer', 'sha256': '%s'}", found);
 	json_decref(part);
@@ -294,7 +296,8 @@ static void test_all_or_none(void)
 	/* Nothing in the way any more: both. */
 	memset(&second, 0, sizeof(second));
 	CU_ASSERT_TRUE(rig_admin_expect(
-		&n, "modules.reload", "{'names': ['puppet', 'second', 'puppet'], 'force': true}", 200,
+		&n, "modules.reload", "{'names': ['puppet', 'second', 'puppet'], 'force': true}",
+		200,
 		"{'result': 'switched', 'modules': [{'name': 'puppet', 'state': 'active'}, {'name': "
 		"'second', 'state': 'active'}]}"));
 	CU_ASSERT_EQUAL(second.lives, 1);
@@ -346,6 +349,20 @@ static void test_bad_files(void)
 	rig_end();
 }
 
+static ob_req kept[16];
+static int kept_len;
+
+static void keep(ob_ctx *ctx, ob_req req)
+{
+	CU_ASSERT_EQUAL(ob_request_hold(ctx, req), 0);
+	kept[kept_len++] = req;
+}
+
+static int start_keep(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_id(ctx, 1000, keep);
+}
+
 /* ---------------------------------------------------------------- one more, one less */
 
 static void test_load_and_unload(void)
@@ -394,6 +411,85 @@ static void test_load_and_unload(void)
 	/* What a listener needs stays. */
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.unload", "{'name': 'codec_obespoir'}", 409,
 	                                "{'error': {'code': 'in_use'}}"));
+	rig_disconnect(&c);
+	rig_stop(&n);
+	rig_end();
+}
+
+/* In again while the old generation is still on its way out, at each point of it. */
+static void test_load_while_leaving(void)
+{
+	char args[200];
+
+	for (int turns = 0; turns < 16; turns++) {
+		begin();
+		rig_start(&n, "n", "x", "'modules': [" PUPPET "]", HOOKS(&first));
+		snprintf(args, sizeof(args), PUPPET, HOOKS(&first));
+		CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.unload", "{'name': 'puppet'}", 200,
+		                                "{'result': 'switched'}"));
+		for (int i = 0; i < turns; i++) {
+			rig_turn();
+		}
+		CU_ASSERT_TRUE(
+			rig_admin_expect(&n, "modules.load", args, 200, "{'result': 'switched'}"));
+		CU_ASSERT_EQUAL(first.lives, 2);
+		CU_ASSERT_TRUE(settled("puppet"));
+		CU_ASSERT_EQUAL(first.stops, 1);
+		rig_stop(&n);
+		rig_end();
+	}
+}
+
+/* The same, and its file is gone: no name is left of it. */
+static void test_load_refused_while_leaving(void)
+{
+	char path[256];
+
+	for (int turns = 0; turns < 16; turns++) {
+		begin();
+		rig_install("answer_a", "answer");
+		rig_start(&n, "n", "x", "'modules': ['answer']");
+		snprintf(path, sizeof(path), "%s/mods/answer.so", rig_dir);
+		CU_ASSERT_EQUAL(unlink(path), 0);
+		CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.unload", "{'name': 'answer'}", 200,
+		                                "{'result': 'switched'}"));
+		for (int i = 0; i < turns; i++) {
+			rig_turn();
+		}
+		CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.load", "{'name': 'answer'}", 422,
+		                                "{'error': {'code': 'not_found'}}"));
+		CU_ASSERT_TRUE(RIG_UNTIL(module_named("answer") == NULL));
+		rig_stop(&n);
+		rig_end();
+	}
+}
+
+/* The old one still holds a request: each generation does its own. */
+static void test_load_while_draining(void)
+{
+	struct rig_client c;
+	char args[200];
+
+	begin();
+	kept_len = 0;
+	first.start = start_keep;
+	rig_start(&n, "n", "x", LISTEN "'modules': [" PUPPET "]", HOOKS(&first));
+	rig_connect(&c, n.port, true);
+	rig_send(&c, 1000, "{}");
+	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 1));
+	ob_ctx *old = first.ctx;
+	snprintf(args, sizeof(args), PUPPET, HOOKS(&first));
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.unload", "{'name': 'puppet'}", 200, "{}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.load", args, 200, "{'result': 'switched'}"));
+	CU_ASSERT_PTR_NOT_EQUAL(first.ctx, old);
+	/* refused: the one that serves is not touched */
+	rig_send(&c, 1000, "{}");
+	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 2));
+	CU_ASSERT_EQUAL(ob_reply(old, kept[0], "1", 1), 0);
+	CU_ASSERT_TRUE(rig_expect(&c, 1000, "1"));
+	CU_ASSERT_EQUAL(ob_reply(first.ctx, kept[1], "2", 1), 0);
+	CU_ASSERT_TRUE(rig_expect(&c, 1000, "2"));
+	CU_ASSERT_TRUE(settled("puppet"));
 	rig_disconnect(&c);
 	rig_stop(&n);
 	rig_end();
@@ -451,8 +547,8 @@ static void test_busy(void)
 	CU_ASSERT_EQUAL(statuses[1], 200);
 
 	/* Not waited for: the answer is the number, the report comes later. */
-	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': true, 'wait': 'none'}", 202,
-	                                "{'tx': 3, 'result': 'running'}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': true, 'wait': 'none'}",
+	                                202, "{'tx': 3, 'result': 'running'}"));
 	CU_ASSERT_TRUE(settled("answer"));
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.tx", "{'id': '3'}", 200,
 	                                "{'tx': 3, 'result': 'switched'}"));
@@ -463,20 +559,6 @@ static void test_busy(void)
 }
 
 /* A draining generation is bounded in number: then no more reloads, until they are done. */
-static ob_req kept[16];
-static int kept_len;
-
-static void keep(ob_ctx *ctx, ob_req req)
-{
-	CU_ASSERT_EQUAL(ob_request_hold(ctx, req), 0);
-	kept[kept_len++] = req;
-}
-
-static int start_keep(ob_ctx *ctx, const json_t *conf)
-{
-	return ob_on_id(ctx, 1000, keep);
-}
-
 #define OLD_MAX 4
 
 static void test_too_many_old(void)
@@ -808,6 +890,9 @@ int main(void)
 	CU_add_test(s, "all or none, at each step", test_all_or_none);
 	CU_add_test(s, "bad files", test_bad_files);
 	CU_add_test(s, "load, load twice, unload", test_load_and_unload);
+	CU_add_test(s, "loaded while the old one leaves", test_load_while_leaving);
+	CU_add_test(s, "refused while the old one leaves", test_load_refused_while_leaving);
+	CU_add_test(s, "loaded while the old one drains", test_load_while_draining);
 	CU_add_test(s, "load refused", test_load_refused);
 	CU_add_test(s, "one transaction at a time", test_busy);
 	CU_add_test(s, "old generations are bounded", test_too_many_old);

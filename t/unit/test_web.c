@@ -87,9 +87,9 @@ static int start(ob_ctx *ctx, const json_t *conf)
 		ob_handler_fn fn;
 		uint32_t flags;
 	} rows[] = {
-		{"GET", "/look", on_look, 0},      {"GET", "/files/*", on_look, 0},
-		{"*", "/any", on_look, 0},         {"POST", "/json", on_json, 0},
-		{"GET", "/keep", on_keep, 0},      {"GET", "/one", on_one_way, OB_ONE_WAY},
+		{"GET", "/look", on_look, 0},       {"GET", "/files/*", on_look, 0},
+		{"*", "/any", on_look, 0},          {"POST", "/json", on_json, 0},
+		{"GET", "/keep", on_keep, 0},       {"GET", "/one", on_one_way, OB_ONE_WAY},
 		{"DELETE", "/files/x", on_look, 0},
 	};
 	int rc = 0;
@@ -106,10 +106,11 @@ static void begin(const char *conf)
 	memset(&p, 0, sizeof(p));
 	memset(&got, 0, sizeof(got));
 	p.start = start;
-	rig_start(&n, "n", "x",
-	          "'http': {'port': %d}, %s 'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}, "
-	          "{'name': 'http_admin', 'admin': true}]",
-	          rig_port(), conf, (long)(intptr_t)&p);
+	rig_start(
+		&n, "n", "x",
+		"'http': {'port': %d}, %s 'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}, "
+		"{'name': 'http_admin', 'admin': true}]",
+		rig_port(), conf, (long)(intptr_t)&p);
 }
 
 static void end(void)
@@ -168,13 +169,14 @@ static void test_routes(void)
 			CU_ASSERT_TRUE(got.loopback);
 			CU_ASSERT_FALSE(got.unix_socket);
 			CU_ASSERT_EQUAL(got.flags, OB_VIEW_HTTP);
-			CU_ASSERT_STRING_EQUAL(answer, strcmp(rows[i].method, "HEAD") == 0 ? "" : "<p>");
+			CU_ASSERT_STRING_EQUAL(answer,
+			                       strcmp(rows[i].method, "HEAD") == 0 ? "" : "<p>");
 		} else if (strcmp(rows[i].method, "HEAD") != 0) {
 			json_t *body = json_loads(answer, 0, NULL);
 			const char *code = json_string_value(
 				json_object_get(json_object_get(body, "error"), "code"));
-			CU_ASSERT_STRING_EQUAL(code, status == 405 ? "method_not_allowed"
-			                                           : "not_found");
+			CU_ASSERT_STRING_EQUAL(code,
+			                       status == 405 ? "method_not_allowed" : "not_found");
 			json_decref(body);
 		}
 		free(answer);
@@ -240,9 +242,9 @@ static void test_http_admin(void)
 	begin("");
 	CU_ASSERT_EQUAL(rig_http(n.http_port, "GET", "/healthz", NULL, NULL, &answer), 200);
 	free(answer);
-	CU_ASSERT_EQUAL(rig_http(n.http_port, "POST", "/modules/reload", NULL, "{'force': true}",
-	                         &answer),
-	                200);
+	CU_ASSERT_EQUAL(
+		rig_http(n.http_port, "POST", "/modules/reload", NULL, "{'force': true}", &answer),
+		200);
 	CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\"switched\""));
 	free(answer);
 	CU_ASSERT_EQUAL(rig_http(n.http_port, "GET", "/modules/tx/2", NULL, NULL, &answer), 200);
