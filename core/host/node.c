@@ -519,7 +519,8 @@ static bool nothing_in_flight(const struct ob__node *node)
 
 static bool all_closed(const struct ob__node *node)
 {
-	return node->clients.conns.live == 0 && ob__list_empty(&node->sessions.notice_list);
+	return node->clients.conns.live == 0 && node->works.jobs == 0 &&
+	       ob__list_empty(&node->sessions.notice_list);
 }
 
 static void leave_check(void *arg)

@@ -259,6 +259,7 @@ static void job_done(uv_work_t *req, int status)
 	struct wait *w = req->data;
 
 	(void)status;
+	w->gen->node->works.jobs--;
 	if (w->post != NULL && ob__gen_live(w->gen)) {
 		w->post(&w->gen->ctx, w->arg);
 	}
@@ -280,6 +281,8 @@ int ob__work_job(struct ob__gen *g, ob_work_fn work, ob_post_fn done, void *arg)
 	int rc = uv_queue_work(ob__loop_uv(g->node->loop), &w->req, job_work, job_done);
 	if (rc != 0) {
 		wait_end(w);
+	} else {
+		g->node->works.jobs++;
 	}
 	return rc;
 }

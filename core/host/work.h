@@ -24,6 +24,7 @@
 struct ob__works {
 	struct ob__slab timers;
 	struct ob__slab msgs;
+	uint32_t jobs; /* on the thread pool */
 };
 
 void ob__works_init(struct ob__works *w);

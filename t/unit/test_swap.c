@@ -682,6 +682,7 @@ static void call_ended(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, 
 /* reload.drain is over: what the old generation holds ends with GONE, and it goes. */
 static void test_drain_deadline(void)
 {
+	static char far[] = "far";
 	struct rig_client c;
 	ob_target nowhere = {.role = 12345};
 
@@ -695,7 +696,8 @@ static void test_drain_deadline(void)
 	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 1));
 	ob_ctx *old = first.ctx;
 	CU_ASSERT_NOT_EQUAL(ob_call(old, &nowhere, 7, 0, NULL, 0, 0, call_ended, NULL), 0);
-	CU_ASSERT_NOT_EQUAL(ob_timer_start(old, 100000, 0, fired, NULL), 0);
+	*events = '\0';
+	CU_ASSERT_NOT_EQUAL(ob_timer_start(old, 100000, 0, fired, far), 0);
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'name': 'puppet', 'force': true}",
 	                                200, "{'result': 'switched'}"));
 	CU_ASSERT_TRUE(rig_admin_expect(
@@ -705,6 +707,7 @@ static void test_drain_deadline(void)
 	CU_ASSERT_TRUE(rig_expect_error(&c, 1000, 503, "the module was taken out"));
 	CU_ASSERT_EQUAL(ended_count, 1);
 	CU_ASSERT_EQUAL(ended.code, OB_E_GONE);
+	CU_ASSERT_STRING_EQUAL(events, "far"); /* the callback that was promised, early */
 	CU_ASSERT_TRUE(settled("puppet"));
 	CU_ASSERT_EQUAL(first.stops, 1);
 	CU_ASSERT_EQUAL(rig_metric(&n, "obhost_module_zombies_total"), 0);
@@ -852,7 +855,8 @@ static void test_free_with_work(void)
 			                                "{'result': 'switched'}"));
 		}
 		rig_kill(&n);
-		CU_ASSERT_EQUAL(ended_count, 2); /* each call has its one end */
+		CU_ASSERT_EQUAL(ended_count, 2);        /* each call has its one end */
+		CU_ASSERT_STRING_EQUAL(events, "late"); /* and the single timer its callback */
 		CU_ASSERT_EQUAL(first.stops, 1 + reload);
 		rig_disconnect(&c);
 		rig_end();
