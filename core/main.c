@@ -318,6 +318,8 @@ int main(int argc, char **argv)
 		return code;
 	}
 	code = ob__node_run(node);
-	ob__node_free(node);
+	if (ob__node_free(node) != 0) {
+		_exit(code); /* exit handlers would meet the job's thread */
+	}
 	return code;
 }

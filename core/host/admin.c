@@ -296,12 +296,21 @@ static void run_unload(struct request *q)
 
 /* ---- the node ---- */
 
-static void run_config_reload(struct request *q)
+static void config_turn(void *arg)
 {
+	struct request *q = arg;
 	json_t *report = NULL;
 	int rc = ob__conf_reload(q->node, &report);
 
 	finish_json(q, rc == 0 ? 200 : 422, report);
+}
+
+/* In a turn of its own: whoever asks may be holding pieces of the configuration. */
+static void run_config_reload(struct request *q)
+{
+	if (ob__loop_defer(q->node->loop, config_turn, q) != 0) {
+		finish_error(q, 503, "memory", "out of memory");
+	}
 }
 
 static void run_drain(struct request *q)

@@ -128,7 +128,7 @@ uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t 
 	uint64_t budget = deadline_ms != 0 ? deadline_ms : node->conf->call_timeout_ms;
 	size_t method_len = method != NULL ? strlen(method) : 0;
 
-	if (!ob__gen_live(g) || fn == NULL || method_len > 255 ||
+	if (!ob__gen_may_begin(g) || fn == NULL || method_len > 255 ||
 	    len > node->conf->limits.message || (method == NULL && id == 0)) {
 		return 0;
 	}

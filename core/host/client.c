@@ -187,6 +187,16 @@ void ob__clients_free(struct ob__node *node)
 	}
 }
 
+bool ob__clients_use_codec(const struct ob__node *node, const struct ob__slot *slot)
+{
+	for (size_t i = 0; i < node->clients.listeners_len; i++) {
+		if (node->clients.listeners[i].codec == slot) {
+			return true;
+		}
+	}
+	return false;
+}
+
 bool ob__clients_need(const struct ob__node *node, const struct ob__module *m)
 {
 	for (size_t i = 0; i < node->clients.listeners_len; i++) {

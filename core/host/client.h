@@ -57,6 +57,9 @@ void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason)
 /* Closes the listeners and frees; connections must be gone. */
 void ob__clients_free(struct ob__node *node);
 
+/* A listener uses this codec. */
+bool ob__clients_use_codec(const struct ob__node *node, const struct ob__slot *slot);
+
 /* A listener uses the codec of this module. */
 bool ob__clients_need(const struct ob__node *node, const struct ob__module *m);
 

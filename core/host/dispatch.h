@@ -37,6 +37,7 @@ struct ob__dispatch {
 	struct ob__list held_frames; /* waiting for a live node, oldest first */
 	size_t held_bytes;
 	struct ob__timeout held_timeout;
+	uint64_t held_due;     /* loop ms the timeout is armed for */
 	uint64_t *ends[16];    /* by result, of what handlers here ended */
 	uint64_t *refused[16]; /* by result, of what ended without a handler */
 	uint64_t *client_messages;

@@ -132,7 +132,7 @@ void ob__gen_ref(struct ob__gen *g)
 
 void ob__gen_unref(struct ob__gen *g)
 {
-	if (--g->refs == 0 && g->state == OB__GEN_DRAINING) {
+	if (--g->refs == 0 && (g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE)) {
 		ob__swap_drained(g);
 	}
 }

@@ -78,7 +78,7 @@ struct ob__gen {
 
 	uint32_t refs;     /* what is in flight */
 	bool drain_queued; /* a turn that looks whether it has drained is coming */
-	bool expired;      /* its time to drain is over: no timer can be set */
+	bool expired;      /* its time to drain is over: nothing new may begin */
 	char refused[256]; /* why a registration in start() failed, for the reply */
 	struct ob__timeout *drain_timeout;
 	struct ob__load_job *closing; /* while the loader unmaps it */
@@ -136,6 +136,12 @@ void ob__gen_unref(struct ob__gen *g);
 static inline bool ob__gen_live(const struct ob__gen *g)
 {
 	return g->state == OB__GEN_ACTIVE || g->state == OB__GEN_DRAINING;
+}
+
+/* May begin something that calls back later; no longer once its time to drain is over. */
+static inline bool ob__gen_may_begin(const struct ob__gen *g)
+{
+	return ob__gen_live(g) && !g->expired;
 }
 
 const char *ob__gen_state_word(const struct ob__gen *g);

@@ -34,6 +34,7 @@ static void held_arm(struct ob__node *node)
 		const struct held_frame *h = OB__CONTAINER(it, struct held_frame, link);
 		soonest = h->until < soonest ? h->until : soonest;
 	}
+	d->held_due = soonest;
 	if (soonest != UINT64_MAX) {
 		ob__timeout_set(node->loop, &d->held_timeout, soonest > now ? soonest - now : 0);
 	}
@@ -95,7 +96,10 @@ int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8
 	ob__list_append(&d->held_frames, &h->link);
 	d->held_bytes += f->len;
 	++*d->held_total;
-	held_arm(node);
+	if (!ob__timeout_armed(&d->held_timeout) || h->until < d->held_due) {
+		d->held_due = h->until;
+		ob__timeout_set(node->loop, &d->held_timeout, h->until - now);
+	}
 	return 0;
 }
 

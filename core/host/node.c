@@ -599,12 +599,12 @@ static void close_streams(struct ob__node *node)
 	}
 }
 
-void ob__node_free(struct ob__node *node)
+int ob__node_free(struct ob__node *node)
 {
 	int rc = 0;
 
 	if (node == NULL) {
-		return;
+		return 0;
 	}
 	ob__loader_free(node->loader);
 	node->loader = NULL;
@@ -629,12 +629,14 @@ void ob__node_free(struct ob__node *node)
 		ob__streams_free(&node->streams);
 		rc = ob__loop_free(node->loop);
 	}
-	if (rc == 0) {
-		ob__router_free(&node->router);
-		ob__registry_free(&node->registry);
-		ob__slab_destroy(&node->clients.conns);
-		free(node->clients.listeners);
+	if (rc != 0) { /* a job still runs in a module's code: what it can reach stays */
+		ob__log_close();
+		return rc;
 	}
+	ob__router_free(&node->router);
+	ob__registry_free(&node->registry);
+	ob__slab_destroy(&node->clients.conns);
+	free(node->clients.listeners);
 	ob__slots_free(&node->slots);
 	ob__works_free(&node->works);
 	ob__swap_free(node);
@@ -649,4 +651,5 @@ void ob__node_free(struct ob__node *node)
 	ob__log_close();
 	ob__nodeconf_free(node->conf);
 	free(node);
+	return 0;
 }

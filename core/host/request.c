@@ -128,12 +128,12 @@ int ob__req_done(struct ob__req *r)
 {
 	struct ob__node *node = r->gen->node;
 
+	r->ended = true;
 	ob__count_result(node->dispatch.ends, OB_OK);
 	if (r->origin == OB__ORIGIN_LINK && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id, false};
 		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
 	} else if (r->origin == OB__ORIGIN_SELF && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
-		r->ended = true;
 		self_end(r, OB_OK, NULL, NULL, 0);
 	} else if (r->origin == OB__ORIGIN_HTTP) {
 		ob__http_reply(r->from.http.server, r->from.http.handle, 204, NULL, NULL, 0);

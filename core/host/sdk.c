@@ -270,13 +270,14 @@ static int sdk_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
 	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_NODE_DOWN) {
 		return OB_E_INVAL;
 	}
+	/* As with filters: the chain may be under way right now. */
+	if (g->state != OB__GEN_STARTING) {
+		return OB_E_STATE;
+	}
 	int rc = reg_slot(ctx, OB__SLOT_EVENT, 0, NULL, &reg);
 	if (rc == 0) {
 		reg->fn.event = fn;
 		reg->priority = event;
-		rc = g->state == OB__GEN_ACTIVE
-		             ? ob__slots_rebuild(&g->node->slots, &g->node->modules)
-		             : 0;
 	}
 	return rc;
 }
@@ -359,8 +360,16 @@ static int sdk_on_codec(ob_ctx *ctx, const ob_codec *codec)
 		return OB_E_INVAL;
 	}
 	const struct ob__reg *old = ob__slot_active(ob__slots_codec(&g->node->slots, codec->name));
-	if (old != NULL && old->gen->module == g->module &&
-	    old->codec.state_ver != codec->state_ver && codec->migrate == NULL) {
+	bool mine = old != NULL && old->gen->module == g->module;
+	if (mine && old->codec.state_ver == codec->state_ver &&
+	    old->codec.state_size != codec->state_size) {
+		snprintf(
+			g->refused, sizeof(g->refused),
+			"codec state version %u has %u bytes, not %u: a new size needs a new version",
+			codec->state_ver, old->codec.state_size, codec->state_size);
+		return OB_E_STATE;
+	}
+	if (mine && old->codec.state_ver != codec->state_ver && codec->migrate == NULL) {
 		snprintf(g->refused, sizeof(g->refused),
 		         "codec state version %u replaces %u without migrate", codec->state_ver,
 		         old->codec.state_ver);

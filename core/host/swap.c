@@ -297,7 +297,7 @@ static void drained_turn(void *arg)
 	struct ob__gen *g = arg;
 
 	g->drain_queued = false;
-	if (g->state == OB__GEN_DRAINING && g->refs == 0) {
+	if ((g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE) && g->refs == 0) {
 		ob__info("module", "%s: generation %u drained", g->module->name, g->number);
 		retire(g, true);
 	}
@@ -319,14 +319,17 @@ static void drain_expired(void *arg)
 	}
 	ob__warning("module", "%s: generation %u still holds %u after reload.drain; ending them",
 	            g->module->name, g->number, g->refs);
+	g->expired = true;
 	ob__dispatch_abandon(g);
 	ob__work_expire(g);
 	if (g->refs > 0 && g->state == OB__GEN_DRAINING) {
 		g->state = OB__GEN_ZOMBIE;
 		g->ctx.api = &ob__sdk_dead_api;
 		++*g->node->swap->zombies;
-		ob__error("module", "%s: generation %u can't be taken out (%u in flight); it stays",
-		          g->module->name, g->number, g->refs);
+		ob__error(
+			"module",
+			"%s: generation %u can't be taken out (%u in flight); it stays until that has ended",
+			g->module->name, g->number, g->refs);
 	}
 }
 
@@ -495,6 +498,22 @@ static int make_generation(struct transaction *tx, struct item *it)
 	return 0;
 }
 
+/* A listener's codec that the new generation no longer offers; NULL if there is none. */
+static const char *lost_codec(const struct transaction *tx, const struct item *it)
+{
+	if (it->from == NULL || it->to == NULL) {
+		return NULL;
+	}
+	OB__LIST_EACH (reg_link, &it->from->regs) {
+		const struct ob__reg *reg = OB__CONTAINER(reg_link, struct ob__reg, gen_link);
+		if (reg->slot->kind == OB__SLOT_CODEC && reg->slot->shadow == NULL &&
+		    ob__clients_use_codec(tx->node, reg->slot)) {
+			return reg->slot->name;
+		}
+	}
+	return NULL;
+}
+
 static void start_all(struct transaction *tx)
 {
 	struct ob__load_refusal r = {0};
@@ -505,6 +524,14 @@ static void start_all(struct transaction *tx)
 			continue;
 		}
 		if (start_one(tx, it, &r) != 0) {
+			fail(tx, it, &r);
+			return;
+		}
+		const char *lost = lost_codec(tx, it);
+		if (lost != NULL) {
+			ob__refuse(&r, "start", "codec", it->to->file, "no such codec", lost,
+			           "keep the codec, or take the listener out of the configuration",
+			           "it no longer offers the codec %s, which a listener uses", lost);
 			fail(tx, it, &r);
 			return;
 		}
@@ -644,6 +671,8 @@ static json_t *collect(struct transaction *tx, const struct ob__swap_request *q,
 	if (m != NULL && conf != NULL) { /* taken out, but an old generation is still there */
 		json_decref(m->conf);
 		m->conf = conf;
+		free(m->path);
+		m->path = NULL; /* a request names a module, never a path */
 		tx->items[tx->len++] = (struct item){.module = m};
 		return NULL;
 	}
@@ -656,10 +685,23 @@ static json_t *collect(struct transaction *tx, const struct ob__swap_request *q,
 	return NULL;
 }
 
+static uint32_t zombies(const struct ob__node *node)
+{
+	uint32_t n = 0;
+
+	OB__LIST_EACH (it, &node->modules) {
+		const struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
+		OB__LIST_EACH (gen, &m->gens) {
+			n += OB__CONTAINER(gen, struct ob__gen, link)->state == OB__GEN_ZOMBIE;
+		}
+	}
+	return n;
+}
+
 /* Why no further generation may be made now, in text; false when nothing speaks against it. */
 static bool crowded(const struct transaction *tx, char *text, size_t cap)
 {
-	if (*tx->node->swap->zombies >= ZOMBIES_MAX) {
+	if (zombies(tx->node) >= ZOMBIES_MAX) {
 		snprintf(text, cap,
 		         "%u old generations could not be unmapped; restart the node to go on",
 		         ZOMBIES_MAX);
@@ -781,6 +823,7 @@ static void stop_gen(struct ob__gen *g)
 	}
 	if (g->state == OB__GEN_ACTIVE || g->state == OB__GEN_DRAINING) {
 		g->state = OB__GEN_DRAINING;
+		g->expired = true;
 		ob__dispatch_abandon(g);
 		ob__work_expire(g);
 		if (g->desc->stop != NULL) {

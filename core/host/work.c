@@ -100,8 +100,7 @@ uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms
 {
 	uint64_t handle;
 
-	if (!ob__gen_live(g) || g->expired || fn == NULL || delay_ms > DELAY_MAX ||
-	    repeat_ms > DELAY_MAX) {
+	if (!ob__gen_may_begin(g) || fn == NULL || delay_ms > DELAY_MAX || repeat_ms > DELAY_MAX) {
 		return 0;
 	}
 	if (repeat_ms != 0 && g->state != OB__GEN_ACTIVE) {
@@ -149,7 +148,6 @@ static void timers_end(struct ob__gen *g, bool single_too)
 /* A callback that was promised comes, if early: what it frees would be lost otherwise. */
 static void timers_fire(struct ob__gen *g)
 {
-	g->expired = true;
 	timers_end(g, false);
 	while (!ob__list_empty(&g->timers)) {
 		struct timer *t = OB__CONTAINER(g->timers.next, struct timer, gen_link);
@@ -260,7 +258,7 @@ static void job_done(uv_work_t *req, int status)
 
 	(void)status;
 	w->gen->node->works.jobs--;
-	if (w->post != NULL && ob__gen_live(w->gen)) {
+	if (w->post != NULL && w->gen->state != OB__GEN_STOPPED) {
 		w->post(&w->gen->ctx, w->arg);
 	}
 	wait_end(w);
@@ -268,7 +266,7 @@ static void job_done(uv_work_t *req, int status)
 
 int ob__work_job(struct ob__gen *g, ob_work_fn work, ob_post_fn done, void *arg)
 {
-	if (!ob__gen_live(g)) {
+	if (!ob__gen_may_begin(g)) {
 		return OB_E_STATE;
 	}
 	struct wait *w = work != NULL ? wait_new(g, arg) : NULL;
@@ -339,7 +337,7 @@ static void http_done(const struct ob__httpc_response *res, void *arg)
 
 int ob__work_http(struct ob__gen *g, const ob_http_request *request, ob_http_fn fn, void *arg)
 {
-	if (!ob__gen_live(g)) {
+	if (!ob__gen_may_begin(g)) {
 		return OB_E_STATE;
 	}
 	if (fn == NULL || request->size != sizeof(*request) || request->url == NULL) {

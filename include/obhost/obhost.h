@@ -618,6 +618,7 @@ static inline int ob_on_http(ob_ctx *ctx, const char *method, const char *path, 
 	return ctx->api->on_http(ctx, method, path, fn, flags);
 }
 
+/* Hears of an event.  Only in start. */
 static inline int ob_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
 {
 	return ctx->api->on_event(ctx, event, fn);
