@@ -670,6 +670,18 @@ static void test_codec_migrates(void)
 	say("1000 a\n");
 	CU_ASSERT_TRUE(line_is("1:1000:0:1000 a"));
 
+	/* The same version can't have another size, nor may a codec in use go. */
+	uint32_t size = codec.state_size;
+	codec.state_size = size + 4096;
+	CU_ASSERT_TRUE(reload(422, "{'error': {'step': 'start', 'code': 'start'}}"));
+	codec.state_size = size;
+	const char *name = codec.name;
+	codec.name = "other";
+	CU_ASSERT_TRUE(reload(422, "{'error': {'step': 'start', 'code': 'codec'}}"));
+	codec.name = name;
+	say("1000 b\n");
+	CU_ASSERT_TRUE(line_is("2:1000:0:1000 b"));
+
 	/* Another version without migrate is refused before anything is switched. */
 	codec.state_ver = 2;
 	codec.state_size = sizeof(struct state_2);
@@ -678,7 +690,7 @@ static void test_codec_migrates(void)
 	                      "version 2 replaces 1 without migrate: not possible in this "
 	                      "state'}}"));
 	say("1000 b\n");
-	CU_ASSERT_TRUE(line_is("2:1000:0:1000 b"));
+	CU_ASSERT_TRUE(line_is("3:1000:0:1000 b"));
 
 	/* With it each connection moves when it is next used. */
 	codec.migrate = migrate;
@@ -686,10 +698,10 @@ static void test_codec_migrates(void)
 	CU_ASSERT_EQUAL(migrations, 0);
 	state_is_2 = true;
 	say("1000 c\n");
-	CU_ASSERT_TRUE(line_is("3:1000:0:1000 c"));
+	CU_ASSERT_TRUE(line_is("4:1000:0:1000 c"));
 	CU_ASSERT_EQUAL(migrations, 1);
 	say("1000 d\n");
-	CU_ASSERT_TRUE(line_is("4:1000:0:1000 d"));
+	CU_ASSERT_TRUE(line_is("5:1000:0:1000 d"));
 	CU_ASSERT_EQUAL(migrations, 1);
 	end();
 }

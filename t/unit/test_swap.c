@@ -672,11 +672,30 @@ static void test_timers_over_reload(void)
 
 static ob_call_result ended;
 static int ended_count;
+static ob_call_id tried_again;
+static ob_timer tried_timer;
+static int tried_job;
+
+static void wait_for_nothing(void *arg)
+{
+}
 
 static void call_ended(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg)
 {
 	ended = *res;
 	ended_count++;
+}
+
+/* Whoever tries again at once, for ever, keeps nothing alive. */
+static void call_retries(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg)
+{
+	static char late[] = "late";
+	ob_target nowhere = {.role = 12345};
+
+	call_ended(ctx, call, res, arg);
+	tried_again = ob_call(ctx, &nowhere, 7, 0, NULL, 0, 0, call_retries, NULL);
+	tried_timer = ob_timer_start(ctx, 1, 0, fired, late);
+	tried_job = ob_job(ctx, wait_for_nothing, NULL, NULL);
 }
 
 /* reload.drain is over: what the old generation holds ends with GONE, and it goes. */
@@ -695,7 +714,7 @@ static void test_drain_deadline(void)
 	rig_send(&c, 1000, "{}");
 	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 1));
 	ob_ctx *old = first.ctx;
-	CU_ASSERT_NOT_EQUAL(ob_call(old, &nowhere, 7, 0, NULL, 0, 0, call_ended, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(ob_call(old, &nowhere, 7, 0, NULL, 0, 0, call_retries, NULL), 0);
 	*events = '\0';
 	CU_ASSERT_NOT_EQUAL(ob_timer_start(old, 100000, 0, fired, far), 0);
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'name': 'puppet', 'force': true}",
@@ -707,6 +726,9 @@ static void test_drain_deadline(void)
 	CU_ASSERT_TRUE(rig_expect_error(&c, 1000, 503, "the module was taken out"));
 	CU_ASSERT_EQUAL(ended_count, 1);
 	CU_ASSERT_EQUAL(ended.code, OB_E_GONE);
+	CU_ASSERT_EQUAL(tried_again, 0);
+	CU_ASSERT_EQUAL(tried_timer, 0);
+	CU_ASSERT_EQUAL(tried_job, OB_E_STATE);
 	CU_ASSERT_STRING_EQUAL(events, "far"); /* the callback that was promised, early */
 	CU_ASSERT_TRUE(settled("puppet"));
 	CU_ASSERT_EQUAL(first.stops, 1);
