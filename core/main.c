@@ -17,9 +17,9 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "host/exit.h"
-#include "host/loader.h"
 #include "host/node.h"
 #include "host/nodeconf.h"
+#include "host/swap/loader.h"
 
 #define MODULES_MAX  64u
 #define DEFAULT_CONF OB_SYSCONF_DIR "/obhost.conf"
@@ -146,7 +146,7 @@ static const char *any_word(void *arg, uint32_t id)
 
 static int test_module(struct ob__loader *loader, const struct ob__module_conf *m, unsigned number)
 {
-	struct ob__load_job job = {.op = OB__LOAD_OPEN, .generation = number};
+	struct ob__load_job job = {.op = OB__LOAD_WHOLE, .number = number};
 	struct ob__load_job end = {.op = OB__LOAD_CLOSE};
 	ob_err err = {""};
 
@@ -181,7 +181,7 @@ static int test_modules(const struct ob__nodeconf *c)
 		fprintf(stderr, "obhost: error: %s: %s\n", stage, strerror(errno));
 		failed = 1;
 	} else if (dirs != NULL && loop != NULL) {
-		loader = ob__loader_new(loop, stage, (const char *const *)dirs);
+		loader = ob__loader_new(loop, stage, (const char *const *)dirs, NULL);
 	}
 	for (size_t i = 0; loader != NULL && i < c->modules_len; i++) {
 		failed |= test_module(loader, &c->modules[i], (unsigned)i + 1);

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "host/confreload.h"
 #include "host/node.h"
-#include "host/swap.h"
+#include "host/swap/swap.h"
 
 #define PAGE_DEFAULT 100
 #define PAGE_MAX     10000

@@ -26,7 +26,7 @@
 #include "host/exit.h"
 #include "host/names.h"
 #include "host/session_end.h"
-#include "host/swap.h"
+#include "host/swap/swap.h"
 
 #define HTTP_HELD_MS 120000u
 #define HTTPC_MAX    1024u
@@ -334,8 +334,9 @@ static int start_host(struct ob__node *node)
 	snprintf(stage, sizeof(stage), "%s/stage", node->dir);
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
-	node->loader =
-		dirs != NULL ? ob__loader_new(node->loop, stage, (const char *const *)dirs) : NULL;
+	node->loader = dirs != NULL
+	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
+	                       : NULL;
 	ob__node_module_dirs_free(dirs);
 	node->httpc = ob__httpc_new(node->loop, HTTPC_MAX);
 	if (node->loader == NULL || node->httpc == NULL) {

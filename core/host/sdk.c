@@ -150,6 +150,28 @@ static void sdk_count(ob_ctx *ctx, int counter, uint64_t n)
 	}
 }
 
+static bool sdk_rehearsing(ob_ctx *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
+static int sdk_module_info(ob_ctx *ctx, ob_module_info *info)
+{
+	const struct ob__gen *g = gen_of(ctx);
+
+	if (info->size != sizeof(*info)) {
+		return OB_E_INVAL;
+	}
+	*info = (ob_module_info){
+		.size = sizeof(*info),
+		.generation = g->number,
+		.name = g->module->name,
+		.version = g->version,
+	};
+	return 0;
+}
+
 /* ---- registering ---- */
 
 /* Registers one slot; a refusal is kept for the transaction's report. */
@@ -702,6 +724,8 @@ const ob_api ob__sdk_api = {
 	.state = sdk_state,
 	.counter = sdk_counter,
 	.count = sdk_count,
+	.rehearsing = sdk_rehearsing,
+	.module_info = sdk_module_info,
 	.refuse = sdk_refuse,
 	.on_id = sdk_on_id,
 	.on_method = sdk_on_method,

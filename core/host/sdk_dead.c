@@ -41,6 +41,19 @@ static int dead_node_info(ob_ctx *ctx, ob_node_info *info)
 	return OB_E_DEAD;
 }
 
+static bool dead_rehearsing(ob_ctx *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
+static int dead_module_info(ob_ctx *ctx, ob_module_info *info)
+{
+	(void)ctx;
+	(void)info;
+	return OB_E_DEAD;
+}
+
 static uint64_t dead_now_ms(ob_ctx *ctx)
 {
 	(void)ctx;
@@ -445,6 +458,8 @@ const ob_api ob__sdk_dead_api = {
 	.state = dead_state,
 	.counter = dead_counter,
 	.count = dead_count,
+	.rehearsing = dead_rehearsing,
+	.module_info = dead_module_info,
 	.refuse = dead_refuse,
 	.on_id = dead_on_id,
 	.on_method = dead_on_method,

@@ -28,17 +28,27 @@
  * system.
  *
  * LIFE.  check (is this configuration right?) -> start (register; nothing goes out yet) ->
- * selftest -> live (in the turn that switches; send from here on) -> drain (a newer generation
- * has taken over) -> stop.  Between start and live, registrations are inert, and push, call,
- * timers, jobs and HTTP calls answer OB_E_STATE.
+ * selftest -> load (the old generation's state, if its version differs) -> live (in the turn that
+ * switches; send from here on) -> drain (a newer generation has taken over for good) -> stop.
+ * Between start and live, registrations are inert, and push, call, timers, jobs and HTTP calls
+ * answer OB_E_STATE.  For a while after the switch the old generation stands by: if the new one
+ * fails, the old one is given the state back (load), told to `resume`, and serves again.
  *
- * ABI.  A module names the OB_ABI_MAJOR and OB_ABI_MINOR of the header it was compiled with.
- * While the major number is 0 the host takes exactly its own minor number.  From major 1 on:
- * whatever is added increments the minor number, and a host takes a module whose minor number is
- * not above its own; whatever is removed or changes its layout or meaning increments the major
- * number.  Structs passed by pointer begin with their size and grow only at their end.
+ * REHEARSAL.  Before a module is let into the node, a child process loads it and runs check, start,
+ * selftest, load and stop against a table of functions that only pretend.  ob_rehearsing() tells;
+ * a start that would reach outside (a database, a file it writes) skips that part then.
+ *
+ * ABI.  A module names the OB_ABI_MAJOR and OB_ABI_MINOR of the header it was compiled with.  The
+ * host takes its own major number, and minor numbers up to its own.  Whatever is added increments
+ * the minor number: functions at the end of ob_api, fields at the end of structs, codes and flags
+ * that had no meaning before.  Whatever is removed, or changes its layout or meaning, increments
+ * the major number.  Structs passed by pointer begin with their size; the host copies a shorter
+ * descriptor into a zeroed one of its own.  A module that wants a function newer than the minor
+ * number it insists on asks OB_HAS(ctx, function) first.
  *
  * History:
+ *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
+ *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
  */
 
@@ -50,6 +60,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include <jansson.h>
 
@@ -65,8 +77,8 @@ extern "C" {
 #define OB_PRINTF(f, a)
 #endif
 
-#define OB_ABI_MAJOR    0
-#define OB_ABI_MINOR    1
+#define OB_ABI_MAJOR    1
+#define OB_ABI_MINOR    0
 #define OB_MODULE_MAGIC 0x6f62686fu
 
 /* ---------------------------------------------------------------- results and errors ------- */
@@ -333,15 +345,42 @@ enum ob_reconf_phase {
 	OB_RECONF_APPLY,     /* take it; can't fail */
 };
 
-/* Every hook is optional.  `conf` is the module's "conf" object, or an empty one; borrowed. */
+/* What a module's state is written to and read from; both live only during the hook. */
+typedef struct ob_writer ob_writer;
+typedef struct ob_reader ob_reader;
+
+enum ob_module_flag {
+	/* Two generations of it may serve at once, each a share of the sessions (a canary). */
+	OB_MODULE_PARALLEL = 1u << 0,
+	/* It can't be unmapped safely: its generations stay mapped when they are taken out. */
+	OB_MODULE_RESIDENT = 1u << 1,
+};
+
+/*
+ * Every hook is optional.  `conf` is the module's "conf" object, or an empty one; borrowed.
+ *
+ * INTERFACES.  `provides` and `needs` are words separated by blanks: "rank/2.1 audit/1" names an
+ * interface, its major and its minor number (0 if left out).  A need is met by another active
+ * module's interface of the same name, the same major number and no lower minor number; with a
+ * "?" before it the module can do without.  Modules that need each other are refused.
+ *
+ * STATE.  `state_write` is the version of state that save() writes at most, `state_read_min` the
+ * oldest that load() reads; 0: it has none but ob_state() blocks.  Both hooks run only when the two
+ * generations' state_write differ, in the turn that switches: save() is asked for the lower of the
+ * two versions, so that a return to older code works as well.
+ */
 typedef struct ob_module_desc {
 	uint32_t magic; /* OB_MODULE_MAGIC */
 	uint32_t size;  /* of this struct in the module's header */
 	uint16_t abi_major;
 	uint16_t abi_minor;
-	uint32_t flags; /* 0 */
 	const char *name;
 	const char *version;
+	uint32_t flags; /* enum ob_module_flag */
+	uint32_t state_write;
+	uint32_t state_read_min;
+	const char *provides; /* NULL: nothing */
+	const char *needs;
 
 	/* Before anything else: is the configuration right?  Pure.  0, or negative with a sentence
 	 * in err->text. */
@@ -353,11 +392,23 @@ typedef struct ob_module_desc {
 	/* Proves that what was started works, before anything is switched.  0 or negative. */
 	int (*selftest)(ob_ctx *ctx);
 
+	/* Takes over state that another generation saved in `version`.  0 or negative: then the
+	 * other one goes on as if nothing had been.  May be called again after a failed switch. */
+	int (*load)(ob_ctx *ctx, ob_reader *reader, uint32_t version);
+
 	/* In the turn in which this generation takes over: may send, call, set timers. */
 	void (*live)(ob_ctx *ctx);
 
-	/* A newer generation has taken over, or the node stops.  Work in flight goes on. */
+	/* Writes its state in `version` (at most state_write).  Changes nothing: it may go on
+	 * serving.  0 or negative. */
+	int (*save)(ob_ctx *ctx, ob_writer *writer, uint32_t version);
+
+	/* A newer generation has taken over for good, or the node stops.  Work in flight goes on.
+	 */
 	void (*drain)(ob_ctx *ctx);
+
+	/* The generation that had taken over was taken back: this one serves again. */
+	void (*resume)(ob_ctx *ctx);
 
 	/* The module's part of the configuration changed, phase by phase. */
 	int (*reconf)(ob_ctx *ctx, const json_t *conf, int phase, ob_err *err);
@@ -366,6 +417,37 @@ typedef struct ob_module_desc {
 	void (*stop)(ob_ctx *ctx);
 } ob_module_desc;
 
+/*
+ * The identity note, section .note.obhost: what a host and its tools read from a module's file
+ * before any of its code is mapped.  It repeats the descriptor's numbers and says what the layout
+ * of shared structs depends on.  All members are in the byte order of the machine.
+ */
+typedef struct ob_note {
+	uint32_t name_size; /* of owner */
+	uint32_t desc_size; /* of what follows owner */
+	uint32_t type;      /* 1 */
+	char owner[8];      /* "obhost" */
+	uint32_t magic;     /* OB_MODULE_MAGIC */
+	uint16_t abi_major;
+	uint16_t abi_minor;
+	uint32_t size; /* of ob_module_desc */
+	uint8_t pointer_size;
+	uint8_t time_size;  /* of time_t */
+	uint8_t off_size;   /* of off_t */
+	uint8_t bool_size;  /* of bool */
+	uint32_t sanitizer; /* OB_SANITIZER */
+	uint32_t jansson;   /* JANSSON_VERSION_HEX >> 16: its major number */
+	char name[64];      /* the module's */
+} ob_note;
+
+#if defined(__SANITIZE_ADDRESS__)
+#define OB_SANITIZER 1u
+#elif defined(__SANITIZE_THREAD__)
+#define OB_SANITIZER 2u
+#else
+#define OB_SANITIZER 0u
+#endif
+
 #ifdef __cplusplus
 #define OB_EXTERN extern "C"
 #else
@@ -373,14 +455,30 @@ typedef struct ob_module_desc {
 #endif
 
 /* OB_MODULE(login, .version = "1.0.0", .start = start); at the foot of the file. */
-#define OB_MODULE(module_name, ...)                                       \
-	OB_EXTERN OB_EXPORT const ob_module_desc ob_module;               \
-	const ob_module_desc ob_module = {.magic = OB_MODULE_MAGIC,       \
-	                                  .size = sizeof(ob_module_desc), \
-	                                  .abi_major = OB_ABI_MAJOR,      \
-	                                  .abi_minor = OB_ABI_MINOR,      \
-	                                  .flags = 0,                     \
-	                                  .name = #module_name,           \
+#define OB_MODULE(module_name, ...)                                            \
+	static const ob_note ob_module_note                                    \
+		__attribute__((used, section(".note.obhost"), aligned(4))) = { \
+			8,                                                     \
+			sizeof(ob_note) - offsetof(ob_note, magic),            \
+			1,                                                     \
+			"obhost",                                              \
+			OB_MODULE_MAGIC,                                       \
+			OB_ABI_MAJOR,                                          \
+			OB_ABI_MINOR,                                          \
+			sizeof(ob_module_desc),                                \
+			sizeof(void *),                                        \
+			sizeof(time_t),                                        \
+			sizeof(off_t),                                         \
+			sizeof(bool),                                          \
+			OB_SANITIZER,                                          \
+			JANSSON_VERSION_HEX >> 16,                             \
+			#module_name};                                         \
+	OB_EXTERN OB_EXPORT const ob_module_desc ob_module;                    \
+	const ob_module_desc ob_module = {.magic = OB_MODULE_MAGIC,            \
+	                                  .size = sizeof(ob_module_desc),      \
+	                                  .abi_major = OB_ABI_MAJOR,           \
+	                                  .abi_minor = OB_ABI_MINOR,           \
+	                                  .name = #module_name,                \
 	                                  __VA_ARGS__}
 
 /* ---------------------------------------------------------------- the table ---------------- */
@@ -421,6 +519,48 @@ typedef struct ob_admin_reply {
 
 typedef void (*ob_admin_fn)(ob_ctx *ctx, const ob_admin_reply *reply, void *arg);
 
+/* The module that asks, and which generation of it. */
+typedef struct ob_module_info {
+	uint32_t size;
+	uint32_t generation; /* 1, 2, ... */
+	const char *name;
+	const char *version;
+} ob_module_info;
+
+/* A node that a request could go to, in a policy. */
+typedef struct ob_candidate {
+	uint32_t size;
+	uint32_t weight; /* 100 unless configured otherwise */
+	uint64_t node;
+	const char *name;
+	uint32_t pending; /* requests sent there that have not ended */
+	bool local;       /* this node itself */
+} ob_candidate;
+
+typedef struct ob_choice {
+	uint32_t size;
+	uint32_t role;
+	const ob_view *view;            /* the message; its payload may be absent */
+	const ob_candidate *candidates; /* at least one; in the order of their ids */
+	size_t len;
+} ob_choice;
+
+/* Chooses a node: the index of a candidate, or a negative result code, which ends the request. */
+typedef int (*ob_policy_fn)(ob_ctx *ctx, const ob_choice *choice);
+
+/* A listener that a module opens. */
+typedef struct ob_listen_options {
+	uint32_t size;
+	const char *transport; /* "ws", "tcp" or "unix" */
+	const char *codec;     /* a codec's name */
+	const char *host;      /* NULL: the node's */
+	uint16_t port;         /* 0: any, for tests */
+	const char *path;      /* of transport unix */
+	uint32_t idle_ms;      /* close a client that sent nothing for so long; 0: never */
+} ob_listen_options;
+
+#define OB_SECTION_CRITICAL 1u /* a reader that does not know the section must refuse the whole */
+
 #define OB_FROM_CLIENT 1u /* ob_on_id: messages of this node's own clients */
 #define OB_FROM_LINK   2u /* ob_on_id: messages from other nodes */
 #define OB_ONE_WAY     4u /* ob_on_id, ob_on_method: nobody is answered */
@@ -446,6 +586,17 @@ typedef struct ob_api {
 	void *(*state)(ob_ctx *ctx, const char *key, size_t size, uint32_t version);
 	int (*counter)(ob_ctx *ctx, const char *name, const char *help);
 	void (*count)(ob_ctx *ctx, int counter, uint64_t n);
+	bool (*rehearsing)(ob_ctx *ctx);
+	int (*module_info)(ob_ctx *ctx, ob_module_info *info);
+
+	int (*kv_set)(ob_ctx *ctx, const char *key, const void *data, size_t len);
+	const void *(*kv_get)(ob_ctx *ctx, const char *key, size_t *len);
+	int (*kv_del)(ob_ctx *ctx, const char *key);
+	const char *(*kv_next)(ob_ctx *ctx, const char *after);
+	int (*section_write)(ob_ctx *ctx, ob_writer *writer, uint32_t tag, uint32_t flags,
+	                     const void *data, size_t len);
+	const void *(*section_read)(ob_ctx *ctx, ob_reader *reader, uint32_t tag, size_t *len);
+	const void *(*section_next)(ob_ctx *ctx, ob_reader *reader, uint32_t *tag, size_t *len);
 
 	int (*refuse)(ob_ctx *ctx, int code, const char *text);
 	int (*on_id)(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags);
@@ -459,6 +610,8 @@ typedef struct ob_api {
 	int (*on_unknown)(ob_ctx *ctx, ob_handler_fn fn);
 	int (*on_error_body)(ob_ctx *ctx, ob_error_body_fn fn);
 	int (*on_codec)(ob_ctx *ctx, const ob_codec *codec);
+	int (*on_policy)(ob_ctx *ctx, const char *name, ob_policy_fn fn);
+	int (*listen)(ob_ctx *ctx, const ob_listen_options *options);
 
 	int (*req_view)(ob_ctx *ctx, ob_req req, ob_view *view);
 	const json_t *(*req_json)(ob_ctx *ctx, ob_req req);
@@ -503,6 +656,10 @@ typedef struct ob_api {
 struct ob_ctx {
 	const ob_api *api;
 };
+
+/* The host has this function of the table: OB_HAS(ctx, listen). */
+#define OB_HAS(ctx, fn) \
+	((ctx)->api->size >= offsetof(ob_api, fn) + sizeof((ctx)->api->fn) && (ctx)->api->fn)
 
 /* ---------------------------------------------------------------- the functions ------------ */
 
@@ -578,6 +735,71 @@ static inline int ob_counter(ob_ctx *ctx, const char *name, const char *help)
 static inline void ob_count(ob_ctx *ctx, int counter, uint64_t n)
 {
 	ctx->api->count(ctx, counter, n);
+}
+
+/* This is the rehearsal in a child process: nothing that is registered or sent comes about. */
+static inline bool ob_rehearsing(ob_ctx *ctx)
+{
+	return ctx->api->rehearsing(ctx);
+}
+
+/* Which module and generation asks.  Set info->size first.  The strings live as long as the
+ * generation. */
+static inline int ob_module_get(ob_ctx *ctx, ob_module_info *info)
+{
+	return ctx->api->module_info(ctx, info);
+}
+
+/* Keeps a copy of the bytes under a key (1..255 bytes of text) in the module's key-value store.
+ * It survives reloads, both ways, as long as the module stays on the node; all generations of the
+ * module share it.  OB_E_TOO_BIG beyond 1 MiB a value, OB_E_LIMIT beyond 65,536 keys or 64 MiB in
+ * all. */
+static inline int ob_kv_set(ob_ctx *ctx, const char *key, const void *data, size_t len)
+{
+	return ctx->api->kv_set(ctx, key, data, len);
+}
+
+/* The bytes under a key (never NULL if it is there, also when *len is 0), borrowed until the key
+ * is set or deleted; NULL if there are none. */
+static inline const void *ob_kv_get(ob_ctx *ctx, const char *key, size_t *len)
+{
+	return ctx->api->kv_get(ctx, key, len);
+}
+
+/* Deletes a key. 0, or OB_E_NOT_FOUND. */
+static inline int ob_kv_del(ob_ctx *ctx, const char *key)
+{
+	return ctx->api->kv_del(ctx, key);
+}
+
+/* The first key (`after` NULL), and the one that follows `after` in the order of strcmp(); NULL
+ * after the last.  Borrowed until the key is deleted. */
+static inline const char *ob_kv_next(ob_ctx *ctx, const char *after)
+{
+	return ctx->api->kv_next(ctx, after);
+}
+
+/* In save: writes one section of the state; the bytes are copied.  `tag` is the module's own
+ * number, each at most once; flags: 0 or OB_SECTION_CRITICAL.  Numbers little-endian, no pointers:
+ * other code reads it. */
+static inline int ob_section_write(ob_ctx *ctx, ob_writer *writer, uint32_t tag, uint32_t flags,
+                                   const void *data, size_t len)
+{
+	return ctx->api->section_write(ctx, writer, tag, flags, data, len);
+}
+
+/* In load: a section's bytes, borrowed until load returns (never NULL if it is there); NULL if
+ * there is none.  A critical section that load has not asked for refuses the whole. */
+static inline const void *ob_section_read(ob_ctx *ctx, ob_reader *reader, uint32_t tag, size_t *len)
+{
+	return ctx->api->section_read(ctx, reader, tag, len);
+}
+
+/* In load: the sections one by one, in the order they were written; NULL after the last. */
+static inline const void *ob_section_next(ob_ctx *ctx, ob_reader *reader, uint32_t *tag,
+                                          size_t *len)
+{
+	return ctx->api->section_next(ctx, reader, tag, len);
 }
 
 /* In start: says why it fails, for the operator's report. Returns `code`, so that
@@ -659,6 +881,23 @@ static inline int ob_on_error_body(ob_ctx *ctx, ob_error_body_fn fn)
 static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
 {
 	return ctx->api->on_codec(ctx, codec);
+}
+
+/* Offers a way to choose the node a message goes to; the configuration names it for a role
+ * (`rpc.policy`). */
+static inline int ob_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
+{
+	return ctx->api->on_policy(ctx, name, fn);
+}
+
+/* Opens a listener for clients.  It is bound at once and accepts from live on.  A generation that
+ * asks for the same one (transport, host and port, or path) takes it over as it is, its queue of
+ * newcomers untouched; one that nobody asks for any more is closed, its connections stay.
+ * Only in start.  OB_E_EXISTS: another module's or the configuration's; -EADDRINUSE: another
+ * program's; OB_E_NOT_FOUND: no such codec; OB_E_INVAL. */
+static inline int ob_listen(ob_ctx *ctx, const ob_listen_options *options)
+{
+	return ctx->api->listen(ctx, options);
 }
 
 /* The request's message.  Set view->size first.  The payload is there only during the handler's

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "host/loader.h"
+#include "host/swap/loader.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -29,7 +29,7 @@ static void begin(void)
 	const char *dirs[] = {"/nonexistent", mods_dir, NULL};
 	loop = ob__loop_new();
 	CU_ASSERT_PTR_NOT_NULL_FATAL(loop);
-	loader = ob__loader_new(loop, stage_dir, dirs);
+	loader = ob__loader_new(loop, stage_dir, dirs, NULL);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(loader);
 }
 
@@ -44,7 +44,7 @@ static void end(void)
 
 static struct ob__load_job job_of(const char *name, const char *path)
 {
-	struct ob__load_job job = {.op = OB__LOAD_OPEN, .generation = ++number};
+	struct ob__load_job job = {.op = OB__LOAD_WHOLE, .number = ++number};
 
 	snprintf(job.name, sizeof(job.name), "%s", name);
 	snprintf(job.path, sizeof(job.path), "%s", path);
@@ -101,23 +101,24 @@ struct refusal_row {
 
 static const struct refusal_row refusals[] = {
 	/* find */
-	{NULL, "nobody", "", "find", "not_found", NULL, NULL, "nobody.so is in none of the module"},
-	{NULL, "nobody", "gone.so", "find", "not_found", "No such file", NULL, "gone.so"},
+	{NULL, "nobody", "", "stage", "not_found", NULL, NULL,
+         "nobody.so is in none of the module"},
+	{NULL, "nobody", "gone.so", "stage", "not_found", "No such file", NULL, "gone.so"},
 	/* what is told is UTF-8 whatever the file is called */
-	{NULL, "nobody", "\xff\xc3.so", "find", "not_found", NULL, NULL, "/??.so: No such"},
+	{NULL, "nobody", "\xff\xc3.so", "stage", "not_found", NULL, NULL, "/??.so: No such"},
 	/* stage: a directory is no file */
 	{NULL, "dir", "dir.so", "stage", "not_a_file", "not a regular file", NULL, "dir.so"},
 	/* verify */
-	{NULL, "empty", "empty.so", "verify", "not_a_module", "empty", NULL, "empty.so"},
-	{NULL, "script", "script.so", "verify", "not_a_module", "not ELF", NULL, "script.so"},
-	{NULL, "cut", "cut.so", "verify", "not_a_module", "truncated", "a whole file", "cut.so"},
+	{NULL, "empty", "empty.so", "preflight", "not_a_module", "empty", NULL, "empty.so"},
+	{NULL, "script", "script.so", "preflight", "not_a_module", "not ELF", NULL, "script.so"},
+	{NULL, "cut", "cut.so", "preflight", "not_a_module", "truncated", "a whole file", "cut.so"},
 	/* load: what it is, and who */
 	{"library", "library", "", "load", "not_a_module", "no symbol ob_module", NULL,
          "exports no ob_module"},
 	{"bad_magic", "bad", "", "load", "not_a_module", "a foreign ob_module", NULL,
          "no obhost magic number"},
-	{"bad_major", "bad", "", "load", "abi", "ABI 7.", "ABI 0.", "was built for ABI 7."},
-	{"bad_minor", "bad", "", "load", "abi", ".77", "ABI 0.", "this host offers"},
+	{"bad_major", "bad", "", "load", "abi", "ABI 7.", "ABI 1.", "was built for ABI 7."},
+	{"bad_minor", "bad", "", "load", "abi", ".77", "ABI 1.", "this host offers"},
 	{"bad_size", "bad", "", "load", "abi", "8 bytes", " bytes", "its descriptor has 8 bytes"},
 	{"bad_name", "bad", "", "load", "name", "other", "bad", "is the module other, not bad"},
 	{"bad_nameless", "bad", "", "load", "name", "none", "bad", "(nameless), not bad"},
@@ -263,7 +264,7 @@ static void test_stage_path_taken(void)
 	begin();
 	rig_install("answer_a", "answer");
 	struct ob__load_job job = job_of("answer", "");
-	snprintf(path, sizeof(path), "%s/answer.%u.so", stage_dir, job.generation);
+	snprintf(path, sizeof(path), "%s/answer.%u.so", stage_dir, job.number);
 	FILE *f = fopen(path, "we");
 	fclose(f);
 	ob__loader_run(loader, &job);

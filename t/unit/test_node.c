@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "host/confreload.h"
-#include "host/swap.h"
+#include "host/swap/swap.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 

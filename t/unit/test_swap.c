@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "host/swap.h"
+#include "host/swap/swap.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 

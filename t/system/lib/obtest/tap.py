@@ -93,6 +93,17 @@ def eventually(condition, what="it", timeout=10, pause=0.02):
         time.sleep(pause)
 
 
+def steady(value, what="it", pause=0.2, timeout=10):
+    """What value() gives once it has given the same twice in a row, `pause` apart."""
+    last = [None]
+
+    def twice():
+        last[0], before = value(), last[0]
+        return last[0] == before
+    eventually(twice, f"a steady {what}", timeout, pause)
+    return last[0]
+
+
 def at_end(function):
     """Calls function() when the file's cases are through, last come first served; however the
     process ends."""

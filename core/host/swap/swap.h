@@ -27,7 +27,7 @@
 #include <jansson.h>
 
 #include "host/generation.h"
-#include "host/loader.h"
+#include "host/swap/loader.h"
 
 struct ob__swap;
 

@@ -2,7 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/swap.h"
+#include "host/swap/swap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -590,10 +590,10 @@ static void load_next(struct transaction *tx)
 	}
 	tx->step = "load";
 	it->job = job;
-	job->op = OB__LOAD_OPEN;
+	job->op = OB__LOAD_WHOLE;
 	job->done = load_done;
 	job->arg = tx;
-	job->generation = ++it->module->last_stage;
+	job->number = ++it->module->last_stage;
 	snprintf(job->name, sizeof(job->name), "%s", it->module->name);
 	snprintf(job->path, sizeof(job->path), "%s",
 	         it->module->path != NULL ? it->module->path : "");

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/swap/loader.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "host/swap/stage.h"
+#include "lib/elf.h"
+
+/* The shortest descriptor of this major number. */
+#define DESC_MIN sizeof(ob_module_desc)
+
+struct ob__loader {
+	struct ob__loop *loop;
+	char *stage_dir;
+	char **dirs;
+	char *probe_exe;
+	pthread_t thread;
+	bool running;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool ending;
+	struct ob__list jobs;
+};
+
+static void run_stage(struct ob__loader *l, struct ob__load_job *job)
+{
+	struct ob__stage s = {
+		.dirs = (const char *const *)l->dirs,
+		.stage_dir = l->stage_dir,
+		.name = job->name,
+		.path = job->path,
+		.want_sha = job->want_sha,
+		.known_sha = job->known_sha,
+		.number = job->number,
+	};
+
+	job->failed = ob__stage_run(&s, &job->refusal) != 0;
+	memcpy(job->file, s.file, sizeof(job->file));
+	memcpy(job->staged, s.staged, sizeof(job->staged));
+	memcpy(job->sha256, s.sha256, sizeof(job->sha256));
+	job->size = s.size;
+	job->mtime_ns = s.mtime_ns;
+	job->inode = s.inode;
+	job->unchanged = s.unchanged;
+}
+
+static void run_preflight(struct ob__loader *l, struct ob__load_job *job)
+{
+	struct ob__elf_fault fault = {"file", "unreadable", "a shared object"};
+	int fd = open(job->staged, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	int rc = -1;
+
+	(void)l;
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size == 0) {
+		fault.found = "empty";
+	} else if (fd >= 0) {
+		size_t len = (size_t)st.st_size;
+		void *map = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (map != MAP_FAILED) {
+			rc = ob__elf_check(map, len, &fault);
+			munmap(map, len);
+		}
+	}
+	if (fd >= 0) {
+		close(fd);
+	}
+	if (rc != 0) {
+		ob__refuse(&job->refusal, "preflight", "not_a_module", job->file, fault.found,
+		           fault.expected, "rebuild the module for this machine",
+		           "%s: %s: %s, expected %s", job->file, fault.what, fault.found,
+		           fault.expected);
+	}
+	job->failed = rc != 0;
+}
+
+static void run_probe(struct ob__loader *l, struct ob__load_job *job)
+{
+	job->probe.exe = l->probe_exe;
+	job->probe.staged = job->staged;
+	job->probe.file = job->file;
+	job->probe.name = job->name;
+	job->failed = ob__probe_run(&job->probe, &job->refusal) != 0;
+}
+
+static int check_identity(struct ob__load_job *job)
+{
+	const ob_module_desc *d = job->desc;
+	char found[64];
+	char expected[64];
+
+	if (d->magic != OB_MODULE_MAGIC) {
+		ob__refuse(&job->refusal, "load", "not_a_module", job->file, "a foreign ob_module",
+		           "one written by OB_MODULE()", NULL,
+		           "%s: ob_module has no obhost magic number", job->file);
+		return -1;
+	}
+	snprintf(found, sizeof(found), "ABI %u.%u", d->abi_major, d->abi_minor);
+	snprintf(expected, sizeof(expected), "ABI %d.%d", OB_ABI_MAJOR, OB_ABI_MINOR);
+	if (d->abi_major != OB_ABI_MAJOR || d->abi_minor > OB_ABI_MINOR) {
+		ob__refuse(&job->refusal, "load", "abi", job->file, found, expected,
+		           "rebuild the module with this host's obhost.h",
+		           "%s was built for %s, this host offers %s", job->file, found, expected);
+		return -1;
+	}
+	if (d->size < DESC_MIN) {
+		snprintf(found, sizeof(found), "%u bytes", d->size);
+		snprintf(expected, sizeof(expected), "at least %zu bytes", DESC_MIN);
+		ob__refuse(&job->refusal, "load", "abi", job->file, found, expected,
+		           "rebuild the module with this host's obhost.h",
+		           "%s: its descriptor has %s, this host's %s", job->file, found, expected);
+		return -1;
+	}
+	if (d->name == NULL || strcmp(d->name, job->name) != 0) {
+		ob__refuse(&job->refusal, "load", "name", job->file,
+		           d->name != NULL ? d->name : "none", job->name,
+		           "load it under its own name", "%s is the module %s, not %s", job->file,
+		           d->name != NULL ? d->name : "(nameless)", job->name);
+		return -1;
+	}
+	return 0;
+}
+
+struct mapped_query {
+	uintptr_t base;
+	const char *path;
+	uintptr_t low;
+	uintptr_t high;
+	bool found;
+};
+
+static int look_mapped(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct mapped_query *q = arg;
+
+	(void)size;
+	if (info->dlpi_addr != q->base || info->dlpi_name == NULL ||
+	    strcmp(info->dlpi_name, q->path) != 0) {
+		return 0;
+	}
+	q->found = true;
+	q->low = UINTPTR_MAX;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t low = q->base + ph->p_vaddr;
+		if (ph->p_type != PT_LOAD) {
+			continue;
+		}
+		q->low = low < q->low ? low : q->low;
+		q->high = low + ph->p_memsz > q->high ? low + ph->p_memsz : q->high;
+	}
+	return 1;
+}
+
+static int load(struct ob__load_job *job)
+{
+	struct link_map *map = NULL;
+
+	job->dl = dlopen(job->staged, RTLD_NOW | RTLD_LOCAL);
+	if (job->dl == NULL) {
+		const char *why = dlerror();
+		ob__refuse(
+			&job->refusal, "load", "dlopen", job->file, why, NULL,
+			"link the module against what it uses (-Wl,-z,defs finds what is missing)",
+			"%s can't be loaded: %s", job->file, why != NULL ? why : "no reason given");
+		return -1;
+	}
+	job->desc = dlsym(job->dl, "ob_module");
+	if (job->desc == NULL) {
+		ob__refuse(&job->refusal, "load", "not_a_module", job->file, "no symbol ob_module",
+		           "a module", "end the source with OB_MODULE(name, ...)",
+		           "%s exports no ob_module", job->file);
+		return -1;
+	}
+	if (dlinfo(job->dl, RTLD_DI_LINKMAP, &map) == 0 && map != NULL) {
+		struct mapped_query q = {.base = (uintptr_t)map->l_addr, .path = job->staged};
+		job->base = q.base;
+		dl_iterate_phdr(look_mapped, &q);
+		job->low = q.found ? q.low : 0;
+		job->high = q.high;
+	}
+	return check_identity(job);
+}
+
+static void close_library(struct ob__load_job *job)
+{
+	struct mapped_query q = {.base = job->base, .path = job->staged};
+
+	dlclose(job->dl);
+	job->dl = NULL;
+	job->desc = NULL;
+	dl_iterate_phdr(look_mapped, &q);
+	job->failed = q.found;
+}
+
+static void run_open(struct ob__loader *l, struct ob__load_job *job)
+{
+	(void)l;
+	bool ok = load(job) == 0;
+	if (!ok && job->dl != NULL) {
+		close_library(job);
+	}
+	job->failed = !ok;
+}
+
+static void run_close(struct ob__loader *l, struct ob__load_job *job)
+{
+	(void)l;
+	close_library(job);
+	if (!job->failed) {
+		unlink(job->staged);
+	}
+}
+
+static void run_discard(struct ob__loader *l, struct ob__load_job *job)
+{
+	(void)l;
+	job->failed = false;
+	if (job->dl != NULL) {
+		close_library(job);
+	}
+	if (!job->failed && job->staged[0] != '\0') {
+		unlink(job->staged);
+		job->staged[0] = '\0';
+	}
+}
+
+static void run_call(struct ob__loader *l, struct ob__load_job *job)
+{
+	(void)l;
+	job->call(job);
+}
+
+static void run_whole(struct ob__loader *l, struct ob__load_job *job)
+{
+	run_stage(l, job);
+	if (job->failed || job->unchanged) {
+		return;
+	}
+	run_preflight(l, job);
+	if (!job->failed) {
+		run_open(l, job);
+	}
+	if (job->failed) {
+		run_discard(l, job);
+		job->failed = true;
+	}
+}
+
+void ob__loader_run(struct ob__loader *l, struct ob__load_job *job)
+{
+	static void (*const ops[OB__LOAD_OPS])(struct ob__loader *, struct ob__load_job *) = {
+		[OB__LOAD_STAGE] = run_stage, [OB__LOAD_PREFLIGHT] = run_preflight,
+		[OB__LOAD_PROBE] = run_probe, [OB__LOAD_OPEN] = run_open,
+		[OB__LOAD_CLOSE] = run_close, [OB__LOAD_DISCARD] = run_discard,
+		[OB__LOAD_CALL] = run_call,   [OB__LOAD_WHOLE] = run_whole,
+	};
+
+	ops[job->op](l, job);
+}
+
+static void job_done(void *arg)
+{
+	struct ob__load_job *job = arg;
+
+	job->done(job);
+}
+
+static void *loader_main(void *arg)
+{
+	struct ob__loader *l = arg;
+
+	pthread_mutex_lock(&l->lock);
+	while (!l->ending) {
+		if (ob__list_empty(&l->jobs)) {
+			pthread_cond_wait(&l->wake, &l->lock);
+			continue;
+		}
+		struct ob__load_job *job = OB__CONTAINER(l->jobs.next, struct ob__load_job, link);
+		ob__list_del(&job->link);
+		pthread_mutex_unlock(&l->lock);
+		ob__loader_run(l, job);
+		if (ob__loop_post(l->loop, job_done, job) != 0) {
+			ob__error("loader", "%s: a result is lost (out of memory)", job->name);
+		}
+		pthread_mutex_lock(&l->lock);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return NULL;
+}
+
+static char **copy_dirs(const char *const *dirs)
+{
+	size_t n = 0;
+
+	while (dirs[n] != NULL) {
+		n++;
+	}
+	char **copy = calloc(n + 1, sizeof(*copy));
+	for (size_t i = 0; copy != NULL && i < n; i++) {
+		copy[i] = strdup(dirs[i]);
+	}
+	return copy;
+}
+
+struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
+                                  const char *const *dirs, const char *probe_exe)
+{
+	struct ob__loader *l = calloc(1, sizeof(*l));
+	sigset_t all;
+	sigset_t old;
+
+	if (l == NULL) {
+		return NULL;
+	}
+	l->loop = loop;
+	ob__list_init(&l->jobs);
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->wake, NULL);
+	l->stage_dir = strdup(stage_dir);
+	l->dirs = copy_dirs(dirs);
+	l->probe_exe = probe_exe != NULL ? strdup(probe_exe) : NULL;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	l->running = l->stage_dir != NULL && l->dirs != NULL &&
+	             pthread_create(&l->thread, NULL, loader_main, l) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!l->running) {
+		ob__loader_free(l);
+		return NULL;
+	}
+	return l;
+}
+
+void ob__loader_free(struct ob__loader *l)
+{
+	if (l == NULL) {
+		return;
+	}
+	pthread_mutex_lock(&l->lock);
+	l->ending = true;
+	pthread_cond_signal(&l->wake);
+	pthread_mutex_unlock(&l->lock);
+	if (l->running) {
+		pthread_join(l->thread, NULL);
+	}
+	pthread_cond_destroy(&l->wake);
+	pthread_mutex_destroy(&l->lock);
+	for (char **dir = l->dirs; dir != NULL && *dir != NULL; dir++) {
+		free(*dir);
+	}
+	free(l->dirs);
+	free(l->probe_exe);
+	free(l->stage_dir);
+	free(l);
+}
+
+void ob__loader_submit(struct ob__loader *l, struct ob__load_job *job)
+{
+	pthread_mutex_lock(&l->lock);
+	ob__list_append(&l->jobs, &job->link);
+	pthread_cond_signal(&l->wake);
+	pthread_mutex_unlock(&l->lock);
+}

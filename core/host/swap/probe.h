@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F4.  The rehearsal: a child process loads the staged module first.
+ *
+ * A constructor, a start, a selftest or a load that crashes, exits or never returns does so in a
+ * child that posix_spawn() made of this same executable (never fork(): the node may be large).  The
+ * child has no network and little of everything; it loads the copy, runs check, start, load (with
+ * the old generation's present state, if its version differs), selftest and stop against a table of
+ * functions that only pretend, closes it, and reports what is left over: threads, descriptors,
+ * pthread keys, signal handlers, mappings.
+ */
+
+#ifndef OB__PROBE_H
+#define OB__PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "host/swap/refusal.h"
+
+struct ob__probe {
+	/* in; borrowed */
+	const char *exe;    /* NULL: this executable */
+	const char *staged; /* the copy to load */
+	const char *file;   /* the operator's, for texts */
+	const char *name;   /* what the module must be called */
+	const char *conf;   /* its conf, JSON text */
+	bool admin;         /* it is configured with "admin": true */
+	const void *state;  /* what the old generation saved, or NULL */
+	size_t state_len;
+	uint32_t state_version;
+	uint32_t timeout_ms;
+
+	/* out */
+	uint32_t flags; /* of the descriptor */
+	uint32_t state_write;
+	uint32_t state_read_min;
+	char provides[256];
+	char needs[256];
+	char resident[160]; /* why it can't be unmapped safely; "" if it can */
+	char notes[256];    /* what else was left over; "" if nothing */
+	uint32_t took_us;
+};
+
+/* Blocks; for the loader thread.  0, or -1 with the refusal filled (step "probe"). */
+int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r);
+
+/* What `obhost probe` runs; its exit status.  Reads its task from descriptor 3 and writes its
+ * report there. */
+int ob__probe_main(void);
+
+#endif
