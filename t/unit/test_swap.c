@@ -30,7 +30,7 @@ static void begin(void)
 #define PUPPET   "{'name': 'puppet', 'conf': {'hooks': %ld}}"
 #define SECOND   "{'name': 'second', 'conf': {'hooks': %ld}}"
 #define LISTEN   "'listen': [{'port': 0}],"
-#define RELOAD   "'reload': {'drain': 0.1},"
+#define RELOAD   "'reload': {'drain': 0.1, 'probation': 0, 'probe': 0, 'rate': '0/s'},"
 #define HOOKS(p) ((long)(intptr_t)(p))
 
 /* How many files with `part` in their path ld.so has mapped. */
@@ -277,7 +277,7 @@ static void test_all_or_none(void)
 		CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload",
 		                                "{'names': ['puppet', 'second'], 'force': true}",
 		                                422, want));
-		CU_ASSERT_EQUAL(first.starts, before.starts + (refusals[i].hooks.check == NULL ||
+		CU_ASSERT_EQUAL(first.starts, before.starts + (refusals[i].hooks.check ==
 		                                               second.checks > 0));
 		CU_ASSERT_EQUAL(first.lives, before.lives);
 		CU_ASSERT_EQUAL(first.stops, first.starts - 1); /* each shadow was stopped */
@@ -288,7 +288,7 @@ static void test_all_or_none(void)
 		CU_ASSERT_TRUE(settled("puppet") && settled("second"));
 		CU_ASSERT_EQUAL(mapped("puppet"), 1);
 		CU_ASSERT_EQUAL(mapped("second"), 1);
-		CU_ASSERT_PTR_NULL(ob__slots_by_id(&n.node->slots, true, 2000));
+		CU_ASSERT_PTR_NULL(ob__slots_by_id(&n.node->slots, true, 2000, 0, 0));
 		CU_ASSERT_EQUAL(n.node->slots.filters.len, 0);
 	}
 	CU_ASSERT_EQUAL(rig_metric(&n, "obhost_module_refused_total"), 6);
@@ -337,11 +337,11 @@ static void test_bad_files(void)
 	snprintf(path, sizeof(path), "%s/mods/answer.so", rig_dir);
 	CU_ASSERT_EQUAL(unlink(path), 0);
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 422,
-	                                "{'error': {'code': 'not_found', 'step': 'find'}}"));
+	                                "{'error': {'code': 'not_found', 'step': 'stage'}}"));
 	rig_install("answer_b", "answer");
 	CU_ASSERT_EQUAL(truncate(path, 9000), 0);
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 422,
-	                                "{'error': {'code': 'not_a_module', 'step': 'verify'}}"));
+	                                "{'error': {'code': 'not_a_module', 'step': 'preflight'}}"));
 	rig_install("answer_b", "answer");
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 200, "{'result': 'switched'}"));
 	rig_disconnect(&c);
@@ -503,7 +503,7 @@ static void test_load_refused(void)
 	begin();
 	rig_start(&n, "n", "x", "'modules': []");
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.load", "{'name': 'nobody'}", 422,
-	                                "{'error': {'code': 'not_found', 'step': 'find'}}"));
+	                                "{'error': {'code': 'not_found', 'step': 'stage'}}"));
 	CU_ASSERT_PTR_NULL(module_named("nobody"));
 	first.start = fail_start;
 	snprintf(args, sizeof(args), PUPPET, HOOKS(&first));
