@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/loop.h"
+#include "host/kv.h"
 #include "host/node.h"
 #include "host/sdk.h"
 #include "host/swap/swap.h"
@@ -77,6 +78,7 @@ void ob__module_free(struct ob__module *m)
 	}
 	ob__list_del(&m->link);
 	states_free(m->states, m->states_len);
+	ob__kv_free(m->kv);
 	for (size_t i = 0; i < m->counters_len; i++) {
 		free(m->counters[i].name);
 	}

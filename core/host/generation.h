@@ -31,6 +31,7 @@
 
 struct ob__blob_reader;
 struct ob__blob_writer;
+struct ob__kv;
 struct ob__load_job;
 struct ob__node;
 struct ob__swap_item;
@@ -89,6 +90,10 @@ struct ob__gen {
 	struct ob__state **states;
 	size_t states_len;
 
+	struct ob__blob_writer *writer; /* while save() runs */
+	struct ob__blob_reader *reader; /* while load() runs */
+	bool in_switch;                 /* a hook of it runs in the turn that switches */
+
 	uint32_t refs;     /* what is in flight */
 	bool drain_queued; /* a turn that looks whether it has drained is coming */
 	bool expired;      /* its time to drain is over: nothing new may begin */
@@ -125,6 +130,7 @@ struct ob__module {
 	uint32_t last_stage;       /* of a staged file, loaded or refused: its name is used once */
 	struct ob__state **states; /* of the active generation and those kept from before */
 	size_t states_len;
+	struct ob__kv *kv; /* of all its generations; NULL: nothing was ever kept */
 	struct ob__module_counter *counters;
 	size_t counters_len;
 };

@@ -451,15 +451,15 @@ static void test_state_late(void)
 
 static void test_words(void)
 {
-	static const char *const words[] = {"loaded",   "starting", "active",
-	                                    "draining", "stopped",  "zombie"};
+	static const char *const words[] = {"loaded",  "starting", "canary",  "active",
+	                                    "standby", "draining", "stopped", "zombie"};
 
 	begin();
 	struct ob__gen *g = gen_of(module_of("a"));
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 8; i++) {
 		g->state = (enum ob__gen_state)(OB__GEN_LOADED + i);
 		CU_ASSERT_STRING_EQUAL(ob__gen_state_word(g), words[i]);
-		CU_ASSERT_EQUAL(ob__gen_live(g), i == 2 || i == 3);
+		CU_ASSERT_EQUAL(ob__gen_live(g), i >= 2 && i <= 5);
 	}
 	CU_ASSERT_PTR_EQUAL(ob__module_find(&node, "a"), g->module);
 	CU_ASSERT_PTR_NULL(ob__module_find(&node, "b"));
