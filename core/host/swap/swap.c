@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/dispatch.h"
+#include "host/listen.h"
 #include "host/node.h"
 #include "host/sdk.h"
 #include "host/work.h"
@@ -364,6 +365,7 @@ static void roll_back(struct transaction *tx)
 			ob__module_free(it->module);
 		}
 	}
+	ob__listens_sweep(tx->node);
 }
 
 static void fail(struct transaction *tx, const struct item *it, const struct ob__load_refusal *r)
@@ -434,6 +436,7 @@ static void switch_all(struct transaction *tx)
 			ob__gen_states_commit(it->to);
 			it->to->state = OB__GEN_ACTIVE;
 			it->to->since = ob__loop_now(node->loop);
+			ob__listens_activate(it->to);
 		}
 		it->module->active = it->to;
 	}
@@ -472,6 +475,7 @@ static void finish(struct transaction *tx)
 			begin_drain(it->from);
 		}
 	}
+	ob__listens_sweep(tx->node);
 	answer(tx, 200, body);
 	tx_end(tx);
 }
