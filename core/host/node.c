@@ -334,6 +334,7 @@ static int start_host(struct ob__node *node)
 	snprintf(stage, sizeof(stage), "%s/stage", node->dir);
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
+	ob__clients_init(node);
 	node->loader = dirs != NULL
 	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
 	                       : NULL;
@@ -612,7 +613,7 @@ int ob__node_free(struct ob__node *node)
 	ob__admin_close(node);
 	ob__web_free(node);
 	if (node->swap != NULL) {
-		ob__clients_free(node);
+		ob__clients_stop(node);
 		ob__swap_stop_all(node);
 		ob__dispatch_free(node);
 	}
@@ -636,8 +637,7 @@ int ob__node_free(struct ob__node *node)
 	}
 	ob__router_free(&node->router);
 	ob__registry_free(&node->registry);
-	ob__slab_destroy(&node->clients.conns);
-	free(node->clients.listeners);
+	ob__clients_free(node);
 	ob__slots_free(&node->slots);
 	ob__works_free(&node->works);
 	ob__swap_free(node);
