@@ -71,8 +71,8 @@ struct ob__slot {
 	uint64_t id; /* of a message */
 	char *name;  /* method, "METHOD /path", codec, "tcp HOST:PORT"; NULL for others */
 	struct ob__reg *active;
-	struct ob__reg *canary; /* takes a share of the sessions, or NULL */
-	struct ob__reg *shadow; /* of a generation that is starting */
+	struct ob__reg *canary;               /* takes a share of the sessions, or NULL */
+	struct ob__reg *shadow;               /* of a generation that is starting */
 	struct ob__client_listener *listener; /* of LISTEN, while it is open (host/listen.h) */
 	uint32_t conns;                       /* of CODEC: connections that use it */
 };
