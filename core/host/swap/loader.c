@@ -422,7 +422,9 @@ static void *loader_main(void *arg)
 		ob__list_del(&job->link);
 		pthread_mutex_unlock(&l->lock);
 		ob__loader_run(l, job);
-		if (ob__loop_post(l->loop, job_done, job) != 0) {
+		if (job->loaders) {
+			free(job);
+		} else if (ob__loop_post(l->loop, job_done, job) != 0) {
 			ob__error("loader", "%s: a result is lost (out of memory)", job->name);
 		}
 		pthread_mutex_lock(&l->lock);
@@ -485,6 +487,12 @@ void ob__loader_free(struct ob__loader *l)
 	pthread_mutex_unlock(&l->lock);
 	if (l->running) {
 		pthread_join(l->thread, NULL);
+	}
+	OB__LIST_EACH_SAFE (it, &l->jobs) {
+		struct ob__load_job *job = OB__CONTAINER(it, struct ob__load_job, link);
+		if (job->loaders) {
+			free(job);
+		}
 	}
 	pthread_cond_destroy(&l->wake);
 	pthread_mutex_destroy(&l->lock);
