@@ -314,10 +314,10 @@ static void test_bad_files(void)
 		const char *built;
 		const char *error;
 	} rows[] = {
-		{"bad_minor", "{'code': 'abi', 'step': 'load', 'module': 'answer'}"},
-		{"library", "{'code': 'not_a_module', 'step': 'load'}"},
+		{"bad_minor", "{'code': 'abi', 'step': 'preflight', 'module': 'answer'}"},
+		{"library", "{'code': 'not_a_module', 'step': 'preflight'}"},
 		{"second", "{'code': 'name', 'found': 'second', 'expected': 'answer'}"},
-		{"unresolved", "{'code': 'dlopen', 'step': 'load'}"},
+		{"bad_name", "{'code': 'name', 'step': 'preflight', 'found': 'bad'}"},
 	};
 
 	begin();
@@ -340,9 +340,8 @@ static void test_bad_files(void)
 	                                "{'error': {'code': 'not_found', 'step': 'stage'}}"));
 	rig_install("answer_b", "answer");
 	CU_ASSERT_EQUAL(truncate(path, 9000), 0);
-	CU_ASSERT_TRUE(
-		rig_admin_expect(&n, "modules.reload", NULL, 422,
-	                         "{'error': {'code': 'not_a_module', 'step': 'preflight'}}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 422,
+	                                "{'error': {'code': 'truncated', 'step': 'preflight'}}"));
 	rig_install("answer_b", "answer");
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 200, "{'result': 'switched'}"));
 	rig_disconnect(&c);
