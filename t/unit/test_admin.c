@@ -74,7 +74,7 @@ static void test_reads(void)
 		{"modules.tx", "{'id': 1}", 404, "{'error': {'code': 'unknown_tx'}}"},
 		{"modules.tx", "{'id': 'x'}", 404, "{'error': {'code': 'unknown_tx'}}"},
 		{"modules.tx", "{'id': '0'}", 404, "{'error': {'code': 'unknown_tx'}}"},
-		{"modules.tx", "{'id': '1'}", 200, "{'tx': 1, 'result': 'switched'}"},
+		{"modules.tx", "{'id': '1'}", 200, "{'tx': 1, 'result': 'committed'}"},
 	};
 	json_t *body;
 

@@ -734,12 +734,12 @@ static enum ob__tx_answer run(void *arg, enum ob__tx_step step, size_t item)
 
 	if (step != tx->shown_step) {
 		uint64_t now = uv_hrtime();
-		double us = (double)(now - tx->step_began) / 1000.0;
-		json_array_append_new(tx->steps,
-		                      json_pack("{s:s, s:f}", "step",
-		                                ob__tx_step_word(tx->shown_step), "us", us));
-		ob__info("module", "tx %llu: %s: %.0f us", (unsigned long long)tx->id,
-		         ob__tx_step_word(tx->shown_step), us);
+		uint64_t us = (now - tx->step_began) / 1000;
+		json_array_append_new(tx->steps, json_pack("{s:s, s:I}", "step",
+		                                           ob__tx_step_word(tx->shown_step),
+		                                           "us", (json_int_t)us));
+		ob__info("module", "tx %llu: %s: %llu us", (unsigned long long)tx->id,
+		         ob__tx_step_word(tx->shown_step), (unsigned long long)us);
 		tx->shown_step = step;
 		tx->step_began = now;
 	}
