@@ -84,6 +84,7 @@ void ob__module_free(struct ob__module *m)
 	}
 	free(m->counters);
 	json_decref(m->conf);
+	json_decref(m->builds);
 	free(m->name);
 	free(m->path);
 	free(m);
@@ -146,8 +147,12 @@ const char *ob__gen_state_word(const struct ob__gen *g)
 		return "loaded";
 	case OB__GEN_STARTING:
 		return "starting";
+	case OB__GEN_CANARY:
+		return "canary";
 	case OB__GEN_ACTIVE:
 		return "active";
+	case OB__GEN_STANDBY:
+		return "standby";
 	case OB__GEN_DRAINING:
 		return "draining";
 	case OB__GEN_STOPPED:

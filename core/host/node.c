@@ -368,7 +368,7 @@ static void start_done(void *arg, int status, const json_t *body)
 
 static int start_modules(struct ob__node *node)
 {
-	struct ob__swap_request request = {.kind = OB__SWAP_START};
+	struct ob__swap_request request = {.kind = OB__SWAP_START, .probation_ms = -1};
 	struct start_wait wait = {.loop = node->loop};
 
 	for (size_t i = 0; i < node->conf->modules_len; i++) {
@@ -553,7 +553,7 @@ void ob__node_quit(struct ob__node *node)
 	ob__node_drain(node);
 	if (node->phase == OB__NODE_DRAINING) {
 		node->phase = OB__NODE_LEAVING;
-		node->leave_until = ob__loop_now(node->loop) + node->conf->drain_ms;
+		node->leave_until = ob__loop_now(node->loop) + node->conf->reload.drain_ms;
 		ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
 	}
 }

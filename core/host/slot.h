@@ -64,6 +64,7 @@ struct ob__slot {
 	uint64_t id; /* of a message */
 	char *name;  /* method, "METHOD /path", codec; NULL for others */
 	struct ob__reg *active;
+	struct ob__reg *canary; /* takes a share of the sessions, or NULL */
 	struct ob__reg *shadow; /* of a generation that is starting */
 };
 
@@ -100,11 +101,14 @@ struct ob__slot_key {
 int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__slot_key *key,
                       struct ob__reg **out);
 
-/* The switch, half one: the generation's registrations are what their slots point at from now. */
-void ob__slots_activate(struct ob__slots *s, struct ob__gen *g);
+/* The switch: slots that point at this generation point at nothing; and the generation's
+ * registrations are what their slots point at from now.  The number of registrations. */
+uint32_t ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g);
+uint32_t ob__slots_activate(struct ob__slots *s, struct ob__gen *g);
 
-/* Half two: slots that still point at this generation point at nothing. */
-void ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g);
+/* A switch for some sessions: its registrations for messages and decisions take the generation's
+ * share, the others wait in the shadow. */
+uint32_t ob__slots_canary(struct ob__slots *s, struct ob__gen *g);
 
 /* Rebuilds the chains of filters and events; once per switch. 0, or OB_E_NOMEM with empty chains.
  */
@@ -118,9 +122,24 @@ static inline struct ob__reg *ob__slot_active(const struct ob__slot *slot)
 	return slot != NULL ? slot->active : NULL;
 }
 
+/* Of two generations, the one that a session's messages go to. */
+struct ob__reg *ob__slot_share(const struct ob__slot *slot, uint64_t node, uint64_t seq);
+
+/* The registration for a session's message: by node and number of the session, 0 for none. */
+static inline struct ob__reg *ob__slot_pick(const struct ob__slot *slot, uint64_t node,
+                                            uint64_t seq)
+{
+	if (slot == NULL || slot->canary == NULL) {
+		return slot != NULL ? slot->active : NULL;
+	}
+	return ob__slot_share(slot, node, seq);
+}
+
 /* The registration for a message id, or of id 0, or NULL. */
-struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id);
-struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len);
+struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id, uint64_t node,
+                                uint64_t seq);
+struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len,
+                                 uint64_t node, uint64_t seq);
 
 /* The registration for an HTTP request: the exact path, else the longest "prefix*"; the method
  * itself, then "*".  *tail is what the star stood for.  NULL if there is none. */

@@ -444,7 +444,14 @@ typedef struct ob_note {
 #define OB_SANITIZER 1u
 #elif defined(__SANITIZE_THREAD__)
 #define OB_SANITIZER 2u
-#else
+#elif defined(__has_feature) /* clang; in an #if of its own, as others can't read the call */
+#if __has_feature(address_sanitizer)
+#define OB_SANITIZER 1u
+#elif __has_feature(thread_sanitizer)
+#define OB_SANITIZER 2u
+#endif
+#endif
+#ifndef OB_SANITIZER
 #define OB_SANITIZER 0u
 #endif
 

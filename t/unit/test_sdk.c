@@ -377,7 +377,7 @@ static void test_live(void)
 	/* Registering goes on while live, but for filters and events, whose chains may be under
 	 * way. */
 	CU_ASSERT_EQUAL(ob_on_id(ctx, 5000, handler), 0);
-	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(&n.node->slots, true, 5000));
+	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(&n.node->slots, true, 5000, 0, 0));
 	CU_ASSERT_EQUAL(ob_on_filter(ctx, 1, filter), OB_E_STATE);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_SESSION_OPENED, on_event), OB_E_STATE);
 	CU_ASSERT_EQUAL(n.node->slots.events.len, 2);
