@@ -277,8 +277,8 @@ static void test_all_or_none(void)
 		CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload",
 		                                "{'names': ['puppet', 'second'], 'force': true}",
 		                                422, want));
-		CU_ASSERT_EQUAL(first.starts, before.starts + (refusals[i].hooks.check ==
-		                                               second.checks > 0));
+		CU_ASSERT_EQUAL(first.starts,
+		                before.starts + (refusals[i].hooks.check == second.checks > 0));
 		CU_ASSERT_EQUAL(first.lives, before.lives);
 		CU_ASSERT_EQUAL(first.stops, first.starts - 1); /* each shadow was stopped */
 		CU_ASSERT_EQUAL(second.lives, 0);
@@ -340,8 +340,9 @@ static void test_bad_files(void)
 	                                "{'error': {'code': 'not_found', 'step': 'stage'}}"));
 	rig_install("answer_b", "answer");
 	CU_ASSERT_EQUAL(truncate(path, 9000), 0);
-	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 422,
-	                                "{'error': {'code': 'not_a_module', 'step': 'preflight'}}"));
+	CU_ASSERT_TRUE(
+		rig_admin_expect(&n, "modules.reload", NULL, 422,
+	                         "{'error': {'code': 'not_a_module', 'step': 'preflight'}}"));
 	rig_install("answer_b", "answer");
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 200, "{'result': 'switched'}"));
 	rig_disconnect(&c);
@@ -830,7 +831,8 @@ static void test_still_mapped(void)
 	                                "{'result': 'switched'}"));
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&n, "obhost_module_zombies_total") == 1));
 	CU_ASSERT_EQUAL(first.stops, 1);
-	CU_ASSERT_TRUE(rig_logged("n", "generation 1 stays mapped: it is still there after dlclose"));
+	CU_ASSERT_TRUE(
+		rig_logged("n", "generation 1 stays mapped: it is still there after dlclose"));
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': true}", 200,
 	                                "{'result': 'switched'}"));
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&n, "obhost_module_zombies_total") == 2));
