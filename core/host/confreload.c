@@ -291,7 +291,7 @@ static struct ob__idrange *check_all(struct ob__node *node, const struct ob__nod
 	return read_routes(node, c, errors);
 }
 
-int ob__conf_reload(struct ob__node *node, const char *kept, json_t **report)
+static int take_over(struct ob__node *node, const char *kept, json_t **report)
 {
 	const char *file = kept != NULL ? kept : node->conf->path;
 	json_t *errors = json_array();
@@ -319,6 +319,21 @@ int ob__conf_reload(struct ob__node *node, const char *kept, json_t **report)
 	}
 	json_decref(errors);
 	return 0;
+}
+
+int ob__conf_reload(struct ob__node *node, const char *kept, json_t **report)
+{
+	bool ready = ob__node_not_ready(node) == NULL;
+
+	if (ready) {
+		ob__node_tell(node, OB__NOTIFY_RELOADING, NULL);
+	}
+	int rc = take_over(node, kept, report);
+	if (ready) {
+		ob__node_tell(node, OB__NOTIFY_READY,
+		              rc == 0 ? NULL : "; a configuration was refused, the log says why");
+	}
+	return rc;
 }
 
 int ob__conf_rollback(struct ob__node *node, uint64_t *version, json_t **report)

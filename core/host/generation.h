@@ -102,13 +102,10 @@ struct ob__gen {
 	struct ob__load_job *closing; /* while the loader unmaps it */
 	size_t scan_block;            /* how far its state was looked through for pointers */
 	size_t scan_at;
-	struct ob__swap_item *leaving;  /* whose report waits for its end */
-	struct ob__blob_writer *writer; /* during save */
-	struct ob__blob_reader *reader; /* during load */
-	bool in_switch;                 /* load runs: what is shared may be changed */
-	bool watched;                   /* in probation: its callbacks are timed */
-	unsigned share;                 /* CANARY: percent of the sessions */
-	uint64_t stall_ns;              /* the longest callback while it was watched */
+	struct ob__swap_item *leaving; /* whose report waits for its end */
+	bool watched;                  /* in probation: its callbacks are timed */
+	unsigned share;                /* CANARY: percent of the sessions */
+	uint64_t stall_ns;             /* the longest callback while it was watched */
 	uint64_t handled;
 	uint64_t failed;
 	uint64_t since;

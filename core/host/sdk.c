@@ -16,6 +16,7 @@
 #include "host/dispatch.h"
 #include "host/generation.h"
 #include "host/kv.h"
+#include "host/listen.h"
 #include "host/node.h"
 #include "host/request.h"
 #include "host/slot.h"
@@ -295,20 +296,6 @@ static int reg_slot(ob_ctx *ctx, enum ob__slot_kind kind, uint64_t id, const cha
 	return rc;
 }
 
-/* Takes back the registration made last. */
-static void reg_undo(ob_ctx *ctx, struct ob__reg *reg)
-{
-	(void)ctx;
-	if (reg->slot->shadow == reg) {
-		reg->slot->shadow = NULL;
-	}
-	if (reg->slot->active == reg) {
-		reg->slot->active = NULL;
-	}
-	ob__list_del(&reg->gen_link);
-	free(reg);
-}
-
 static int sdk_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
 {
 	struct ob__reg *client = NULL;
@@ -326,7 +313,7 @@ static int sdk_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
 	}
 	if (rc != 0) {
 		if (client != NULL) {
-			reg_undo(ctx, client);
+			ob__slot_unregister(client);
 		}
 		return rc;
 	}
@@ -508,6 +495,11 @@ static int sdk_on_codec(ob_ctx *ctx, const ob_codec *codec)
 		reg->codec.name = reg->slot->name;
 	}
 	return rc;
+}
+
+static int sdk_listen(ob_ctx *ctx, const ob_listen_options *options)
+{
+	return ob__listen(gen_of(ctx), options);
 }
 
 /* ---- requests ---- */
@@ -849,6 +841,7 @@ const ob_api ob__sdk_api = {
 	.on_unknown = sdk_on_unknown,
 	.on_error_body = sdk_on_error_body,
 	.on_codec = sdk_on_codec,
+	.listen = sdk_listen,
 	.req_view = sdk_req_view,
 	.req_json = sdk_req_json,
 	.reply = sdk_reply,

@@ -232,6 +232,13 @@ static int dead_on_codec(ob_ctx *ctx, const ob_codec *codec)
 	return OB_E_DEAD;
 }
 
+static int dead_listen(ob_ctx *ctx, const ob_listen_options *options)
+{
+	(void)ctx;
+	(void)options;
+	return OB_E_DEAD;
+}
+
 static int dead_req_view(ob_ctx *ctx, ob_req req, ob_view *view)
 {
 	(void)ctx;
@@ -539,6 +546,7 @@ const ob_api ob__sdk_dead_api = {
 	.on_unknown = dead_on_unknown,
 	.on_error_body = dead_on_error_body,
 	.on_codec = dead_on_codec,
+	.listen = dead_listen,
 	.req_view = dead_req_view,
 	.req_json = dead_req_json,
 	.reply = dead_reply,

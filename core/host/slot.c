@@ -19,6 +19,7 @@ void ob__slots_init(struct ob__slots *s, uint64_t seed)
 	ob__strmap_init(&s->methods, seed);
 	ob__strmap_init(&s->http, seed);
 	ob__strmap_init(&s->codecs, seed);
+	ob__strmap_init(&s->listens, seed);
 	for (int kind = 0; kind < OB__SLOT_KINDS; kind++) {
 		s->single[kind].kind = (enum ob__slot_kind)kind;
 	}
@@ -57,6 +58,7 @@ void ob__slots_free(struct ob__slots *s)
 	namemap_free(&s->methods);
 	namemap_free(&s->http);
 	namemap_free(&s->codecs);
+	namemap_free(&s->listens);
 	free(s->filters.regs);
 	free(s->events.regs);
 	memset(s, 0, sizeof(*s));
@@ -79,6 +81,8 @@ static struct ob__strmap *names_of(struct ob__slots *s, enum ob__slot_kind kind)
 		return &s->http;
 	case OB__SLOT_CODEC:
 		return &s->codecs;
+	case OB__SLOT_LISTEN:
+		return &s->listens;
 	default:
 		return NULL;
 	}
@@ -107,7 +111,7 @@ static struct ob__slot *slot_new(struct ob__slots *s, const struct ob__slot_key 
 	return slot;
 }
 
-static int slot_get(struct ob__slots *s, const struct ob__slot_key *key, struct ob__slot **out)
+int ob__slots_get(struct ob__slots *s, const struct ob__slot_key *key, struct ob__slot **out)
 {
 	struct ob__map *ids = ids_of(s, key->kind);
 	struct ob__strmap *names = names_of(s, key->kind);
@@ -141,7 +145,7 @@ int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__s
 	if (g->state != OB__GEN_STARTING && g->state != OB__GEN_ACTIVE) {
 		return OB_E_STATE;
 	}
-	int rc = slot_get(s, key, &slot);
+	int rc = ob__slots_get(s, key, &slot);
 	if (rc != 0) {
 		return rc;
 	}
@@ -299,22 +303,26 @@ int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules)
 	return 0;
 }
 
+void ob__slot_unregister(struct ob__reg *reg)
+{
+	if (reg->slot->active == reg) {
+		reg->slot->active = NULL;
+	}
+	if (reg->slot->canary == reg) {
+		reg->slot->canary = NULL;
+	}
+	if (reg->slot->shadow == reg) {
+		reg->slot->shadow = NULL;
+	}
+	ob__list_del(&reg->gen_link);
+	free(reg);
+}
+
 void ob__slots_drop(struct ob__slots *s, struct ob__gen *g)
 {
 	(void)s;
 	OB__LIST_EACH_SAFE (it, &g->regs) {
-		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
-		if (reg->slot->active == reg) {
-			reg->slot->active = NULL;
-		}
-		if (reg->slot->canary == reg) {
-			reg->slot->canary = NULL;
-		}
-		if (reg->slot->shadow == reg) {
-			reg->slot->shadow = NULL;
-		}
-		ob__list_del(&reg->gen_link);
-		free(reg);
+		ob__slot_unregister(OB__CONTAINER(it, struct ob__reg, gen_link));
 	}
 }
 

@@ -601,6 +601,7 @@ static void test_dead(void)
 	ob_http_request q = {.size = sizeof(q), .url = "http://127.0.0.1:1/"};
 	ob_target target = {.role = 1};
 	ob_codec codec = {.size = sizeof(codec)};
+	ob_listen_options listen = {.size = sizeof(listen)};
 	char text[100] = "x";
 
 	CU_ASSERT_STRING_EQUAL(ob_strerror(ctx, OB_E_DEAD), "this generation has been taken out");
@@ -632,6 +633,7 @@ static void test_dead(void)
 	CU_ASSERT_EQUAL(ob_on_unknown(ctx, handler), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_error_body(ctx, error_body), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_codec(ctx, &codec), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_listen(ctx, &listen), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_req_view(ctx, 1, &view), OB_E_DEAD);
 	CU_ASSERT_PTR_NULL(ob_req_json(ctx, 1));
 	CU_ASSERT_PTR_NULL(ob_req_str(ctx, 1, "k"));

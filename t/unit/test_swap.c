@@ -519,7 +519,7 @@ static void test_load_refused(void)
 /* ---------------------------------------------------------------- one at a time */
 
 static int answers;
-static int statuses[8];
+static int statuses[16];
 
 static void on_answer(void *arg, int status, const json_t *body)
 {

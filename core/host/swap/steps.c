@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/client.h"
+#include "host/listen.h"
 #include "host/swap/depend.h"
 #include "host/swap/swap_priv.h"
 
@@ -779,6 +780,7 @@ static void refused(struct ob__transaction *tx)
 	const char *name = tx->refused != NULL ? tx->refused->name : "";
 
 	++*tx->node->swap->refused;
+	ob__listens_sweep(tx->node);
 	ob__error("module", "%s: refused at %s: %s%s%s", name, r->step, r->message,
 	          r->remedy[0] != '\0' ? "; " : "", r->remedy);
 	ob__tx_reply(tx, 422, ob__refusal_json(tx->id, name, r));
@@ -822,6 +824,7 @@ static void committed(struct ob__transaction *tx)
 			ob__gen_begin_drain(it->from);
 		}
 	}
+	ob__listens_sweep(tx->node);
 	ob__tx_reply(tx, 200, ob__tx_json(tx));
 	ob__tx_release(tx);
 }
@@ -838,6 +841,7 @@ static void came_return(struct ob__transaction *tx)
 			it->to = NULL;
 		}
 	}
+	ob__listens_sweep(tx->node);
 	ob__tx_reply(tx, 200, ob__tx_json(tx));
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "host/listen.h"
 #include "host/swap/swap_priv.h"
 #include "lib/blob.h"
 
@@ -202,6 +203,7 @@ static uint32_t exchange(struct ob__node *node, struct ob__module *m, struct ob_
 		ob__gen_states_commit(to);
 		to->state = OB__GEN_ACTIVE;
 		to->since = ob__loop_now(node->loop);
+		ob__listens_activate(to);
 	}
 	m->active = to;
 	return touched;
