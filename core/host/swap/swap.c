@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "host/codec_state.h"
 #include "host/dispatch.h"
 #include "host/listen.h"
 #include "host/node.h"
@@ -437,6 +438,10 @@ static void switch_all(struct transaction *tx)
 			it->to->state = OB__GEN_ACTIVE;
 			it->to->since = ob__loop_now(node->loop);
 			ob__listens_activate(it->to);
+			ob__codecs_switched(it->to);
+		}
+		if (it->from != NULL) {
+			ob__codecs_switched(it->from);
 		}
 		it->module->active = it->to;
 	}
@@ -470,6 +475,9 @@ static void finish(struct transaction *tx)
 				it->module->name, it->to->number, it->to->version, it->to->sha256);
 		} else {
 			ob__notice("module", "%s: taken out", it->module->name);
+		}
+		if (it->to != NULL) {
+			ob__codecs_committed(it->to);
 		}
 		if (it->from != NULL) {
 			begin_drain(it->from);
