@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/client.h"
+#include "host/codec_state.h"
 #include "host/listen.h"
 #include "host/swap/depend.h"
 #include "host/swap/swap_priv.h"
@@ -857,6 +858,9 @@ static void committed(struct ob__transaction *tx)
 {
 	for (size_t i = 0; i < tx->len; i++) {
 		struct ob__swap_item *it = &tx->items[i];
+		if (it->to != NULL) {
+			ob__codecs_committed(it->to);
+		}
 		if (it->from != NULL && !it->unchanged) {
 			it->from->leaving = it;
 			ob__gen_begin_drain(it->from);
