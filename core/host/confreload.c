@@ -260,7 +260,7 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	reconf_modules(node, c, true, NULL);
 }
 
-int ob__conf_reload(struct ob__node *node, json_t **report)
+static int reload(struct ob__node *node, json_t **report)
 {
 	json_t *errors = json_array();
 	json_t *applied = json_array();
@@ -294,4 +294,19 @@ int ob__conf_reload(struct ob__node *node, json_t **report)
 	                    "needs_restart", restart);
 	json_decref(errors);
 	return 0;
+}
+
+int ob__conf_reload(struct ob__node *node, json_t **report)
+{
+	bool ready = ob__node_not_ready(node) == NULL;
+
+	if (ready) {
+		ob__node_tell(node, OB__NOTIFY_RELOADING, NULL);
+	}
+	int rc = reload(node, report);
+	if (ready) {
+		ob__node_tell(node, OB__NOTIFY_READY,
+		              rc == 0 ? NULL : "; a configuration was refused, the log says why");
+	}
+	return rc;
 }

@@ -115,7 +115,7 @@ void ob__conn_close(struct ob__conn *conn, uint16_t code, const char *reason, co
 static void conn_idle(void *arg)
 {
 	struct ob__conn *conn = arg;
-	uint64_t timeout = conn->from->conf->timeout_ms;
+	uint64_t timeout = conn->idle_ms;
 	uint64_t silent = ob__loop_now(conn->node->loop) - conn->stream.last_read;
 
 	if (conn->paused != 0 || silent < timeout) {
@@ -135,6 +135,8 @@ static void conn_closed(struct ob__stream *s)
 	ob__buf_free(&conn->in);
 	ob__buf_free(&conn->packet);
 	free(conn->codec_state);
+	conn->codec->conns--;
+	ob__client_listener_left(conn->from);
 	ob__slab_free(&node->clients.conns, conn);
 }
 
@@ -153,6 +155,8 @@ struct ob__conn *ob__conn_new(struct ob__client_listener *from, bool is_ws)
 	conn->node = node;
 	conn->from = from;
 	conn->is_ws = is_ws;
+	conn->idle_ms = (uint32_t)from->conf->timeout_ms;
+	conn->codec = from->codec;
 	conn->codec_ver = codec->codec.state_ver;
 	ob__list_init(&conn->paused_link);
 	ob__timeout_init(&conn->idle, conn_idle, conn);
@@ -166,6 +170,8 @@ struct ob__conn *ob__conn_new(struct ob__client_listener *from, bool is_ws)
 			return NULL;
 		}
 	}
+	from->conns++;
+	conn->codec->conns++;
 	return conn;
 }
 
@@ -180,8 +186,8 @@ void ob__conn_open(struct ob__conn *conn)
 		return;
 	}
 	++*node->clients.opened;
-	if (conn->from->conf->timeout_ms != 0) {
-		ob__timeout_set(node->loop, &conn->idle, conn->from->conf->timeout_ms);
+	if (conn->idle_ms != 0) {
+		ob__timeout_set(node->loop, &conn->idle, conn->idle_ms);
 	}
 	ob_event_info info = {
 		.size = sizeof(info),
@@ -202,7 +208,7 @@ void ob__conn_open(struct ob__conn *conn)
 /* The codec's registration, with the connection's state brought to its version. */
 static struct ob__reg *conn_codec(struct ob__conn *conn)
 {
-	struct ob__reg *reg = ob__slot_active(conn->from->codec);
+	struct ob__reg *reg = ob__slot_active(conn->codec);
 
 	if (reg == NULL || reg->codec.state_ver == conn->codec_ver) {
 		return reg;

@@ -29,6 +29,7 @@
 
 struct ob__node;
 struct ob__client_listener;
+struct ob__slot;
 
 enum ob__conn_pause {
 	OB__PAUSE_IN_FLIGHT = 1u << 0,
@@ -42,8 +43,10 @@ struct ob__conn {
 	struct ob__node *node;
 	struct ob__client_listener *from;
 	struct ob__session *session;
+	struct ob__slot *codec;
 	void *codec_state;
 	uint32_t codec_ver;
+	uint32_t idle_ms; /* 0: never */
 	uint32_t in_flight;
 	uint32_t paused; /* enum ob__conn_pause */
 	bool is_ws;

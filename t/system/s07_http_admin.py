@@ -359,11 +359,11 @@ def transactions():
     node = open_node()
     tx = node.reload("echo", force=True)["tx"]
     shown = node.get(f"/modules/tx/{tx}")
-    equal((shown["tx"], shown["result"]), (tx, "switched"))
+    equal((shown["tx"], shown["result"]), (tx, "committed"))
     answer = node.http("POST", "/modules/reload", {"name": "echo", "force": True, "wait": "none"})
     equal(answer.status, 202)
     tx = answer.json["tx"]
-    eventually(lambda: node.get(f"/modules/tx/{tx}")["result"] == "switched", "its end")
+    eventually(lambda: node.get(f"/modules/tx/{tx}")["result"] == "committed", "its end")
 
 
 @case("a codec that a listener uses can't be taken out")

@@ -124,7 +124,7 @@ static void test_modules(void)
 	         "{'error': {'code': 'sha256'}}"},
 		{"modules.load", "{'name': 'puppet'}", 409, "{'error': {'code': 'exists'}}"},
 		{"modules.load", "{'name': 'no_such'}", 422,
-	         "{'error': {'code': 'not_found', 'step': 'find', 'module': 'no_such'}}"},
+	         "{'error': {'code': 'not_found', 'step': 'stage', 'module': 'no_such'}}"},
 		{"modules.reload", "{'name': 7}", 400, "{'error': {'code': 'names'}}"},
 		{"modules.reload", "{'name': 'puppet', 'names': ['puppet']}", 400,
 	         "{'error': {'code': 'names'}}"},

@@ -93,12 +93,12 @@ static void test_applied(void)
 
 	write_conf("'call_timeout': 2, 'limits': {'in_flight': 3}, 'log_level': 'error', 'rpc': "
 	           "{'route': {'range': {'y': [[1, 5]]}}}, "
-	           "'reload': {'drain': 7}," MODULES,
+	           "'reload': {'drain': 7, 'probation': 0, 'probe': 0, 'rate': '0/s'}," MODULES,
 	           HOOKS(2, 1));
 	CU_ASSERT_TRUE(reload(200, "{'result': 'applied', 'needs_restart': []}"));
 	CU_ASSERT_EQUAL(n.node->conf->call_timeout_ms, 2000);
 	CU_ASSERT_EQUAL(n.node->conf->limits.in_flight, 3);
-	CU_ASSERT_EQUAL(n.node->conf->drain_ms, 7000);
+	CU_ASSERT_EQUAL(n.node->conf->reload.drain_ms, 7000);
 	CU_ASSERT_EQUAL(ob__log_level(), OB_LOG_ERROR);
 	CU_ASSERT_EQUAL(ob__router_role(&n.node->router, 5), ob_role(one.ctx, "y"));
 	CU_ASSERT_EQUAL(ob__router_role(&n.node->router, 6), 0);

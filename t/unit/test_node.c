@@ -415,7 +415,7 @@ static void test_quit_late(void)
 {
 	struct rig_client c;
 
-	begin("'reload': {'drain': 0.1},");
+	begin("'reload': {'drain': 0.1, 'probation': 0, 'probe': 0, 'rate': '0/s'},");
 	rig_connect(&c, n.port, true);
 	rig_send(&c, 1000, "{}");
 	CU_ASSERT_TRUE(RIG_UNTIL(kept_count == 1));
