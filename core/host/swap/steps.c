@@ -737,8 +737,8 @@ static enum ob__tx_answer run(void *arg, enum ob__tx_step step, size_t item)
 		uint64_t now = uv_hrtime();
 		uint64_t us = (now - tx->step_began) / 1000;
 		json_array_append_new(tx->steps, json_pack("{s:s, s:I}", "step",
-		                                           ob__tx_step_word(tx->shown_step),
-		                                           "us", (json_int_t)us));
+		                                           ob__tx_step_word(tx->shown_step), "us",
+		                                           (json_int_t)us));
 		ob__info("module", "tx %llu: %s: %llu us", (unsigned long long)tx->id,
 		         ob__tx_step_word(tx->shown_step), (unsigned long long)us);
 		tx->shown_step = step;
