@@ -401,8 +401,8 @@ static json_t *node_conf(struct test *t, const char *program)
 		add_module(modules, "echo");
 	}
 	add_module(modules, t->args.name);
-	json_t *more = json_pack("{s:s, s:s, s:{s:i, s:i, s:i}}", "type", "test", "log_level",
-	                         "notice", "reload", "probation", 0, "rate", 0, "drain", 5);
+	json_t *more = json_pack("{s:s, s:s, s:{s:i, s:s, s:i}}", "type", "test", "log_level",
+	                         "notice", "reload", "probation", 0, "rate", "0/s", "drain", 5);
 	json_object_update_missing(conf, more);
 	json_decref(more);
 	return conf;

@@ -60,6 +60,7 @@ static const struct {
 	{"common/gitignore", ".gitignore", ALL, 0666},
 	{"common/node.sh", "test/node.sh", ALL, 0666},
 	{"codec/line_client.c", "test/line_client.c", CODEC, 0666},
+	{"listener/swap.json", "test/swap.json", LISTENER, 0666},
 	{"@KIND@/module.c", "src/@NAME@.c", ALL, 0666},
 	{"@KIND@/test_node.sh", "test/test_node.sh", ALL, 0777},
 	{"@KIND@/test_unit.c", "test/test_unit.c", ALL, 0666},
@@ -78,7 +79,7 @@ struct project {
 	char author[AUTHOR_MAX + 1];
 	char year[16];
 	char path[PATH_MAX]; /* of the project */
-	struct ob__template_word words[8];
+	struct ob__template_word words[12];
 	size_t words_len;
 };
 
@@ -419,6 +420,10 @@ static void settle(struct project *p)
 		{"YEAR", p->year},
 		{"CODEC", codec},
 		{"TEST_PROGRAMS", p->kind == CODEC ? "test/line_client" : ""},
+		{"TEST_FILES", p->kind == LISTENER ? "test/swap.json" : ""},
+		{"SWAP_FLAGS", p->kind == HANDLER    ? "--id 1000 --verify"
+	                       : p->kind == LISTENER ? "--conf $(srcdir)/test/swap.json"
+	                                             : ""},
 		{"OBHOST_VERSION", PACKAGE_VERSION},
 		{"OBHOST_ABI", TEXT(OB_ABI_MAJOR) "." TEXT(OB_ABI_MINOR)},
 	};
@@ -435,13 +440,16 @@ int ob__cmd_new(int argc, char **argv)
 		return rc < 0 ? OB__EXIT_OK : rc;
 	}
 	settle(&p);
-	if (join(p.path, p.dir, p.name) != 0) {
+	if (strcmp(p.dir, ".") == 0) {
+		snprintf(p.path, sizeof(p.path), "%s", p.name);
+	} else if (join(p.path, p.dir, p.name) != 0) {
 		return OB__EXIT_FAILURE;
 	}
 	rc = make(&p);
 	if (rc == 0) {
-		printf("%s: a %s. Next: cd %s; ./autogen.sh; ./configure; make check\n", p.path,
-		       p.kind_word, p.path);
+		printf("%s is a module of kind %s. Next:\n\n"
+		       "  cd %s\n  ./autogen.sh\n  ./configure\n  make check\n",
+		       p.name, p.kind_word, p.path);
 	}
 	return rc;
 }

@@ -651,7 +651,7 @@ int ob__elf_check(const uint8_t *data, size_t len, struct ob__elf_fault *fault,
                   struct ob__elf_info *info)
 {
 	static int (*const steps[])(struct look *) = {
-		check_ident, check_header, check_segments, check_sections, find_dynamic,
+		check_ident, check_header, check_sections, check_segments, find_dynamic,
 		check_flags, check_tables, check_names,    check_symbols,  check_notes,
 	};
 	struct look l = {.data = data, .len = len, .fault = fault};

@@ -75,11 +75,16 @@ static size_t encode(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t 
 	char head[OVERHEAD];
 	int n = snprintf(head, sizeof(head), "%u ", (unsigned)packet->id);
 
-	if (n < 0 || (size_t)n + packet->len + 1 > cap || memchr(packet->data, '\n', packet->len)) {
-		return 0; /* can't be said in this protocol */
+	if (n < 0 || (size_t)n + packet->len + 1 > cap) {
+		return 0;
 	}
 	memcpy(out, head, (size_t)n);
-	memcpy(out + n, packet->data, packet->len);
+	if (packet->len > 0) {
+		if (memchr(packet->data, '\n', packet->len)) {
+			return 0; /* can't be said in this protocol */
+		}
+		memcpy(out + n, packet->data, packet->len);
+	}
 	out[(size_t)n + packet->len] = '\n';
 	return (size_t)n + packet->len + 1;
 }

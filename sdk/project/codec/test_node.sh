@@ -10,8 +10,9 @@ start_node test '
   "modules": ["proxy", {"name": "http_admin", "admin": true}, "@NAME@", "echo"]'
 
 ask() {
-	test/line_client "$port1" '30000 hello' '30000 ' '30000 again' >"$tmp/answer" &&
-		[ "$(cat "$tmp/answer")" = "$(printf '30000 hello\n30000 \n30000 again')" ] ||
+	test/line_client "$port1" '30000 hello' '30000 ' '30000 again' >"$tmp/answer" ||
+		fail "lines were not answered"
+	[ "$(cat "$tmp/answer")" = "$(printf '30000 hello\n30000 \n30000 again')" ] ||
 		fail "lines: $(cat "$tmp/answer")"
 }
 

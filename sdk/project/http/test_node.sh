@@ -7,9 +7,9 @@ start_node test '
   "modules": ["service", {"name": "http_admin", "admin": true}, "@NAME@"]'
 
 ask() {
-	get /@NAME@/ada >"$tmp/answer" && grep -q '"hello": *"ada"' "$tmp/answer" ||
+	{ get /@NAME@/ada >"$tmp/answer" && grep -q '"hello": *"ada"' "$tmp/answer"; } ||
 		fail "GET /@NAME@/ada: $(cat "$tmp/answer")"
-	get /@NAME@ -d 12345 >"$tmp/answer" && grep -q '"bytes": *5' "$tmp/answer" ||
+	{ get /@NAME@ -d 12345 >"$tmp/answer" && grep -q '"bytes": *5' "$tmp/answer"; } ||
 		fail "POST /@NAME@: $(cat "$tmp/answer")"
 	get /@NAME@/ -f >/dev/null 2>&1 && fail "GET /@NAME@/ should be 404"
 }

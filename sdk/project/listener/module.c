@@ -41,10 +41,11 @@ static const char *word(const json_t *conf, const char *key, const char *otherwi
 
 static int check(const json_t *conf, ob_err *err)
 {
-	json_int_t port = json_integer_value(json_object_get(conf, "port"));
+	const json_t *port = json_object_get(conf, "port");
 
-	if (port < 1 || port > 65535) {
-		return ob_err_set(err, "port: must be given, 1 to 65535");
+	if (!json_is_integer(port) || json_integer_value(port) < 0 ||
+	    json_integer_value(port) > 65535) {
+		return ob_err_set(err, "port: must be given, 1 to 65535 (0: any, for tests)");
 	}
 	return 0;
 }
