@@ -16,6 +16,7 @@
 
 #include "base/conf.h"
 #include "base/err.h"
+#include "cmd/cmd.h"
 #include "host/exit.h"
 #include "host/node.h"
 #include "host/nodeconf.h"
@@ -39,6 +40,7 @@ struct options {
 static void usage(FILE *out)
 {
 	fputs("usage: obhost [-c FILE] [-p PREFIX] [-m MODULE]... [-t | -T | -V | -s SIGNAL]\n"
+	      "       obhost COMMAND ...\n"
 	      "\n"
 	      "  -c FILE    configuration (default " DEFAULT_CONF ")\n"
 	      "  -m MODULE  load one module more, by name or path; may be repeated\n"
@@ -47,8 +49,10 @@ static void usage(FILE *out)
 	      "  -t         check the configuration and its modules, then exit\n"
 	      "  -T         as -t, and show the configuration with secrets masked\n"
 	      "  -V         show the version\n"
-	      "  -h         show this\n",
+	      "  -h         show this\n"
+	      "\n",
 	      out);
+	ob__commands_usage(out);
 }
 
 static int parse(struct options *o, int argc, char **argv)
@@ -285,8 +289,12 @@ static int send_signal(const struct ob__nodeconf *c, const char *word)
 int main(int argc, char **argv)
 {
 	struct options o = {.conf = DEFAULT_CONF};
+	const struct ob__command *command = argc > 1 ? ob__command_find(argv[1]) : NULL;
 	int code;
 
+	if (command != NULL) {
+		return command->run(argc - 1, argv + 1);
+	}
 	if (parse(&o, argc, argv) != 0) {
 		return OB__EXIT_USAGE;
 	}

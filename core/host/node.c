@@ -21,6 +21,7 @@
 
 #include "base/err.h"
 #include "host/admin.h"
+#include "host/confhistory.h"
 #include "host/confreload.h"
 #include "host/conn.h"
 #include "host/exit.h"
@@ -141,7 +142,12 @@ static int hand_over(const struct ob__node *node, const struct passwd *pw)
 			return -errno;
 		}
 	}
-	return 0;
+	int rc = ob__confhistory_chown(node->dir, pw->pw_uid, pw->pw_gid);
+	if (rc != 0) {
+		ob__error("node", "user: can't give %s/conf to %s (%s)", node->dir, pw->pw_name,
+		          ob__strerror(rc));
+	}
+	return rc;
 }
 
 static int become_user(const struct ob__node *node)
@@ -261,7 +267,7 @@ static void on_signal(int signum, void *arg)
 		ob__node_quit(node);
 		return;
 	case SIGHUP:
-		ob__conf_reload(node, &report);
+		ob__conf_reload(node, NULL, &report);
 		json_decref(report);
 		return;
 	case SIGUSR1:
@@ -334,6 +340,7 @@ static int start_host(struct ob__node *node)
 	snprintf(stage, sizeof(stage), "%s/stage", node->dir);
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
+	ob__clients_init(node);
 	node->loader = dirs != NULL
 	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
 	                       : NULL;
@@ -362,7 +369,7 @@ static void start_done(void *arg, int status, const json_t *body)
 
 static int start_modules(struct ob__node *node)
 {
-	struct ob__swap_request request = {.kind = OB__SWAP_START};
+	struct ob__swap_request request = {.kind = OB__SWAP_START, .probation_ms = -1};
 	struct start_wait wait = {.loop = node->loop};
 
 	for (size_t i = 0; i < node->conf->modules_len; i++) {
@@ -504,6 +511,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 		return NULL;
 	}
 	ob__node_gauges(node);
+	ob__conf_keep(node);
 	node->phase = OB__NODE_RUNNING;
 	ob__node_tell(node, OB__NOTIFY_READY, NULL);
 	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());
@@ -564,8 +572,8 @@ void ob__node_quit(struct ob__node *node)
 	ob__node_drain(node);
 	if (node->phase == OB__NODE_DRAINING) {
 		node->phase = OB__NODE_LEAVING;
+		node->leave_until = ob__loop_now(node->loop) + node->conf->reload.drain_ms;
 		ob__node_tell(node, OB__NOTIFY_SAME, ", then stopping");
-		node->leave_until = ob__loop_now(node->loop) + node->conf->drain_ms;
 		ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
 	}
 }
@@ -645,7 +653,7 @@ int ob__node_free(struct ob__node *node)
 	ob__admin_close(node);
 	ob__web_free(node);
 	if (node->swap != NULL) {
-		ob__clients_free(node);
+		ob__clients_stop(node);
 		ob__swap_stop_all(node);
 		ob__dispatch_free(node);
 	}
@@ -670,8 +678,7 @@ int ob__node_free(struct ob__node *node)
 	}
 	ob__router_free(&node->router);
 	ob__registry_free(&node->registry);
-	ob__slab_destroy(&node->clients.conns);
-	free(node->clients.listeners);
+	ob__clients_free(node);
 	ob__slots_free(&node->slots);
 	ob__works_free(&node->works);
 	ob__swap_free(node);

@@ -57,7 +57,7 @@ function check_module(path, own) {
 	close(own)
 }
 BEGIN {
-	rank["lib"] = 0; rank["base"] = 1; rank["net"] = 2; rank["mesh"] = 3; rank["host"] = 4
+	rank["lib"] = 0; rank["base"] = 1; rank["net"] = 2; rank["mesh"] = 3; rank["host"] = 4; rank["cmd"] = 5
 	libc = "^(assert|byteswap|complex|ctype|dirent|dlfcn|elf|endian|errno|fcntl|fenv|float|getopt|" \
 	       "grp|ifaddrs|inttypes|iso646|limits|link|locale|malloc|math|netdb|poll|pthread|pwd|sched|" \
 	       "semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|" \
