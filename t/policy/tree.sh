@@ -21,7 +21,7 @@ result "no generated file is tracked" "$(printf '%s\n' "$files" | grep -E \
 	-e '(^|/)(autom4te\.cache|build-aux|\.deps|\.libs|__pycache__|node_modules)/' \
 	-e '^m4/(libtool|lt[a-z~]+)\.m4$' \
 	-e '\.(o|lo|la|a|so|pyc|trs|log|gcda|gcno|tar\.(gz|xz))$' \
-	-e '^obhost(-uninstalled)?\.pc$')"
+	-e '^obhost(-mock)?(-uninstalled)?\.pc$')"
 
 empty=$(in_git hash-object -t tree /dev/null)
 result "no binary is tracked but fuzz inputs" "$(in_git diff --cached --numstat "$empty" -- |
