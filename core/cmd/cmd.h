@@ -30,7 +30,13 @@ void ob__commands_usage(FILE *out);
 /* Checks modules: obhost lint [-c CONF.json] FILE.so... */
 int ob__cmd_lint(int argc, char **argv);
 
+/* Makes a project for a module: obhost new NAME [--kind KIND] ... */
+int ob__cmd_new(int argc, char **argv);
+
 /* What the host runs to rehearse a module; not for people. */
 int ob__cmd_probe(int argc, char **argv);
+
+/* Exchanges a module in a node of its own, under load: a program beside this one does it. */
+int ob__cmd_swap_test(int argc, char **argv);
 
 #endif

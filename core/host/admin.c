@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "host/confhistory.h"
 #include "host/confreload.h"
 #include "host/node.h"
 #include "host/swap/swap.h"
@@ -26,7 +27,7 @@ struct request {
 struct verb {
 	const char *name;
 	const char *method;
-	const char *path; /* a final * stands for args[tail] */
+	const char *path; /* a * stands for args[tail], one segment */
 	const char *tail;
 	bool write;
 	bool open; /* needs no authentication */
@@ -209,6 +210,8 @@ static void run_load(struct request *q)
 		.names_len = 1,
 		.conf = conf,
 		.sha256 = arg_str(q, "sha256"),
+		.probation_ms = -1,
+		.from_outside = true,
 	};
 
 	if (has_path(q)) {
@@ -250,40 +253,123 @@ static int reload_names(const struct request *q, const char **names, size_t max)
 	return (int)n;
 }
 
+/* enum ob__swap_wait, or -1. */
+static int wait_of(const struct request *q)
+{
+	const char *word = arg_str(q, "wait");
+
+	if (json_object_get(q->args, "wait") == NULL) {
+		return OB__SWAP_WAIT_SWITCH;
+	}
+	if (word == NULL) {
+		return -1;
+	}
+	return strcmp(word, "switch") == 0   ? OB__SWAP_WAIT_SWITCH
+	       : strcmp(word, "commit") == 0 ? OB__SWAP_WAIT_COMMIT
+	       : strcmp(word, "none") == 0   ? OB__SWAP_WAIT_NONE
+	                                     : -1;
+}
+
+static bool is_sha256(const char *text)
+{
+	return strlen(text) == 64 && strspn(text, "0123456789abcdefABCDEF") == 64;
+}
+
+/* {"force": true}, or force=1 of a query. */
+static bool arg_true(const struct request *q, const char *key)
+{
+	return json_is_true(json_object_get(q->args, key)) || arg_int(q, key, 0) == 1;
+}
+
 static void run_reload(struct request *q)
 {
 	const char *names[64];
-	const char *wait = arg_str(q, "wait");
 	const char *sha256 = arg_str(q, "sha256");
 	int n = reload_names(q, names, 64);
+	int wait = wait_of(q);
+	long canary = arg_int(q, "canary", 0);
 	struct ob__swap_request swap = {
 		.kind = OB__SWAP_RELOAD,
 		.names = names,
 		.names_len = n > 0 ? (size_t)n : 0,
 		.sha256 = sha256,
-		.force = json_is_true(json_object_get(q->args, "force")),
-		.answer_at_once = wait != NULL && strcmp(wait, "none") == 0,
+		.force = arg_true(q, "force"),
+		.wait = wait >= 0 ? (enum ob__swap_wait)wait : OB__SWAP_WAIT_SWITCH,
+		.canary = (unsigned)canary,
+		.probation_ms = -1,
+		.from_outside = true,
 	};
 
 	if (has_path(q)) {
 		finish_error(q, 400, "path", "a request names a module, never a path");
 	} else if (n < 0) {
 		finish_error(q, 400, "names", "give name, or names as a list of at most 64");
-	} else if (sha256 != NULL && (n != 1 || strlen(sha256) != 64)) {
+	} else if (json_object_get(q->args, "sha256") != NULL &&
+	           (sha256 == NULL || n != 1 || !is_sha256(sha256))) {
 		finish_error(q, 400, "sha256", "sha256 has 64 hex digits and goes with one name");
-	} else if (wait != NULL && strcmp(wait, "none") != 0 && strcmp(wait, "switch") != 0 &&
-	           strcmp(wait, "commit") != 0) {
+	} else if (wait < 0) {
 		finish_error(q, 400, "wait", "wait is switch, commit or none");
+	} else if (json_object_get(q->args, "canary") != NULL && (canary < 1 || canary > 99)) {
+		finish_error(q, 400, "canary", "canary is a percentage of sessions, 1 to 99");
+	} else if (canary > 0 && q->node->conf->reload.probation_ms == 0) {
+		finish_error(q, 400, "canary", "a canary needs a reload.probation");
 	} else {
 		ob__swap_begin(q->node, &swap, swap_done, q);
 	}
+}
+
+/* In probation the rollback is its end; else a transaction of its own. */
+static void run_rollback(struct request *q)
+{
+	const char *name = arg_str(q, "name");
+	int wait = wait_of(q);
+	struct ob__swap_request swap = {
+		.kind = OB__SWAP_ROLLBACK,
+		.names = &name,
+		.names_len = 1,
+		.wait = wait >= 0 ? (enum ob__swap_wait)wait : OB__SWAP_WAIT_SWITCH,
+		.probation_ms = -1,
+		.from_outside = true,
+	};
+
+	if (name == NULL) {
+		finish_error(q, 400, "name", "name must be a module's name");
+		return;
+	}
+	if (wait < 0) {
+		finish_error(q, 400, "wait", "wait is switch, commit or none");
+		return;
+	}
+	uint64_t id = ob__swap_end_probation(q->node, name, false, "rolled back by the operator");
+	if (id == 0) {
+		ob__swap_begin(q->node, &swap, swap_done, q);
+		return;
+	}
+	finish_json(q, 200, ob__swap_report(q->node, id));
+}
+
+static void run_commit(struct request *q)
+{
+	const char *name = arg_str(q, "name");
+	uint64_t id = name != NULL ? ob__swap_end_probation(q->node, name, true, "") : 0;
+
+	if (id == 0) {
+		finish_error(q, 409, "no_probation", "the module is not in probation");
+		return;
+	}
+	finish_json(q, 200, ob__swap_report(q->node, id));
 }
 
 static void run_unload(struct request *q)
 {
 	const char *name = arg_str(q, "name");
 	struct ob__module *m = name != NULL ? ob__module_find(q->node, name) : NULL;
-	struct ob__swap_request swap = {.kind = OB__SWAP_UNLOAD, .names = &name, .names_len = 1};
+	struct ob__swap_request swap = {
+		.kind = OB__SWAP_UNLOAD,
+		.names = &name,
+		.names_len = 1,
+		.from_outside = true,
+	};
 
 	if (name == NULL) {
 		finish_error(q, 400, "name", "name must be a module's name");
@@ -300,7 +386,7 @@ static void config_turn(void *arg)
 {
 	struct request *q = arg;
 	json_t *report = NULL;
-	int rc = ob__conf_reload(q->node, &report);
+	int rc = ob__conf_reload(q->node, NULL, &report);
 
 	finish_json(q, rc == 0 ? 200 : 422, report);
 }
@@ -309,6 +395,41 @@ static void config_turn(void *arg)
 static void run_config_reload(struct request *q)
 {
 	if (ob__loop_defer(q->node->loop, config_turn, q) != 0) {
+		finish_error(q, 503, "memory", "out of memory");
+	}
+}
+
+static void run_config_history(struct request *q)
+{
+	finish_json(q, 200, json_pack("{s:o}", "versions", ob__confhistory_json(q->node->dir)));
+}
+
+static void rollback_turn(void *arg)
+{
+	struct request *q = arg;
+	uint64_t version = (uint64_t)arg_int(q, "version", 0);
+	bool named = version != 0;
+	json_t *report = NULL;
+	int rc = ob__conf_rollback(q->node, &version, &report);
+
+	if (rc == OB_E_NOT_FOUND) {
+		finish_error(q, 404, "unknown_version",
+		             named ? "no such version is kept; config.history lists them"
+		                   : "no version is kept that differs from the newest");
+		return;
+	}
+	finish_json(q, rc == 0 ? 200 : 422, report);
+}
+
+static void run_config_rollback(struct request *q)
+{
+	const json_t *version = json_object_get(q->args, "version");
+
+	if (has_path(q)) {
+		finish_error(q, 400, "path", "a request names a version, never a path");
+	} else if (version != NULL && arg_int(q, "version", 0) < 1) {
+		finish_error(q, 400, "version", "version is a number of config.history");
+	} else if (ob__loop_defer(q->node->loop, rollback_turn, q) != 0) {
 		finish_error(q, 503, "memory", "out of memory");
 	}
 }
@@ -360,6 +481,9 @@ static const struct verb verbs[] = {
 	{"modules.tx", "GET", "/modules/tx/*", "id", false, false, run_tx},
 	{"modules.load", "POST", "/modules", NULL, true, false, run_load},
 	{"modules.reload", "POST", "/modules/reload", NULL, true, false, run_reload},
+	{"modules.reload", "POST", "/modules/*/reload", "name", true, false, run_reload},
+	{"modules.rollback", "POST", "/modules/*/rollback", "name", true, false, run_rollback},
+	{"modules.commit", "POST", "/modules/*/commit", "name", true, false, run_commit},
 	{"modules.unload", "DELETE", "/modules/*", "name", true, false, run_unload},
 	{"peers", "GET", "/peers", NULL, false, false, run_peers},
 	{"sessions", "GET", "/sessions", NULL, false, false, run_sessions},
@@ -368,6 +492,8 @@ static const struct verb verbs[] = {
 	{"config", "GET", "/config", NULL, false, false, run_config},
 	{"config.reload", "POST", "/config/reload", NULL, true, false, run_config_reload},
 	{"config.reload", "POST", "/update_remote_rpc_config", NULL, true, false, run_config_reload},
+	{"config.history", "GET", "/config/history", NULL, false, false, run_config_history},
+	{"config.rollback", "POST", "/config/rollback", NULL, true, false, run_config_rollback},
 	{"metrics", "GET", "/metrics", NULL, false, false, run_metrics},
 	{"health", "GET", "/healthz", NULL, false, true, run_health},
 	{"ready", "GET", "/readyz", NULL, false, true, run_ready},
@@ -398,9 +524,9 @@ bool ob__admin_writes(const char *verb)
 bool ob__admin_path(const char *path)
 {
 	for (const struct verb *v = verbs; v->name != NULL; v++) {
-		size_t len = strlen(v->path);
-		if (v->path[len - 1] == '*' ? strncmp(v->path, path, len - 1) == 0
-		                            : strcmp(v->path, path) == 0) {
+		const char *star = strchr(v->path, '*');
+		if (star != NULL ? strncmp(v->path, path, (size_t)(star - v->path)) == 0
+		                 : strcmp(v->path, path) == 0) {
 			return true;
 		}
 	}

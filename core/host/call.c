@@ -32,9 +32,12 @@ static void self_call_run(void *arg)
 	struct self_call *c = arg;
 	struct ob__node *node = c->node;
 	struct ob__pending *p = ob__pending_find(&node->pendings, c->pending);
-	struct ob__reg *reg = c->method != NULL
-	                              ? ob__slots_method(&node->slots, c->method, strlen(c->method))
-	                              : ob__local_handler(node, false, c->id);
+	const struct ob__session *s = ob__session_get(&node->sessions, c->session);
+	uint64_t owner = s != NULL ? s->node : 0;
+	uint64_t seq = s != NULL ? s->seq : 0;
+	struct ob__reg *reg = c->method != NULL ? ob__slots_method(&node->slots, c->method,
+	                                                           strlen(c->method), owner, seq)
+	                                        : ob__local_handler(node, false, c->id, owner, seq);
 	struct ob__end end = {.code = OB_E_NOT_FOUND};
 
 	if (p == NULL) {

@@ -4,6 +4,7 @@
 
 #include "host/client.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/conn.h"
+#include "host/listen.h"
 #include "host/node.h"
 #include "mesh/handles.h"
 
@@ -78,54 +80,96 @@ static void on_raw_waiting(struct ob__listener *l, uv_stream_t *server, void *ar
 	ob__conn_open(conn);
 }
 
-static int open_one(struct ob__node *node, struct ob__client_listener *cl)
+int ob__client_listener_bind(struct ob__client_listener *cl, char *err, size_t cap)
 {
 	const struct ob__listen_conf *conf = cl->conf;
 	bool ws = strcmp(conf->transport, "ws") == 0;
-	char err[256];
+	int code = OB_E_NOMEM;
 	struct ob__listener_options options = {
 		.host = conf->host,
 		.port = conf->port,
 		.path = conf->path,
 		.reuseport = conf->reuseport,
+		.code = &code,
 	};
 	struct ob__http_options http = {
-		.max_conns = node->conf->limits.connections,
+		.max_conns = cl->node->conf->limits.connections,
 		.upgrade_only = true,
 		.on_upgrade = on_upgrade,
 		.arg = cl,
 	};
 
-	cl->codec = ob__slots_codec(&node->slots, conf->codec);
-	if (ob__slot_active(cl->codec) == NULL) {
-		ob__error("client", "%s: no loaded module offers the codec %s", conf->where,
-		          conf->codec);
-		return OB_E_NOT_FOUND;
-	}
-	cl->http = ws ? ob__http_server_new(&node->streams, &http) : NULL;
+	cl->http = ws ? ob__http_server_new(&cl->node->streams, &http) : NULL;
 	if (ws && cl->http == NULL) {
+		snprintf(err, cap, "out of memory");
 		return OB_E_NOMEM;
 	}
-	cl->listener = ob__listener_open(node->loop, &options, ws ? on_ws_waiting : on_raw_waiting,
-	                                 cl, err, sizeof(err));
-	if (cl->listener == NULL) {
-		ob__error("client", "%s: %s", conf->where, err);
-		return OB_E_LIMIT;
+	cl->listener = ob__listener_open(cl->node->loop, &options,
+	                                 ws ? on_ws_waiting : on_raw_waiting, cl, err, cap);
+	return cl->listener != NULL ? 0 : code;
+}
+
+int ob__client_listener_start(struct ob__client_listener *cl)
+{
+	const struct ob__node *node = cl->node;
+
+	if (cl->accepting || cl->listener == NULL || node->phase > OB__NODE_RUNNING) {
+		return 0;
 	}
+	int rc = ob__listener_start(cl->listener);
+	if (rc != 0) {
+		ob__error("client", "%s: %s", ob__listener_name(cl->listener), ob__strerror(rc));
+		return rc;
+	}
+	cl->accepting = true;
+	ob__notice("client", "listening on %s (%s, %s%s%s)", ob__listener_name(cl->listener),
+	           cl->conf->transport, cl->conf->codec, cl->module != NULL ? ", module " : "",
+	           cl->module != NULL ? cl->module : "");
 	return 0;
+}
+
+static void unlisten(struct ob__client_listener *cl)
+{
+	ob__listener_close(cl->listener);
+	cl->listener = NULL;
+	cl->accepting = false;
+}
+
+static int open_one(struct ob__node *node, struct ob__client_listener *cl)
+{
+	char err[256];
+
+	cl->codec = ob__slots_codec(&node->slots, cl->conf->codec);
+	if (ob__slot_active(cl->codec) == NULL) {
+		ob__error("client", "%s: no loaded module offers the codec %s", cl->conf->where,
+		          cl->conf->codec);
+		return OB_E_NOT_FOUND;
+	}
+	int rc = ob__client_listener_bind(cl, err, sizeof(err));
+	if (rc != 0) {
+		ob__error("client", "%s: %s", cl->conf->where, err);
+	}
+	return rc;
+}
+
+void ob__clients_init(struct ob__node *node)
+{
+	struct ob__clients *c = &node->clients;
+
+	ob__slab_init(&c->conns, sizeof(struct ob__conn), OB__KIND_CONN,
+	              node->conf->limits.connections);
+	ob__list_init(&c->opened_listeners);
+	ob__list_init(&c->link_paused);
+	c->opened = ob__stat_counter(node->stats, "obhost_client_opened_total", NULL,
+	                             "Client connections accepted.");
+	c->dropped_pushes = ob__stat_counter(node->stats, "obhost_pushes_dropped_total", NULL,
+	                                     "Pushes dropped because the client was slow.");
 }
 
 int ob__clients_open(struct ob__node *node)
 {
 	struct ob__clients *c = &node->clients;
 
-	ob__slab_init(&c->conns, sizeof(struct ob__conn), OB__KIND_CONN,
-	              node->conf->limits.connections);
-	ob__list_init(&c->link_paused);
-	c->opened = ob__stat_counter(node->stats, "obhost_client_opened_total", NULL,
-	                             "Client connections accepted.");
-	c->dropped_pushes = ob__stat_counter(node->stats, "obhost_pushes_dropped_total", NULL,
-	                                     "Pushes dropped because the client was slow.");
 	c->listeners = calloc(node->conf->listens_len + 1, sizeof(*c->listeners));
 	if (c->listeners == NULL) {
 		return OB_E_NOMEM;
@@ -145,24 +189,21 @@ int ob__clients_open(struct ob__node *node)
 int ob__clients_start(struct ob__node *node)
 {
 	for (size_t i = 0; i < node->clients.listeners_len; i++) {
-		struct ob__client_listener *cl = &node->clients.listeners[i];
-		int rc = ob__listener_start(cl->listener);
+		int rc = ob__client_listener_start(&node->clients.listeners[i]);
 		if (rc != 0) {
-			ob__error("client", "%s: %s", ob__listener_name(cl->listener),
-			          ob__strerror(rc));
 			return rc;
 		}
-		ob__notice("client", "listening on %s (%s, %s)", ob__listener_name(cl->listener),
-		           cl->conf->transport, cl->conf->codec);
 	}
-	return 0;
+	return ob__listens_start(node);
 }
 
 void ob__clients_unlisten(struct ob__node *node)
 {
 	for (size_t i = 0; i < node->clients.listeners_len; i++) {
-		ob__listener_close(node->clients.listeners[i].listener);
-		node->clients.listeners[i].listener = NULL;
+		unlisten(&node->clients.listeners[i]);
+	}
+	OB__LIST_EACH (it, &node->clients.opened_listeners) {
+		unlisten(OB__CONTAINER(it, struct ob__client_listener, link));
 	}
 }
 
@@ -175,16 +216,33 @@ void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason)
 	}
 }
 
+static void stop_one(struct ob__client_listener *cl)
+{
+	unlisten(cl);
+	ob__http_server_free(cl->http);
+	cl->http = NULL;
+	if (cl->module != NULL) {
+		ob__timeout_clear(cl->node->loop, &cl->linger);
+	}
+}
+
+void ob__clients_stop(struct ob__node *node)
+{
+	for (size_t i = 0; i < node->clients.listeners_len; i++) {
+		stop_one(&node->clients.listeners[i]);
+	}
+	OB__LIST_EACH (it, &node->clients.opened_listeners) {
+		stop_one(OB__CONTAINER(it, struct ob__client_listener, link));
+	}
+}
+
 void ob__clients_free(struct ob__node *node)
 {
 	struct ob__clients *c = &node->clients;
 
-	for (size_t i = 0; i < c->listeners_len; i++) {
-		ob__listener_close(c->listeners[i].listener);
-		ob__http_server_free(c->listeners[i].http);
-		c->listeners[i].listener = NULL;
-		c->listeners[i].http = NULL;
-	}
+	ob__slab_destroy(&c->conns);
+	free(c->listeners);
+	ob__listens_free(node);
 }
 
 bool ob__clients_use_codec(const struct ob__node *node, const struct ob__slot *slot)
@@ -194,14 +252,25 @@ bool ob__clients_use_codec(const struct ob__node *node, const struct ob__slot *s
 			return true;
 		}
 	}
-	return false;
+	return ob__listens_use_codec(node, slot, NULL);
 }
 
 bool ob__clients_need(const struct ob__node *node, const struct ob__module *m)
 {
-	for (size_t i = 0; i < node->clients.listeners_len; i++) {
-		const struct ob__reg *reg = ob__slot_active(node->clients.listeners[i].codec);
-		if (reg != NULL && reg->gen->module == m) {
+	if (m->active == NULL) {
+		return false;
+	}
+	OB__LIST_EACH (it, &m->active->regs) {
+		const struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
+		if (reg->slot->kind != OB__SLOT_CODEC) {
+			continue;
+		}
+		for (size_t i = 0; i < node->clients.listeners_len; i++) {
+			if (node->clients.listeners[i].codec == reg->slot) {
+				return true;
+			}
+		}
+		if (ob__listens_use_codec(node, reg->slot, m)) {
 			return true;
 		}
 	}

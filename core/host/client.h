@@ -6,7 +6,8 @@
  * Private to the host, floor F4.  Listeners for clients.
  *
  * Each listener has a transport and a codec; what it accepts becomes a connection (host/conn.h).  A
- * WebSocket listener is an HTTP server whose only good answer is 101.
+ * WebSocket listener is an HTTP server whose only good answer is 101.  Those of the configuration
+ * live as long as the node; those of modules (host/listen.h) until nothing has to do with them.
  */
 
 #ifndef OB__CLIENT_H
@@ -29,24 +30,47 @@ struct ob__node;
 struct ob__client_listener {
 	struct ob__node *node;
 	const struct ob__listen_conf *conf;
-	struct ob__listener *listener;
-	struct ob__http_server *http; /* for transport ws: reads the handshake */
-	struct ob__slot *codec;
+	struct ob__listener *listener; /* NULL: closed */
+	struct ob__http_server *http;  /* for transport ws: reads the handshake */
+	struct ob__slot *codec;        /* of the connections to come */
+	bool accepting;
+	uint32_t conns; /* connections that came through it */
+
+	/* one that a module opened */
+	struct ob__list link;  /* in clients->opened */
+	struct ob__slot *slot; /* its place; NULL: nobody claims it any more */
+	char *module;          /* whose it is; NULL: the configuration's */
+	struct ob__listen_conf own;
+	struct ob__timeout linger; /* handshakes under way when it was closed */
 };
 
 struct ob__clients {
 	struct ob__slab conns;
-	struct ob__client_listener *listeners;
+	struct ob__client_listener *listeners; /* the configuration's */
 	size_t listeners_len;
+	struct ob__list opened_listeners; /* modules' */
 	struct ob__list link_paused;
 	uint64_t *opened;
 	uint64_t *dropped_pushes;
 };
 
+/* Before modules are started. */
+void ob__clients_init(struct ob__node *node);
+
 /* Binds every listener of the configuration; nothing is accepted yet. 0, or negative with a line
  * logged. Codecs must be loaded. */
 int ob__clients_open(struct ob__node *node);
 int ob__clients_start(struct ob__node *node);
+
+/* Binds the socket of a listener that has its conf. 0, or a negative code with a sentence in err.
+ */
+int ob__client_listener_bind(struct ob__client_listener *cl, char *err, size_t cap);
+
+/* Accepts from now on, unless it does or the node takes no new clients. 0 or negative. */
+int ob__client_listener_start(struct ob__client_listener *cl);
+
+/* A connection that came through it is gone. */
+void ob__client_listener_left(struct ob__client_listener *cl);
 
 /* Closes the listening sockets: newcomers are refused, and the ports are free. */
 void ob__clients_unlisten(struct ob__node *node);
@@ -54,13 +78,16 @@ void ob__clients_unlisten(struct ob__node *node);
 /* Closes every connection with a close code, flushing what is queued. */
 void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason);
 
-/* Closes the listeners and frees; connections must be gone. */
+/* Closes the listeners; their memory goes with ob__clients_free(). */
+void ob__clients_stop(struct ob__node *node);
+
+/* Connections must be gone, and the loop. */
 void ob__clients_free(struct ob__node *node);
 
-/* A listener uses this codec. */
+/* A listener that stays uses this codec, or a connection does. */
 bool ob__clients_use_codec(const struct ob__node *node, const struct ob__slot *slot);
 
-/* A listener uses the codec of this module. */
+/* One of a codec of this module is in use, and not by a listener that goes with the module. */
 bool ob__clients_need(const struct ob__node *node, const struct ob__module *m);
 
 #endif

@@ -159,7 +159,7 @@ static void client_verdict(struct ob__node *node, struct ob__conn *conn, const o
 
 	switch (v->action) {
 	case OB_LOCAL:
-		reg = ob__local_handler(node, true, p->id);
+		reg = ob__local_handler(node, true, p->id, conn->session->node, conn->session->seq);
 		if (reg != NULL) {
 			client_local(node, conn, p, view, reg);
 		} else {
@@ -236,12 +236,14 @@ void ob__dispatch_client(struct ob__node *node, struct ob__conn *conn, const ob_
 	if (!pass_filters(node, conn, p, &view) || conn->session == NULL) {
 		return; /* refused, or the filter closed the client */
 	}
-	struct ob__reg *reg = ob__slots_by_id(&node->slots, true, p->id);
+	struct ob__reg *reg =
+		ob__slots_by_id(&node->slots, true, p->id, conn->session->node, conn->session->seq);
 	if (reg != NULL) {
 		client_local(node, conn, p, &view, reg);
 		return;
 	}
-	reg = ob__slot_active(&node->slots.single[OB__SLOT_CLIENT_DECIDER]);
+	reg = ob__slot_pick(&node->slots.single[OB__SLOT_CLIENT_DECIDER], conn->session->node,
+	                    conn->session->seq);
 	if (reg == NULL) {
 		client_fail(node, conn, p, OB_E_NO_ROUTE,
 		            "no module decides about client messages here");

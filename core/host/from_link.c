@@ -24,7 +24,7 @@ static struct ob__reg *frame_handler(struct ob__node *node, const struct ob__fra
 	uint16_t len;
 
 	if ((f->flags & OB__FRAME_METHOD) == 0) {
-		return ob__local_handler(node, false, f->id);
+		return ob__local_handler(node, false, f->id, f->session_node, f->session_seq);
 	}
 	const uint8_t *name = ob__frame_ext(f, OB__FRAME_EXT_METHOD, &len);
 	if (name == NULL || len == 0 || len >= cap) {
@@ -32,7 +32,7 @@ static struct ob__reg *frame_handler(struct ob__node *node, const struct ob__fra
 	}
 	memcpy(method, name, len);
 	method[len] = '\0';
-	return ob__slots_method(&node->slots, method, len);
+	return ob__slots_method(&node->slots, method, len, f->session_node, f->session_seq);
 }
 
 static void frame_local(struct ob__node *node, const struct ob__frame *f)
@@ -121,7 +121,8 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 		frame_forward(node, link, f, raw);
 		return;
 	}
-	struct ob__reg *reg = ob__slot_active(&node->slots.single[OB__SLOT_LINK_DECIDER]);
+	struct ob__reg *reg = ob__slot_pick(&node->slots.single[OB__SLOT_LINK_DECIDER],
+	                                    f->session_node, f->session_seq);
 	if (reg == NULL) {
 		frame_local(node, f);
 		return;

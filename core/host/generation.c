@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/loop.h"
+#include "host/kv.h"
 #include "host/node.h"
 #include "host/sdk.h"
 #include "host/swap/swap.h"
@@ -77,6 +78,7 @@ void ob__module_free(struct ob__module *m)
 	}
 	ob__list_del(&m->link);
 	states_free(m->states, m->states_len);
+	ob__kv_free(m->kv);
 	for (size_t i = 0; i < m->counters_len; i++) {
 		free(m->counters[i].name);
 	}
@@ -144,8 +146,12 @@ const char *ob__gen_state_word(const struct ob__gen *g)
 		return "loaded";
 	case OB__GEN_STARTING:
 		return "starting";
+	case OB__GEN_CANARY:
+		return "canary";
 	case OB__GEN_ACTIVE:
 		return "active";
+	case OB__GEN_STANDBY:
+		return "standby";
 	case OB__GEN_DRAINING:
 		return "draining";
 	case OB__GEN_STOPPED:

@@ -29,14 +29,20 @@
 #include "base/loop.h"
 #include "lib/list.h"
 
+struct ob__blob_reader;
+struct ob__blob_writer;
+struct ob__kv;
 struct ob__load_job;
 struct ob__node;
+struct ob__swap_item;
 struct ob__module;
 
 enum ob__gen_state {
 	OB__GEN_LOADED = 1, /* mapped; nothing called yet */
 	OB__GEN_STARTING,   /* in the shadow: registers, but is not used and may not send */
+	OB__GEN_CANARY,     /* serves a share of the sessions, beside the active one */
 	OB__GEN_ACTIVE,
+	OB__GEN_STANDBY, /* a newer one serves, but is in probation; this one may have to return */
 	OB__GEN_DRAINING,
 	OB__GEN_STOPPED, /* stop() has run; waits for its loop turn and the loader */
 	OB__GEN_ZOMBIE,  /* could not be unmapped safely; stays, dead */
@@ -58,14 +64,22 @@ struct ob__gen {
 	struct ob__list link; /* in module->gens */
 	uint32_t number;
 	enum ob__gen_state state;
-	const ob_module_desc *desc; /* in the shared object */
+	const ob_module_desc *desc; /* own_desc */
+	ob_module_desc own_desc;    /* a copy, filled up with zeros */
 	void *dl;
-	uintptr_t base; /* where it is mapped */
-	char *staged;   /* path of the private copy */
-	char *file;     /* path it was copied from */
+	uintptr_t base; /* where it is mapped: of its link map, and all of it, [low, high) */
+	uintptr_t low;
+	uintptr_t high;
+	char *staged; /* path of the private copy */
+	char *file;   /* path it was copied from */
+	uint64_t disk_size;
+	uint64_t disk_mtime_ns;
+	uint64_t disk_inode;
 	char version[64];
 	char sha256[65];
-	json_t *conf; /* what it was started with; reference */
+	char resident[160]; /* why it can't be unmapped safely; "" if it can */
+	char why[256];      /* why it is a zombie */
+	json_t *conf;       /* what it was started with; reference */
 
 	struct ob__list regs;   /* ob__reg.gen_link */
 	struct ob__list timers; /* ob__timer.gen_link */
@@ -76,12 +90,23 @@ struct ob__gen {
 	struct ob__state **states;
 	size_t states_len;
 
+	struct ob__blob_writer *writer; /* while save() runs */
+	struct ob__blob_reader *reader; /* while load() runs */
+	bool in_switch;                 /* a hook of it runs in the turn that switches */
+
 	uint32_t refs;     /* what is in flight */
+	bool started;      /* start() has succeeded: stop() is owed */
 	bool drain_queued; /* a turn that looks whether it has drained is coming */
 	bool expired;      /* its time to drain is over: nothing new may begin */
 	char refused[256]; /* why a registration in start() failed, for the reply */
 	struct ob__timeout *drain_timeout;
 	struct ob__load_job *closing; /* while the loader unmaps it */
+	size_t scan_block;            /* how far its state was looked through for pointers */
+	size_t scan_at;
+	struct ob__swap_item *leaving; /* whose report waits for its end */
+	bool watched;                  /* in probation: its callbacks are timed */
+	unsigned share;                /* CANARY: percent of the sessions */
+	uint64_t stall_ns;             /* the longest callback while it was watched */
 	uint64_t handled;
 	uint64_t failed;
 	uint64_t since;
@@ -95,12 +120,14 @@ struct ob__module {
 	bool admin;
 	bool implied;
 	struct ob__gen *active;
+	struct ob__gen *canary;    /* or NULL */
 	struct ob__list gens;      /* all that are mapped, oldest first */
 	uint32_t gen_count;        /* live members of gens */
 	uint32_t last_number;      /* of a generation */
 	uint32_t last_stage;       /* of a staged file, loaded or refused: its name is used once */
 	struct ob__state **states; /* of the active generation and those kept from before */
 	size_t states_len;
+	struct ob__kv *kv; /* of all its generations; NULL: nothing was ever kept */
 	struct ob__module_counter *counters;
 	size_t counters_len;
 };
@@ -135,7 +162,7 @@ void ob__gen_unref(struct ob__gen *g);
 /* May send, call and set timers. */
 static inline bool ob__gen_live(const struct ob__gen *g)
 {
-	return g->state == OB__GEN_ACTIVE || g->state == OB__GEN_DRAINING;
+	return g->state >= OB__GEN_CANARY && g->state <= OB__GEN_DRAINING;
 }
 
 /* May begin something that calls back later; no longer once its time to drain is over. */

@@ -21,6 +21,7 @@
 
 #include "base/err.h"
 #include "host/admin.h"
+#include "host/confhistory.h"
 #include "host/confreload.h"
 #include "host/conn.h"
 #include "host/exit.h"
@@ -141,7 +142,12 @@ static int hand_over(const struct ob__node *node, const struct passwd *pw)
 			return -errno;
 		}
 	}
-	return 0;
+	int rc = ob__confhistory_chown(node->dir, pw->pw_uid, pw->pw_gid);
+	if (rc != 0) {
+		ob__error("node", "user: can't give %s/conf to %s (%s)", node->dir, pw->pw_name,
+		          ob__strerror(rc));
+	}
+	return rc;
 }
 
 static int become_user(const struct ob__node *node)
@@ -261,7 +267,7 @@ static void on_signal(int signum, void *arg)
 		ob__node_quit(node);
 		return;
 	case SIGHUP:
-		ob__conf_reload(node, &report);
+		ob__conf_reload(node, NULL, &report);
 		json_decref(report);
 		return;
 	case SIGUSR1:
@@ -334,6 +340,7 @@ static int start_host(struct ob__node *node)
 	snprintf(stage, sizeof(stage), "%s/stage", node->dir);
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
+	ob__clients_init(node);
 	node->loader = dirs != NULL
 	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
 	                       : NULL;
@@ -362,7 +369,7 @@ static void start_done(void *arg, int status, const json_t *body)
 
 static int start_modules(struct ob__node *node)
 {
-	struct ob__swap_request request = {.kind = OB__SWAP_START};
+	struct ob__swap_request request = {.kind = OB__SWAP_START, .probation_ms = -1};
 	struct start_wait wait = {.loop = node->loop};
 
 	for (size_t i = 0; i < node->conf->modules_len; i++) {
@@ -448,12 +455,24 @@ static int start_base(struct ob__node *node)
 	    ob__streams_init(&node->streams, node->loop) != 0) {
 		return OB_E_NOMEM;
 	}
+	ob__notify_watch(&node->notify, node->loop);
 	node->masked_conf = ob__conf_masked(c->file, ob__nodeconf_rows);
 	node->started_ms = ob__loop_now(node->loop);
 	return node->masked_conf != NULL ? 0 : OB_E_NOMEM;
 }
 
 static void leave_check(void *arg);
+
+/* Changes the environment, so it comes before there is a second thread. */
+static void start_notify(struct ob__node *node)
+{
+	int rc = ob__notify_open(&node->notify);
+
+	if (rc != 0) {
+		ob__warning("node", "$NOTIFY_SOCKET can't be used, so nobody is told (%s)",
+		            ob__strerror(rc));
+	}
+}
 
 struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *extra_modules,
                                 size_t extra_modules_len, int *exit_code)
@@ -477,6 +496,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	raise_fd_limit();
 	keep_heap();
 	signal(SIGPIPE, SIG_IGN);
+	start_notify(node);
 	if (start_base(node) != 0 || (step = "identity", start_identity(node)) != 0 ||
 	    (step = "mesh", start_mesh(node)) != 0 || (step = "host", start_host(node)) != 0 ||
 	    (step = "modules", start_modules(node)) != 0 ||
@@ -484,11 +504,16 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	    (step = "user", become_user(node)) != 0 ||
 	    (step = "accept", start_accepting(node)) != 0) {
 		ob__error("node", "%s: not started (at %s)", conf->name, step);
+		(void)ob__notify_send(&node->notify, OB__NOTIFY_SAME,
+		                      "%s: not started (at %s), the log says why", conf->name,
+		                      step);
 		ob__node_free(node);
 		return NULL;
 	}
 	ob__node_gauges(node);
+	ob__conf_keep(node);
 	node->phase = OB__NODE_RUNNING;
+	ob__node_tell(node, OB__NOTIFY_READY, NULL);
 	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());
 	if (conf->log_dir != NULL) {
 		(void)open_log(conf, false);
@@ -509,6 +534,7 @@ void ob__node_drain(struct ob__node *node)
 	if (node->phase == OB__NODE_RUNNING) {
 		node->phase = OB__NODE_DRAINING;
 		ob__clients_unlisten(node);
+		ob__node_tell(node, OB__NOTIFY_SAME, NULL);
 		ob__notice("node", "draining: no new clients are taken");
 	}
 }
@@ -546,7 +572,8 @@ void ob__node_quit(struct ob__node *node)
 	ob__node_drain(node);
 	if (node->phase == OB__NODE_DRAINING) {
 		node->phase = OB__NODE_LEAVING;
-		node->leave_until = ob__loop_now(node->loop) + node->conf->drain_ms;
+		node->leave_until = ob__loop_now(node->loop) + node->conf->reload.drain_ms;
+		ob__node_tell(node, OB__NOTIFY_SAME, ", then stopping");
 		ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
 	}
 }
@@ -557,6 +584,7 @@ void ob__node_stop(struct ob__node *node)
 		return;
 	}
 	node->phase = OB__NODE_STOPPING;
+	ob__node_tell(node, OB__NOTIFY_STOPPING, NULL);
 	node->leave_until = ob__loop_now(node->loop) + STOP_MS;
 	ob__clients_unlisten(node);
 	ob__web_unlisten(node);
@@ -578,6 +606,19 @@ const char *ob__node_not_ready(const struct ob__node *node)
 		return "stopping";
 	}
 	return "unknown";
+}
+
+void ob__node_tell(struct ob__node *node, enum ob__notify_state state, const char *more)
+{
+	const char *what = state == OB__NOTIFY_RELOADING ? "reloading the configuration"
+	                                                 : ob__node_not_ready(node);
+
+	int rc = ob__notify_send(&node->notify, state, "%s (%s): %s%s", node->name, node->role,
+	                         what != NULL ? what : "running", more != NULL ? more : "");
+	if (rc != 0) {
+		ob__warning("node", "can't tell the service manager anything (%s)",
+		            ob__strerror(rc));
+	}
 }
 
 static void free_mesh(struct ob__node *node)
@@ -612,7 +653,7 @@ int ob__node_free(struct ob__node *node)
 	ob__admin_close(node);
 	ob__web_free(node);
 	if (node->swap != NULL) {
-		ob__clients_free(node);
+		ob__clients_stop(node);
 		ob__swap_stop_all(node);
 		ob__dispatch_free(node);
 	}
@@ -626,6 +667,7 @@ int ob__node_free(struct ob__node *node)
 	if (node->streams.loop != NULL) {
 		close_streams(node);
 	}
+	ob__notify_close(&node->notify);
 	if (node->loop != NULL) {
 		ob__streams_free(&node->streams);
 		rc = ob__loop_free(node->loop);
@@ -636,8 +678,7 @@ int ob__node_free(struct ob__node *node)
 	}
 	ob__router_free(&node->router);
 	ob__registry_free(&node->registry);
-	ob__slab_destroy(&node->clients.conns);
-	free(node->clients.listeners);
+	ob__clients_free(node);
 	ob__slots_free(&node->slots);
 	ob__works_free(&node->works);
 	ob__swap_free(node);

@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/notify.h"
 #include "base/stat.h"
 #include "host/client.h"
 #include "host/dispatch.h"
@@ -63,6 +64,7 @@ struct ob__node {
 	char pid_path[512]; /* empty: none */
 	int lock_fd;
 
+	struct ob__notify notify; /* the service manager */
 	struct ob__loop *loop;
 	struct ob__streams streams;
 	struct ob__stats *stats;
@@ -117,6 +119,10 @@ void ob__node_quit(struct ob__node *node);
 
 /* Closes everything and ends the loop soon. */
 void ob__node_stop(struct ob__node *node);
+
+/* Tells the service manager, if there is one, what the node is about: with RELOADING, READY,
+ * STOPPING its state as well. `more` is put behind it, or NULL. */
+void ob__node_tell(struct ob__node *node, enum ob__notify_state state, const char *more);
 
 /* Why the node is not ready for traffic, or NULL. */
 const char *ob__node_not_ready(const struct ob__node *node);

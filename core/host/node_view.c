@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "host/conn.h"
+#include "host/listen.h"
 #include "host/names.h"
 #include "host/node.h"
 
@@ -199,14 +200,14 @@ json_t *ob__node_json(const struct ob__node *node)
 	snprintf(id, sizeof(id), "%016" PRIx64, node->self.id);
 	seed_id(node->conf, seed);
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:i}", "name",
-		node->self.name, "role", node->self.role, "id", id, "seed_id", seed, "incarnation",
-		(json_int_t)node->self.incarnation, "pid", (int)getpid(), "uptime_s",
+		"{s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o}",
+		"name", node->self.name, "role", node->self.role, "id", id, "seed_id", seed,
+		"incarnation", (json_int_t)node->self.incarnation, "pid", (int)getpid(), "uptime_s",
 		(json_int_t)((ob__loop_now(node->loop) - node->started_ms) / 1000), "version",
 		PACKAGE_VERSION, "state", not_ready != NULL ? not_ready : "running", "config",
 		node->conf->path, "sessions", (int)node->sessions.slab.live, "connections",
 		(int)node->clients.conns.live, "pending", (int)node->pendings.slab.live, "requests",
-		(int)node->dispatch.reqs.live);
+		(int)node->dispatch.reqs.live, "listeners", ob__listens_json(node));
 }
 
 int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given)

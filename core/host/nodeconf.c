@@ -99,7 +99,13 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.link_queue", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "16m", "Bytes queued towards one node; beyond it requests end with 503."},
 	{"limits.held", OB__CONF_SIZE, 0, 0, 1073741824, NULL, "8m", "Bytes of messages that wait, until their deadline, for a node to come up."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
+	{"reload.budget", OB__CONF_SECONDS, 0, 0, 60, NULL, "0.1", "Seconds that handing over state may hold the loop when its version changed; 0: any."},
 	{"reload.drain", OB__CONF_SECONDS, 0, 0, 86400, NULL, "60", "Seconds a replaced module may take to finish what it holds."},
+	{"reload.errors", OB__CONF_INT, 0, 0, 100, NULL, "10", "In probation: a new module is taken back when this many percent more of its requests fail than of the old one's; 100: never."},
+	{"reload.probation", OB__CONF_SECONDS, 0, 0, 86400, NULL, "30", "Seconds the old module stands by after the new one has taken over; 0: none."},
+	{"reload.probe", OB__CONF_SECONDS, 0, 0, 600, NULL, "5", "Seconds a module may take in its rehearsal in a child process; 0: no rehearsal."},
+	{"reload.rate", OB__CONF_STRING, 0, 0, 0, NULL, "\"10/s\"", "Most module transactions a second that are taken from outside; \"0/s\": any number."},
+	{"reload.stall", OB__CONF_SECONDS, 0, 0, 600, NULL, "1", "In probation: a new module is taken back when one of its callbacks holds the loop for longer; 0: never."},
 	{"log_level", OB__CONF_STRING, 0, 0, 0, "debug|info|notice|warning|warn|error", "info", "Least level that is logged."},
 	{"log_dir", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Directory of NAME.log and NAME.error.log; absent: stderr."},
 	{"log", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "More about logging."},
@@ -154,6 +160,34 @@ static bool word_ok(const char *s)
 	return true;
 }
 
+/* "10/s", "0.5/s" */
+static double read_rate(struct reading *r, const char *text)
+{
+	char *end;
+	double rate = strtod(text, &end);
+
+	if (end == text || strcmp(end, "/s") != 0 || !(rate >= 0 && rate <= 1e6)) {
+		wrong(r, "reload.rate", "must be a number with \"/s\" behind it, as \"10/s\"");
+		return 0;
+	}
+	return rate;
+}
+
+static void read_reload(struct reading *r)
+{
+	const json_t *j = r->c->root;
+
+	r->c->reload = (struct ob__reload_conf){
+		.drain_ms = ob__conf_ms(j, "reload.drain", 60000),
+		.probation_ms = ob__conf_ms(j, "reload.probation", 30000),
+		.probe_ms = ob__conf_ms(j, "reload.probe", 5000),
+		.budget_ms = ob__conf_ms(j, "reload.budget", 100),
+		.stall_ms = ob__conf_ms(j, "reload.stall", 1000),
+		.errors_percent = (unsigned)ob__conf_int(j, "reload.errors", 10),
+		.rate = read_rate(r, ob__conf_str(j, "reload.rate", "10/s")),
+	};
+}
+
 static void read_node(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -163,7 +197,7 @@ static void read_node(struct reading *r)
 	c->role = ob__conf_str(j, "type", "");
 	c->host = ob__conf_str(j, "host", "127.0.0.1");
 	c->call_timeout_ms = ob__conf_ms(j, "call_timeout", 5000);
-	c->drain_ms = ob__conf_ms(j, "reload.drain", 60000);
+	read_reload(r);
 	c->session_closed_id = (uint32_t)ob__conf_int(j, "session_closed_id", 100130);
 	c->state_dir = ob__conf_str(j, "state_dir", NULL);
 	c->pid = ob__conf_str(j, "pid", NULL);
@@ -483,8 +517,9 @@ static void read_modules(struct reading *r, const char *const *extra, size_t ext
 	}
 }
 
-struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra, size_t extra_len,
-                                       ob__conf_report report, void *arg)
+struct ob__nodeconf *ob__nodeconf_load_kept(const char *path, const char *kept,
+                                            const char *const *extra, size_t extra_len,
+                                            ob__conf_report report, void *arg)
 {
 	struct ob__nodeconf *c = calloc(1, sizeof(*c));
 	if (c == NULL) {
@@ -493,8 +528,8 @@ struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extr
 	struct reading r = {.c = c, .report = report, .arg = arg};
 
 	c->path = strdup(path);
-	c->file = ob__conf_load(path, report, arg);
-	if (c->path == NULL || c->file == NULL) {
+	c->file = ob__conf_load(kept, report, arg);
+	if (c->path == NULL || c->file == NULL || ob__conf_set_home(c->file, path) != 0) {
 		goto fail;
 	}
 	if (ob__conf_check(c->file, ob__nodeconf_rows, report, arg) > 0) {
@@ -514,6 +549,12 @@ struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extr
 fail:
 	ob__nodeconf_free(c);
 	return NULL;
+}
+
+struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra, size_t extra_len,
+                                       ob__conf_report report, void *arg)
+{
+	return ob__nodeconf_load_kept(path, path, extra, extra_len, report, arg);
 }
 
 void ob__nodeconf_free(struct ob__nodeconf *c)

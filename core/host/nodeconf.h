@@ -67,6 +67,17 @@ struct ob__limits {
 	size_t held;         /* bytes waiting for a live node */
 };
 
+/* How modules are replaced. */
+struct ob__reload_conf {
+	uint64_t drain_ms;
+	uint64_t probation_ms; /* 0: none */
+	uint64_t probe_ms;     /* 0: no rehearsal */
+	uint64_t budget_ms;    /* for handing over state; 0: any */
+	uint64_t stall_ms;     /* 0: no limit */
+	unsigned errors_percent;
+	double rate; /* transactions a second from outside; 0: any number */
+};
+
 struct ob__nodeconf {
 	struct ob__conf *file;
 	const json_t *root;
@@ -75,7 +86,7 @@ struct ob__nodeconf {
 	const char *role;
 	const char *host;
 	uint64_t call_timeout_ms;
-	uint64_t drain_ms;
+	struct ob__reload_conf reload;
 	uint32_t session_closed_id;
 	struct ob__listen_conf *listens;
 	size_t listens_len;
@@ -108,6 +119,11 @@ extern const struct ob__conf_row ob__nodeconf_rows[];
  * NULL after at least one reported error. */
 struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra, size_t extra_len,
                                        ob__conf_report report, void *arg);
+
+/* As above for the file `path`, but its text is that of `kept`, a copy that lies elsewhere. */
+struct ob__nodeconf *ob__nodeconf_load_kept(const char *path, const char *kept,
+                                            const char *const *extra, size_t extra_len,
+                                            ob__conf_report report, void *arg);
 void ob__nodeconf_free(struct ob__nodeconf *c);
 
 /* The route table of the file: role words are made known through `role_id(arg, word)`, which

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <uv.h>
+
 #include "base/err.h"
 #include "host/client.h"
 #include "host/conn.h"
@@ -235,6 +237,17 @@ static void handler_returned(struct ob__node *node, struct ob__req *r)
 	}
 }
 
+/* In probation a generation's callbacks are timed. */
+static void run_timed(const struct ob__reg *reg, const struct ob__req *r)
+{
+	struct ob__gen *g = r->gen;
+	uint64_t began = uv_hrtime();
+
+	reg->fn.handler(&g->ctx, r->handle);
+	uint64_t took = uv_hrtime() - began;
+	g->stall_ns = took > g->stall_ns ? took : g->stall_ns;
+}
+
 void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 {
 	if ((reg->flags & OB_ONE_WAY) != 0 && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
@@ -250,14 +263,19 @@ void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 	}
 	r->running = true;
 	r->gen->handled++;
-	reg->fn.handler(&r->gen->ctx, r->handle);
+	if (r->gen->watched) {
+		run_timed(reg, r);
+	} else {
+		reg->fn.handler(&r->gen->ctx, r->handle);
+	}
 	handler_returned(node, r);
 }
 
 /* The registration that takes a message here, or NULL. */
-struct ob__reg *ob__local_handler(struct ob__node *node, bool client, uint32_t id)
+struct ob__reg *ob__local_handler(struct ob__node *node, bool client, uint32_t id,
+                                  uint64_t session_node, uint64_t session_seq)
 {
-	struct ob__reg *reg = ob__slots_by_id(&node->slots, client, id);
+	struct ob__reg *reg = ob__slots_by_id(&node->slots, client, id, session_node, session_seq);
 
 	return reg != NULL ? reg : ob__slot_active(&node->slots.single[OB__SLOT_UNKNOWN]);
 }

@@ -81,8 +81,9 @@ struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob_
 /* Calls the handler.  The request may be gone when this returns. */
 void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r);
 
-/* The registration that takes a message here (by id, by id 0, unknown), or NULL. */
-struct ob__reg *ob__local_handler(struct ob__node *node, bool client, uint32_t id);
+/* The registration that takes a session's message here (by id, by id 0, unknown), or NULL. */
+struct ob__reg *ob__local_handler(struct ob__node *node, bool client, uint32_t id,
+                                  uint64_t session_node, uint64_t session_seq);
 
 /* A live request that has not ended, or NULL. */
 struct ob__req *ob__req_get(struct ob__node *node, uint64_t handle);

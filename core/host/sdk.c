@@ -4,6 +4,7 @@
 
 #include "host/sdk.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +12,17 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/admin.h"
+#include "host/codec_state.h"
 #include "host/conn.h"
 #include "host/dispatch.h"
 #include "host/generation.h"
+#include "host/kv.h"
+#include "host/listen.h"
 #include "host/node.h"
 #include "host/request.h"
 #include "host/slot.h"
 #include "host/work.h"
+#include "lib/blob.h"
 #include "lib/map.h"
 #include "net/http.h"
 
@@ -172,6 +177,108 @@ static int sdk_module_info(ob_ctx *ctx, ob_module_info *info)
 	return 0;
 }
 
+/* ---- what outlives a generation ---- */
+
+static bool started(const struct ob__gen *g)
+{
+	return g->state != OB__GEN_LOADED;
+}
+
+/* Before the switch the other generation serves, and the store is its own. */
+static bool may_keep(const struct ob__gen *g)
+{
+	return started(g) && (g->state != OB__GEN_STARTING || g->in_switch);
+}
+
+static int sdk_kv_set(ob_ctx *ctx, const char *key, const void *data, size_t len)
+{
+	struct ob__gen *g = gen_of(ctx);
+	struct ob__module *m = g->module;
+
+	if (!may_keep(g)) {
+		return OB_E_STATE;
+	}
+	if (m->kv == NULL) {
+		m->kv = ob__kv_new();
+	}
+	return m->kv != NULL ? ob__kv_set(m->kv, key, data, len) : OB_E_NOMEM;
+}
+
+static const void *sdk_kv_get(ob_ctx *ctx, const char *key, size_t *len)
+{
+	const struct ob__gen *g = gen_of(ctx);
+
+	if (!started(g) || g->module->kv == NULL) {
+		if (len != NULL) {
+			*len = 0;
+		}
+		return NULL;
+	}
+	return ob__kv_get(g->module->kv, key, len);
+}
+
+static int sdk_kv_del(ob_ctx *ctx, const char *key)
+{
+	const struct ob__gen *g = gen_of(ctx);
+
+	if (!may_keep(g)) {
+		return OB_E_STATE;
+	}
+	return g->module->kv != NULL ? ob__kv_del(g->module->kv, key) : OB_E_NOT_FOUND;
+}
+
+static const char *sdk_kv_next(ob_ctx *ctx, const char *after)
+{
+	const struct ob__gen *g = gen_of(ctx);
+
+	return started(g) && g->module->kv != NULL ? ob__kv_next(g->module->kv, after) : NULL;
+}
+
+/* An ob_writer is a struct ob__blob_writer, an ob_reader a struct ob__blob_reader: the one that the
+ * hook of this generation which runs now was given, and no other. */
+static int sdk_section_write(ob_ctx *ctx, ob_writer *writer, uint32_t tag, uint32_t flags,
+                             const void *data, size_t len)
+{
+	struct ob__blob_writer *w = gen_of(ctx)->writer;
+
+	if (w == NULL || (ob_writer *)w != writer) {
+		return OB_E_STATE;
+	}
+	switch (ob__blob_add(w, tag, flags, data, len)) {
+	case 0:
+		return 0;
+	case -EEXIST:
+		return OB_E_EXISTS;
+	case -EFBIG:
+		return OB_E_TOO_BIG;
+	case -ENOMEM:
+		return OB_E_NOMEM;
+	default:
+		return OB_E_INVAL;
+	}
+}
+
+static struct ob__blob_reader *reader_of(ob_ctx *ctx, const ob_reader *reader)
+{
+	struct ob__blob_reader *r = gen_of(ctx)->reader;
+
+	return (const ob_reader *)r == reader ? r : NULL;
+}
+
+static const void *sdk_section_read(ob_ctx *ctx, ob_reader *reader, uint32_t tag, size_t *len)
+{
+	struct ob__blob_reader *r = reader_of(ctx, reader);
+
+	return r != NULL ? ob__blob_find(r, tag, len) : NULL;
+}
+
+static const void *sdk_section_next(ob_ctx *ctx, ob_reader *reader, uint32_t *tag, size_t *len)
+{
+	struct ob__blob_reader *r = reader_of(ctx, reader);
+
+	return r != NULL ? ob__blob_next(r, tag, len) : NULL;
+}
+
 /* ---- registering ---- */
 
 /* Registers one slot; a refusal is kept for the transaction's report. */
@@ -188,20 +295,6 @@ static int reg_slot(ob_ctx *ctx, enum ob__slot_kind kind, uint64_t id, const cha
 		snprintf(g->refused, sizeof(g->refused), "id %llu", (unsigned long long)id);
 	}
 	return rc;
-}
-
-/* Takes back the registration made last. */
-static void reg_undo(ob_ctx *ctx, struct ob__reg *reg)
-{
-	(void)ctx;
-	if (reg->slot->shadow == reg) {
-		reg->slot->shadow = NULL;
-	}
-	if (reg->slot->active == reg) {
-		reg->slot->active = NULL;
-	}
-	ob__list_del(&reg->gen_link);
-	free(reg);
 }
 
 static int sdk_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
@@ -221,7 +314,7 @@ static int sdk_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
 	}
 	if (rc != 0) {
 		if (client != NULL) {
-			reg_undo(ctx, client);
+			ob__slot_unregister(client);
 		}
 		return rc;
 	}
@@ -375,34 +468,31 @@ static int sdk_on_codec(ob_ctx *ctx, const ob_codec *codec)
 {
 	struct ob__gen *g = gen_of(ctx);
 	struct ob__reg *reg;
+	uint32_t flags;
 
 	if (codec == NULL || codec->size != sizeof(*codec) || codec->name == NULL ||
 	    codec->decode == NULL || codec->encode == NULL || codec->state_size > 65536 ||
 	    codec->overhead > 4096) {
 		return OB_E_INVAL;
 	}
-	const struct ob__reg *old = ob__slot_active(ob__slots_codec(&g->node->slots, codec->name));
-	bool mine = old != NULL && old->gen->module == g->module;
-	if (mine && old->codec.state_ver == codec->state_ver &&
-	    old->codec.state_size != codec->state_size) {
-		snprintf(
-			g->refused, sizeof(g->refused),
-			"codec state version %u has %u bytes, not %u: a new size needs a new version",
-			codec->state_ver, old->codec.state_size, codec->state_size);
-		return OB_E_STATE;
+	int rc = ob__codec_acceptable(g, codec, &flags);
+	rc = rc == 0 ? reg_slot(ctx, OB__SLOT_CODEC, 0, codec->name, &reg) : rc;
+	if (rc != 0) {
+		return rc;
 	}
-	if (mine && old->codec.state_ver != codec->state_ver && codec->migrate == NULL) {
-		snprintf(g->refused, sizeof(g->refused),
-		         "codec state version %u replaces %u without migrate", codec->state_ver,
-		         old->codec.state_ver);
-		return OB_E_STATE;
-	}
-	int rc = reg_slot(ctx, OB__SLOT_CODEC, 0, codec->name, &reg);
-	if (rc == 0) {
-		reg->codec = *codec;
-		reg->codec.name = reg->slot->name;
+	reg->flags = flags;
+	reg->codec = *codec;
+	reg->codec.name = reg->slot->name;
+	rc = ob__codec_registered(g, reg);
+	if (rc != 0) {
+		ob__slot_unregister(reg);
 	}
 	return rc;
+}
+
+static int sdk_listen(ob_ctx *ctx, const ob_listen_options *options)
+{
+	return ob__listen(gen_of(ctx), options);
 }
 
 /* ---- requests ---- */
@@ -726,6 +816,13 @@ const ob_api ob__sdk_api = {
 	.count = sdk_count,
 	.rehearsing = sdk_rehearsing,
 	.module_info = sdk_module_info,
+	.kv_set = sdk_kv_set,
+	.kv_get = sdk_kv_get,
+	.kv_del = sdk_kv_del,
+	.kv_next = sdk_kv_next,
+	.section_write = sdk_section_write,
+	.section_read = sdk_section_read,
+	.section_next = sdk_section_next,
 	.refuse = sdk_refuse,
 	.on_id = sdk_on_id,
 	.on_method = sdk_on_method,
@@ -737,6 +834,7 @@ const ob_api ob__sdk_api = {
 	.on_unknown = sdk_on_unknown,
 	.on_error_body = sdk_on_error_body,
 	.on_codec = sdk_on_codec,
+	.listen = sdk_listen,
 	.req_view = sdk_req_view,
 	.req_json = sdk_req_json,
 	.reply = sdk_reply,

@@ -91,6 +91,67 @@ static void dead_count(ob_ctx *ctx, int counter, uint64_t n)
 	(void)n;
 }
 
+static int dead_kv_set(ob_ctx *ctx, const char *key, const void *data, size_t len)
+{
+	(void)ctx;
+	(void)key;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static const void *dead_kv_get(ob_ctx *ctx, const char *key, size_t *len)
+{
+	(void)ctx;
+	(void)key;
+	(void)len;
+	return NULL;
+}
+
+static int dead_kv_del(ob_ctx *ctx, const char *key)
+{
+	(void)ctx;
+	(void)key;
+	return OB_E_DEAD;
+}
+
+static const char *dead_kv_next(ob_ctx *ctx, const char *after)
+{
+	(void)ctx;
+	(void)after;
+	return NULL;
+}
+
+static int dead_section_write(ob_ctx *ctx, ob_writer *writer, uint32_t tag, uint32_t flags,
+                              const void *data, size_t len)
+{
+	(void)ctx;
+	(void)writer;
+	(void)tag;
+	(void)flags;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static const void *dead_section_read(ob_ctx *ctx, ob_reader *reader, uint32_t tag, size_t *len)
+{
+	(void)ctx;
+	(void)reader;
+	(void)tag;
+	(void)len;
+	return NULL;
+}
+
+static const void *dead_section_next(ob_ctx *ctx, ob_reader *reader, uint32_t *tag, size_t *len)
+{
+	(void)ctx;
+	(void)reader;
+	(void)tag;
+	(void)len;
+	return NULL;
+}
+
 static int dead_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
 {
 	(void)ctx;
@@ -168,6 +229,13 @@ static int dead_on_codec(ob_ctx *ctx, const ob_codec *codec)
 {
 	(void)ctx;
 	(void)codec;
+	return OB_E_DEAD;
+}
+
+static int dead_listen(ob_ctx *ctx, const ob_listen_options *options)
+{
+	(void)ctx;
+	(void)options;
 	return OB_E_DEAD;
 }
 
@@ -460,6 +528,13 @@ const ob_api ob__sdk_dead_api = {
 	.count = dead_count,
 	.rehearsing = dead_rehearsing,
 	.module_info = dead_module_info,
+	.kv_set = dead_kv_set,
+	.kv_get = dead_kv_get,
+	.kv_del = dead_kv_del,
+	.kv_next = dead_kv_next,
+	.section_write = dead_section_write,
+	.section_read = dead_section_read,
+	.section_next = dead_section_next,
 	.refuse = dead_refuse,
 	.on_id = dead_on_id,
 	.on_method = dead_on_method,
@@ -471,6 +546,7 @@ const ob_api ob__sdk_dead_api = {
 	.on_unknown = dead_on_unknown,
 	.on_error_body = dead_on_error_body,
 	.on_codec = dead_on_codec,
+	.listen = dead_listen,
 	.req_view = dead_req_view,
 	.req_json = dead_req_json,
 	.reply = dead_reply,

@@ -19,6 +19,7 @@ void ob__slots_init(struct ob__slots *s, uint64_t seed)
 	ob__strmap_init(&s->methods, seed);
 	ob__strmap_init(&s->http, seed);
 	ob__strmap_init(&s->codecs, seed);
+	ob__strmap_init(&s->listens, seed);
 	for (int kind = 0; kind < OB__SLOT_KINDS; kind++) {
 		s->single[kind].kind = (enum ob__slot_kind)kind;
 	}
@@ -26,6 +27,7 @@ void ob__slots_init(struct ob__slots *s, uint64_t seed)
 
 static void slot_free(struct ob__slot *slot)
 {
+	free(slot->states);
 	free(slot->name);
 	free(slot);
 }
@@ -57,6 +59,7 @@ void ob__slots_free(struct ob__slots *s)
 	namemap_free(&s->methods);
 	namemap_free(&s->http);
 	namemap_free(&s->codecs);
+	namemap_free(&s->listens);
 	free(s->filters.regs);
 	free(s->events.regs);
 	memset(s, 0, sizeof(*s));
@@ -79,6 +82,8 @@ static struct ob__strmap *names_of(struct ob__slots *s, enum ob__slot_kind kind)
 		return &s->http;
 	case OB__SLOT_CODEC:
 		return &s->codecs;
+	case OB__SLOT_LISTEN:
+		return &s->listens;
 	default:
 		return NULL;
 	}
@@ -107,7 +112,7 @@ static struct ob__slot *slot_new(struct ob__slots *s, const struct ob__slot_key 
 	return slot;
 }
 
-static int slot_get(struct ob__slots *s, const struct ob__slot_key *key, struct ob__slot **out)
+int ob__slots_get(struct ob__slots *s, const struct ob__slot_key *key, struct ob__slot **out)
 {
 	struct ob__map *ids = ids_of(s, key->kind);
 	struct ob__strmap *names = names_of(s, key->kind);
@@ -141,11 +146,11 @@ int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__s
 	if (g->state != OB__GEN_STARTING && g->state != OB__GEN_ACTIVE) {
 		return OB_E_STATE;
 	}
-	int rc = slot_get(s, key, &slot);
+	int rc = ob__slots_get(s, key, &slot);
 	if (rc != 0) {
 		return rc;
 	}
-	if (!many && (taken(slot->active, g) || taken(slot->shadow, g))) {
+	if (!many && (taken(slot->active, g) || taken(slot->shadow, g) || taken(slot->canary, g))) {
 		return OB_E_EXISTS;
 	}
 	if (!many && ((slot->shadow != NULL && slot->shadow->gen == g) ||
@@ -173,27 +178,78 @@ static bool is_chained(const struct ob__reg *reg)
 	return reg->slot->kind == OB__SLOT_EVENT || reg->slot->kind == OB__SLOT_FILTER;
 }
 
-void ob__slots_activate(struct ob__slots *s, struct ob__gen *g)
+uint32_t ob__slots_activate(struct ob__slots *s, struct ob__gen *g)
 {
+	uint32_t n = 0;
+
 	(void)s;
 	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
-		if (!is_chained(reg)) {
-			reg->slot->active = reg;
+		n++;
+		if (is_chained(reg)) {
+			continue;
+		}
+		reg->slot->active = reg;
+		if (reg->slot->shadow == reg) {
 			reg->slot->shadow = NULL;
 		}
+		if (reg->slot->canary == reg) {
+			reg->slot->canary = NULL;
+		}
 	}
+	return n;
 }
 
-void ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g)
+uint32_t ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g)
 {
+	uint32_t n = 0;
+
 	(void)s;
 	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
+		n++;
 		if (reg->slot->active == reg) {
 			reg->slot->active = NULL;
 		}
+		if (reg->slot->canary == reg) {
+			reg->slot->canary = NULL;
+		}
 	}
+	return n;
+}
+
+static bool can_share(enum ob__slot_kind kind)
+{
+	return kind == OB__SLOT_CLIENT_ID || kind == OB__SLOT_LINK_ID || kind == OB__SLOT_METHOD ||
+	       kind == OB__SLOT_CLIENT_DECIDER || kind == OB__SLOT_LINK_DECIDER;
+}
+
+uint32_t ob__slots_canary(struct ob__slots *s, struct ob__gen *g)
+{
+	uint32_t n = 0;
+
+	(void)s;
+	OB__LIST_EACH (it, &g->regs) {
+		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
+		n++;
+		if (can_share(reg->slot->kind)) {
+			reg->slot->canary = reg;
+			reg->slot->shadow = NULL;
+		}
+	}
+	return n;
+}
+
+struct ob__reg *ob__slot_share(const struct ob__slot *slot, uint64_t node, uint64_t seq)
+{
+	uint64_t x = node ^ (seq * 0x9e3779b97f4a7c15ull);
+
+	if (node == 0) { /* no session */
+		return slot->active;
+	}
+	x = (x ^ (x >> 32)) * 0xd6e8feb86659fd93ull;
+	x ^= x >> 32;
+	return x % 100 < slot->canary->gen->share ? slot->canary : slot->active;
 }
 
 static int chain_add(struct ob__chain *c, struct ob__reg *reg)
@@ -248,33 +304,42 @@ int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules)
 	return 0;
 }
 
+void ob__slot_unregister(struct ob__reg *reg)
+{
+	if (reg->slot->active == reg) {
+		reg->slot->active = NULL;
+	}
+	if (reg->slot->canary == reg) {
+		reg->slot->canary = NULL;
+	}
+	if (reg->slot->shadow == reg) {
+		reg->slot->shadow = NULL;
+	}
+	ob__list_del(&reg->gen_link);
+	free(reg);
+}
+
 void ob__slots_drop(struct ob__slots *s, struct ob__gen *g)
 {
 	(void)s;
 	OB__LIST_EACH_SAFE (it, &g->regs) {
-		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
-		if (reg->slot->active == reg) {
-			reg->slot->active = NULL;
-		}
-		if (reg->slot->shadow == reg) {
-			reg->slot->shadow = NULL;
-		}
-		ob__list_del(&reg->gen_link);
-		free(reg);
+		ob__slot_unregister(OB__CONTAINER(it, struct ob__reg, gen_link));
 	}
 }
 
-struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id)
+struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id, uint64_t node,
+                                uint64_t seq)
 {
 	const struct ob__map *ids = client ? &s->client_ids : &s->link_ids;
-	struct ob__reg *reg = ob__slot_active(ob__map_get(ids, id, 0));
+	struct ob__reg *reg = ob__slot_pick(ob__map_get(ids, id, 0), node, seq);
 
-	return reg != NULL ? reg : ob__slot_active(ob__map_get(ids, 0, 0));
+	return reg != NULL ? reg : ob__slot_pick(ob__map_get(ids, 0, 0), node, seq);
 }
 
-struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len)
+struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len,
+                                 uint64_t node, uint64_t seq)
 {
-	return ob__slot_active(ob__strmap_getn(&s->methods, name, len));
+	return ob__slot_pick(ob__strmap_getn(&s->methods, name, len), node, seq);
 }
 
 /* Looks "METHOD path" up, then "* path". */

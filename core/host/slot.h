@@ -40,8 +40,12 @@ enum ob__slot_kind {
 	OB__SLOT_ERROR_BODY,
 	OB__SLOT_EVENT,
 	OB__SLOT_FILTER,
+	OB__SLOT_LISTEN,
 	OB__SLOT_KINDS,
 };
+
+struct ob__client_listener;
+struct ob__codec_states;
 
 struct ob__reg {
 	struct ob__slot *slot;
@@ -55,6 +59,10 @@ struct ob__reg {
 		ob_filter_fn filter;
 		ob_event_fn event;
 		ob_error_body_fn error_body;
+		struct {
+			struct ob__slot *codec;
+			uint32_t idle_ms;
+		} listen;
 	} fn;
 	ob_codec codec; /* its name is the slot's */
 };
@@ -62,9 +70,13 @@ struct ob__reg {
 struct ob__slot {
 	enum ob__slot_kind kind;
 	uint64_t id; /* of a message */
-	char *name;  /* method, "METHOD /path", codec; NULL for others */
+	char *name;  /* method, "METHOD /path", codec, "tcp HOST:PORT"; NULL for others */
 	struct ob__reg *active;
-	struct ob__reg *shadow; /* of a generation that is starting */
+	struct ob__reg *canary;               /* takes a share of the sessions, or NULL */
+	struct ob__reg *shadow;               /* of a generation that is starting */
+	struct ob__client_listener *listener; /* of LISTEN, while it is open (host/listen.h) */
+	uint32_t conns;                       /* of CODEC: connections that use it */
+	struct ob__codec_states *states;      /* of CODEC: owned (host/codec_state.h) */
 };
 
 /* Registrations of a kind that takes many, those of active generations, in order. */
@@ -79,6 +91,7 @@ struct ob__slots {
 	struct ob__strmap methods;
 	struct ob__strmap http;
 	struct ob__strmap codecs;
+	struct ob__strmap listens;
 	struct ob__slot single[OB__SLOT_KINDS]; /* the decisions, by kind */
 	struct ob__chain filters;
 	struct ob__chain events;
@@ -100,11 +113,17 @@ struct ob__slot_key {
 int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__slot_key *key,
                       struct ob__reg **out);
 
-/* The switch, half one: the generation's registrations are what their slots point at from now. */
-void ob__slots_activate(struct ob__slots *s, struct ob__gen *g);
+/* Takes one registration back. */
+void ob__slot_unregister(struct ob__reg *reg);
 
-/* Half two: slots that still point at this generation point at nothing. */
-void ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g);
+/* The switch: slots that point at this generation point at nothing; and the generation's
+ * registrations are what their slots point at from now.  The number of registrations. */
+uint32_t ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g);
+uint32_t ob__slots_activate(struct ob__slots *s, struct ob__gen *g);
+
+/* A switch for some sessions: its registrations for messages and decisions take the generation's
+ * share, the others wait in the shadow. */
+uint32_t ob__slots_canary(struct ob__slots *s, struct ob__gen *g);
 
 /* Rebuilds the chains of filters and events; once per switch. 0, or OB_E_NOMEM with empty chains.
  */
@@ -118,9 +137,24 @@ static inline struct ob__reg *ob__slot_active(const struct ob__slot *slot)
 	return slot != NULL ? slot->active : NULL;
 }
 
+/* Of two generations, the one that a session's messages go to. */
+struct ob__reg *ob__slot_share(const struct ob__slot *slot, uint64_t node, uint64_t seq);
+
+/* The registration for a session's message: by node and number of the session, 0 for none. */
+static inline struct ob__reg *ob__slot_pick(const struct ob__slot *slot, uint64_t node,
+                                            uint64_t seq)
+{
+	if (slot == NULL || slot->canary == NULL) {
+		return slot != NULL ? slot->active : NULL;
+	}
+	return ob__slot_share(slot, node, seq);
+}
+
 /* The registration for a message id, or of id 0, or NULL. */
-struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id);
-struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len);
+struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id, uint64_t node,
+                                uint64_t seq);
+struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len,
+                                 uint64_t node, uint64_t seq);
 
 /* The registration for an HTTP request: the exact path, else the longest "prefix*"; the method
  * itself, then "*".  *tail is what the star stood for.  NULL if there is none. */
@@ -130,5 +164,8 @@ struct ob__reg *ob__slots_http(const struct ob__slots *s, const char *method, co
 /* The methods that a path has handlers for, "GET, POST", cut to `cap`; "" if none. */
 void ob__slots_http_methods(const struct ob__slots *s, const char *path, char *out, size_t cap);
 struct ob__slot *ob__slots_codec(const struct ob__slots *s, const char *name);
+
+/* The slot of that key, made if need be.  0, OB_E_LIMIT or OB_E_NOMEM. */
+int ob__slots_get(struct ob__slots *s, const struct ob__slot_key *key, struct ob__slot **out);
 
 #endif

@@ -85,6 +85,10 @@ static void timer_fire(void *arg)
 	ob_timer_fn fn = t->fn;
 	void *fn_arg = t->arg;
 
+	if (t->repeat != 0 && g->state == OB__GEN_STANDBY) {
+		ob__timeout_set(g->node->loop, &t->timeout, t->repeat);
+		return; /* the generation that serves has its own */
+	}
 	ob__gen_ref(g);
 	if (t->repeat != 0) {
 		ob__timeout_set(g->node->loop, &t->timeout, t->repeat);
@@ -103,7 +107,7 @@ uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms
 	if (!ob__gen_may_begin(g) || fn == NULL || delay_ms > DELAY_MAX || repeat_ms > DELAY_MAX) {
 		return 0;
 	}
-	if (repeat_ms != 0 && g->state != OB__GEN_ACTIVE) {
+	if (repeat_ms != 0 && g->state != OB__GEN_ACTIVE && g->state != OB__GEN_CANARY) {
 		return 0;
 	}
 	struct timer *t = ob__slab_alloc(&g->node->works.timers, &handle);

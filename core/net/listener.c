@@ -71,10 +71,10 @@ static const char *why(int err)
 	}
 }
 
-static int fail(char *err, size_t err_cap, const char *where, const char *reason)
+static int fail(char *err, size_t err_cap, const char *where, const char *reason, int code)
 {
 	snprintf(err, err_cap, "%s: %s", where, reason);
-	return -1;
+	return code < 0 ? code : -EIO;
 }
 
 static int bind_address(const struct addrinfo *ai, const struct ob__listener_options *options)
@@ -107,14 +107,14 @@ static int bind_tcp(const struct ob__listener_options *options, char *err, size_
 	snprintf(where, sizeof(where), strchr(host, ':') ? "[%s]:%d" : "%s:%d", host,
 	         options->port);
 	if (options->port < 0 || options->port > 65535) {
-		return fail(err, err_cap, where, "no such port");
+		return fail(err, err_cap, where, "no such port", -EINVAL);
 	}
 	snprintf(service, sizeof(service), "%d", options->port);
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *list;
 	int rc = getaddrinfo(host, service, &hints, &list);
 	if (rc != 0) {
-		return fail(err, err_cap, where, gai_strerror(rc));
+		return fail(err, err_cap, where, gai_strerror(rc), -EADDRNOTAVAIL);
 	}
 	int fd = -1;
 	int first = 0; /* the first address is the one that was meant */
@@ -125,44 +125,52 @@ static int bind_tcp(const struct ob__listener_options *options, char *err, size_
 		}
 	}
 	freeaddrinfo(list);
-	return fd < 0 ? fail(err, err_cap, where, why(first)) : fd;
+	return fd < 0 ? fail(err, err_cap, where, why(first), -first) : fd;
 }
 
-/* Takes a dead socket of ours out of the way. NULL, or why the path can't be used. */
-static const char *clear_path(const struct sockaddr_un *addr)
+/* Takes a dead socket of ours out of the way. NULL, or why the path can't be used, and the code. */
+static const char *clear_path(const struct sockaddr_un *addr, int *code)
 {
 	struct stat st;
 	if (lstat(addr->sun_path, &st) < 0) {
+		*code = -errno;
 		return errno == ENOENT ? NULL : strerror(errno);
 	}
 	if (!S_ISSOCK(st.st_mode)) {
+		*code = -ENOTSOCK;
 		return "exists and is not a socket";
 	}
 	if (st.st_uid != geteuid()) {
+		*code = -EPERM;
 		return "is a socket of another user";
 	}
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
+		*code = -errno;
 		return strerror(errno);
 	}
 	int err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? errno : 0;
 	close(fd);
 	if (err != ECONNREFUSED) {
+		*code = -EADDRINUSE;
 		return "in use; is another node running on it?";
 	}
-	return unlink(addr->sun_path) < 0 ? strerror(errno) : NULL;
+	*code = unlink(addr->sun_path) < 0 ? -errno : 0;
+	return *code < 0 ? strerror(-*code) : NULL;
 }
 
 static int bind_unix(const struct ob__listener_options *options, char *err, size_t err_cap)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	if (strlen(options->path) >= sizeof(addr.sun_path)) {
-		return fail(err, err_cap, options->path, "longer than a unix socket's path may be");
+		return fail(err, err_cap, options->path, "longer than a unix socket's path may be",
+		            -ENAMETOOLONG);
 	}
 	strcpy(addr.sun_path, options->path);
-	const char *reason = clear_path(&addr);
+	int code = 0;
+	const char *reason = clear_path(&addr, &code);
 	if (reason) {
-		return fail(err, err_cap, options->path, reason);
+		return fail(err, err_cap, options->path, reason, code);
 	}
 	mode_t mode = (mode_t)(options->mode != 0 ? options->mode : 0600);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -172,11 +180,11 @@ static int bind_unix(const struct ob__listener_options *options, char *err, size
 	    bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    chmod(addr.sun_path, mode) < 0 ||
 	    listen(fd, options->backlog > 0 ? options->backlog : BACKLOG) < 0) {
-		fail(err, err_cap, options->path, strerror(errno));
+		code = fail(err, err_cap, options->path, strerror(errno), -errno);
 		if (fd >= 0) {
 			close(fd);
 		}
-		return -1;
+		return code;
 	}
 	return fd;
 }
@@ -237,6 +245,7 @@ struct ob__listener *ob__listener_open(struct ob__loop *loop,
 {
 	struct ob__listener *l = calloc(1, sizeof(*l));
 	char *path = options->path ? strdup(options->path) : NULL;
+	int rc = -ENOMEM;
 	if (!l || (options->path && !path)) {
 		snprintf(err, err_cap, "out of memory");
 		goto out;
@@ -246,6 +255,7 @@ struct ob__listener *ob__listener_open(struct ob__loop *loop,
 	ob__timeout_init(&l->resume, on_pause_over, l);
 	l->fd = path ? bind_unix(options, err, err_cap) : bind_tcp(options, err, err_cap);
 	if (l->fd < 0) {
+		rc = l->fd;
 		goto out;
 	}
 	if (path) {
@@ -254,17 +264,23 @@ struct ob__listener *ob__listener_open(struct ob__loop *loop,
 	} else {
 		name_tcp(l);
 	}
-	int rc = wrap(l);
+	rc = wrap(l);
 	if (rc < 0) {
-		fail(err, err_cap, l->name, uv_strerror(rc));
+		fail(err, err_cap, l->name, uv_strerror(rc), rc);
 		close(l->fd);
 		unlink_path(l);
 		uv_close(&l->uv.handle, on_closed);
+		if (options->code) {
+			*options->code = rc;
+		}
 		return NULL;
 	}
 	return l;
 
 out:
+	if (options->code) {
+		*options->code = rc;
+	}
 	free(path);
 	free(l);
 	return NULL;

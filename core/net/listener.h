@@ -33,6 +33,7 @@ struct ob__listener_options {
 	int mode;         /* of the unix socket, e.g. 0600; 0: 0600 */
 	int backlog;      /* 0: 1024 */
 	bool reuseport;
+	int *code; /* NULL, or where a negative code goes when it can't be opened */
 };
 
 /* Binds and listens, so that a busy port is an error now; accepts nothing yet. NULL with a sentence

@@ -318,7 +318,9 @@ typedef struct ob_codec {
 	                 size_t cap);
 
 	/* Optional: turns a connection's state of version `from` into this one's.  0 or negative,
-	 * then that connection is closed. */
+	 * then that connection is closed (when code returns that was replaced, its state from
+	 * before is restored instead).  Pure: called at any time from start on, perhaps twice for
+	 * one state. */
 	int (*migrate)(ob_ctx *ctx, uint32_t from, const void *old_state, void *state);
 } ob_codec;
 
@@ -444,7 +446,14 @@ typedef struct ob_note {
 #define OB_SANITIZER 1u
 #elif defined(__SANITIZE_THREAD__)
 #define OB_SANITIZER 2u
-#else
+#elif defined(__has_feature) /* clang; in an #if of its own, as others can't read the call */
+#if __has_feature(address_sanitizer)
+#define OB_SANITIZER 1u
+#elif __has_feature(thread_sanitizer)
+#define OB_SANITIZER 2u
+#endif
+#endif
+#ifndef OB_SANITIZER
 #define OB_SANITIZER 0u
 #endif
 
@@ -553,7 +562,7 @@ typedef struct ob_listen_options {
 	uint32_t size;
 	const char *transport; /* "ws", "tcp" or "unix" */
 	const char *codec;     /* a codec's name */
-	const char *host;      /* NULL: the node's */
+	const char *host;      /* in numbers, or localhost; NULL: the node's */
 	uint16_t port;         /* 0: any, for tests */
 	const char *path;      /* of transport unix */
 	uint32_t idle_ms;      /* close a client that sent nothing for so long; 0: never */
@@ -877,7 +886,8 @@ static inline int ob_on_error_body(ob_ctx *ctx, ob_error_body_fn fn)
 }
 
 /* Offers a codec under codec->name; the struct is copied.  OB_E_STATE when its state_ver differs
- * from the one in use and there is no migrate. */
+ * from the one in use and there is no migrate, or connections still have a version that it can't
+ * take. */
 static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
 {
 	return ctx->api->on_codec(ctx, codec);
@@ -892,9 +902,11 @@ static inline int ob_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 
 /* Opens a listener for clients.  It is bound at once and accepts from live on.  A generation that
  * asks for the same one (transport, host and port, or path) takes it over as it is, its queue of
- * newcomers untouched; one that nobody asks for any more is closed, its connections stay.
+ * newcomers untouched; codec and idle_ms may differ, and count for newcomers from live on.  One
+ * that nobody asks for any more is closed, its connections stay.  The module that offers the codec
+ * comes before this one, or is called codec_NAME; a module's own codec is registered first.
  * Only in start.  OB_E_EXISTS: another module's or the configuration's; -EADDRINUSE: another
- * program's; OB_E_NOT_FOUND: no such codec; OB_E_INVAL. */
+ * program's; OB_E_NOT_FOUND: no such codec; OB_E_INVAL, OB_E_LIMIT. */
 static inline int ob_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	return ctx->api->listen(ctx, options);

@@ -217,19 +217,25 @@ static const char *member(const json_t *verb, const char *key)
 	return text ? text : "";
 }
 
-/* What of `path` a pattern's final "*" matches, "" for an exact match, NULL for none. */
-static const char *match(const char *pattern, const char *path)
+/* What of `path` a pattern's "*", one whole segment, stands for; "" for an exact match (then *len
+ * is 0), NULL for none. */
+static const char *match(const char *pattern, const char *path, size_t *len)
 {
-	size_t len = strlen(pattern);
+	const char *star = strchr(pattern, '*');
+	size_t before = star ? (size_t)(star - pattern) : 0;
 
-	if (!len || pattern[len - 1] != '*') {
+	*len = 0;
+	if (!star) {
 		return strcmp(pattern, path) == 0 ? "" : NULL;
 	}
-	len--;
-	return strncmp(pattern, path, len) == 0 && path[len] ? path + len : NULL;
+	if (strncmp(pattern, path, before) != 0) {
+		return NULL;
+	}
+	*len = strcspn(path + before, "/");
+	return *len && strcmp(path + before + *len, star + 1) == 0 ? path + before : NULL;
 }
 
-/* The pattern a path falls under: an exact one, else the longest that ends in "*". */
+/* The pattern a path falls under: an exact one, else one with a star; NULL for none. */
 static const char *pattern_of(const char *path)
 {
 	const char *best = NULL;
@@ -238,17 +244,15 @@ static const char *pattern_of(const char *path)
 
 	json_array_foreach (verbs, i, verb) {
 		const char *pattern = member(verb, "path");
-		const char *tail = match(pattern, path);
+		size_t len;
 
-		if (!tail) {
+		if (!match(pattern, path, &len)) {
 			continue;
 		}
-		if (!*tail) {
+		if (!len) {
 			return pattern;
 		}
-		if (!best || strlen(pattern) > strlen(best)) {
-			best = pattern;
-		}
+		best = pattern;
 	}
 	return best;
 }
@@ -404,18 +408,16 @@ static int read_body(json_t *args, const ob_view *view, const char *type, struct
 static int read_tail(json_t *args, const json_t *verb, const char *path, struct problem *p)
 {
 	const char *key = member(verb, "tail");
-	const char *tail = match(member(verb, "path"), path);
+	size_t len;
+	const char *tail = match(member(verb, "path"), path, &len);
 
-	if (!*key || !tail || !*tail) {
+	if (!*key || !tail || !len) {
 		return 0;
-	}
-	if (strchr(tail, '/')) {
-		return problem_set(p, 404, "no such path");
 	}
 	if (json_object_get(args, key)) {
 		return problem_set(p, 400, "%.60s is in the path already", key);
 	}
-	if (json_object_set_new(args, key, json_string(tail)) < 0) {
+	if (json_object_set_new(args, key, json_stringn(tail, len)) < 0) {
 		return problem_set(p, 400, "the path is not UTF-8");
 	}
 	return 0;
@@ -434,9 +436,9 @@ static json_t *read_args(ob_ctx *ctx, ob_req req, const ob_http_info *info, cons
 		problem_set(p, 503, "%s", ob_strerror(ctx, rc));
 	} else if (get && view.len) {
 		rc = problem_set(p, 400, "a GET takes no body");
-	} else if (!get && info->query[0]) {
+	} else if (!get && info->query[0] && (view.len || !member(verb, "tail")[0])) {
 		rc = problem_set(p, 400, "this path takes no query: arguments go in the body");
-	} else if (get) {
+	} else if (get || info->query[0]) {
 		rc = read_query(args, info->query, p);
 	} else if (view.len) {
 		rc = read_body(args, &view, ob_http_header(ctx, req, "Content-Type"), p);
@@ -545,6 +547,14 @@ static void on_verbs(ob_ctx *ctx, const ob_admin_reply *reply, void *arg)
 	*list = json_deep_copy(json_object_get(reply->body, "verbs"));
 }
 
+/* The host knows stars at the end only; what has one in the middle falls under the one before. */
+static int register_path(ob_ctx *ctx, const char *path)
+{
+	const char *star = strchr(path, '*');
+
+	return star && star[1] ? 0 : ob_on_http(ctx, "*", path, handle, OB_HTTP_ADMIN);
+}
+
 /* One handler per path takes any method: the wrong ones are ours to answer, with Allow. */
 static int register_paths(ob_ctx *ctx)
 {
@@ -562,7 +572,7 @@ static int register_paths(ob_ctx *ctx)
 			continue;
 		}
 
-		int rc = ob_on_http(ctx, "*", path, handle, OB_HTTP_ADMIN);
+		int rc = register_path(ctx, path);
 
 		if (rc < 0) {
 			ob_log(ctx, OB_LOG_ERROR, "%s: %s", path, ob_strerror(ctx, rc));

@@ -3,9 +3,9 @@
  */
 
 /*
- * Fuzz target: the look at a module's ELF headers before ld.so gets it.  What is accepted lies
- * within the file, whatever its headers say; a file that is cut before the end of anything its
- * headers point at is not accepted.
+ * Fuzz target: the look at a module's file before ld.so gets it.  What is accepted lies within the
+ * file, whatever its headers say; a file that is cut before the end of anything its headers point
+ * at is not accepted; a refusal has all its parts.
  */
 
 #include <elf.h>
@@ -61,18 +61,25 @@ static int look(const uint8_t *data, size_t len)
 {
 	uint8_t *copy = malloc(len > 0 ? len : 1);
 	struct ob__elf_fault fault;
+	struct ob__elf_info info;
 	if (copy == NULL) {
 		return -ENOMEM;
 	}
 	memcpy(copy, data, len);
-	int rc = ob__elf_check(copy, len, &fault);
-	free(copy);
+	int rc = ob__elf_check(copy, len, &fault, &info);
+	check(memchr(fault.found, 0, sizeof(fault.found)) != NULL);
 	if (rc == 0) {
-		check(fault.what == NULL && fault.found == NULL && fault.expected == NULL);
+		check(fault.code == NULL && fault.what == NULL && fault.expected == NULL &&
+		      fault.remedy == NULL && fault.found[0] == '\0');
+		check(info.note >= copy && info.note_len <= len - (size_t)(info.note - copy));
+		check(info.module_size > 0 && info.module_size <= len);
+		check(memchr(info.runpath, 0, sizeof(info.runpath)) != NULL);
 	} else {
-		check(rc == -EINVAL);
-		check(fault.what != NULL && fault.found != NULL && fault.expected != NULL);
+		check(rc == -EINVAL && info.note == NULL);
+		check(fault.code != NULL && fault.what != NULL && fault.expected != NULL &&
+		      fault.remedy != NULL && fault.found[0] != '\0');
 	}
+	free(copy);
 	return rc;
 }
 

@@ -3,32 +3,28 @@
  */
 
 /*
- * The module "bad", with a descriptor written by hand and one thing wrong with it, which the build
- * chooses with BAD_MAGIC, BAD_SIZE, BAD_MAJOR, BAD_MINOR or BAD_NAME.
+ * The module "bad", with one thing wrong with it that the build chooses: BAD_MAGIC, BAD_MAJOR and
+ * BAD_MINOR in both its identity note and its descriptor, BAD_DESCRIPTOR (a member and its value)
+ * in the descriptor alone.
  */
 
 #include <obhost/obhost.h>
 
-#ifndef BAD_MAGIC
-#define BAD_MAGIC OB_MODULE_MAGIC
+#ifdef BAD_MAGIC
+#undef OB_MODULE_MAGIC
+#define OB_MODULE_MAGIC BAD_MAGIC
 #endif
-#ifndef BAD_SIZE
-#define BAD_SIZE sizeof(ob_module_desc)
+#ifdef BAD_MAJOR
+#undef OB_ABI_MAJOR
+#define OB_ABI_MAJOR BAD_MAJOR
 #endif
-#ifndef BAD_MAJOR
-#define BAD_MAJOR OB_ABI_MAJOR
+#ifdef BAD_MINOR
+#undef OB_ABI_MINOR
+#define OB_ABI_MINOR BAD_MINOR
 #endif
-#ifndef BAD_MINOR
-#define BAD_MINOR OB_ABI_MINOR
-#endif
-#ifndef BAD_NAME
-#define BAD_NAME "bad"
+#ifndef BAD_DESCRIPTOR
+#define BAD_DESCRIPTOR .flags = 0
 #endif
 
-extern OB_EXPORT const ob_module_desc ob_module;
-const ob_module_desc ob_module = {.magic = BAD_MAGIC,
-                                  .size = BAD_SIZE,
-                                  .abi_major = BAD_MAJOR,
-                                  .abi_minor = BAD_MINOR,
-                                  .name = BAD_NAME,
-                                  .version = "1"};
+#pragma GCC diagnostic ignored "-Woverride-init"
+OB_MODULE(bad, .version = "1", BAD_DESCRIPTOR);

@@ -37,7 +37,7 @@ result "no path of one machine" \
 	"$(text '(^|[^A-Za-z0-9_.$}/-])/(home|root|Users|workspace|work)/[A-Za-z0-9_.-]')"
 result "no trailing blanks" "$(text '[[:blank:]]+$' | grep -v '\.md:')"
 result "the licence is named in every source file" "$(printf '%s\n' "$files" |
-	grep -E '\.(c|h|py)$|Makefile\.(am|inc)$|^configure\.ac$|\.m4$' |
+	grep -v '^sdk/project/' | grep -E '\.(c|h|py)$|Makefile\.(am|inc)$|^configure\.ac$|\.m4$' |
 	while read -r file; do
 		[ ! -s "$file" ] || head -n 5 "$file" | grep -q 'SPDX-License-Identifier: BSD-2-Clause' || echo "$file"
 	done)"

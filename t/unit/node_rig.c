@@ -27,6 +27,8 @@
 
 char rig_dir[128];
 
+#define RELOAD_PLAIN "\"probation\": 0, \"probe\": 0, \"rate\": \"0/s\""
+
 static struct rig_node *running[RIG_NODES];
 
 /* ---------------------------------------------------------------- files */
@@ -182,6 +184,10 @@ static void write_conf(struct rig_node *n, const char *name, const char *type, c
 	}
 	if (strstr(more, "\"log_level\"") == NULL) {
 		ob__buf_printf(&b, "\"log_level\": \"debug\",\n");
+	}
+	/* A test that wants probation, a rehearsal or a limit says so. */
+	if (strstr(more, "\"reload\"") == NULL) {
+		ob__buf_printf(&b, "\"reload\": {%s},\n", RELOAD_PLAIN);
 	}
 	ob__buf_printf(&b, "%s}\n", more);
 	spill(n->conf_path, b.data, b.len);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "host/swap/loader.h"
+#include "lib/elf.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -108,20 +109,26 @@ static const struct refusal_row refusals[] = {
 	{NULL, "nobody", "\xff\xc3.so", "stage", "not_found", NULL, NULL, "/??.so: No such"},
 	/* stage: a directory is no file */
 	{NULL, "dir", "dir.so", "stage", "not_a_file", "not a regular file", NULL, "dir.so"},
-	/* verify */
-	{NULL, "empty", "empty.so", "preflight", "not_a_module", "empty", NULL, "empty.so"},
-	{NULL, "script", "script.so", "preflight", "not_a_module", "not ELF", NULL, "script.so"},
-	{NULL, "cut", "cut.so", "preflight", "not_a_module", "truncated", "a whole file", "cut.so"},
-	/* load: what it is, and who */
-	{"library", "library", "", "load", "not_a_module", "no symbol ob_module", NULL,
-         "exports no ob_module"},
-	{"bad_magic", "bad", "", "load", "not_a_module", "a foreign ob_module", NULL,
+	{NULL, "empty", "empty.so", "stage", "empty", "an empty file", NULL, "empty.so"},
+	/* preflight: the file */
+	{NULL, "script", "script.so", "preflight", "not_elf", "not ELF", NULL, "script.so"},
+	{NULL, "cut", "cut.so", "preflight", "truncated", "truncated", "a whole file", "cut.so"},
+	{"library", "library", "", "preflight", "not_a_module", "no symbol ob_module", NULL,
+         "exported symbols: no symbol ob_module"},
+	/* preflight: its identity note */
+	{"bad_magic", "bad", "", "preflight", "not_a_module", "a foreign identity note", NULL,
          "no obhost magic number"},
-	{"bad_major", "bad", "", "load", "abi", "ABI 7.", "ABI 1.", "was built for ABI 7."},
-	{"bad_minor", "bad", "", "load", "abi", ".77", "ABI 1.", "this host offers"},
-	{"bad_size", "bad", "", "load", "abi", "8 bytes", " bytes", "its descriptor has 8 bytes"},
-	{"bad_name", "bad", "", "load", "name", "other", "bad", "is the module other, not bad"},
-	{"bad_nameless", "bad", "", "load", "name", "none", "bad", "(nameless), not bad"},
+	{"bad_major", "bad", "", "preflight", "abi", "ABI 7.", "ABI 1.",
+         "was built for ABI 7.0, this host has ABI 1."},
+	{"bad_minor", "bad", "", "preflight", "abi", ".77", "ABI 1.", "this host has"},
+	{"answer_a", "bad", "", "preflight", "name", "answer", "bad",
+         "is the module answer, not bad"},
+	/* load: the descriptor says something else than the note */
+	{"bad_size", "bad", "", "load", "identity",
+         "descriptor: magic 0x6f62686f, ABI 1.0, 8 bytes", "note: magic 0x6f62686f, ABI 1.",
+         "disagree"},
+	{"bad_name", "bad", "", "load", "identity", "name other", "name bad", "disagree"},
+	{"bad_nameless", "bad", "", "load", "identity", "name none", "name bad", "disagree"},
 	{"unresolved", "unresolved", "", "load", "dlopen", "obhost_test_no_such_function", NULL,
          "can't be loaded"},
 };
@@ -187,6 +194,75 @@ static void test_refusals(void)
 		CU_ASSERT_TRUE(has(job.refusal.expected, r->expected));
 		CU_ASSERT_TRUE(has(job.refusal.message, r->message));
 	}
+	end();
+}
+
+struct note_row {
+	size_t at; /* in the note */
+	size_t size;
+	uint32_t value;
+	const char *code;
+	const char *found;
+	const char *expected; /* part of it */
+};
+
+#define NOTE(field) offsetof(ob_note, field), sizeof(((ob_note *)0)->field)
+
+/* One item of the note is another host's; each refusal names both sides. */
+static const struct note_row note_rows[] = {
+	{NOTE(magic), 1, "not_a_module", "a foreign identity note", "OB_MODULE()"},
+	{NOTE(abi_major), 0, "abi", "ABI 0.0", "ABI 1."},
+	{NOTE(abi_major), 2, "abi", "ABI 2.0", "ABI 1."},
+	{NOTE(abi_minor), OB_ABI_MINOR + 1, "abi", "ABI 1.", "ABI 1."},
+	{NOTE(size), 16, "abi", "a descriptor of 16 bytes", "one of at least "},
+	{NOTE(jansson), 9, "abi", "jansson 9", "jansson 2"},
+	{NOTE(pointer_size), 3, "layout", "pointers of 3 bytes", "pointers of "},
+	{NOTE(time_size), 5, "layout", "time_t of 5 bytes", "time_t of "},
+	{NOTE(off_size), 6, "layout", "off_t of 6 bytes", "off_t of "},
+	{NOTE(bool_size), 2, "layout", "bool of 2 bytes", "bool of 1 bytes"},
+	{NOTE(sanitizer), (OB_SANITIZER + 1) % 3, "layout", " sanitizer", " sanitizer"},
+	{NOTE(sanitizer), 77, "layout", "an unknown sanitizer", " sanitizer"},
+	{offsetof(ob_note, name), 4, 0x78787878, "name", "xxxxer", "answer"},
+	/* the length of the note: it says less than this host must know */
+	{NOTE(desc_size), 40, "abi", "40 bytes", "a longer one"},
+};
+
+static void test_notes(void)
+{
+	char path[512];
+	static uint8_t file[1 << 20];
+
+	begin();
+	rig_module_path("answer_a", path, sizeof(path));
+	FILE *f = fopen(path, "re");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	size_t len = fread(file, 1, sizeof(file), f);
+	fclose(f);
+	struct ob__elf_fault fault;
+	struct ob__elf_info info;
+	CU_ASSERT_EQUAL_FATAL(ob__elf_check(file, len, &fault, &info), 0);
+	uint8_t *note = file + (info.note - file) - offsetof(ob_note, magic);
+	for (size_t i = 0; i < sizeof(note_rows) / sizeof(note_rows[0]); i++) {
+		const struct note_row *r = &note_rows[i];
+		uint8_t kept[4];
+		memcpy(kept, note + r->at, r->size);
+		memcpy(note + r->at, &r->value, r->size);
+		write_file("answer.so", file, len);
+		memcpy(note + r->at, kept, r->size);
+		struct ob__load_job job = job_of("answer", "");
+		ob__loader_run(loader, &job);
+		CU_ASSERT_TRUE(job.failed);
+		CU_ASSERT_STRING_EQUAL(job.refusal.step, "preflight");
+		CU_ASSERT_STRING_EQUAL(job.refusal.code, r->code);
+		CU_ASSERT_TRUE(has(job.refusal.found, r->found));
+		CU_ASSERT_TRUE(has(job.refusal.expected, r->expected));
+		CU_ASSERT_NOT_EQUAL(job.refusal.remedy[0], '\0');
+	}
+	write_file("answer.so", file, len);
+	struct ob__load_job job = job_of("answer", "");
+	ob__loader_run(loader, &job);
+	CU_ASSERT_FALSE_FATAL(job.failed);
+	close_job(&job);
 	end();
 }
 
@@ -338,6 +414,7 @@ int main(void)
 	CU_pSuite s = CU_add_suite("loader", NULL, NULL);
 	CU_add_test(s, "loads a private copy", test_loads);
 	CU_add_test(s, "refusals, step by step", test_refusals);
+	CU_add_test(s, "each item of the identity note", test_notes);
 	CU_add_test(s, "a fifo does not hang it", test_fifo);
 	CU_add_test(s, "hashes: unchanged, changed, wanted", test_hashes);
 	CU_add_test(s, "a staged path is never used twice", test_stage_path_taken);

@@ -209,7 +209,7 @@ static void test_defaults(void)
 	CU_ASSERT_STRING_EQUAL(c->role, "service");
 	CU_ASSERT_STRING_EQUAL(c->host, "127.0.0.1");
 	CU_ASSERT_EQUAL(c->call_timeout_ms, 5000);
-	CU_ASSERT_EQUAL(c->drain_ms, 60000);
+	CU_ASSERT_EQUAL(c->reload.drain_ms, 60000);
 	CU_ASSERT_EQUAL(c->session_closed_id, 100130);
 	CU_ASSERT_EQUAL(c->reconnect_ms, 5000);
 	CU_ASSERT_EQUAL(c->listens_len, 0);
@@ -258,7 +258,7 @@ static void test_everything(void)
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(c);
 	CU_ASSERT_EQUAL(c->call_timeout_ms, 250);
-	CU_ASSERT_EQUAL(c->drain_ms, 1500);
+	CU_ASSERT_EQUAL(c->reload.drain_ms, 1500);
 	CU_ASSERT_EQUAL(c->session_closed_id, 7);
 	CU_ASSERT_STRING_EQUAL(c->state_dir, "st");
 	CU_ASSERT_STRING_EQUAL(c->pid, "p");

@@ -1046,7 +1046,7 @@ static void test_http_call_abandoned(void)
 {
 	char url[64];
 
-	begin(start_keep, "'reload': {'drain': 0.05},");
+	begin(start_keep, "'reload': {'drain': 0.05, 'probation': 0, 'probe': 0, 'rate': '0/s'},");
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/keep", n.http_port);
 	ob_http_request q = {.size = sizeof(q), .url = url};
 	memset(&kept, 0, sizeof(kept));

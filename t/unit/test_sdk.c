@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "host/sdk.h"
+#include "lib/blob.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -376,7 +377,7 @@ static void test_live(void)
 	/* Registering goes on while live, but for filters and events, whose chains may be under
 	 * way. */
 	CU_ASSERT_EQUAL(ob_on_id(ctx, 5000, handler), 0);
-	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(&n.node->slots, true, 5000));
+	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(&n.node->slots, true, 5000, 0, 0));
 	CU_ASSERT_EQUAL(ob_on_filter(ctx, 1, filter), OB_E_STATE);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_SESSION_OPENED, on_event), OB_E_STATE);
 	CU_ASSERT_EQUAL(n.node->slots.events.len, 2);
@@ -433,6 +434,142 @@ static void test_live(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- what outlives a generation */
+
+static int kv_starts;
+
+static int start_kv(ob_ctx *ctx, const json_t *conf)
+{
+	size_t len = 7;
+	const char *value = ob_kv_get(ctx, "k", &len);
+
+	/* Read from start on; written by the one that serves. */
+	CU_ASSERT_EQUAL(ob_kv_set(ctx, "k", "new", 3), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_kv_del(ctx, "k"), OB_E_STATE);
+	if (kv_starts++ == 0) {
+		CU_ASSERT_PTR_NULL(value);
+		CU_ASSERT_EQUAL(len, 0);
+		CU_ASSERT_PTR_NULL(ob_kv_next(ctx, NULL));
+		return 0;
+	}
+	CU_ASSERT(len == 3 && value != NULL && memcmp(value, "old", 3) == 0);
+	CU_ASSERT_STRING_EQUAL(ob_kv_next(ctx, NULL), "empty");
+	CU_ASSERT_STRING_EQUAL(ob_kv_next(ctx, "empty"), "k");
+
+	/* But for load, which runs in the turn that switches. */
+	struct ob__gen *g = (struct ob__gen *)ctx;
+	g->in_switch = true;
+	CU_ASSERT_EQUAL(ob_kv_set(ctx, "loaded", "x", 1), 0);
+	CU_ASSERT_EQUAL(ob_kv_set(ctx, "loaded", NULL, 1), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_kv_del(ctx, "empty"), 0);
+	g->in_switch = false;
+	return 0;
+}
+
+static void test_kv(void)
+{
+	size_t len;
+
+	kv_starts = 0;
+	one.start = start_kv;
+	begin("", false);
+	CU_ASSERT_EQUAL(ob_kv_del(one.ctx, "k"), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_kv_set(one.ctx, "k", "old", 3), 0);
+	CU_ASSERT_EQUAL(ob_kv_set(one.ctx, "empty", NULL, 0), 0);
+	CU_ASSERT_EQUAL(ob_kv_set(one.ctx, "", "", 0), OB_E_INVAL);
+	CU_ASSERT_PTR_NOT_NULL(ob_kv_get(one.ctx, "empty", &len));
+	CU_ASSERT_PTR_NULL(ob_kv_get(two.ctx, "k", &len)); /* each module has its own */
+	ob_ctx *before = one.ctx;
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'name': 'puppet', 'force': true}",
+	                                200, "{'result': 'switched'}"));
+	CU_ASSERT_EQUAL(kv_starts, 2);
+	CU_ASSERT_PTR_NOT_EQUAL(one.ctx, before);
+	CU_ASSERT_PTR_NOT_NULL(ob_kv_get(one.ctx, "loaded", &len));
+	CU_ASSERT_PTR_NULL(ob_kv_get(one.ctx, "empty", NULL));
+
+	/* it goes with the module */
+	kv_starts = 0;
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.unload", "{'name': 'puppet'}", 200, "{}"));
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__module_find(n.node, "puppet") == NULL));
+	char args[128];
+	snprintf(args, sizeof(args), "{'name': 'puppet', 'conf': {'hooks': %ld}}",
+	         (long)(intptr_t)&one);
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.load", args, 200, "{}"));
+	CU_ASSERT_EQUAL(kv_starts, 1);
+	end();
+}
+
+/* Only the hook that runs, with the handle it was given. */
+static void test_sections(void)
+{
+	struct ob__blob_writer w;
+	struct ob__blob_writer other = {.max = 4096};
+	struct ob__blob_reader r;
+	const char *why;
+	size_t len;
+	uint32_t tag;
+
+	begin("", false);
+	ob_ctx *ctx = one.ctx;
+	struct ob__gen *g = (struct ob__gen *)ctx;
+	ob_writer *writer = (ob_writer *)&w;
+	ob_reader *reader = (ob_reader *)&r;
+	CU_ASSERT_EQUAL(ob__blob_begin(&w, "puppet", 1, OB__BLOB_HEADER + 24), 0);
+	CU_ASSERT_EQUAL(ob_section_write(ctx, NULL, 1, 0, "x", 1), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_section_write(ctx, writer, 1, 0, "x", 1), OB_E_STATE);
+	g->writer = &w;
+	CU_ASSERT_EQUAL(ob_section_write(ctx, NULL, 1, 0, "x", 1), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_section_write(ctx, (ob_writer *)&other, 1, 0, "x", 1), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_section_write(two.ctx, writer, 1, 0, "x", 1), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_section_write(ctx, writer, 1, OB_SECTION_CRITICAL, "x", 1), 0);
+	CU_ASSERT_PTR_NULL(ob_section_read(ctx, (ob_reader *)writer, 1, &len));
+	CU_ASSERT_EQUAL(ob__blob_finish(&w), 0);
+
+	/* each refusal is the module's to see, and stays */
+	static const struct {
+		uint32_t tag;
+		uint32_t flags;
+		const char *data;
+		size_t len;
+		int rc;
+	} rows[] = {
+		{1, 0, "x", 1, OB_E_EXISTS},
+		{2, 4, "x", 1, OB_E_INVAL},
+		{2, 0, NULL, 1, OB_E_INVAL},
+		{2, 0, "x", 1, OB_E_TOO_BIG},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		CU_ASSERT_EQUAL(ob_section_write(ctx, writer, rows[i].tag, rows[i].flags,
+		                                 rows[i].data, rows[i].len),
+		                rows[i].rc);
+		CU_ASSERT_EQUAL(ob_section_write(ctx, writer, 5, 0, "", 0), rows[i].rc);
+		w.error = 0;
+	}
+	g->writer = NULL;
+
+	CU_ASSERT_EQUAL_FATAL(ob__blob_open(&r, w.data, w.len, "puppet", &why), 0);
+	CU_ASSERT_PTR_NULL(ob_section_read(ctx, NULL, 1, &len));
+	CU_ASSERT_PTR_NULL(ob_section_next(ctx, NULL, &tag, &len));
+	CU_ASSERT_PTR_NULL(ob_section_read(ctx, reader, 1, &len));
+	CU_ASSERT_PTR_NULL(ob_section_next(ctx, reader, &tag, &len));
+	g->reader = &r;
+	CU_ASSERT_PTR_NULL(ob_section_read(ctx, NULL, 1, &len));
+	CU_ASSERT_PTR_NULL(ob_section_read(two.ctx, reader, 1, &len));
+	CU_ASSERT_PTR_NULL(ob_section_read(ctx, reader, 2, &len));
+	CU_ASSERT_TRUE(ob__blob_unseen(&r, &tag));
+	const char *data = ob_section_read(ctx, reader, 1, &len);
+	CU_ASSERT(data != NULL && len == 1 && *data == 'x');
+	CU_ASSERT_FALSE(ob__blob_unseen(&r, &tag));
+	CU_ASSERT_PTR_EQUAL(ob_section_next(ctx, reader, &tag, &len), data);
+	CU_ASSERT_EQUAL(tag, 1);
+	CU_ASSERT_PTR_NULL(ob_section_next(ctx, reader, &tag, &len));
+	CU_ASSERT_EQUAL(ob_section_write(ctx, (ob_writer *)reader, 1, 0, "x", 1), OB_E_STATE);
+	g->reader = NULL;
+	ob__blob_close(&r);
+	ob__blob_end(&w);
+	end();
+}
+
 /* ---------------------------------------------------------------- dead */
 
 /* Every entry of both tables is there. */
@@ -464,6 +601,7 @@ static void test_dead(void)
 	ob_http_request q = {.size = sizeof(q), .url = "http://127.0.0.1:1/"};
 	ob_target target = {.role = 1};
 	ob_codec codec = {.size = sizeof(codec)};
+	ob_listen_options listen = {.size = sizeof(listen)};
 	char text[100] = "x";
 
 	CU_ASSERT_STRING_EQUAL(ob_strerror(ctx, OB_E_DEAD), "this generation has been taken out");
@@ -476,6 +614,13 @@ static void test_dead(void)
 	CU_ASSERT_PTR_NULL(ob_state(ctx, "k", 8, 1));
 	CU_ASSERT_EQUAL(ob_counter(ctx, "c", "x"), OB_E_DEAD);
 	ob_count(ctx, 0, 1);
+	CU_ASSERT_EQUAL(ob_kv_set(ctx, "k", "v", 1), OB_E_DEAD);
+	CU_ASSERT_PTR_NULL(ob_kv_get(ctx, "k", NULL));
+	CU_ASSERT_EQUAL(ob_kv_del(ctx, "k"), OB_E_DEAD);
+	CU_ASSERT_PTR_NULL(ob_kv_next(ctx, NULL));
+	CU_ASSERT_EQUAL(ob_section_write(ctx, NULL, 1, 0, "x", 1), OB_E_DEAD);
+	CU_ASSERT_PTR_NULL(ob_section_read(ctx, NULL, 1, NULL));
+	CU_ASSERT_PTR_NULL(ob_section_next(ctx, NULL, NULL, NULL));
 	CU_ASSERT_EQUAL(ob_refuse(ctx, OB_E_INVAL, "x"), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_id(ctx, 1, handler), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_id_flags(ctx, 1, handler, OB_FROM_LINK), OB_E_DEAD);
@@ -488,6 +633,7 @@ static void test_dead(void)
 	CU_ASSERT_EQUAL(ob_on_unknown(ctx, handler), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_error_body(ctx, error_body), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_codec(ctx, &codec), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_listen(ctx, &listen), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_req_view(ctx, 1, &view), OB_E_DEAD);
 	CU_ASSERT_PTR_NULL(ob_req_json(ctx, 1));
 	CU_ASSERT_PTR_NULL(ob_req_str(ctx, 1, "k"));
@@ -532,6 +678,8 @@ int main(void)
 	CU_add_test(s, "in start: arguments, bounds, the shadow", test_start);
 	CU_add_test(s, "what another module has", test_taken);
 	CU_add_test(s, "live", test_live);
+	CU_add_test(s, "the key-value store", test_kv);
+	CU_add_test(s, "sections of the state", test_sections);
 	CU_add_test(s, "both tables are full", test_tables_full);
 	CU_add_test(s, "dead", test_dead);
 	return ob__tap_run();

@@ -98,6 +98,7 @@ static const struct ob__slot_key ones[] = {
 	{OB__SLOT_HTTP, 0, "GET /"},
 	{OB__SLOT_HTTP, 0, "* /files/*"},
 	{OB__SLOT_CODEC, 0, "obespoir"},
+	{OB__SLOT_LISTEN, 0, "tcp 127.0.0.1:7000"},
 	{OB__SLOT_CLIENT_DECIDER, 0, NULL},
 	{OB__SLOT_LINK_DECIDER, 0, NULL},
 	{OB__SLOT_UNKNOWN, 0, NULL},
@@ -163,10 +164,10 @@ static void test_left_out(void)
 	struct ob__gen *a = gen_of(module_of("a"));
 	CU_ASSERT_EQUAL(reg(a, OB__SLOT_CLIENT_ID, 5, NULL, NULL), 0);
 	take_over(a);
-	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(slots, true, 5));
+	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(slots, true, 5, 0, 0));
 	struct ob__gen *a2 = gen_of(a->module);
 	take_over(a2);
-	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, true, 5));
+	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, true, 5, 0, 0));
 	end();
 }
 
@@ -188,8 +189,8 @@ static void test_states(void)
 		CU_ASSERT_EQUAL(reg(g, OB__SLOT_CLIENT_ID, i + 1, NULL, NULL), rows[i].rc);
 	}
 	/* Active: at once. */
-	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(slots, true, 3));
-	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, true, 2));
+	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(slots, true, 3, 0, 0));
+	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, true, 2, 0, 0));
 	end();
 }
 
@@ -201,12 +202,12 @@ static void test_ids(void)
 	struct ob__reg *zero;
 	CU_ASSERT_EQUAL(reg(g, OB__SLOT_CLIENT_ID, 7, NULL, &seven), 0);
 	CU_ASSERT_EQUAL(reg(g, OB__SLOT_CLIENT_ID, 0, NULL, &zero), 0);
-	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, true, 7)); /* still in the shadow */
+	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, true, 7, 0, 0)); /* still in the shadow */
 	take_over(g);
-	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, true, 7), seven);
-	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, true, 8), zero); /* the fallback */
-	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, false, 7));       /* links are apart */
-	CU_ASSERT_PTR_NULL(ob__slots_method(slots, "a.b", 3));
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, true, 7, 0, 0), seven);
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, true, 8, 0, 0), zero); /* the fallback */
+	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, false, 7, 0, 0));       /* links are apart */
+	CU_ASSERT_PTR_NULL(ob__slots_method(slots, "a.b", 3, 0, 0));
 	end();
 }
 
@@ -451,15 +452,15 @@ static void test_state_late(void)
 
 static void test_words(void)
 {
-	static const char *const words[] = {"loaded",   "starting", "active",
-	                                    "draining", "stopped",  "zombie"};
+	static const char *const words[] = {"loaded",  "starting", "canary",  "active",
+	                                    "standby", "draining", "stopped", "zombie"};
 
 	begin();
 	struct ob__gen *g = gen_of(module_of("a"));
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 8; i++) {
 		g->state = (enum ob__gen_state)(OB__GEN_LOADED + i);
 		CU_ASSERT_STRING_EQUAL(ob__gen_state_word(g), words[i]);
-		CU_ASSERT_EQUAL(ob__gen_live(g), i == 2 || i == 3);
+		CU_ASSERT_EQUAL(ob__gen_live(g), i >= 2 && i <= 5);
 	}
 	CU_ASSERT_PTR_EQUAL(ob__module_find(&node, "a"), g->module);
 	CU_ASSERT_PTR_NULL(ob__module_find(&node, "b"));

@@ -30,7 +30,7 @@ static void begin(void)
 #define PUPPET   "{'name': 'puppet', 'conf': {'hooks': %ld}}"
 #define SECOND   "{'name': 'second', 'conf': {'hooks': %ld}}"
 #define LISTEN   "'listen': [{'port': 0}],"
-#define RELOAD   "'reload': {'drain': 0.1},"
+#define RELOAD   "'reload': {'drain': 0.1, 'probation': 0, 'probe': 0, 'rate': '0/s'},"
 #define HOOKS(p) ((long)(intptr_t)(p))
 
 /* How many files with `part` in their path ld.so has mapped. */
@@ -277,8 +277,7 @@ static void test_all_or_none(void)
 		CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload",
 		                                "{'names': ['puppet', 'second'], 'force': true}",
 		                                422, want));
-		CU_ASSERT_EQUAL(first.starts, before.starts + (refusals[i].hooks.check == NULL ||
-		                                               second.checks > 0));
+		CU_ASSERT_EQUAL(first.starts, before.starts + (refusals[i].hooks.check == NULL));
 		CU_ASSERT_EQUAL(first.lives, before.lives);
 		CU_ASSERT_EQUAL(first.stops, first.starts - 1); /* each shadow was stopped */
 		CU_ASSERT_EQUAL(second.lives, 0);
@@ -288,7 +287,7 @@ static void test_all_or_none(void)
 		CU_ASSERT_TRUE(settled("puppet") && settled("second"));
 		CU_ASSERT_EQUAL(mapped("puppet"), 1);
 		CU_ASSERT_EQUAL(mapped("second"), 1);
-		CU_ASSERT_PTR_NULL(ob__slots_by_id(&n.node->slots, true, 2000));
+		CU_ASSERT_PTR_NULL(ob__slots_by_id(&n.node->slots, true, 2000, 0, 0));
 		CU_ASSERT_EQUAL(n.node->slots.filters.len, 0);
 	}
 	CU_ASSERT_EQUAL(rig_metric(&n, "obhost_module_refused_total"), 6);
@@ -314,10 +313,9 @@ static void test_bad_files(void)
 		const char *built;
 		const char *error;
 	} rows[] = {
-		{"bad_minor", "{'code': 'abi', 'step': 'load', 'module': 'answer'}"},
-		{"library", "{'code': 'not_a_module', 'step': 'load'}"},
+		{"bad_minor", "{'code': 'abi', 'step': 'preflight', 'module': 'answer'}"},
+		{"library", "{'code': 'not_a_module', 'step': 'preflight'}"},
 		{"second", "{'code': 'name', 'found': 'second', 'expected': 'answer'}"},
-		{"unresolved", "{'code': 'dlopen', 'step': 'load'}"},
 	};
 
 	begin();
@@ -333,15 +331,17 @@ static void test_bad_files(void)
 		rig_send(&c, 1000, "{}");
 		CU_ASSERT_TRUE(rig_recv(&c));
 	}
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.load", "{'name': 'unresolved'}", 422,
+	                                "{'error': {'code': 'dlopen', 'step': 'load'}}"));
 	char path[300];
 	snprintf(path, sizeof(path), "%s/mods/answer.so", rig_dir);
 	CU_ASSERT_EQUAL(unlink(path), 0);
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 422,
-	                                "{'error': {'code': 'not_found', 'step': 'find'}}"));
+	                                "{'error': {'code': 'not_found', 'step': 'stage'}}"));
 	rig_install("answer_b", "answer");
 	CU_ASSERT_EQUAL(truncate(path, 9000), 0);
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 422,
-	                                "{'error': {'code': 'not_a_module', 'step': 'verify'}}"));
+	                                "{'error': {'code': 'truncated', 'step': 'preflight'}}"));
 	rig_install("answer_b", "answer");
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", NULL, 200, "{'result': 'switched'}"));
 	rig_disconnect(&c);
@@ -503,7 +503,7 @@ static void test_load_refused(void)
 	begin();
 	rig_start(&n, "n", "x", "'modules': []");
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.load", "{'name': 'nobody'}", 422,
-	                                "{'error': {'code': 'not_found', 'step': 'find'}}"));
+	                                "{'error': {'code': 'not_found', 'step': 'stage'}}"));
 	CU_ASSERT_PTR_NULL(module_named("nobody"));
 	first.start = fail_start;
 	snprintf(args, sizeof(args), PUPPET, HOOKS(&first));
@@ -518,7 +518,7 @@ static void test_load_refused(void)
 /* ---------------------------------------------------------------- one at a time */
 
 static int answers;
-static int statuses[8];
+static int statuses[16];
 
 static void on_answer(void *arg, int status, const json_t *body)
 {
@@ -526,34 +526,74 @@ static void on_answer(void *arg, int status, const json_t *body)
 	statuses[answers++] = status;
 }
 
-static void test_busy(void)
+static void test_queue(void)
 {
+	const char *name = "answer";
 	struct ob__swap_request request = {.kind = OB__SWAP_RELOAD, .force = true};
+	struct ob__swap_request named = {
+		.kind = OB__SWAP_RELOAD, .force = true, .names = &name, .names_len = 1};
 
 	begin();
 	rig_install("answer_a", "answer");
 	rig_start(&n, "n", "x", "'modules': ['answer']");
 	answers = 0;
-	ob__swap_begin(n.node, &request, on_answer, &answers);
+	ob__swap_begin(n.node, &request, on_answer, &answers); /* 2 */
+	ob__swap_begin(n.node, &request, on_answer, &answers); /* 3 waits */
+	ob__swap_begin(n.node, &named, on_answer, &answers);   /* 4 waits: other names */
 	CU_ASSERT_EQUAL(answers, 0);
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.tx", "{'id': '2'}", 200,
-	                                "{'tx': 2, 'result': 'running', 'step': 'load'}"));
-	ob__swap_begin(n.node, &request, on_answer, &answers);
+	                                "{'tx': 2, 'result': 'running', 'step': 'admit'}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.tx", "{'id': '3'}", 200,
+	                                "{'tx': 3, 'result': 'running', 'step': 'admit'}"));
+
+	/* The same modules again: the one that waits for them gives way. */
+	ob__swap_begin(n.node, &request, on_answer, &answers); /* 5 */
 	CU_ASSERT_EQUAL(answers, 1);
 	CU_ASSERT_EQUAL(statuses[0], 409);
-	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.load", "{'name': 'echo'}", 409,
-	                                "{'error': {'code': 'busy', 'step': 'admit'}}"));
-	CU_ASSERT_TRUE(RIG_UNTIL(answers == 2));
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.tx", "{'id': '3'}", 200,
+	                                "{'error': {'code': 'superseded', 'step': 'admit'}}"));
+	CU_ASSERT_TRUE(RIG_UNTIL(answers == 4));
 	CU_ASSERT_EQUAL(statuses[1], 200);
+	CU_ASSERT_EQUAL(statuses[2], 200);
+	CU_ASSERT_EQUAL(statuses[3], 200);
+	CU_ASSERT_EQUAL(module_named("answer")->active->number, 4);
 
 	/* Not waited for: the answer is the number, the report comes later. */
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': true, 'wait': 'none'}",
-	                                202, "{'tx': 3, 'result': 'running'}"));
+	                                202, "{'tx': 6, 'result': 'running'}"));
+	CU_ASSERT_TRUE(RIG_UNTIL(module_named("answer")->active->number == 5));
 	CU_ASSERT_TRUE(settled("answer"));
-	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.tx", "{'id': '3'}", 200,
-	                                "{'tx': 3, 'result': 'switched'}"));
+	rig_turn(); /* the transaction hears of it */
+	rig_turn();
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.tx", "{'id': '6'}", 200,
+	                                "{'tx': 6, 'result': 'committed', 'step': 'end'}"));
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.tx", "{'id': '99'}", 404,
 	                                "{'error': {'code': 'unknown_tx'}}"));
+	rig_stop(&n);
+	rig_end();
+}
+
+/* So many may wait, and no more. */
+static void test_queue_full(void)
+{
+	struct ob__swap_request request = {.kind = OB__SWAP_UNLOAD, .names_len = 1};
+	const char *name = "answer";
+
+	request.names = &name;
+	begin();
+	rig_install("answer_a", "answer");
+	rig_start(&n, "n", "x", "'modules': ['answer']");
+	answers = 0;
+	for (int i = 0; i < 9; i++) {
+		ob__swap_begin(n.node, &request, on_answer, &answers);
+	}
+	CU_ASSERT_EQUAL(answers, 0);
+	ob__swap_begin(n.node, &request, on_answer, &answers);
+	CU_ASSERT_EQUAL(answers, 1);
+	CU_ASSERT_EQUAL(statuses[0], 409);
+	CU_ASSERT_TRUE(RIG_UNTIL(answers == 10));
+	CU_ASSERT_EQUAL(statuses[1], 200);
+	CU_ASSERT_EQUAL(statuses[2], 404);
 	rig_stop(&n);
 	rig_end();
 }
@@ -767,7 +807,7 @@ static void test_job_never_ends(void)
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': true}", 200,
 	                                "{'result': 'switched'}"));
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&n, "obhost_module_zombies_total") == 1));
-	CU_ASSERT_TRUE(rig_logged("n", "generation 1 can't be taken out (1 in flight); it stays"));
+	CU_ASSERT_TRUE(rig_logged("n", "generation 1 stays mapped: 1 still in flight"));
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules", NULL, 200,
 	                                "{'modules': [{'old': [{'state': 'zombie'}]}]}"));
 	CU_ASSERT_EQUAL(ob_post(old, job_done, NULL), OB_E_DEAD);
@@ -793,7 +833,8 @@ static void test_still_mapped(void)
 	                                "{'result': 'switched'}"));
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&n, "obhost_module_zombies_total") == 1));
 	CU_ASSERT_EQUAL(first.stops, 1);
-	CU_ASSERT_TRUE(rig_logged("n", "generation 1 is still mapped after dlclose"));
+	CU_ASSERT_TRUE(
+		rig_logged("n", "generation 1 stays mapped: it is still there after dlclose"));
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': true}", 200,
 	                                "{'result': 'switched'}"));
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&n, "obhost_module_zombies_total") == 2));
@@ -921,7 +962,8 @@ int main(void)
 	CU_add_test(s, "refused while the old one leaves", test_load_refused_while_leaving);
 	CU_add_test(s, "loaded while the old one drains", test_load_while_draining);
 	CU_add_test(s, "load refused", test_load_refused);
-	CU_add_test(s, "one transaction at a time", test_busy);
+	CU_add_test(s, "one at a time, others wait", test_queue);
+	CU_add_test(s, "the queue is bounded", test_queue_full);
 	CU_add_test(s, "old generations are bounded", test_too_many_old);
 	CU_add_test(s, "timers over a reload", test_timers_over_reload);
 	CU_add_test(s, "the drain deadline", test_drain_deadline);

@@ -47,6 +47,7 @@ struct ob__load_job {
 	void (*done)(struct ob__load_job *job); /* on the loop */
 	void (*call)(struct ob__load_job *job); /* CALL: on the loader thread */
 	void *arg;
+	bool loaders; /* malloc()ed; the loader frees it when it is done, and nobody is told */
 
 	char name[64];
 	bool failed; /* with the refusal, but for CLOSE and DISCARD: still mapped */

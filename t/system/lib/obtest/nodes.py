@@ -121,8 +121,8 @@ def _die_with_parent():
 
 class Node:
     """One node. `keys` are those of the configuration and are laid over what is given anyway:
-    name, type, host, state_dir, and a port of its own for http, rpc and, with a proxy,
-    websocket. None for one of these three leaves it out."""
+    name, type, host, state_dir, no probation and no limit of reloads, and a port of its own for
+    http, rpc and, with a proxy, websocket. None for one of these three leaves it out."""
 
     def __init__(self, name, role="service", *, args=(), env=None, **keys):
         self.name = name
@@ -143,7 +143,8 @@ class Node:
     def _configuration(self, keys):
         conf = {"name": self.name, "type": self.role, "host": "127.0.0.1",
                 "state_dir": str(self.folder / "state"), "log_level": "info",
-                "module_dirs": [MODULES, EXAMPLES]}
+                "module_dirs": [MODULES, EXAMPLES],
+                "reload": {"probation": 0, "rate": "0/s"}}
         if self.role == "proxy" or "websocket" in keys:
             conf["websocket"] = {"port": free_port()}
         conf["http"] = {"port": free_port()}

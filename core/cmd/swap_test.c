@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "host/exit.h"
+
+#define PROGRAM "obhost-swap-test"
+
+/* In its build tree the program lies in tools/ beside this one. */
+static int find(char *out, const char *self)
+{
+	const char *slash = strrchr(self, '/');
+	int n = snprintf(out, PATH_MAX, "%.*s/tools/" PROGRAM, (int)(slash - self), self);
+
+	if (n > 0 && n < PATH_MAX && access(out, X_OK) == 0) {
+		return 0;
+	}
+	n = snprintf(out, PATH_MAX, "%s/" PROGRAM, OB_LIBEXEC_DIR);
+	return n > 0 && n < PATH_MAX && access(out, X_OK) == 0 ? 0 : -1;
+}
+
+/* The load client is no part of a node, so it is a program of its own. */
+int ob__cmd_swap_test(int argc, char **argv)
+{
+	char self[PATH_MAX];
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[n > 0 ? n : 0] = '\0';
+	if (n <= 0 || strchr(self, '/') == NULL || find(path, self) != 0) {
+		fprintf(stderr, "obhost swap-test: " PROGRAM " is not in " OB_LIBEXEC_DIR
+		                "; it comes with obhost's development package\n");
+		return OB__EXIT_FAILURE;
+	}
+	setenv("OBHOST", self, 1);
+	execv(path, argv);
+	fprintf(stderr, "obhost swap-test: %s: %s\n", path, strerror(errno));
+	return OB__EXIT_FAILURE;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "host/dispatch.h"
+#include "host/sdk.h"
+#include "host/swap/swap_priv.h"
+#include "host/work.h"
+
+#define SCAN_STEP (1u << 20) /* bytes looked at per loop turn */
+
+uint32_t ob__swap_zombies(const struct ob__node *node)
+{
+	uint32_t n = 0;
+
+	OB__LIST_EACH (it, &node->modules) {
+		const struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
+		OB__LIST_EACH (gen, &m->gens) {
+			n += OB__CONTAINER(gen, struct ob__gen, link)->state == OB__GEN_ZOMBIE;
+		}
+	}
+	return n;
+}
+
+void ob__swap_left(struct ob__gen *g, const char *how)
+{
+	struct ob__swap_item *it = g->leaving;
+
+	if (it == NULL) {
+		return;
+	}
+	g->leaving = NULL;
+	it->from_shown = ob__gen_brief(g);
+	it->from = NULL;
+	it->from_end = how;
+	ob__tx_turn(it->tx);
+}
+
+/* It stays mapped, with a table of functions that all answer OB_E_DEAD. */
+static void make_zombie(struct ob__gen *g, const char *why)
+{
+	g->state = OB__GEN_ZOMBIE;
+	g->ctx.api = &ob__sdk_dead_api;
+	snprintf(g->why, sizeof(g->why), "%s", why);
+	++*g->node->swap->zombies;
+	ob__warning("module", "%s: generation %u stays mapped: %s", g->module->name, g->number,
+	            why);
+	ob__swap_left(g, "zombie");
+}
+
+static void close_done(struct ob__load_job *job)
+{
+	struct ob__gen *g = job->arg;
+	struct ob__module *m = g->module;
+	struct ob__node *node = g->node;
+	char why[600];
+
+	g->closing = NULL;
+	if (job->failed) {
+		snprintf(why, sizeof(why), "it is still there after dlclose (%s)", g->staged);
+		make_zombie(g, why);
+	} else {
+		++*node->swap->unmapped;
+		ob__info("module", "%s: generation %u unmapped", m->name, g->number);
+		ob__swap_left(g, "unmapped");
+		ob__gen_free(g);
+		ob__module_gone(node, m);
+	}
+	free(job);
+}
+
+static void close_library(struct ob__gen *g)
+{
+	struct ob__load_job *job = calloc(1, sizeof(*job));
+
+	if (job == NULL) {
+		make_zombie(g, "out of memory");
+		return;
+	}
+	job->op = OB__LOAD_CLOSE;
+	job->done = close_done;
+	job->arg = g;
+	job->dl = g->dl;
+	job->base = g->base;
+	snprintf(job->name, sizeof(job->name), "%s", g->module->name);
+	snprintf(job->staged, sizeof(job->staged), "%s", g->staged);
+	g->closing = job;
+	ob__loader_submit(g->node->loader, job);
+}
+
+/* A word in memory that lives on and points into the code that goes. */
+static const uintptr_t *find_pointer(const struct ob__gen *g, const uint8_t *data, size_t len)
+{
+	for (size_t i = 0; i + sizeof(uintptr_t) <= len; i += sizeof(uintptr_t)) {
+		const uintptr_t *word = (const uintptr_t *)(const void *)(data + i);
+		if (*word >= g->low && *word < g->high) {
+			return word;
+		}
+	}
+	return NULL;
+}
+
+static void scan_turn(void *arg);
+
+/* The blocks that others share are looked at, a piece per turn; false: more is to come, or it is a
+ * zombie now. */
+static bool scanned(struct ob__gen *g)
+{
+	char why[256];
+
+	while (g->scan_block < g->states_len) {
+		const struct ob__state *s = g->states[g->scan_block];
+		size_t left = s->refs > 1 ? s->size - g->scan_at : 0;
+		size_t len = left < SCAN_STEP ? left : SCAN_STEP;
+		const uint8_t *data = (const uint8_t *)s->data + g->scan_at;
+		const uintptr_t *word = find_pointer(g, data, len);
+		if (word != NULL) {
+			snprintf(
+				why, sizeof(why),
+				"its ob_state() block \"%.64s\" holds a pointer into it at byte %zu",
+				s->key, (size_t)((const uint8_t *)word - (const uint8_t *)s->data));
+			make_zombie(g, why);
+			return false;
+		}
+		g->scan_at += len;
+		if (len == left) {
+			g->scan_block++;
+			g->scan_at = 0;
+			continue;
+		}
+		if (ob__loop_defer(g->node->loop, scan_turn, g) != 0) {
+			make_zombie(g, "out of memory");
+		}
+		return false;
+	}
+	return true;
+}
+
+static void scan_turn(void *arg)
+{
+	struct ob__gen *g = arg;
+
+	if (g->node->loader != NULL && scanned(g)) {
+		close_library(g);
+	}
+}
+
+/* Nothing of the generation's code may run from here on. */
+static void bury(void *arg)
+{
+	struct ob__gen *g = arg;
+	char why[256];
+
+	if (g->node->loader == NULL) {
+		return; /* the node ends: nothing is unmapped any more */
+	}
+	if (g->resident[0] != '\0') {
+		snprintf(why, sizeof(why), "it can't be unmapped safely: %s", g->resident);
+		make_zombie(g, why);
+		return;
+	}
+	scan_turn(g);
+}
+
+void ob__gen_retire(struct ob__gen *g)
+{
+	if (g->started && g->desc->stop != NULL) {
+		g->desc->stop(&g->ctx);
+	}
+	g->started = false;
+	ob__slots_drop(&g->node->slots, g);
+	ob__work_drop(g);
+	g->ctx.api = &ob__sdk_dead_api;
+	g->state = OB__GEN_STOPPED;
+	if (g->drain_timeout != NULL) {
+		ob__timeout_clear(g->node->loop, g->drain_timeout);
+	}
+	if (ob__loop_defer(g->node->loop, bury, g) != 0) {
+		make_zombie(g, "out of memory");
+	}
+}
+
+static void drained_turn(void *arg)
+{
+	struct ob__gen *g = arg;
+
+	g->drain_queued = false;
+	if ((g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE) && g->refs == 0) {
+		ob__info("module", "%s: generation %u drained", g->module->name, g->number);
+		ob__gen_retire(g);
+		if (g->leaving != NULL) {
+			ob__tx_turn(g->leaving->tx);
+		}
+	}
+}
+
+void ob__swap_drained(struct ob__gen *g)
+{
+	if (!g->drain_queued && ob__loop_defer(g->node->loop, drained_turn, g) == 0) {
+		g->drain_queued = true;
+	}
+}
+
+static void drain_expired(void *arg)
+{
+	struct ob__gen *g = arg;
+	char why[256];
+
+	if (g->state != OB__GEN_DRAINING) {
+		return;
+	}
+	ob__warning("module", "%s: generation %u still holds %u after reload.drain; ending them",
+	            g->module->name, g->number, g->refs);
+	g->expired = true;
+	ob__dispatch_abandon(g);
+	ob__work_expire(g);
+	if (g->refs > 0 && g->state == OB__GEN_DRAINING) {
+		snprintf(why, sizeof(why), "%u still in flight; it goes when that has ended",
+		         g->refs);
+		make_zombie(g, why);
+	}
+}
+
+void ob__gen_begin_drain(struct ob__gen *g)
+{
+	g->state = OB__GEN_DRAINING;
+	g->since = ob__loop_now(g->node->loop);
+	if (g->desc->drain != NULL) {
+		g->desc->drain(&g->ctx);
+	}
+	ob__work_drain(g);
+	g->drain_timeout = calloc(1, sizeof(*g->drain_timeout));
+	if (g->drain_timeout != NULL) {
+		ob__timeout_init(g->drain_timeout, drain_expired, g);
+		ob__timeout_set(g->node->loop, g->drain_timeout, g->node->conf->reload.drain_ms);
+	}
+	if (g->refs == 0) {
+		ob__swap_drained(g);
+	}
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <uv.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "host/codec_state.h"
+#include "host/listen.h"
+#include "host/swap/swap_priv.h"
+#include "lib/blob.h"
+
+/* ---- state ---- */
+
+static uint32_t lower(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+int ob__swap_save(struct ob__gen *from, uint32_t to_write, uint32_t to_read, uint8_t **out,
+                  size_t *len, uint32_t *version, struct ob__load_refusal *r)
+{
+	const ob_module_desc *d = from->desc;
+	struct ob__blob_writer w = {0};
+	char found[64];
+	char expected[64];
+
+	*out = NULL;
+	if (d->state_write == 0 || to_write == 0 || d->state_write == to_write || d->save == NULL) {
+		return 0;
+	}
+	*version = lower(d->state_write, to_write);
+	if (*version < to_read) {
+		snprintf(found, sizeof(found), "version %u", d->state_write);
+		snprintf(expected, sizeof(expected), "version %u or later", to_read);
+		ob__refuse(r, "state", "state_version", NULL, found, expected,
+		           "go by a build between the two that reads the older state",
+		           "%s: the state there is of version %u, the new build reads from %u on",
+		           from->module->name, d->state_write, to_read);
+		return OB_E_INVAL;
+	}
+	int rc = ob__blob_begin(&w, from->module->name, *version, SWAP_STATE_MAX);
+	from->writer = &w;
+	int saved = rc == 0 ? d->save(&from->ctx, (ob_writer *)&w, *version) : rc;
+	from->writer = NULL;
+	rc = ob__blob_finish(&w);
+	rc = rc != 0 ? rc : saved;
+	if (rc != 0) {
+		ob__refuse(r, "state", "save", from->file, ob__strerror(rc), NULL,
+		           "the old generation goes on; try again later",
+		           "%s: generation %u can't save its state in version %u: %s",
+		           from->module->name, from->number, *version, ob__strerror(rc));
+		ob__blob_end(&w);
+		return rc;
+	}
+	*out = w.data;
+	*len = w.len;
+	return 0;
+}
+
+static int load_into(struct ob__gen *to, const uint8_t *data, size_t len, uint32_t version,
+                     struct ob__load_refusal *r)
+{
+	struct ob__blob_reader reader;
+	const char *why = NULL;
+	uint32_t tag = 0;
+
+	if (to->desc->load == NULL) {
+		ob__refuse(r, "state", "no_load", to->file, "no load()",
+		           "load() for another version",
+		           "give it a load hook, or state_write 0 to begin anew",
+		           "%s: its state changed its version, but it can't load the old one",
+		           to->module->name);
+		return OB_E_INVAL;
+	}
+	int rc = ob__blob_open(&reader, data, len, to->module->name, &why);
+	if (rc != 0) {
+		ob__refuse(r, "state", "blob", NULL, why, NULL, NULL,
+		           "%s: the state is damaged: %s", to->module->name,
+		           why != NULL ? why : ob__strerror(rc));
+		return rc;
+	}
+	to->reader = &reader;
+	to->in_switch = true;
+	rc = to->desc->load(&to->ctx, (ob_reader *)&reader, version);
+	to->in_switch = false;
+	to->reader = NULL;
+	if (rc != 0) {
+		ob__refuse(r, "state", "load", to->file, ob__strerror(rc), NULL,
+		           "the old generation goes on with its state",
+		           "%s: load of state version %u failed: %s%s%s", to->module->name, version,
+		           to->refused, to->refused[0] != '\0' ? ": " : "", ob__strerror(rc));
+	} else if (ob__blob_unseen(&reader, &tag)) {
+		char found[32];
+		snprintf(found, sizeof(found), "section %u", tag);
+		ob__refuse(r, "state", "critical", to->file, found, "a build that knows it", NULL,
+		           "%s: the old state has a critical section %u that it does not know",
+		           to->module->name, tag);
+		rc = OB_E_INVAL;
+	}
+	ob__blob_close(&reader);
+	return rc;
+}
+
+/* From one generation to the next, or back. 0 or negative with the refusal filled. */
+static int hand_over_one(struct ob__gen *from, struct ob__gen *to, uint64_t *bytes,
+                         struct ob__load_refusal *r)
+{
+	uint8_t *data;
+	size_t len = 0;
+	uint32_t version = 0;
+	int rc = ob__swap_save(from, to->desc->state_write, to->desc->state_read_min, &data, &len,
+	                       &version, r);
+
+	if (rc != 0 || data == NULL) {
+		return rc;
+	}
+	rc = load_into(to, data, len, version, r);
+	*bytes += len;
+	free(data);
+	return rc;
+}
+
+/* A save that fails, and a hand-over that takes too long, may do better a moment later. */
+static bool worth_another(const struct ob__transaction *tx, const struct ob__load_refusal *r)
+{
+	return tx->state_tries < SWAP_STATE_TRIES && strcmp(r->code, "save") == 0;
+}
+
+int ob__swap_hand_over(struct ob__transaction *tx)
+{
+	uint64_t budget = tx->node->conf->reload.budget_ms * 1000000u;
+	uint64_t began = uv_hrtime();
+	struct ob__load_refusal r = {0};
+
+	tx->state_tries++;
+	tx->state_bytes = 0;
+	for (size_t i = 0; i < tx->len; i++) {
+		struct ob__swap_item *it = &tx->items[i];
+		if (it->from == NULL || it->to == NULL ||
+		    hand_over_one(it->from, it->to, &tx->state_bytes, &r) == 0) {
+			continue;
+		}
+		if (worth_another(tx, &r)) {
+			return 1;
+		}
+		tx->refusal = r;
+		tx->refused = it;
+		return -1;
+	}
+	uint64_t took = uv_hrtime() - began;
+	if (budget == 0 || took <= budget) {
+		return 0;
+	}
+	if (tx->state_tries < SWAP_STATE_TRIES) {
+		return 1;
+	}
+	ob__refuse(
+		&r, "state", "budget", NULL, "too slow", NULL,
+		"raise reload.budget, or keep the state in ob_state() blocks or the key-value store",
+		"handing over %llu bytes of state took %llu ms, reload.budget is %llu ms",
+		(unsigned long long)tx->state_bytes, (unsigned long long)(took / 1000000u),
+		(unsigned long long)tx->node->conf->reload.budget_ms);
+	tx->refusal = r;
+	tx->refused = tx->len > 0 ? &tx->items[0] : NULL;
+	return -1;
+}
+
+/* ---- the switch ---- */
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void rebuild(struct ob__node *node)
+{
+	if (ob__slots_rebuild(&node->slots, &node->modules) != 0) {
+		ob__error("module",
+		          "out of memory: filters and events are off until the next swap");
+	}
+}
+
+/* `from` no longer serves, `to` does; either may be NULL.  The number of things touched. */
+static uint32_t exchange(struct ob__node *node, struct ob__module *m, struct ob__gen *from,
+                         struct ob__gen *to)
+{
+	uint32_t touched = 1;
+
+	if (from != NULL) {
+		touched += ob__slots_deactivate(&node->slots, from);
+	}
+	if (to != NULL) {
+		touched += ob__slots_activate(&node->slots, to);
+		ob__gen_states_commit(to);
+		to->state = OB__GEN_ACTIVE;
+		to->since = ob__loop_now(node->loop);
+		ob__listens_activate(to);
+		ob__codecs_switched(to);
+	}
+	if (from != NULL) {
+		ob__codecs_switched(from);
+	}
+	m->active = to;
+	return touched;
+}
+
+static void begin_canary(struct ob__transaction *tx)
+{
+	for (size_t i = 0; i < tx->len; i++) {
+		struct ob__swap_item *it = &tx->items[i];
+		if (it->to == NULL) {
+			continue;
+		}
+		it->to->state = OB__GEN_CANARY;
+		it->to->share = tx->canary;
+		it->to->since = ob__loop_now(tx->node->loop);
+		tx->switch_objects += 1 + ob__slots_canary(&tx->node->slots, it->to);
+		it->module->canary = it->to;
+	}
+	tx->canarying = true;
+}
+
+static void go_live(struct ob__transaction *tx)
+{
+	for (size_t i = 0; i < tx->len; i++) {
+		struct ob__gen *to = tx->items[i].to;
+		if (to != NULL && to->desc->live != NULL) {
+			to->desc->live(&to->ctx);
+		}
+	}
+}
+
+void ob__swap_switch(struct ob__transaction *tx)
+{
+	uint64_t began = cpu_ns();
+
+	if (tx->on_switch != NULL) {
+		tx->on_switch(tx->arg);
+	}
+	tx->switch_objects = 0;
+	if (tx->canary > 0) {
+		begin_canary(tx);
+	} else {
+		for (size_t i = 0; i < tx->len; i++) {
+			struct ob__swap_item *it = &tx->items[i];
+			if (it->unchanged) {
+				continue;
+			}
+			tx->switch_objects += exchange(tx->node, it->module, it->from, it->to);
+			if (it->from != NULL) {
+				it->from->state = OB__GEN_STANDBY;
+			}
+		}
+		rebuild(tx->node);
+	}
+	go_live(tx);
+	tx->switch_cpu_ns = cpu_ns() - began;
+}
+
+void ob__swap_promote(struct ob__transaction *tx)
+{
+	uint64_t began = cpu_ns();
+
+	for (size_t i = 0; i < tx->len; i++) {
+		struct ob__swap_item *it = &tx->items[i];
+		if (it->to == NULL) {
+			continue;
+		}
+		it->module->canary = NULL;
+		tx->switch_objects += exchange(tx->node, it->module, it->from, it->to);
+		if (it->from != NULL) {
+			it->from->state = OB__GEN_STANDBY;
+		}
+	}
+	rebuild(tx->node);
+	tx->canarying = false;
+	tx->switch_cpu_ns += cpu_ns() - began;
+}
+
+/* What happened since the switch goes back with the state, if its version had changed. */
+static void hand_back(struct ob__swap_item *it)
+{
+	struct ob__load_refusal r = {0};
+	uint64_t bytes = 0;
+
+	if (it->from == NULL || it->to == NULL) {
+		return;
+	}
+	if (hand_over_one(it->to, it->from, &bytes, &r) != 0) {
+		ob__error("module", "%s: generation %u goes on with the state it had: %s", it->name,
+		          it->from->number, r.message);
+	}
+}
+
+void ob__swap_switch_back(struct ob__transaction *tx)
+{
+	for (size_t i = 0; i < tx->len; i++) {
+		struct ob__swap_item *it = &tx->items[i];
+		if (it->unchanged || it->to == NULL) {
+			continue;
+		}
+		if (tx->canarying) {
+			ob__slots_deactivate(&tx->node->slots, it->to);
+			it->module->canary = NULL;
+			continue;
+		}
+		hand_back(it);
+		exchange(tx->node, it->module, it->to, it->from);
+		if (it->from != NULL && it->from->desc->resume != NULL) {
+			it->from->desc->resume(&it->from->ctx);
+		}
+	}
+	rebuild(tx->node);
+	tx->canarying = false;
+}
