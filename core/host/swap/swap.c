@@ -36,9 +36,13 @@ int ob__swap_init(struct ob__node *node)
 	                               "Generations taken out and unmapped.");
 	s->zombies = ob__stat_counter(node->stats, "obhost_module_zombies_total", NULL,
 	                              "Generations that could not be unmapped safely.");
-	node->swap = s;
 	s->manifest = ob__manifest_open(node->dir);
-	return s->manifest != NULL ? 0 : OB_E_NOMEM;
+	if (s->manifest == NULL) {
+		free(s);
+		return OB_E_NOMEM;
+	}
+	node->swap = s;
+	return 0;
 }
 
 static void item_clear(struct ob__swap_item *it)
