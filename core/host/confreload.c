@@ -396,9 +396,8 @@ static void swapped(void *arg, int status, const json_t *body)
 	const json_t *error = json_object_get(body, "error");
 	const char *module = json_string_value(json_object_get(error, "module"));
 	const char *why = json_string_value(json_object_get(error, "message"));
-	json_array_append_new(errors,
-	                      json_sprintf("modules: %s: %s", module != NULL ? module : "?",
-	                                   why != NULL ? why : "refused"));
+	json_array_append_new(errors, json_sprintf("modules: %s: %s", module != NULL ? module : "?",
+	                                           why != NULL ? why : "refused"));
 	reload_refused(r, errors);
 }
 
@@ -509,11 +508,13 @@ void ob__conf_reload(struct ob__node *node, ob__conf_reload_cb cb, void *arg)
 void ob__conf_rollback(struct ob__node *node, uint64_t version, ob__conf_reload_cb cb, void *arg)
 {
 	char file[PATH_MAX];
-	int rc = version == 0 ? ob__confhistory_before(node->dir, &version) : 0;
+	bool named = version != 0;
+	int rc = named ? 0 : ob__confhistory_before(node->dir, &version);
 
 	if (rc != 0 || ob__confhistory_path(node->dir, version, file, sizeof(file)) != 0) {
 		answer_error(cb, arg, 404, "unknown_version",
-		             "no such configuration is kept; GET /config/history lists them");
+		             named ? "no such version is kept; config.history lists them"
+		                   : "no version is kept that differs from the newest");
 		return;
 	}
 	struct reload *r = reload_new(node, cb, arg);

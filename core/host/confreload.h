@@ -29,7 +29,8 @@ struct ob__node;
 typedef void (*ob__conf_reload_cb)(void *arg, int status, const json_t *report);
 
 /* Takes over the node's file.  Modules whose conf changed and that can't take a new one are
- * exchanged for a new generation of the same code; everything changes in the turn of that switch. */
+ * exchanged for a new generation of the same code; everything changes in the turn of that switch.
+ */
 void ob__conf_reload(struct ob__node *node, ob__conf_reload_cb cb, void *arg);
 
 /* As above, with a kept one in the file's place; version 0: the last that differs from the newest.
