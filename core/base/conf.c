@@ -382,6 +382,15 @@ static struct ob__conf *parse_owned(const char *file, char *text, size_t len,
 		            OB__CONF_FILE_MAX);
 		goto out;
 	}
+	c->text = malloc(len + 1);
+	if (!c->text) {
+		complain_at(file, 0, "", report, arg, "%s", ob__strerror(-ENOMEM));
+		goto out;
+	}
+	if (len > 0) {
+		memcpy(c->text, text, len);
+	}
+	c->len = len;
 	if (parse(c, text, len, report, arg) != 0) {
 		goto out;
 	}
@@ -453,7 +462,26 @@ void ob__conf_free(struct ob__conf *c)
 	json_decref(c->root);
 	ob__scan_free(&c->scan);
 	free(c->file);
+	free(c->home);
+	free(c->text);
 	free(c);
+}
+
+int ob__conf_set_home(struct ob__conf *c, const char *file)
+{
+	char *copy = strdup(file);
+	if (!copy) {
+		return -ENOMEM;
+	}
+	free(c->home);
+	c->home = copy;
+	return 0;
+}
+
+const char *ob__conf_text(const struct ob__conf *c, size_t *len)
+{
+	*len = c->len;
+	return c->text;
 }
 
 json_t *ob__conf_root(const struct ob__conf *c)

@@ -78,6 +78,13 @@ struct ob__conf *ob__conf_parse(const char *file, const char *text, size_t len,
 
 void ob__conf_free(struct ob__conf *c);
 
+/* What a relative file name in it is relative to is `file`, not the file that was read: for a copy
+ * that lies elsewhere.  0 or -ENOMEM. */
+int ob__conf_set_home(struct ob__conf *c, const char *file);
+
+/* The text as it was read; not terminated, owned by the conf. */
+const char *ob__conf_text(const struct ob__conf *c, size_t *len);
+
 /* Checks against `rows` (ended by path NULL) and reports everything found, at most 100 lines of a
  * severity and then the number of the rest: unknown keys are warnings, or errors when within edit
  * distance 2 of a known one.  Secrets given as files (relative ones beside the configuration file)

@@ -18,6 +18,9 @@
 
 struct ob__conf {
 	char *file; /* its name in reports */
+	char *home; /* the file beside which relative ones are, or NULL: `file` */
+	char *text; /* as it was read; not terminated */
+	size_t len;
 	json_t *root;
 	struct ob__scan scan;
 };

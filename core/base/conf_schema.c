@@ -373,7 +373,8 @@ static void check_secret(struct check *k, const struct ob__conf_row *row, json_t
 		return;
 	}
 	char note[512];
-	json_t *secret = ob__conf_secret_read(k->c->file, file, note, sizeof(note));
+	const char *home = k->c->home ? k->c->home : k->c->file;
+	json_t *secret = ob__conf_secret_read(home, file, note, sizeof(note));
 	if (!secret) {
 		complain(k, OB__CONF_ERROR, "%s", note);
 		return;

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "host/confhistory.h"
 #include "host/confreload.h"
 #include "host/node.h"
 #include "host/swap/swap.h"
@@ -385,7 +386,7 @@ static void config_turn(void *arg)
 {
 	struct request *q = arg;
 	json_t *report = NULL;
-	int rc = ob__conf_reload(q->node, &report);
+	int rc = ob__conf_reload(q->node, NULL, &report);
 
 	finish_json(q, rc == 0 ? 200 : 422, report);
 }
@@ -394,6 +395,41 @@ static void config_turn(void *arg)
 static void run_config_reload(struct request *q)
 {
 	if (ob__loop_defer(q->node->loop, config_turn, q) != 0) {
+		finish_error(q, 503, "memory", "out of memory");
+	}
+}
+
+static void run_config_history(struct request *q)
+{
+	finish_json(q, 200, json_pack("{s:o}", "versions", ob__confhistory_json(q->node->dir)));
+}
+
+static void rollback_turn(void *arg)
+{
+	struct request *q = arg;
+	uint64_t version = (uint64_t)arg_int(q, "version", 0);
+	bool named = version != 0;
+	json_t *report = NULL;
+	int rc = ob__conf_rollback(q->node, &version, &report);
+
+	if (rc == OB_E_NOT_FOUND) {
+		finish_error(q, 404, "unknown_version",
+		             named ? "no such version is kept; config.history lists them"
+		                   : "no version is kept that differs from the newest");
+		return;
+	}
+	finish_json(q, rc == 0 ? 200 : 422, report);
+}
+
+static void run_config_rollback(struct request *q)
+{
+	const json_t *version = json_object_get(q->args, "version");
+
+	if (has_path(q)) {
+		finish_error(q, 400, "path", "a request names a version, never a path");
+	} else if (version != NULL && arg_int(q, "version", 0) < 1) {
+		finish_error(q, 400, "version", "version is a number of config.history");
+	} else if (ob__loop_defer(q->node->loop, rollback_turn, q) != 0) {
 		finish_error(q, 503, "memory", "out of memory");
 	}
 }
@@ -456,6 +492,8 @@ static const struct verb verbs[] = {
 	{"config", "GET", "/config", NULL, false, false, run_config},
 	{"config.reload", "POST", "/config/reload", NULL, true, false, run_config_reload},
 	{"config.reload", "POST", "/update_remote_rpc_config", NULL, true, false, run_config_reload},
+	{"config.history", "GET", "/config/history", NULL, false, false, run_config_history},
+	{"config.rollback", "POST", "/config/rollback", NULL, true, false, run_config_rollback},
 	{"metrics", "GET", "/metrics", NULL, false, false, run_metrics},
 	{"health", "GET", "/healthz", NULL, false, true, run_health},
 	{"ready", "GET", "/readyz", NULL, false, true, run_ready},

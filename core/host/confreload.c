@@ -4,11 +4,13 @@
 
 #include "host/confreload.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
+#include "host/confhistory.h"
 #include "host/node.h"
 
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
@@ -260,53 +262,101 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	reconf_modules(node, c, true, NULL);
 }
 
-static int reload(struct ob__node *node, json_t **report)
+uint64_t ob__conf_keep(struct ob__node *node)
 {
-	json_t *errors = json_array();
-	json_t *applied = json_array();
-	json_t *restart = json_array();
-	struct ob__idrange *table = NULL;
-	struct ob__nodeconf *c = ob__nodeconf_load(node->conf->path, node->extra_modules,
-	                                           node->extra_modules_len, log_line, errors);
+	size_t len;
+	const char *text = ob__conf_text(node->conf->file, &len);
+	uint64_t number = 0;
+	int rc = ob__confhistory_add(node->dir, text, len, &number);
 
-	if (c != NULL &&
-	    (strcmp(c->name, node->conf->name) != 0 || strcmp(c->role, node->conf->role) != 0)) {
+	if (rc != 0) {
+		ob__warning("conf", "%s/conf: this configuration is not kept to return to (%s)",
+		            node->dir, ob__strerror(rc));
+		return 0;
+	}
+	return number;
+}
+
+/* The route table of a configuration that every module takes, or NULL with the errors. */
+static struct ob__idrange *check_all(struct ob__node *node, const struct ob__nodeconf *c,
+                                     json_t *errors)
+{
+	if (strcmp(c->name, node->conf->name) != 0 || strcmp(c->role, node->conf->role) != 0) {
 		json_array_append_new(errors, json_string("name and type can't change while the "
 		                                          "node runs"));
 	}
-	if (c != NULL && json_array_size(errors) == 0 &&
-	    reconf_modules(node, c, false, errors) == 0) {
-		table = read_routes(node, c, errors);
+	if (json_array_size(errors) > 0 || reconf_modules(node, c, false, errors) != 0) {
+		return NULL;
 	}
+	return read_routes(node, c, errors);
+}
+
+static int take_over(struct ob__node *node, const char *kept, json_t **report)
+{
+	const char *file = kept != NULL ? kept : node->conf->path;
+	json_t *errors = json_array();
+	struct ob__nodeconf *c = ob__nodeconf_load_kept(node->conf->path, file, node->extra_modules,
+	                                                node->extra_modules_len, log_line, errors);
+	struct ob__idrange *table = c != NULL ? check_all(node, c, errors) : NULL;
+
 	if (table == NULL) {
-		ob__error("conf", "%s: not taken over; nothing has changed", node->conf->path);
+		ob__error("conf", "%s: not taken over; nothing has changed", file);
 		ob__nodeconf_free(c);
-		json_decref(applied);
-		json_decref(restart);
 		*report = json_pack("{s:{s:s, s:s, s:o}}", "error", "code", "conf", "message",
 		                    "the configuration is not taken over", "errors", errors);
 		return OB_E_INVAL;
 	}
+	json_t *applied = json_array();
+	json_t *restart = json_array();
 	compare(node->conf, c, applied, restart);
 	apply(node, c, table);
-	ob__notice("conf", "%s: taken over", node->conf->path);
+	ob__notice("conf", "%s: taken over", kept != NULL ? kept : node->conf->path);
 	*report = json_pack("{s:s, s:o, s:o}", "result", "applied", "changed", applied,
 	                    "needs_restart", restart);
+	uint64_t number = ob__conf_keep(node);
+	if (number != 0) {
+		json_object_set_new(*report, "version", json_integer((json_int_t)number));
+	}
 	json_decref(errors);
 	return 0;
 }
 
-int ob__conf_reload(struct ob__node *node, json_t **report)
+int ob__conf_reload(struct ob__node *node, const char *kept, json_t **report)
 {
 	bool ready = ob__node_not_ready(node) == NULL;
 
 	if (ready) {
 		ob__node_tell(node, OB__NOTIFY_RELOADING, NULL);
 	}
-	int rc = reload(node, report);
+	int rc = take_over(node, kept, report);
 	if (ready) {
 		ob__node_tell(node, OB__NOTIFY_READY,
 		              rc == 0 ? NULL : "; a configuration was refused, the log says why");
 	}
 	return rc;
+}
+
+int ob__conf_rollback(struct ob__node *node, uint64_t *version, json_t **report)
+{
+	char file[PATH_MAX];
+	int rc = *version == 0 ? ob__confhistory_before(node->dir, version) : 0;
+
+	*report = NULL;
+	if (rc != 0 || ob__confhistory_path(node->dir, *version, file, sizeof(file)) != 0) {
+		return OB_E_NOT_FOUND;
+	}
+	rc = ob__conf_reload(node, file, report);
+	if (rc != 0) {
+		return rc;
+	}
+	json_t *now = json_object_get(*report, "version");
+	if (now != NULL) {
+		json_object_set(*report, "kept_as", now);
+	}
+	json_object_set_new(*report, "version", json_integer((json_int_t)*version));
+	json_object_set_new(*report, "file", json_string(file));
+	json_object_set_new(*report, "note",
+	                    json_sprintf("%s is as it was, and is read by the next reload or start",
+	                                 node->conf->path));
+	return 0;
 }

@@ -12,18 +12,18 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/client.h"
+#include "host/codec_state.h"
 #include "host/dispatch.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/session_end.h"
 #include "mesh/handles.h"
 
-#define CLOSE_MS        2000u /* for what is queued, and the peer's close frame */
-#define WS_TEXT         1u
-#define WS_BINARY       2u
-#define WS_CLOSE        8u
-#define WS_PONG         10u
-#define CODEC_STATE_MAX 65536u
+#define CLOSE_MS  2000u /* for what is queued, and the peer's close frame */
+#define WS_TEXT   1u
+#define WS_BINARY 2u
+#define WS_CLOSE  8u
+#define WS_PONG   10u
 
 static const struct ob__stream_ops conn_ops;
 
@@ -134,8 +134,7 @@ static void conn_closed(struct ob__stream *s)
 	conn_leave(conn, "gone");
 	ob__buf_free(&conn->in);
 	ob__buf_free(&conn->packet);
-	free(conn->codec_state);
-	conn->codec->conns--;
+	ob__codec_leave(conn);
 	ob__client_listener_left(conn->from);
 	ob__slab_free(&node->clients.conns, conn);
 }
@@ -156,22 +155,16 @@ struct ob__conn *ob__conn_new(struct ob__client_listener *from, bool is_ws)
 	conn->from = from;
 	conn->is_ws = is_ws;
 	conn->idle_ms = (uint32_t)from->conf->timeout_ms;
-	conn->codec = from->codec;
-	conn->codec_ver = codec->codec.state_ver;
 	ob__list_init(&conn->paused_link);
 	ob__timeout_init(&conn->idle, conn_idle, conn);
 	ob__ws_init(&conn->ws, node->conf->limits.message + 64);
 	ob__stream_init(&conn->stream, &node->streams, &conn_ops, conn);
 	conn->stream.high = node->conf->limits.client_queue / 2;
-	if (codec->codec.state_size > 0) {
-		conn->codec_state = calloc(1, codec->codec.state_size);
-		if (conn->codec_state == NULL) {
-			ob__slab_free(&node->clients.conns, conn);
-			return NULL;
-		}
+	if (ob__codec_join(conn, codec) != 0) {
+		ob__slab_free(&node->clients.conns, conn);
+		return NULL;
 	}
 	from->conns++;
-	conn->codec->conns++;
 	return conn;
 }
 
@@ -213,16 +206,7 @@ static struct ob__reg *conn_codec(struct ob__conn *conn)
 	if (reg == NULL || reg->codec.state_ver == conn->codec_ver) {
 		return reg;
 	}
-	void *state = calloc(1, reg->codec.state_size > 0 ? reg->codec.state_size : 1);
-	if (state == NULL || reg->codec.migrate == NULL ||
-	    reg->codec.migrate(&reg->gen->ctx, conn->codec_ver, conn->codec_state, state) != 0) {
-		free(state);
-		return NULL;
-	}
-	free(conn->codec_state);
-	conn->codec_state = state;
-	conn->codec_ver = reg->codec.state_ver;
-	return reg;
+	return ob__codec_bring(conn, reg) ? reg : NULL;
 }
 
 /* What to do with the bytes that decode left over: 0 goes on, -1 closed. */

@@ -29,6 +29,7 @@
 
 struct ob__node;
 struct ob__client_listener;
+struct ob__codec_kept;
 struct ob__slot;
 
 enum ob__conn_pause {
@@ -46,7 +47,9 @@ struct ob__conn {
 	struct ob__slot *codec;
 	void *codec_state;
 	uint32_t codec_ver;
-	uint32_t idle_ms; /* 0: never */
+	uint32_t codec_size;
+	struct ob__codec_kept *kept; /* codec state for the way back (host/codec_state.h) */
+	uint32_t idle_ms;            /* 0: never */
 	uint32_t in_flight;
 	uint32_t paused; /* enum ob__conn_pause */
 	bool is_ws;

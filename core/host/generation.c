@@ -84,7 +84,6 @@ void ob__module_free(struct ob__module *m)
 	}
 	free(m->counters);
 	json_decref(m->conf);
-	json_decref(m->builds);
 	free(m->name);
 	free(m->path);
 	free(m);

@@ -95,6 +95,7 @@ struct ob__gen {
 	bool in_switch;                 /* a hook of it runs in the turn that switches */
 
 	uint32_t refs;     /* what is in flight */
+	bool started;      /* start() has succeeded: stop() is owed */
 	bool drain_queued; /* a turn that looks whether it has drained is coming */
 	bool expired;      /* its time to drain is over: nothing new may begin */
 	char refused[256]; /* why a registration in start() failed, for the reply */
@@ -120,7 +121,6 @@ struct ob__module {
 	bool implied;
 	struct ob__gen *active;
 	struct ob__gen *canary;    /* or NULL */
-	json_t *builds;            /* what the manifest knows, or NULL */
 	struct ob__list gens;      /* all that are mapped, oldest first */
 	uint32_t gen_count;        /* live members of gens */
 	uint32_t last_number;      /* of a generation */

@@ -21,6 +21,7 @@
 
 #include "base/err.h"
 #include "host/admin.h"
+#include "host/confhistory.h"
 #include "host/confreload.h"
 #include "host/conn.h"
 #include "host/exit.h"
@@ -141,7 +142,12 @@ static int hand_over(const struct ob__node *node, const struct passwd *pw)
 			return -errno;
 		}
 	}
-	return 0;
+	int rc = ob__confhistory_chown(node->dir, pw->pw_uid, pw->pw_gid);
+	if (rc != 0) {
+		ob__error("node", "user: can't give %s/conf to %s (%s)", node->dir, pw->pw_name,
+		          ob__strerror(rc));
+	}
+	return rc;
 }
 
 static int become_user(const struct ob__node *node)
@@ -261,7 +267,7 @@ static void on_signal(int signum, void *arg)
 		ob__node_quit(node);
 		return;
 	case SIGHUP:
-		ob__conf_reload(node, &report);
+		ob__conf_reload(node, NULL, &report);
 		json_decref(report);
 		return;
 	case SIGUSR1:
@@ -505,6 +511,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 		return NULL;
 	}
 	ob__node_gauges(node);
+	ob__conf_keep(node);
 	node->phase = OB__NODE_RUNNING;
 	ob__node_tell(node, OB__NOTIFY_READY, NULL);
 	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());

@@ -517,8 +517,9 @@ static void read_modules(struct reading *r, const char *const *extra, size_t ext
 	}
 }
 
-struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra, size_t extra_len,
-                                       ob__conf_report report, void *arg)
+struct ob__nodeconf *ob__nodeconf_load_kept(const char *path, const char *kept,
+                                            const char *const *extra, size_t extra_len,
+                                            ob__conf_report report, void *arg)
 {
 	struct ob__nodeconf *c = calloc(1, sizeof(*c));
 	if (c == NULL) {
@@ -527,8 +528,8 @@ struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extr
 	struct reading r = {.c = c, .report = report, .arg = arg};
 
 	c->path = strdup(path);
-	c->file = ob__conf_load(path, report, arg);
-	if (c->path == NULL || c->file == NULL) {
+	c->file = ob__conf_load(kept, report, arg);
+	if (c->path == NULL || c->file == NULL || ob__conf_set_home(c->file, path) != 0) {
 		goto fail;
 	}
 	if (ob__conf_check(c->file, ob__nodeconf_rows, report, arg) > 0) {
@@ -548,6 +549,12 @@ struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extr
 fail:
 	ob__nodeconf_free(c);
 	return NULL;
+}
+
+struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra, size_t extra_len,
+                                       ob__conf_report report, void *arg)
+{
+	return ob__nodeconf_load_kept(path, path, extra, extra_len, report, arg);
 }
 
 void ob__nodeconf_free(struct ob__nodeconf *c)

@@ -119,6 +119,11 @@ extern const struct ob__conf_row ob__nodeconf_rows[];
  * NULL after at least one reported error. */
 struct ob__nodeconf *ob__nodeconf_load(const char *path, const char *const *extra, size_t extra_len,
                                        ob__conf_report report, void *arg);
+
+/* As above for the file `path`, but its text is that of `kept`, a copy that lies elsewhere. */
+struct ob__nodeconf *ob__nodeconf_load_kept(const char *path, const char *kept,
+                                            const char *const *extra, size_t extra_len,
+                                            ob__conf_report report, void *arg);
 void ob__nodeconf_free(struct ob__nodeconf *c);
 
 /* The route table of the file: role words are made known through `role_id(arg, word)`, which

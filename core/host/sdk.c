@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/admin.h"
+#include "host/codec_state.h"
 #include "host/conn.h"
 #include "host/dispatch.h"
 #include "host/generation.h"
@@ -467,32 +468,24 @@ static int sdk_on_codec(ob_ctx *ctx, const ob_codec *codec)
 {
 	struct ob__gen *g = gen_of(ctx);
 	struct ob__reg *reg;
+	uint32_t flags;
 
 	if (codec == NULL || codec->size != sizeof(*codec) || codec->name == NULL ||
 	    codec->decode == NULL || codec->encode == NULL || codec->state_size > 65536 ||
 	    codec->overhead > 4096) {
 		return OB_E_INVAL;
 	}
-	const struct ob__reg *old = ob__slot_active(ob__slots_codec(&g->node->slots, codec->name));
-	bool mine = old != NULL && old->gen->module == g->module;
-	if (mine && old->codec.state_ver == codec->state_ver &&
-	    old->codec.state_size != codec->state_size) {
-		snprintf(
-			g->refused, sizeof(g->refused),
-			"codec state version %u has %u bytes, not %u: a new size needs a new version",
-			codec->state_ver, old->codec.state_size, codec->state_size);
-		return OB_E_STATE;
+	int rc = ob__codec_acceptable(g, codec, &flags);
+	rc = rc == 0 ? reg_slot(ctx, OB__SLOT_CODEC, 0, codec->name, &reg) : rc;
+	if (rc != 0) {
+		return rc;
 	}
-	if (mine && old->codec.state_ver != codec->state_ver && codec->migrate == NULL) {
-		snprintf(g->refused, sizeof(g->refused),
-		         "codec state version %u replaces %u without migrate", codec->state_ver,
-		         old->codec.state_ver);
-		return OB_E_STATE;
-	}
-	int rc = reg_slot(ctx, OB__SLOT_CODEC, 0, codec->name, &reg);
-	if (rc == 0) {
-		reg->codec = *codec;
-		reg->codec.name = reg->slot->name;
+	reg->flags = flags;
+	reg->codec = *codec;
+	reg->codec.name = reg->slot->name;
+	rc = ob__codec_registered(g, reg);
+	if (rc != 0) {
+		ob__slot_unregister(reg);
 	}
 	return rc;
 }

@@ -27,6 +27,7 @@ void ob__slots_init(struct ob__slots *s, uint64_t seed)
 
 static void slot_free(struct ob__slot *slot)
 {
+	free(slot->states);
 	free(slot->name);
 	free(slot);
 }

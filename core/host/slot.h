@@ -45,6 +45,7 @@ enum ob__slot_kind {
 };
 
 struct ob__client_listener;
+struct ob__codec_states;
 
 struct ob__reg {
 	struct ob__slot *slot;
@@ -75,6 +76,7 @@ struct ob__slot {
 	struct ob__reg *shadow;               /* of a generation that is starting */
 	struct ob__client_listener *listener; /* of LISTEN, while it is open (host/listen.h) */
 	uint32_t conns;                       /* of CODEC: connections that use it */
+	struct ob__codec_states *states;      /* of CODEC: owned (host/codec_state.h) */
 };
 
 /* Registrations of a kind that takes many, those of active generations, in order. */

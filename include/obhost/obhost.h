@@ -318,7 +318,9 @@ typedef struct ob_codec {
 	                 size_t cap);
 
 	/* Optional: turns a connection's state of version `from` into this one's.  0 or negative,
-	 * then that connection is closed. */
+	 * then that connection is closed (when code returns that was replaced, its state from
+	 * before is restored instead).  Pure: called at any time from start on, perhaps twice for
+	 * one state. */
 	int (*migrate)(ob_ctx *ctx, uint32_t from, const void *old_state, void *state);
 } ob_codec;
 
@@ -884,7 +886,8 @@ static inline int ob_on_error_body(ob_ctx *ctx, ob_error_body_fn fn)
 }
 
 /* Offers a codec under codec->name; the struct is copied.  OB_E_STATE when its state_ver differs
- * from the one in use and there is no migrate. */
+ * from the one in use and there is no migrate, or connections still have a version that it can't
+ * take. */
 static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
 {
 	return ctx->api->on_codec(ctx, codec);

@@ -5,7 +5,7 @@
 # The shell scripts parse, and shellcheck has nothing to say about them.
 . "$(dirname "$0")/lib.sh"
 cd "$OB_SRCDIR" || exit 1
-scripts=$(find scripts .ci t/policy t/fuzz t/system t/skip.sh autogen.sh -type f |
+scripts=$(find scripts .ci debian t/policy t/fuzz t/system t/skip.sh autogen.sh -type f |
 	while read -r file; do
 		case $(head -n 1 "$file" 2>/dev/null | tr -d '\0') in
 		'#!/bin/sh'* | '#!/bin/bash'* | '#!/usr/bin/env bash'*) echo "$file" ;;

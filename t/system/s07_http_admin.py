@@ -18,7 +18,8 @@ from obtest.tap import case, cases, check, contains, equal, eventually, main, sk
 ADMIN = {"name": "http_admin", "admin": True}
 SECRET = "the-token-of-the-operator"
 SEED_TOKEN = "helloworldiloveyou~1234567890123"
-PAGES = ["/node", "/modules", "/peers", "/sessions", "/routes", "/metrics", "/config", "/verbs"]
+PAGES = ["/node", "/modules", "/peers", "/sessions", "/routes", "/metrics", "/config",
+         "/config/history", "/verbs"]
 
 house = {}
 
@@ -75,6 +76,7 @@ def token_matrix(headers, status):
 
 @cases([("POST", "/modules/reload"), ("POST", "/stop"), ("POST", "/drain"), ("PUT", "/log/level"),
         ("DELETE", "/modules/service"), ("POST", "/config/reload"), ("GET", "/no/such"),
+        ("POST", "/config/rollback"),
         ("DELETE", "/sessions/x"), ("POST", "/update_remote_rpc_config"), ("PATCH", "/node")],
        "{0} {1} without the token does nothing")
 def writes_need_token(method, path):
@@ -150,7 +152,7 @@ def counted():
 
 @cases([("/node", "name"), ("/modules", "modules"), ("/peers", "peers"),
         ("/sessions", "sessions"), ("/routes", "ranges"), ("/config", "name"),
-        ("/verbs", "verbs"), ("/healthz", "status"), ("/readyz", "status")],
+        ("/config/history", "versions"), ("/verbs", "verbs"), ("/healthz", "status"), ("/readyz", "status")],
        "GET {0} is JSON with {1}")
 def reads(page, key):
     answer = open_node().http("GET", page)

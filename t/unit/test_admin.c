@@ -67,6 +67,7 @@ static void test_reads(void)
 	         "{'ranges': [{'low': 1, 'high': 4, 'role': 'y'}, {'low': 5, 'high': 5, 'role': 'z'}, "
 	         "{'low': 6, 'high': 9, 'role': 'y'}], 'special': [{'low': 5, 'role': 'z'}]}"},
 		{"config", NULL, 200, "{'name': 'n', 'rpc': {'token': '***'}}"},
+		{"config.history", NULL, 200, "{'versions': [{'version': 1}]}"},
 		{"modules", NULL, 200,
 	         "{'modules': [{'name': 'puppet', 'admin': false, 'old': [], 'active': {'generation': "
 	         "1, 'version': '1', 'state': 'active', 'handled': 0, 'in_flight': 0}}]}"},
@@ -74,7 +75,7 @@ static void test_reads(void)
 		{"modules.tx", "{'id': 1}", 404, "{'error': {'code': 'unknown_tx'}}"},
 		{"modules.tx", "{'id': 'x'}", 404, "{'error': {'code': 'unknown_tx'}}"},
 		{"modules.tx", "{'id': '0'}", 404, "{'error': {'code': 'unknown_tx'}}"},
-		{"modules.tx", "{'id': '1'}", 200, "{'tx': 1, 'result': 'switched'}"},
+		{"modules.tx", "{'id': '1'}", 200, "{'tx': 1, 'result': 'committed'}"},
 	};
 	json_t *body;
 
@@ -184,6 +185,19 @@ static void test_node_verbs(void)
 	         "{'error': {'code': 'unknown_session'}}"},
 		{"config.reload", NULL, 200,
 	         "{'result': 'applied', 'changed': [], 'needs_restart': []}"},
+		{"config.rollback", NULL, 404, "{'error': {'code': 'unknown_version'}}"},
+		{"config.rollback", "{'version': 2}", 404,
+	         "{'error': {'code': 'unknown_version'}}"},
+		{"config.rollback", "{'version': '2'}", 404,
+	         "{'error': {'code': 'unknown_version'}}"},
+		{"config.rollback", "{'version': 9223372036854775807}", 404,
+	         "{'error': {'code': 'unknown_version'}}"},
+		{"config.rollback", "{'version': 0}", 400, "{'error': {'code': 'version'}}"},
+		{"config.rollback", "{'version': -1}", 400, "{'error': {'code': 'version'}}"},
+		{"config.rollback", "{'version': '../1'}", 400, "{'error': {'code': 'version'}}"},
+		{"config.rollback", "{'version': 1.5}", 400, "{'error': {'code': 'version'}}"},
+		{"config.rollback", "{'version': null}", 400, "{'error': {'code': 'version'}}"},
+		{"config.rollback", "{'path': '/x'}", 400, "{'error': {'code': 'path'}}"},
 		{"drain", NULL, 202, "{'status': 'draining'}"},
 		{"ready", NULL, 503, "{'status': 'not ready', 'reason': 'draining'}"},
 		{"health", NULL, 200, "{'status': 'ok'}"},
@@ -218,7 +232,9 @@ static void test_verbs(void)
 		{"", false},
 		{"/healthz", true},
 		{"/Node", false},
+		{"/config/history", true},
 		{"/config/reload", true},
+		{"/config/rollback", true},
 		{"/update_remote_rpc_config", true},
 	};
 	json_t *body;

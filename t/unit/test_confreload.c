@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -310,6 +311,242 @@ static void test_listeners_stay(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- kept ones */
+
+/* The numbers that are kept, newest first: "3 2 1". */
+static const char *kept(void)
+{
+	static char out[256];
+	json_t *body;
+	size_t i;
+	const json_t *v;
+
+	CU_ASSERT_EQUAL(rig_admin(&n, "config.history", NULL, &body), 200);
+	out[0] = '\0';
+	json_array_foreach (json_object_get(body, "versions"), i, v) {
+		size_t len = strlen(out);
+		snprintf(out + len, sizeof(out) - len, "%s%d", i > 0 ? " " : "",
+		         (int)json_integer_value(json_object_get(v, "version")));
+	}
+	json_decref(body);
+	return out;
+}
+
+static char *slurp(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char *text = calloc(1, 65536);
+
+	if (f == NULL || text == NULL || fread(text, 1, 65535, f) == 0) {
+		abort();
+	}
+	fclose(f);
+	return text;
+}
+
+static const char *kept_path(int number)
+{
+	static char path[600];
+
+	snprintf(path, sizeof(path), "%s/conf/%d.conf", n.node->dir, number);
+	return path;
+}
+
+static bool rollback(const char *args, int status, const char *body)
+{
+	return rig_admin_expect(&n, "config.rollback", args, status, body);
+}
+
+static void test_kept(void)
+{
+	begin();
+	CU_ASSERT_STRING_EQUAL(kept(), "1"); /* what it was started with */
+	CU_ASSERT_TRUE(reload(200, "{'version': 1}"));
+	CU_ASSERT_STRING_EQUAL(kept(), "1");
+	write_conf("'call_timeout': 2," MODULES, HOOKS(1, 1));
+	CU_ASSERT_TRUE(reload(200, "{'version': 2}"));
+	write_conf("'call_timeout': -2," MODULES, HOOKS(1, 1));
+	CU_ASSERT_TRUE(reload(422, "{}"));
+	CU_ASSERT_STRING_EQUAL(kept(), "2 1");
+
+	/* the text itself, comments and all */
+	write_conf("'call_timeout': 3, /* three */" MODULES, HOOKS(1, 1));
+	CU_ASSERT_TRUE(reload(200, "{'version': 3}"));
+	char *file = slurp(n.conf_path);
+	char *copy = slurp(kept_path(3));
+	CU_ASSERT_STRING_EQUAL(copy, file);
+	CU_ASSERT_PTR_NOT_NULL(strstr(copy, "/* three */"));
+	free(file);
+	free(copy);
+
+	/* they are there after a restart, and the file of then is not kept twice */
+	rig_stop(&n);
+	rig_start(&n, "n", "x", "'call_timeout': 3, /* three */" MODULES, HOOKS(1, 1));
+	CU_ASSERT_STRING_EQUAL(kept(), "3 2 1");
+	end();
+}
+
+/* What is read is what is kept, though the file is another one by then. */
+static int start_other_file(ob_ctx *ctx, const json_t *conf)
+{
+	write_conf("'call_timeout': 9," MODULES, HOOKS(1, 1));
+	return 0;
+}
+
+static void test_kept_as_read(void)
+{
+	begin();
+	rig_stop(&n);
+	one.start = start_other_file;
+	rig_start(&n, "n", "x", "'call_timeout': 4," MODULES, HOOKS(1, 1));
+	CU_ASSERT_STRING_EQUAL(kept(), "2 1");
+	char *copy = slurp(kept_path(2));
+	CU_ASSERT_PTR_NOT_NULL(strstr(copy, "\"call_timeout\": 4"));
+	free(copy);
+	end();
+}
+
+/* A node that can't keep it runs and reloads all the same. */
+static void test_not_kept(void)
+{
+	begin();
+	CU_ASSERT_EQUAL(unlink(kept_path(1)), 0);
+	char dir[600];
+	snprintf(dir, sizeof(dir), "%s/conf", n.node->dir);
+	CU_ASSERT_EQUAL(rmdir(dir), 0);
+	FILE *f = fopen(dir, "we");
+	CU_ASSERT_EQUAL(fclose(f), 0);
+	write_conf("'call_timeout': 2," MODULES, HOOKS(1, 1));
+	json_t *body;
+	CU_ASSERT_EQUAL(rig_admin(&n, "config.reload", NULL, &body), 200);
+	CU_ASSERT_PTR_NULL(json_object_get(body, "version"));
+	json_decref(body);
+	CU_ASSERT_EQUAL(n.node->conf->call_timeout_ms, 2000);
+	CU_ASSERT_TRUE(rig_logged("n", "this configuration is not kept to return to"));
+	CU_ASSERT_STRING_EQUAL(kept(), "");
+	CU_ASSERT_TRUE(rollback(NULL, 404, "{'error': {'code': 'unknown_version'}}"));
+	end();
+}
+
+static void test_rollback(void)
+{
+	begin();
+	CU_ASSERT_TRUE(rollback(NULL, 404, "{'error': {'code': 'unknown_version'}}"));
+	write_conf("'call_timeout': 2, 'rpc': {'route': {'range': {'y': [[1, 5]]}}}," MODULES,
+	           HOOKS(2, 1));
+	CU_ASSERT_TRUE(reload(200, "{'version': 2}"));
+	CU_ASSERT_EQUAL(last_value, 2);
+	char *before = slurp(n.conf_path);
+
+	/* back: as a reload of that text would be, both phases */
+	checked = applied = 0;
+	char expected[1400];
+	snprintf(expected, sizeof(expected),
+	         "{'result': 'applied', 'version': 1, 'kept_as': 3, 'needs_restart': [], 'file': "
+	         "'%s', 'note': '%s is as it was, and is read by the next reload or start'}",
+	         kept_path(1), n.conf_path);
+	CU_ASSERT_TRUE(rollback(NULL, 200, expected));
+	CU_ASSERT_EQUAL(n.node->conf->call_timeout_ms, 5000);
+	CU_ASSERT_EQUAL(ob__router_role(&n.node->router, 5), 0);
+	CU_ASSERT_EQUAL(checked, 1);
+	CU_ASSERT_EQUAL(applied, 1);
+	CU_ASSERT_EQUAL(last_value, 1);
+	CU_ASSERT_STRING_EQUAL(kept(), "3 2 1");
+
+	/* the operator's file is still that, and still the node's */
+	CU_ASSERT_STRING_EQUAL(n.node->conf->path, n.conf_path);
+	char *after = slurp(n.conf_path);
+	CU_ASSERT_STRING_EQUAL(after, before);
+	free(before);
+	free(after);
+
+	/* back from being back */
+	CU_ASSERT_TRUE(rollback(NULL, 200, "{'version': 2, 'kept_as': 4}"));
+	CU_ASSERT_EQUAL(n.node->conf->call_timeout_ms, 2000);
+	CU_ASSERT_EQUAL(last_value, 2);
+
+	/* to one that is named, also to the one that is in force */
+	CU_ASSERT_TRUE(rollback("{'version': 3}", 200, "{'version': 3, 'kept_as': 5}"));
+	CU_ASSERT_EQUAL(n.node->conf->call_timeout_ms, 5000);
+	CU_ASSERT_TRUE(
+		rollback("{'version': '5'}", 200, "{'version': 5, 'kept_as': 5, 'changed': []}"));
+
+	/* and the file again */
+	CU_ASSERT_TRUE(reload(200, "{'version': 6}"));
+	CU_ASSERT_EQUAL(n.node->conf->call_timeout_ms, 2000);
+	end();
+}
+
+/* Anything wrong with a kept one: nothing changes, and it is that file which is named. */
+static void test_rollback_refused(void)
+{
+	begin();
+	write_conf("'call_timeout': 2," MODULES, HOOKS(2, 1));
+	CU_ASSERT_TRUE(reload(200, "{'version': 2}"));
+	const struct ob__nodeconf *conf = n.node->conf;
+
+	/* a module says no to what it once took */
+	refuse_value = 1;
+	CU_ASSERT_TRUE(rollback(
+		NULL, 422,
+		"{'error': {'code': 'conf', 'errors': ['modules: puppet: value: not 1']}}"));
+	refuse_value = -1;
+
+	/* somebody has been at it */
+	FILE *f = fopen(kept_path(1), "we");
+	CU_ASSERT(f != NULL && fputs("{\n\"name\": }", f) >= 0);
+	fclose(f);
+	json_t *body;
+	CU_ASSERT_EQUAL(rig_admin(&n, "config.rollback", NULL, &body), 422);
+	const char *line = json_string_value(
+		json_array_get(json_object_get(json_object_get(body, "error"), "errors"), 0));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(line);
+	char start[700];
+	snprintf(start, sizeof(start), "%s:2: ", kept_path(1));
+	CU_ASSERT_EQUAL(strncmp(line, start, strlen(start)), 0);
+	json_decref(body);
+	CU_ASSERT_TRUE(rig_logged("n", "/conf/1.conf: not taken over; nothing has changed"));
+
+	/* or it is gone */
+	CU_ASSERT_EQUAL(unlink(kept_path(1)), 0);
+	CU_ASSERT_TRUE(rollback("{'version': 1}", 404,
+	                        "{'error': {'code': 'unknown_version', 'message': 'no such version "
+	                        "is kept; config.history lists them'}}"));
+
+	CU_ASSERT_PTR_EQUAL(n.node->conf, conf);
+	CU_ASSERT_EQUAL(applied, 1);
+	CU_ASSERT_STRING_EQUAL(kept(), "2");
+	CU_ASSERT_TRUE(reload(200, "{'version': 2}"));
+	end();
+}
+
+/* A secret in a file beside the configuration is looked for there, not beside the copy. */
+static void test_rollback_secret(void)
+{
+	char path[600];
+
+	begin();
+	rig_stop(&n);
+	snprintf(path, sizeof(path), "%s/token", rig_dir);
+	FILE *f = fopen(path, "we");
+	CU_ASSERT(f != NULL && fputs("the token of the file\n", f) >= 0);
+	fclose(f);
+	CU_ASSERT_EQUAL(chmod(path, 0600), 0);
+	rig_start(&n, "n", "x", "'http': {'port': %d, 'token': {'file': 'token'}}," MODULES,
+	          rig_port(), HOOKS(1, 1));
+	char *copy = slurp(kept_path(2));
+	CU_ASSERT_PTR_NULL(strstr(copy, "the token of the file"));
+	free(copy);
+	int port = n.node->conf->http_port;
+	write_conf("'http': {'port': %d, 'token': 'another one, here itself'}," MODULES, port,
+	           HOOKS(1, 1));
+	CU_ASSERT_TRUE(reload(200, "{'version': 3}"));
+	CU_ASSERT_STRING_EQUAL(n.node->conf->http_token, "another one, here itself");
+	CU_ASSERT_TRUE(rollback(NULL, 200, "{'version': 2, 'kept_as': 4}"));
+	CU_ASSERT_STRING_EQUAL(n.node->conf->http_token, "the token of the file");
+	end();
+}
+
 /* HUP does the same. */
 static void test_hangup(void)
 {
@@ -335,6 +572,12 @@ int main(void)
 	CU_add_test(s, "refused whole", test_refused);
 	CU_add_test(s, "remote_ports", test_remotes);
 	CU_add_test(s, "listeners stay as they were bound", test_listeners_stay);
+	CU_add_test(s, "kept", test_kept);
+	CU_add_test(s, "kept as it was read", test_kept_as_read);
+	CU_add_test(s, "what can't be kept", test_not_kept);
+	CU_add_test(s, "back to a kept one", test_rollback);
+	CU_add_test(s, "not back to a kept one", test_rollback_refused);
+	CU_add_test(s, "a kept one's secrets", test_rollback_secret);
 	CU_add_test(s, "HUP", test_hangup);
 	return ob__tap_run();
 }

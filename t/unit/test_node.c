@@ -493,7 +493,7 @@ static void test_extra_modules(void)
 	CU_ASSERT_PTR_NOT_NULL(ob__module_find(node, "echo"));
 	CU_ASSERT_PTR_NOT_NULL(ob__module_find(node, "second"));
 	json_t *report = NULL;
-	CU_ASSERT_EQUAL(ob__conf_reload(node, &report), 0);
+	CU_ASSERT_EQUAL(ob__conf_reload(node, NULL, &report), 0);
 	CU_ASSERT_EQUAL(json_array_size(json_object_get(report, "changed")), 0);
 	CU_ASSERT_EQUAL(json_array_size(json_object_get(report, "needs_restart")), 0);
 	json_decref(report);

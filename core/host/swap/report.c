@@ -78,9 +78,6 @@ static json_t *module_json(const struct ob__module *m)
 	if (m->active != NULL && m->active->desc->needs != NULL) {
 		json_object_set_new(shown, "needs", json_string(m->active->desc->needs));
 	}
-	if (m->builds != NULL) {
-		json_object_set(shown, "builds", m->builds);
-	}
 	return shown;
 }
 

@@ -168,11 +168,12 @@ static void bury(void *arg)
 	scan_turn(g);
 }
 
-void ob__gen_retire(struct ob__gen *g, bool call_stop)
+void ob__gen_retire(struct ob__gen *g)
 {
-	if (call_stop && g->desc->stop != NULL) {
+	if (g->started && g->desc->stop != NULL) {
 		g->desc->stop(&g->ctx);
 	}
+	g->started = false;
 	ob__slots_drop(&g->node->slots, g);
 	ob__work_drop(g);
 	g->ctx.api = &ob__sdk_dead_api;
@@ -192,7 +193,7 @@ static void drained_turn(void *arg)
 	g->drain_queued = false;
 	if ((g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE) && g->refs == 0) {
 		ob__info("module", "%s: generation %u drained", g->module->name, g->number);
-		ob__gen_retire(g, true);
+		ob__gen_retire(g);
 		if (g->leaving != NULL) {
 			ob__tx_turn(g->leaving->tx);
 		}

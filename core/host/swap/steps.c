@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/client.h"
+#include "host/codec_state.h"
 #include "host/listen.h"
 #include "host/swap/depend.h"
 #include "host/swap/swap_priv.h"
@@ -203,12 +204,12 @@ static void undo_stage(struct ob__transaction *tx, struct ob__swap_item *it)
 	}
 	struct ob__load_job *job = calloc(1, sizeof(*job));
 	if (job == NULL) {
-		remove(it->job->staged);
-		return;
+		return; /* tx_free() removes it */
 	}
 	job->op = OB__LOAD_DISCARD;
 	job->loaders = true;
 	memcpy(job->staged, it->job->staged, sizeof(job->staged));
+	it->job->staged[0] = '\0';
 	ob__loader_submit(tx->node->loader, job);
 }
 
@@ -269,7 +270,7 @@ static enum ob__tx_answer run_probe(struct ob__transaction *tx, struct ob__swap_
 
 static int make_generation(struct ob__swap_item *it)
 {
-	const struct ob__load_job *job = it->job;
+	struct ob__load_job *job = it->job;
 	struct ob__gen *g = ob__gen_new(it->tx->node, it->module);
 
 	if (g == NULL) {
@@ -300,6 +301,7 @@ static int make_generation(struct ob__swap_item *it)
 		ob__warning("module", "%s: generation %u will stay mapped when it is taken out: %s",
 		            it->name, g->number, g->resident);
 	}
+	job->staged[0] = '\0'; /* the generation's, now */
 	it->to = g;
 	return 0;
 }
@@ -339,9 +341,8 @@ static void undo_open(struct ob__transaction *tx, struct ob__swap_item *it)
 		return; /* it has served: it drains */
 	}
 	g->state = OB__GEN_STARTING;
-	ob__gen_retire(g, it->started);
+	ob__gen_retire(g);
 	it->to = NULL;
-	it->job->staged[0] = '\0'; /* the generation's, now */
 }
 
 /* ---- depend ---- */
@@ -478,7 +479,7 @@ static enum ob__tx_answer run_start(struct ob__transaction *tx, struct ob__swap_
 		           g->refused[0] != '\0' ? ": " : "", ob__strerror(rc));
 		return refuse(tx, it, &r);
 	}
-	it->started = true;
+	g->started = true;
 	const char *lost = lost_codec(it);
 	if (lost == NULL) {
 		return OB__TX_OK;
@@ -553,24 +554,21 @@ static void journal_done(struct ob__load_job *job)
 	ob__tx_continue(&tx->machine, failed ? refuse(tx, NULL, &r) : OB__TX_OK);
 }
 
-static enum ob__tx_answer journal(struct ob__transaction *tx,
-                                  void (*call)(struct ob__load_job *job))
+static enum ob__tx_answer run_journal(struct ob__transaction *tx)
 {
+	if (!on_trial(tx)) {
+		return OB__TX_OK;
+	}
 	tx->journal = calloc(1, sizeof(*tx->journal));
 	if (tx->journal == NULL) {
 		return no_memory(tx, NULL, "journal");
 	}
 	tx->journal->op = OB__LOAD_CALL;
-	tx->journal->call = call;
+	tx->journal->call = trial_call;
 	tx->journal->done = journal_done;
 	tx->journal->arg = tx;
 	ob__loader_submit(tx->node->loader, tx->journal);
 	return OB__TX_WAIT;
-}
-
-static enum ob__tx_answer run_journal(struct ob__transaction *tx)
-{
-	return on_trial(tx) ? journal(tx, trial_call) : OB__TX_OK;
 }
 
 static void trial_end_call(struct ob__load_job *job)
@@ -636,27 +634,69 @@ static enum ob__tx_answer run_probation(struct ob__transaction *tx)
 	return OB__TX_WAIT;
 }
 
+/* What the loader thread needs to know of builds that have passed; the job's own. */
+struct good_builds {
+	struct ob__manifest *manifest;
+	bool trial; /* is over */
+	size_t len;
+	struct {
+		char name[64];
+		char sha256[65];
+		char version[64];
+		char staged[512];
+	} builds[];
+};
+
 static void good_call(struct ob__load_job *job)
 {
-	struct ob__transaction *tx = job->arg;
-	struct ob__manifest *manifest = tx->node->swap->manifest;
+	struct good_builds *good = job->arg;
 
-	for (size_t i = 0; i < tx->len; i++) {
-		const struct ob__gen *g = tx->items[i].to;
-		if (g == NULL) {
-			continue;
-		}
-		struct ob__manifest_build build = {tx->items[i].name, g->sha256, g->version,
-		                                   g->staged};
-		int rc = ob__manifest_good_add(manifest, &build);
+	for (size_t i = 0; i < good->len; i++) {
+		struct ob__manifest_build build = {good->builds[i].name, good->builds[i].sha256,
+		                                   good->builds[i].version, good->builds[i].staged};
+		int rc = ob__manifest_good_add(good->manifest, &build);
 		if (rc != 0) {
 			ob__warning("module", "%s: can't keep a copy of build %.12s: %s",
 			            build.name, build.sha256, ob__strerror(rc));
 		}
 	}
-	if (on_trial(tx)) {
-		ob__manifest_trial_end(manifest);
+	if (good->trial) {
+		ob__manifest_trial_end(good->manifest);
 	}
+	free(good);
+}
+
+/* The copies are kept before anything unmaps the generations: the loader works in order. */
+static void keep_builds(struct ob__transaction *tx)
+{
+	struct ob__load_job *job = calloc(1, sizeof(*job));
+	struct good_builds *good = calloc(1, sizeof(*good) + tx->len * sizeof(good->builds[0]));
+
+	if (job == NULL || good == NULL) {
+		free(job);
+		free(good);
+		return;
+	}
+	good->manifest = tx->node->swap->manifest;
+	good->trial = on_trial(tx);
+	for (size_t i = 0; i < tx->len; i++) {
+		const struct ob__gen *g = tx->items[i].to;
+		if (g == NULL) {
+			continue;
+		}
+		size_t n = good->len++;
+		snprintf(good->builds[n].name, sizeof(good->builds[n].name), "%s",
+		         tx->items[i].name);
+		memcpy(good->builds[n].sha256, g->sha256, sizeof(g->sha256));
+		snprintf(good->builds[n].version, sizeof(good->builds[n].version), "%s",
+		         g->version);
+		snprintf(good->builds[n].staged, sizeof(good->builds[n].staged), "%s", g->staged);
+	}
+	job->op = OB__LOAD_CALL;
+	job->call = good_call;
+	job->arg = good;
+	job->loaders = true;
+	ob__loader_submit(tx->node->loader, job);
 }
 
 static enum ob__tx_answer run_commit(struct ob__transaction *tx)
@@ -666,11 +706,10 @@ static enum ob__tx_answer run_commit(struct ob__transaction *tx)
 	if (tx->canarying) {
 		ob__swap_promote(tx);
 	}
-	if (tx->kind == OB__SWAP_UNLOAD || !changes_something(tx)) {
-		return OB__TX_OK;
+	if (tx->kind != OB__SWAP_UNLOAD && changes_something(tx)) {
+		keep_builds(tx);
 	}
-	enum ob__tx_answer answer = journal(tx, good_call);
-	return answer == OB__TX_FAIL ? OB__TX_OK : answer; /* the switch stands */
+	return OB__TX_OK;
 }
 
 /* ---- drain, close ---- */
@@ -696,12 +735,12 @@ static enum ob__tx_answer run(void *arg, enum ob__tx_step step, size_t item)
 
 	if (step != tx->shown_step) {
 		uint64_t now = uv_hrtime();
-		double us = (double)(now - tx->step_began) / 1000.0;
-		json_array_append_new(tx->steps,
-		                      json_pack("{s:s, s:f}", "step",
-		                                ob__tx_step_word(tx->shown_step), "us", us));
-		ob__info("module", "tx %llu: %s: %.0f us", (unsigned long long)tx->id,
-		         ob__tx_step_word(tx->shown_step), us);
+		uint64_t us = (now - tx->step_began) / 1000;
+		json_array_append_new(tx->steps, json_pack("{s:s, s:I}", "step",
+		                                           ob__tx_step_word(tx->shown_step), "us",
+		                                           (json_int_t)us));
+		ob__info("module", "tx %llu: %s: %llu us", (unsigned long long)tx->id,
+		         ob__tx_step_word(tx->shown_step), (unsigned long long)us);
 		tx->shown_step = step;
 		tx->step_began = now;
 	}
@@ -819,6 +858,9 @@ static void committed(struct ob__transaction *tx)
 {
 	for (size_t i = 0; i < tx->len; i++) {
 		struct ob__swap_item *it = &tx->items[i];
+		if (it->to != NULL) {
+			ob__codecs_committed(it->to);
+		}
 		if (it->from != NULL && !it->unchanged) {
 			it->from->leaving = it;
 			ob__gen_begin_drain(it->from);

@@ -43,6 +43,9 @@ int ob__swap_init(struct ob__node *node)
 
 static void item_clear(struct ob__swap_item *it)
 {
+	if (it->job != NULL && it->job->staged[0] != '\0') {
+		remove(it->job->staged); /* no generation came of it */
+	}
 	free(it->job);
 	free(it->conf_text);
 	free(it->state);
@@ -593,10 +596,11 @@ static void stop_gen(struct ob__gen *g)
 		g->expired = true;
 		ob__dispatch_abandon(g);
 		ob__work_expire(g);
-		if (g->desc->stop != NULL) {
-			g->desc->stop(&g->ctx);
-		}
 	}
+	if (g->started && g->desc->stop != NULL) {
+		g->desc->stop(&g->ctx);
+	}
+	g->started = false;
 	ob__work_drop(g);
 	ob__slots_drop(&g->node->slots, g);
 	if (g->drain_timeout != NULL) {

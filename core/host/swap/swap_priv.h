@@ -49,7 +49,6 @@ struct ob__swap_item {
 	json_t *to_shown;
 	const char *from_end; /* "unmapped", "zombie", or NULL: not out yet */
 	bool unchanged;
-	bool started;
 	bool fresh; /* the module was made by this transaction */
 	bool state_probed;
 };
@@ -173,7 +172,7 @@ json_t *ob__probation_json(struct ob__transaction *tx);
 void ob__gen_begin_drain(struct ob__gen *g);
 
 /* Stops a generation that nothing refers to; it is unmapped one loop turn later. */
-void ob__gen_retire(struct ob__gen *g, bool call_stop);
+void ob__gen_retire(struct ob__gen *g);
 uint32_t ob__swap_zombies(const struct ob__node *node);
 
 /* `from` of an item is out, or stays for good. */

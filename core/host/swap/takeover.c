@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "host/codec_state.h"
 #include "host/listen.h"
 #include "host/swap/swap_priv.h"
 #include "lib/blob.h"
@@ -204,6 +205,10 @@ static uint32_t exchange(struct ob__node *node, struct ob__module *m, struct ob_
 		to->state = OB__GEN_ACTIVE;
 		to->since = ob__loop_now(node->loop);
 		ob__listens_activate(to);
+		ob__codecs_switched(to);
+	}
+	if (from != NULL) {
+		ob__codecs_switched(from);
 	}
 	m->active = to;
 	return touched;
