@@ -38,7 +38,15 @@ int ob__swap_init(struct ob__node *node)
 	                              "Generations that could not be unmapped safely.");
 	node->swap = s;
 	s->manifest = ob__manifest_open(node->dir);
-	return s->manifest != NULL ? 0 : OB_E_NOMEM;
+	if (s->manifest == NULL) {
+		return OB_E_NOMEM;
+	}
+	int rc = ob__manifest_guard(node->dir);
+	if (rc != 0 && rc != -EALREADY) { /* a test has several nodes in a process */
+		ob__warning("module", "a build that crashes the node won't be known for it: %s",
+		            ob__strerror(rc));
+	}
+	return 0;
 }
 
 static void item_clear(struct ob__swap_item *it)
@@ -104,6 +112,7 @@ void ob__swap_free(struct ob__node *node)
 	if (s == NULL) {
 		return;
 	}
+	ob__manifest_disarm();
 	free_list(&s->queue);
 	free_list(&s->open);
 	free_modules(node);
