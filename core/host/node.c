@@ -27,6 +27,7 @@
 #include "host/exit.h"
 #include "host/names.h"
 #include "host/session_end.h"
+#include "host/swap/manifest.h"
 #include "host/swap/swap.h"
 
 #define HTTP_HELD_MS 120000u
@@ -251,10 +252,17 @@ static uint64_t next_incarnation(const char *dir)
 
 /* ---- signals ---- */
 
+/* Whoever sent the signal reads the log. */
+static void conf_taken(void *arg, int status, const json_t *report)
+{
+	(void)arg;
+	(void)status;
+	(void)report;
+}
+
 static void on_signal(int signum, void *arg)
 {
 	struct ob__node *node = arg;
-	json_t *report = NULL;
 
 	switch (signum) {
 	case SIGTERM:
@@ -267,8 +275,7 @@ static void on_signal(int signum, void *arg)
 		ob__node_quit(node);
 		return;
 	case SIGHUP:
-		ob__conf_reload(node, NULL, &report);
-		json_decref(report);
+		ob__conf_reload(node, conf_taken, NULL);
 		return;
 	case SIGUSR1:
 		ob__log_reopen();
@@ -349,8 +356,12 @@ static int start_host(struct ob__node *node)
 	if (node->loader == NULL || node->httpc == NULL) {
 		return OB_E_NOMEM;
 	}
-	int rc = ob__swap_init(node);
-	return rc == 0 ? ob__dispatch_init(node) : rc;
+	int rc = ob__swap_init(node); /* reads the mark that the guard would clear */
+	if (rc == 0 && (rc = ob__manifest_guard(node->dir)) != 0 && rc != -EALREADY) {
+		ob__warning("node", "a crash would leave no mark in %s: %s", node->dir,
+		            ob__strerror(rc));
+	}
+	return node->swap != NULL ? ob__dispatch_init(node) : OB_E_NOMEM;
 }
 
 struct start_wait {
@@ -682,6 +693,7 @@ int ob__node_free(struct ob__node *node)
 	ob__slots_free(&node->slots);
 	ob__works_free(&node->works);
 	ob__swap_free(node);
+	ob__manifest_disarm();
 	ob__stats_free(node->stats);
 	json_decref(node->masked_conf);
 	if (node->lock_fd >= 0) {

@@ -36,16 +36,12 @@ int ob__swap_init(struct ob__node *node)
 	                               "Generations taken out and unmapped.");
 	s->zombies = ob__stat_counter(node->stats, "obhost_module_zombies_total", NULL,
 	                              "Generations that could not be unmapped safely.");
-	node->swap = s;
 	s->manifest = ob__manifest_open(node->dir);
 	if (s->manifest == NULL) {
+		free(s);
 		return OB_E_NOMEM;
 	}
-	int rc = ob__manifest_guard(node->dir);
-	if (rc != 0 && rc != -EALREADY) { /* a test has several nodes in a process */
-		ob__warning("module", "a build that crashes the node won't be known for it: %s",
-		            ob__strerror(rc));
-	}
+	node->swap = s;
 	return 0;
 }
 
@@ -112,7 +108,6 @@ void ob__swap_free(struct ob__node *node)
 	if (s == NULL) {
 		return;
 	}
-	ob__manifest_disarm();
 	free_list(&s->queue);
 	free_list(&s->open);
 	free_modules(node);
