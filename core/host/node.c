@@ -27,7 +27,6 @@
 #include "host/exit.h"
 #include "host/names.h"
 #include "host/session_end.h"
-#include "host/swap/manifest.h"
 #include "host/swap/swap.h"
 
 #define HTTP_HELD_MS 120000u
@@ -356,12 +355,8 @@ static int start_host(struct ob__node *node)
 	if (node->loader == NULL || node->httpc == NULL) {
 		return OB_E_NOMEM;
 	}
-	int rc = ob__swap_init(node); /* reads the mark that the guard would clear */
-	if (rc == 0 && (rc = ob__manifest_guard(node->dir)) != 0 && rc != -EALREADY) {
-		ob__warning("node", "a crash would leave no mark in %s: %s", node->dir,
-		            ob__strerror(rc));
-	}
-	return node->swap != NULL ? ob__dispatch_init(node) : OB_E_NOMEM;
+	int rc = ob__swap_init(node);
+	return rc == 0 ? ob__dispatch_init(node) : rc;
 }
 
 struct start_wait {
@@ -693,7 +688,6 @@ int ob__node_free(struct ob__node *node)
 	ob__slots_free(&node->slots);
 	ob__works_free(&node->works);
 	ob__swap_free(node);
-	ob__manifest_disarm();
 	ob__stats_free(node->stats);
 	json_decref(node->masked_conf);
 	if (node->lock_fd >= 0) {
