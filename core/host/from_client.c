@@ -249,7 +249,10 @@ void ob__dispatch_client(struct ob__node *node, struct ob__conn *conn, const ob_
 		            "no module decides about client messages here");
 		return;
 	}
-	ob_verdict v = reg->fn.decide(&reg->gen->ctx, &view);
+	struct ob__gen *g = reg->gen;
+	uint64_t entered = ob__gen_enter(g);
+	ob_verdict v = reg->fn.decide(&g->ctx, &view);
+	ob__gen_leave(g, entered);
 	if (conn->session == NULL) {
 		return;
 	}

@@ -138,7 +138,10 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 		.data = f->payload,
 		.len = f->payload_len,
 	};
-	ob_verdict v = reg->fn.decide(&reg->gen->ctx, &view);
+	struct ob__gen *g = reg->gen;
+	uint64_t entered = ob__gen_enter(g);
+	ob_verdict v = reg->fn.decide(&g->ctx, &view);
+	ob__gen_leave(g, entered);
 	switch (v.action) {
 	case OB_FORWARD:
 		f->dst = v.target.node;
