@@ -517,21 +517,26 @@ static bool on_trial(const struct ob__transaction *tx)
 	return tx->probation_ms > 0 && tx->kind != OB__SWAP_UNLOAD;
 }
 
-/* On the loader thread, which leaves the items alone but for their names meanwhile. */
+/* On the loader thread, which leaves the items alone but for their names meanwhile.  A start brings
+ * the modules all at once: those that have proved themselves before are not suspected. */
 static void trial_call(struct ob__load_job *job)
 {
 	struct ob__transaction *tx = job->arg;
+	struct ob__manifest *manifest = tx->node->swap->manifest;
 	struct ob__manifest_build builds[SWAP_MODULES_MAX];
 	size_t n = 0;
 
 	for (size_t i = 0; i < tx->len; i++) {
+		const char *name = tx->items[i].name;
 		const struct ob__gen *g = tx->items[i].to;
-		if (g != NULL) {
-			builds[n++] = (struct ob__manifest_build){tx->items[i].name, g->sha256,
-			                                          g->version, g->staged};
+		bool proved = tx->kind == OB__SWAP_START && g != NULL &&
+		              ob__manifest_known(manifest, name, g->sha256);
+		if (g != NULL && !proved) {
+			builds[n++] =
+				(struct ob__manifest_build){name, g->sha256, g->version, g->staged};
 		}
 	}
-	int rc = n > 0 ? ob__manifest_trial(tx->node->swap->manifest, builds, n) : 0;
+	int rc = n > 0 ? ob__manifest_trial(manifest, builds, n) : 0;
 	job->failed = rc != 0;
 	if (rc != 0) {
 		ob__refuse(&job->refusal, "journal", "journal", NULL, ob__strerror(rc), NULL,
@@ -737,8 +742,8 @@ static enum ob__tx_answer run(void *arg, enum ob__tx_step step, size_t item)
 		uint64_t now = uv_hrtime();
 		uint64_t us = (now - tx->step_began) / 1000;
 		json_array_append_new(tx->steps, json_pack("{s:s, s:I}", "step",
-		                                           ob__tx_step_word(tx->shown_step),
-		                                           "us", (json_int_t)us));
+		                                           ob__tx_step_word(tx->shown_step), "us",
+		                                           (json_int_t)us));
 		ob__info("module", "tx %llu: %s: %llu us", (unsigned long long)tx->id,
 		         ob__tx_step_word(tx->shown_step), (unsigned long long)us);
 		tx->shown_step = step;
