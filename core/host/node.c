@@ -25,6 +25,7 @@
 #include "host/conn.h"
 #include "host/exit.h"
 #include "host/names.h"
+#include "host/policy.h"
 #include "host/session_end.h"
 #include "host/swap/swap.h"
 
@@ -335,6 +336,10 @@ static int start_host(struct ob__node *node)
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
 	ob__clients_init(node);
+	if (ob__conf_apply_policies(node) != 0) {
+		ob__node_module_dirs_free(dirs);
+		return -1;
+	}
 	node->loader = dirs != NULL
 	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
 	                       : NULL;
@@ -489,6 +494,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 		return NULL;
 	}
 	ob__node_gauges(node);
+	ob__policy_check(node);
 	node->phase = OB__NODE_RUNNING;
 	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());
 	if (conf->log_dir != NULL) {
