@@ -93,6 +93,7 @@ struct ob__node {
 	uint64_t http_timeout_ms; /* of HTTP requests that a handler holds */
 
 	enum ob__node_phase phase;
+	bool conf_reloading; /* a configuration is being taken over */
 	uint64_t started_ms;
 	struct ob__timeout leave_timeout;
 	uint64_t leave_until;

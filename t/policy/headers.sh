@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright (c) The obhost authors
 #
-# Every header compiles alone: it includes what it needs and warns about nothing. The SDK's header
-# does so as C and as C++.
+# Every header compiles alone: it includes what it needs and warns about nothing. The SDK's headers
+# do so as C and as C++.
 . "$(dirname "$0")/lib.sh"
 [ -n "${OB_CC-}" ] || skip_all "run it by make check TESTS=t/policy/headers.sh"
 make_tmp
@@ -27,13 +27,15 @@ $out
 done
 result "each header of core/ compiles alone" "$bad"
 
-sdk=$OB_SRCDIR/include/obhost/obhost.h
-result "the SDK compiles alone as C11" \
-	"$(alone "$OB_CC" "-std=c11 -Wall -Wextra -Werror $OB_SDK_CPPFLAGS" c "$sdk")"
-if [ -n "${OB_CXX-}" ]; then
-	result "the SDK compiles alone as C++" \
-		"$(alone "$OB_CXX" "-std=c++17 -Wall -Wextra -Werror $OB_SDK_CPPFLAGS" cc "$sdk")"
-else
-	skip "the SDK compiles alone as C++" "no C++ compiler"
-fi
+for name in obhost mock; do
+	sdk=$OB_SRCDIR/include/obhost/$name.h
+	result "<obhost/$name.h> compiles alone as C11" \
+		"$(alone "$OB_CC" "-std=c11 -Wall -Wextra -Werror $OB_SDK_CPPFLAGS" c "$sdk")"
+	if [ -n "${OB_CXX-}" ]; then
+		result "<obhost/$name.h> compiles alone as C++" \
+			"$(alone "$OB_CXX" "-std=c++17 -Wall -Wextra -Werror $OB_SDK_CPPFLAGS" cc "$sdk")"
+	else
+		skip "<obhost/$name.h> compiles alone as C++" "no C++ compiler"
+	fi
+done
 plan_done

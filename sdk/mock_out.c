@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mock_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define HTTP_TIMEOUT_MS 5000u
+#define HTTP_BODY_MAX   (1u << 20)
+#define HTTP_BODY_EVER  (1u << 30)
+#define HTTP_MAX        1024u
+#define HTTP_HEADERS    100u
+#define HTTP_URL_MAX    8192u
+#define REASON_MAX      123u
+
+/* ---- events ---- */
+
+static void raise_event(ob_mock *m, const ob_event_info *info)
+{
+	if (m->phase != PHASE_LIVE) {
+		return;
+	}
+	for (size_t i = 0; i < m->regs.len; i++) {
+		const struct reg *reg = m->regs.at[i];
+		if (reg->kind == REG_EVENT && reg->priority == info->event) {
+			reg->fn.event(&m->ctx, info);
+		}
+	}
+}
+
+int ob_mock_node_event(ob_mock *m, int event, const char *name, const char *role)
+{
+	ob_event_info info = {
+		.size = sizeof(info),
+		.event = event,
+		.node = ob_mock_node_id(name),
+		.name = name,
+		.role = role,
+	};
+
+	if (event != OB_EVENT_NODE_UP && event != OB_EVENT_NODE_DOWN) {
+		return OB_E_INVAL;
+	}
+	if (m->phase != PHASE_LIVE) {
+		return mock_no(m, OB_E_STATE);
+	}
+	raise_event(m, &info);
+	return 0;
+}
+
+/* ---- sessions ---- */
+
+ob_session ob_mock_session(ob_mock *m, const char *node)
+{
+	struct world *w = m->world;
+	struct session *s = calloc(1, sizeof(*s));
+	int rc = s != NULL ? 0 : OB_E_NOMEM;
+
+	if (rc == 0 && node != NULL && strcmp(node, m->name) != 0) {
+		s->node = strdup(node);
+		rc = s->node != NULL ? 0 : OB_E_NOMEM;
+	}
+	rc = rc == 0 ? ob__mock_vec_add(&w->sessions, s) : rc;
+	if (rc == 0 && (rc = ob__mock_obj_open(w, &s->obj, KIND_SESSION, m)) != 0) {
+		ob__mock_vec_take(&w->sessions, s);
+	}
+	if (rc != 0) {
+		if (s != NULL) {
+			free(s->node);
+		}
+		free(s);
+		return 0;
+	}
+	s->seq = w->next_seq++;
+	snprintf(s->peer, sizeof(s->peer), "192.0.2.%u:%u", (unsigned)(s->seq % 250 + 1),
+	         (unsigned)(s->seq % 60000 + 1024));
+	uint64_t handle = s->obj.handle;
+	if (s->node == NULL) {
+		ob_event_info info = {
+			.size = sizeof(info),
+			.event = OB_EVENT_SESSION_OPENED,
+			.session = handle,
+			.node = ob_mock_node_id(m->name),
+			.name = m->name,
+			.role = m->role,
+		};
+		raise_event(m, &info);
+	}
+	return handle;
+}
+
+int ob_mock_as(ob_mock *m, ob_session session)
+{
+	if (session != 0 && ob__mock_obj_get(m->world, session, KIND_SESSION) == NULL) {
+		return OB_E_STALE;
+	}
+	m->as = session;
+	return 0;
+}
+
+/* The module hears of it, then the session is forgotten. */
+void ob__mock_session_gone(ob_mock *m, struct session *s)
+{
+	ob_session handle = s->obj.handle;
+	ob_event_info info = {
+		.size = sizeof(info),
+		.event = OB_EVENT_SESSION_CLOSED,
+		.session = handle,
+		.node = ob_mock_node_id(s->node != NULL ? s->node : m->name),
+		.name = "",
+		.role = "",
+	};
+
+	if (s->closing) {
+		return;
+	}
+	s->closing = true;
+	raise_event(m, &info);
+	if (m->phase == PHASE_LIVE) {
+		ob__mock_request_closed(m, handle);
+	}
+	ob__mock_vec_take(&m->world->sessions, s);
+	ob__mock_obj_close(m->world, &s->obj);
+	free(s->node);
+	free(s);
+	m->as = m->as == handle ? 0 : m->as;
+}
+
+int ob_mock_session_end(ob_mock *m, ob_session session)
+{
+	struct session *s = ob__mock_obj_get(m->world, session, KIND_SESSION);
+
+	if (s == NULL) {
+		return OB_E_STALE;
+	}
+	ob__mock_session_gone(m, s);
+	return 0;
+}
+
+int ob__mock_session_text(const ob_mock *m, const struct session *s, char *out, size_t cap)
+{
+	int len = snprintf(out, cap, "%s-%016" PRIx64, s->node != NULL ? s->node : m->name, s->seq);
+
+	return len > 0 && (size_t)len < cap ? 0 : OB_E_INVAL;
+}
+
+static bool close_code_ok(uint16_t code)
+{
+	if (code >= 3000) {
+		return code <= 4999;
+	}
+	return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006;
+}
+
+int ob__mock_out_close(ob_mock *m, ob_session session, uint16_t code, const char *reason)
+{
+	struct session *s = ob__mock_obj_get(m->world, session, KIND_SESSION);
+	size_t len = reason != NULL ? strnlen(reason, REASON_MAX) : 0;
+
+	code = code != 0 ? code : 1000;
+	if (!mock_live(m)) {
+		return mock_no(m, OB_E_STATE);
+	}
+	if (s == NULL || s->closing) {
+		return OB_E_STALE;
+	}
+	if (!close_code_ok(code)) {
+		return OB_E_INVAL;
+	}
+	ob_mock_close *c = calloc(1, sizeof(*c) + len + 1);
+	int rc = c != NULL ? ob__mock_vec_add(&m->closes, c) : OB_E_NOMEM;
+	if (rc != 0) {
+		free(c);
+		return rc;
+	}
+	char *copy = (char *)(c + 1);
+	if (len > 0) {
+		memcpy(copy, reason, len);
+	}
+	*c = (ob_mock_close){session, code, copy};
+	if (s->node == NULL) { /* another proxy's client goes when that one says so */
+		ob__mock_session_gone(m, s);
+	}
+	return 0;
+}
+
+/* ---- pushes ---- */
+
+int ob__mock_out_push(ob_mock *m, ob_session session, uint32_t id, const void *data, size_t len)
+{
+	const struct session *s = ob__mock_obj_get(m->world, session, KIND_SESSION);
+
+	if (!mock_live(m)) {
+		return mock_no(m, OB_E_STATE);
+	}
+	if (id == 0 || id > 0x7fffffffu) {
+		return OB_E_INVAL;
+	}
+	if (s == NULL || (s->closing && s->node == NULL)) {
+		return OB_E_STALE;
+	}
+	if (len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)) {
+		return OB_E_TOO_BIG;
+	}
+	ob_mock_push *p = calloc(1, sizeof(*p) + len + 1);
+	int rc = p != NULL ? ob__mock_vec_add(&m->pushes, p) : OB_E_NOMEM;
+	if (rc != 0) {
+		free(p);
+		return rc == OB_E_LIMIT ? OB_E_BUSY : rc;
+	}
+	uint8_t *copy = (uint8_t *)(p + 1);
+	if (len > 0) {
+		memcpy(copy, data, len);
+	}
+	*p = (ob_mock_push){session, id, copy, len};
+	return 0;
+}
+
+const ob_mock_push *ob_mock_push_at(const ob_mock *m, size_t i)
+{
+	return vec_get(&m->pushes, i);
+}
+
+const ob_mock_close *ob_mock_close_at(const ob_mock *m, size_t i)
+{
+	return vec_get(&m->closes, i);
+}
+
+/* ---- calls ---- */
+
+static void call_free(struct call *c)
+{
+	free(c->method);
+	free(c->bytes);
+	free(c);
+}
+
+ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
+{
+	uint64_t self = ob_mock_node_id(m->name);
+	bool to_self = q->target.node == self ||
+	               (q->target.node == 0 && q->target.role == ob__mock_role(m->role));
+	struct work work = {.self = 0};
+
+	if (!mock_may_begin(m) || fn == NULL ||
+	    (q->method != NULL ? strlen(q->method) > 255 : q->id == 0) ||
+	    q->len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)) {
+		return 0;
+	}
+	struct call *c = calloc(1, sizeof(*c));
+	if (c == NULL) {
+		return 0;
+	}
+	c->pub = *q;
+	c->bytes = ob__mock_copy(q->data, q->len);
+	c->method = q->method != NULL ? strdup(q->method) : NULL;
+	c->fn = fn;
+	c->arg = arg;
+	c->pub.data = c->bytes;
+	c->pub.method = c->method;
+	if (q->deadline_ms == 0) {
+		c->pub.deadline_ms = (uint32_t)ob__mock_number(m, "call_timeout", CALL_MS);
+	}
+	c->due = m->world->now + c->pub.deadline_ms;
+	bool ok = c->bytes != NULL && (q->method == NULL || c->method != NULL) &&
+	          ob__mock_obj_open(m->world, &c->obj, KIND_CALL, m) == 0;
+	work.self = c->obj.handle;
+	ok = ok && ob__mock_vec_add(&m->calls, c) == 0;
+	if (ok && to_self && ob__mock_work_queue(m, &work) != 0) {
+		ob__mock_vec_take(&m->calls, c);
+		ok = false;
+	}
+	if (!ok) {
+		ob__mock_obj_close(m->world, &c->obj);
+		call_free(c);
+		return 0;
+	}
+	c->pub.call = c->obj.handle;
+	return c->pub.call;
+}
+
+int ob__mock_call_end(struct call *c, int code, const char *text, uint64_t source, const void *data,
+                      size_t len)
+{
+	ob_mock *m = c->obj.owner;
+	ob_call_result res = {
+		.size = sizeof(res),
+		.code = code,
+		.text = text != NULL ? text : ob__mock_strerror(code),
+		.source = source,
+		.data = data != NULL ? data : (const uint8_t *)"",
+		.len = len,
+	};
+
+	ob__mock_obj_close(m->world, &c->obj);
+	c->pub.ended = true;
+	/* The list may be forgotten in the callback. */
+	ob_call_fn fn = c->fn;
+	void *arg = c->arg;
+	fn(&m->ctx, c->pub.call, &res, arg);
+	return 0;
+}
+
+int ob__mock_out_cancel(ob_mock *m, ob_call_id call)
+{
+	struct call *c = ob__mock_obj_get(m->world, call, KIND_CALL);
+
+	if (m->phase == PHASE_STOPPED || c == NULL || c->obj.owner != m) {
+		return mock_no(m, OB_E_STALE);
+	}
+	ob__mock_obj_close(m->world, &c->obj);
+	c->pub.ended = c->pub.cancelled = true;
+	return 0;
+}
+
+int ob_mock_answer(ob_mock *m, ob_call_id call, int code, const void *data, size_t len)
+{
+	struct call *c = ob__mock_obj_get(m->world, call, KIND_CALL);
+
+	if (c == NULL) {
+		return OB_E_STALE;
+	}
+	if (code > 0 || (code < 0 && (code > OB_E_APP || code < OB_RESULT_LAST))) {
+		return OB_E_INVAL;
+	}
+	return ob__mock_call_end(c, code, NULL, code == 0 ? ob_mock_node_id("mock-peer") : 0, data,
+	                         len);
+}
+
+const ob_mock_call *ob_mock_call_at(const ob_mock *m, size_t i)
+{
+	const struct call *c = vec_get(&m->calls, i);
+
+	return c != NULL ? &c->pub : NULL;
+}
+
+/* ---- HTTP requests ---- */
+
+static void http_free(struct http_call *h)
+{
+	for (size_t i = 0; h->headers != NULL && h->headers[i] != NULL; i++) {
+		free(h->headers[i]);
+	}
+	free(h->headers);
+	free(h->method);
+	free(h->url);
+	free(h->bytes);
+	free(h);
+}
+
+static bool http_ok(const ob_http_request *q, ob_http_fn fn)
+{
+	return fn != NULL && q->size == sizeof(*q) && q->url != NULL &&
+	       strlen(q->url) <= HTTP_URL_MAX &&
+	       (strncasecmp(q->url, "http://", 7) == 0 || strncasecmp(q->url, "https://", 8) == 0);
+}
+
+static int copy_headers(struct http_call *h, const char *const *headers)
+{
+	size_t n = 0;
+
+	while (headers != NULL && headers[n] != NULL) {
+		n++;
+	}
+	h->headers = n <= HTTP_HEADERS ? calloc(n + 1, sizeof(*h->headers)) : NULL;
+	for (size_t i = 0; h->headers != NULL && i < n; i++) {
+		h->headers[i] = strdup(headers[i]);
+	}
+	return h->headers != NULL ? 0 : (n > HTTP_HEADERS ? OB_E_INVAL : OB_E_NOMEM);
+}
+
+static size_t http_open(const ob_mock *m)
+{
+	size_t open = 0;
+
+	for (size_t i = 0; i < m->http_calls.len; i++) {
+		open += !((const struct http_call *)m->http_calls.at[i])->pub.ended;
+	}
+	return open;
+}
+
+int ob__mock_out_http(ob_mock *m, const ob_http_request *q, ob_http_fn fn, void *arg)
+{
+	if (!mock_may_begin(m)) {
+		return mock_no(m, OB_E_STATE);
+	}
+	if (!http_ok(q, fn)) {
+		return OB_E_INVAL;
+	}
+	struct http_call *h = http_open(m) < HTTP_MAX ? calloc(1, sizeof(*h)) : NULL;
+	if (h == NULL) {
+		return OB_E_LIMIT;
+	}
+	uint32_t timeout = q->timeout_ms != 0 ? q->timeout_ms : HTTP_TIMEOUT_MS;
+	h->method = strdup(q->method != NULL ? q->method : "GET");
+	h->url = strdup(q->url);
+	h->bytes = ob__mock_copy(q->body, q->body_len);
+	h->fn = fn;
+	h->arg = arg;
+	h->due = m->world->now + timeout;
+	h->max_body = q->max_body != 0 ? q->max_body : HTTP_BODY_MAX;
+	h->max_body = h->max_body > HTTP_BODY_EVER ? HTTP_BODY_EVER : h->max_body;
+	int rc = copy_headers(h, q->headers);
+	if (rc == 0 && (h->method == NULL || h->url == NULL || h->bytes == NULL)) {
+		rc = OB_E_NOMEM;
+	}
+	rc = rc == 0 ? ob__mock_obj_open(m->world, &h->obj, KIND_HTTP, m) : rc;
+	rc = rc == 0 ? ob__mock_vec_add(&m->http_calls, h) : rc;
+	if (rc != 0) {
+		ob__mock_obj_close(m->world, &h->obj);
+		http_free(h);
+		return rc;
+	}
+	h->pub = (ob_mock_http_call){
+		.call = h->obj.handle,
+		.method = h->method,
+		.url = h->url,
+		.headers = (const char *const *)h->headers,
+		.body = h->bytes,
+		.body_len = q->body_len,
+		.timeout_ms = timeout,
+	};
+	return 0;
+}
+
+static int http_end(ob_mock *m, uint64_t call, const ob_http_response *res)
+{
+	struct http_call *h = ob__mock_obj_get(m->world, call, KIND_HTTP);
+
+	if (h == NULL) {
+		return OB_E_STALE;
+	}
+	ob_http_response out = *res;
+	if (out.code == OB_OK && out.len > h->max_body) {
+		out = (ob_http_response){.code = OB_E_TOO_BIG, .text = "the body is too big"};
+	}
+	out.size = sizeof(out);
+	out.text = out.text != NULL ? out.text : "";
+	out.content_type = out.content_type != NULL ? out.content_type : "";
+	out.data = out.data != NULL ? out.data : (const uint8_t *)"";
+	ob__mock_obj_close(m->world, &h->obj);
+	h->pub.ended = true;
+	h->fn(&h->obj.owner->ctx, &out, h->arg);
+	return 0;
+}
+
+int ob_mock_http_answer(ob_mock *m, uint64_t call, int status, const char *content_type,
+                        const void *data, size_t len)
+{
+	ob_http_response res = {
+		.code = OB_OK,
+		.status = status,
+		.content_type = content_type,
+		.data = data,
+		.len = len,
+	};
+
+	return http_end(m, call, &res);
+}
+
+int ob_mock_http_fail(ob_mock *m, uint64_t call, int code, const char *text)
+{
+	ob_http_response res = {.code = code < 0 ? code : OB_E_NOT_SENT, .text = text};
+
+	return http_end(m, call, &res);
+}
+
+const ob_mock_http_call *ob_mock_http_call_at(const ob_mock *m, size_t i)
+{
+	const struct http_call *h = vec_get(&m->http_calls, i);
+
+	return h != NULL ? &h->pub : NULL;
+}
+
+/* ---- administrative verbs ---- */
+
+static void verb_free(struct verb *v)
+{
+	free(v->name);
+	json_decref(v->args);
+	free(v);
+}
+
+int ob__mock_out_verb(ob_mock *m, const char *name, json_t *args_stolen, ob_admin_fn fn, void *arg)
+{
+	int rc = mock_no(m, OB_E_DENIED);
+
+	if (m->phase != PHASE_STOPPED && m->admin && fn != NULL && name != NULL) {
+		bool starting = m->phase == PHASE_STARTING;
+		rc = (starting && !ob__mock_reg_verb_writes(m, name)) || mock_live(m) ? 0
+		                                                                      : OB_E_STATE;
+	}
+	if (rc == 0 && m->verbs != NULL && strcmp(name, "verbs") == 0) {
+		ob_admin_reply reply = {.size = sizeof(reply), .status = 200, .body = m->verbs};
+		json_decref(args_stolen);
+		fn(&m->ctx, &reply, arg);
+		return 0;
+	}
+	struct verb *v = rc == 0 ? calloc(1, sizeof(*v)) : NULL;
+	if (v == NULL) {
+		json_decref(args_stolen);
+		return rc != 0 ? rc : OB_E_NOMEM;
+	}
+	v->args = args_stolen;
+	v->name = strdup(name);
+	v->fn = fn;
+	v->arg = arg;
+	rc = v->name != NULL ? ob__mock_obj_open(m->world, &v->obj, KIND_VERB, m) : OB_E_NOMEM;
+	rc = rc == 0 ? ob__mock_vec_add(&m->asked, v) : rc;
+	if (rc != 0) {
+		ob__mock_obj_close(m->world, &v->obj);
+		verb_free(v);
+		return rc;
+	}
+	v->pub = (ob_mock_verb){v->obj.handle, v->name, v->args, false};
+	return 0;
+}
+
+static int verb_end(struct verb *v, const ob_admin_reply *reply)
+{
+	ob_mock *m = v->obj.owner;
+
+	ob__mock_obj_close(m->world, &v->obj);
+	v->pub.ended = true;
+	v->fn(&m->ctx, reply, v->arg);
+	return 0;
+}
+
+int ob_mock_verb_answer(ob_mock *m, uint64_t call, int status, json_t *body_stolen)
+{
+	struct verb *v = ob__mock_obj_get(m->world, call, KIND_VERB);
+	ob_admin_reply reply = {.size = sizeof(reply), .status = status, .body = body_stolen};
+	int rc = v != NULL ? verb_end(v, &reply) : OB_E_STALE;
+
+	json_decref(body_stolen);
+	return rc;
+}
+
+const ob_mock_verb *ob_mock_verb_at(const ob_mock *m, size_t i)
+{
+	const struct verb *v = vec_get(&m->asked, i);
+
+	return v != NULL ? &v->pub : NULL;
+}
+
+/* ---- the end ---- */
+
+void ob__mock_outs_expire(ob_mock *m)
+{
+	ob_admin_reply away = {.size = sizeof(away), .status = 503, .text = "the node stops\n"};
+	ob_http_response gone = {.code = OB_E_GONE, .text = "the module was taken out"};
+
+	/* A callback may begin nothing new, so no list grows meanwhile. */
+	for (size_t i = 0; i < m->calls.len; i++) {
+		struct call *c = m->calls.at[i];
+		if (!c->pub.ended) {
+			ob__mock_call_end(c, OB_E_GONE, "the module was taken out", 0, NULL, 0);
+		}
+	}
+	for (size_t i = 0; i < m->http_calls.len; i++) {
+		const struct http_call *h = m->http_calls.at[i];
+		if (!h->pub.ended) {
+			http_end(m, h->pub.call, &gone);
+		}
+	}
+	for (size_t i = 0; i < m->asked.len; i++) {
+		struct verb *v = m->asked.at[i];
+		if (!v->pub.ended) {
+			verb_end(v, &away);
+		}
+	}
+}
+
+static void vec_clear(struct vec *v)
+{
+	for (size_t i = 0; i < v->len; i++) {
+		free(v->at[i]);
+	}
+	free(v->at);
+	*v = (struct vec){NULL, 0, 0};
+}
+
+/* Frees the elements that have ended, or all of them. */
+static void forget(ob_mock *m, bool all)
+{
+	for (size_t i = m->calls.len; i > 0; i--) {
+		struct call *c = m->calls.at[i - 1];
+		if (all || c->pub.ended) {
+			ob__mock_vec_del(&m->calls, i - 1);
+			ob__mock_obj_close(m->world, &c->obj);
+			call_free(c);
+		}
+	}
+	for (size_t i = m->http_calls.len; i > 0; i--) {
+		struct http_call *h = m->http_calls.at[i - 1];
+		if (all || h->pub.ended) {
+			ob__mock_vec_del(&m->http_calls, i - 1);
+			ob__mock_obj_close(m->world, &h->obj);
+			http_free(h);
+		}
+	}
+	for (size_t i = m->asked.len; i > 0; i--) {
+		struct verb *v = m->asked.at[i - 1];
+		if (all || v->pub.ended) {
+			ob__mock_vec_del(&m->asked, i - 1);
+			ob__mock_obj_close(m->world, &v->obj);
+			verb_free(v);
+		}
+	}
+	vec_clear(&m->pushes);
+	vec_clear(&m->closes);
+}
+
+void ob_mock_forget(ob_mock *m)
+{
+	forget(m, false);
+}
+
+void ob__mock_outs_free(ob_mock *m)
+{
+	forget(m, true);
+	vec_clear(&m->headers);
+}
