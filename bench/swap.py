@@ -147,7 +147,7 @@ def switch_table(procs, args):
             turns = []
             for _ in range(args.switches):
                 shown = node.reload(names)
-                turns.append(node.ask("modules.tx", id=shown["tx"])["switch"])
+                turns.append(node.ask("modules.tx", id=str(shown["tx"]))["switch"])
                 node.settle()
             rows.append((count, label, turns))
         report = clients.finish()
