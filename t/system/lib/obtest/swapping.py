@@ -164,12 +164,15 @@ class Verbs:
         answer = json.loads(self.file.readline())
         return answer["status"], answer["body"]
 
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.file.close()
-        self.socket.close()
+        self.close()
 
 
 class Later(threading.Thread):
