@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "host/confhistory.h"
 #include "host/node.h"
+#include "host/policy.h"
 #include "host/swap/swap.h"
 
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
@@ -81,6 +82,21 @@ int ob__conf_apply_routes(struct ob__node *node)
 		return OB_E_INVAL;
 	}
 	ob__router_set_table(&node->router, table);
+	return 0;
+}
+
+int ob__conf_apply_policies(struct ob__node *node)
+{
+	const char *role = "";
+	int rc = ob__policy_prepare(node, node->conf, &role);
+
+	if (rc != 0) {
+		ob__error("conf", "rpc.policy: can't take the role \"%s\" (%s)", role,
+		          ob__strerror(rc));
+		return rc;
+	}
+	ob__policy_init(node);
+	ob__policy_apply(node, node->conf);
 	return 0;
 }
 
@@ -264,6 +280,20 @@ static void keep_bound(struct ob__node *node, struct ob__nodeconf *c)
 	old->listens_len = len;
 }
 
+/* What the new file's rpc.policy names is there, or an error is noted. */
+static int prepare_policies(struct ob__node *node, const struct ob__nodeconf *c, json_t *errors)
+{
+	const char *role = "";
+	int rc = ob__policy_prepare(node, c, &role);
+
+	if (rc != 0) {
+		json_array_append_new(errors,
+		                      json_sprintf("rpc.policy: can't take the role \"%s\"", role));
+		ob__error("conf", "rpc.policy: can't take the role \"%s\"", role);
+	}
+	return rc;
+}
+
 static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idrange *table)
 {
 	if (c->log_level != node->conf->log_level) {
@@ -275,6 +305,8 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	ob__nodeconf_free(node->conf);
 	node->conf = c;
 	ob__router_set_table(&node->router, table);
+	ob__policy_apply(node, c);
+	ob__policy_check(node);
 	ob__conf_apply_remotes(node);
 	reconf_modules(node, c);
 }
@@ -302,7 +334,8 @@ static struct ob__idrange *check_all(struct ob__node *node, const struct ob__nod
 		json_array_append_new(errors, json_string("name and type can't change while the "
 		                                          "node runs"));
 	}
-	if (json_array_size(errors) > 0 || check_modules(node, c, errors) != 0) {
+	if (json_array_size(errors) > 0 || check_modules(node, c, errors) != 0 ||
+	    prepare_policies(node, c, errors) != 0) {
 		return NULL;
 	}
 	return read_routes(node, c, errors);

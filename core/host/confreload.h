@@ -6,7 +6,7 @@
  * Private to the host, floor F4.  Taking up a changed configuration while the node runs.
  *
  * The file is read and checked whole first; any error leaves everything as it is.  Then what can
- * change without a restart is taken over in one turn: the route table, remote_ports, timeouts,
+ * change without a restart is taken over in one turn: the route table, policies, remote_ports, timeouts,
  * limits, the log level, and each module's conf (by its reconf hook: all check, then all apply).
  * Keys that changed and need a restart are named.  Code is never loaded here.
  *
@@ -46,5 +46,8 @@ int ob__conf_apply_remotes(struct ob__node *node);
 
 /* Builds the router's table from the configuration; overlaps are warned of. 0 or negative. */
 int ob__conf_apply_routes(struct ob__node *node);
+
+/* Lets policies choose for the roles that rpc.policy names. 0 or negative. */
+int ob__conf_apply_policies(struct ob__node *node);
 
 #endif

@@ -26,6 +26,7 @@
 #include "host/conn.h"
 #include "host/exit.h"
 #include "host/names.h"
+#include "host/policy.h"
 #include "host/session_end.h"
 #include "host/swap/swap.h"
 
@@ -255,8 +256,10 @@ static uint64_t next_incarnation(const char *dir)
 static void conf_taken(void *arg, int status, const json_t *report)
 {
 	(void)arg;
-	(void)status;
 	(void)report;
+	if (status == 409) {
+		ob__warning("conf", "another configuration is being taken over; ask again");
+	}
 }
 
 static void on_signal(int signum, void *arg)
@@ -347,6 +350,10 @@ static int start_host(struct ob__node *node)
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
 	ob__clients_init(node);
+	if (ob__conf_apply_policies(node) != 0) {
+		ob__node_module_dirs_free(dirs);
+		return -1;
+	}
 	node->loader = dirs != NULL
 	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
 	                       : NULL;
@@ -518,6 +525,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	}
 	ob__node_gauges(node);
 	ob__conf_keep(node);
+	ob__policy_check(node);
 	node->phase = OB__NODE_RUNNING;
 	ob__node_tell(node, OB__NOTIFY_READY, NULL);
 	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());

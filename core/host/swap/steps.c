@@ -825,6 +825,7 @@ static void refused(struct ob__transaction *tx)
 
 	++*tx->node->swap->refused;
 	ob__listens_sweep(tx->node);
+	ob__tx_settle(tx);
 	ob__error("module", "%s: refused at %s: %s%s%s", name, r->step, r->message,
 	          r->remedy[0] != '\0' ? "; " : "", r->remedy);
 	ob__tx_reply(tx, 422, ob__refusal_json(tx->id, name, r));
@@ -872,6 +873,7 @@ static void committed(struct ob__transaction *tx)
 		}
 	}
 	ob__listens_sweep(tx->node);
+	ob__tx_settle(tx);
 	ob__tx_reply(tx, 200, ob__tx_json(tx));
 	ob__tx_release(tx);
 }
@@ -885,10 +887,10 @@ static void came_return(struct ob__transaction *tx)
 		struct ob__swap_item *it = &tx->items[i];
 		if (it->to != NULL) {
 			ob__gen_begin_drain(it->to);
-			it->to = NULL;
 		}
 	}
 	ob__listens_sweep(tx->node);
+	ob__tx_settle(tx);
 	ob__tx_reply(tx, 200, ob__tx_json(tx));
 }
 
