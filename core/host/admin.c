@@ -4,6 +4,8 @@
 
 #include "host/admin.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -380,15 +382,28 @@ static void run_unload(struct request *q)
 	}
 }
 
+/* What the manifest of the builds has on disk. */
+static void run_builds(struct request *q)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/modules.json", q->node->dir);
+	json_t *builds = json_load_file(path, 0, NULL);
+	finish_json(q, 200, builds != NULL ? builds : json_object());
+}
+
 /* ---- the node ---- */
+
+static void config_done(void *arg, int status, const json_t *report)
+{
+	finish(arg, status, report, NULL);
+}
 
 static void config_turn(void *arg)
 {
 	struct request *q = arg;
-	json_t *report = NULL;
-	int rc = ob__conf_reload(q->node, NULL, &report);
 
-	finish_json(q, rc == 0 ? 200 : 422, report);
+	ob__conf_reload(q->node, config_done, q);
 }
 
 /* In a turn of its own: whoever asks may be holding pieces of the configuration. */
@@ -407,18 +422,8 @@ static void run_config_history(struct request *q)
 static void rollback_turn(void *arg)
 {
 	struct request *q = arg;
-	uint64_t version = (uint64_t)arg_int(q, "version", 0);
-	bool named = version != 0;
-	json_t *report = NULL;
-	int rc = ob__conf_rollback(q->node, &version, &report);
 
-	if (rc == OB_E_NOT_FOUND) {
-		finish_error(q, 404, "unknown_version",
-		             named ? "no such version is kept; config.history lists them"
-		                   : "no version is kept that differs from the newest");
-		return;
-	}
-	finish_json(q, rc == 0 ? 200 : 422, report);
+	ob__conf_rollback(q->node, (uint64_t)arg_int(q, "version", 0), config_done, q);
 }
 
 static void run_config_rollback(struct request *q)
@@ -479,6 +484,7 @@ static const struct verb verbs[] = {
 	{"node", "GET", "/node", NULL, false, false, run_node},
 	{"modules", "GET", "/modules", NULL, false, false, run_modules},
 	{"modules.tx", "GET", "/modules/tx/*", "id", false, false, run_tx},
+	{"modules.builds", "GET", "/modules/builds", NULL, false, false, run_builds},
 	{"modules.load", "POST", "/modules", NULL, true, false, run_load},
 	{"modules.reload", "POST", "/modules/reload", NULL, true, false, run_reload},
 	{"modules.reload", "POST", "/modules/*/reload", "name", true, false, run_reload},

@@ -5,6 +5,7 @@
 #include "host/confreload.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@
 #include "base/log.h"
 #include "host/confhistory.h"
 #include "host/node.h"
+#include "host/policy.h"
+#include "host/swap/swap.h"
 
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
 static const struct {
@@ -79,6 +82,21 @@ int ob__conf_apply_routes(struct ob__node *node)
 		return OB_E_INVAL;
 	}
 	ob__router_set_table(&node->router, table);
+	return 0;
+}
+
+int ob__conf_apply_policies(struct ob__node *node)
+{
+	const char *role = "";
+	int rc = ob__policy_prepare(node, node->conf, &role);
+
+	if (rc != 0) {
+		ob__error("conf", "rpc.policy: can't take the role \"%s\" (%s)", role,
+		          ob__strerror(rc));
+		return rc;
+	}
+	ob__policy_init(node);
+	ob__policy_apply(node, node->conf);
 	return 0;
 }
 
@@ -204,34 +222,49 @@ static int check_module(const struct ob__module *m, const json_t *conf, json_t *
 	return rc;
 }
 
-/* One phase for every module whose conf changed. */
-static int reconf_modules(struct ob__node *node, const struct ob__nodeconf *c, bool apply,
-                          json_t *errors)
+/* The module whose conf changes, or NULL. */
+static const struct ob__module_conf *changed(const struct ob__module *m,
+                                             const struct ob__nodeconf *c)
+{
+	const struct ob__module_conf *mc = conf_of(c, m->name);
+
+	return mc == NULL || m->active == NULL || json_equal(mc->conf, m->conf) ? NULL : mc;
+}
+
+/* Phase one, for every module whose conf changed. */
+static int check_modules(struct ob__node *node, const struct ob__nodeconf *c, json_t *errors)
 {
 	int failed = 0;
 
 	OB__LIST_EACH (it, &node->modules) {
-		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
-		const struct ob__module_conf *mc = conf_of(c, m->name);
-		if (mc == NULL || m->active == NULL || json_equal(mc->conf, m->conf)) {
-			continue;
-		}
-		if (!apply) {
+		const struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
+		const struct ob__module_conf *mc = changed(m, c);
+		if (mc != NULL) {
 			failed |= check_module(m, mc->conf, errors);
+		}
+	}
+	return failed;
+}
+
+/* Phase two.  A module without reconf has a new generation of the same code, which was started with
+ * its new conf and takes over in this very turn. */
+static void reconf_modules(struct ob__node *node, const struct ob__nodeconf *c)
+{
+	OB__LIST_EACH (it, &node->modules) {
+		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
+		const struct ob__module_conf *mc = changed(m, c);
+		ob_err err = {""};
+		if (mc == NULL) {
 			continue;
 		}
 		json_decref(m->conf);
 		m->conf = json_incref(mc->conf);
-		ob_err err = {""};
 		if (m->active->desc->reconf != NULL) {
 			json_decref(m->active->conf);
 			m->active->conf = json_incref(mc->conf);
 			m->active->desc->reconf(&m->active->ctx, mc->conf, OB_RECONF_APPLY, &err);
-		} else {
-			ob__notice("conf", "%s takes its new conf at its next reload", m->name);
 		}
 	}
-	return failed;
 }
 
 /* What the listeners were bound with stays theirs until a restart. */
@@ -247,6 +280,20 @@ static void keep_bound(struct ob__node *node, struct ob__nodeconf *c)
 	old->listens_len = len;
 }
 
+/* What the new file's rpc.policy names is there, or an error is noted. */
+static int prepare_policies(struct ob__node *node, const struct ob__nodeconf *c, json_t *errors)
+{
+	const char *role = "";
+	int rc = ob__policy_prepare(node, c, &role);
+
+	if (rc != 0) {
+		json_array_append_new(errors,
+		                      json_sprintf("rpc.policy: can't take the role \"%s\"", role));
+		ob__error("conf", "rpc.policy: can't take the role \"%s\"", role);
+	}
+	return rc;
+}
+
 static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idrange *table)
 {
 	if (c->log_level != node->conf->log_level) {
@@ -258,8 +305,10 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	ob__nodeconf_free(node->conf);
 	node->conf = c;
 	ob__router_set_table(&node->router, table);
+	ob__policy_apply(node, c);
+	ob__policy_check(node);
 	ob__conf_apply_remotes(node);
-	reconf_modules(node, c, true, NULL);
+	reconf_modules(node, c);
 }
 
 uint64_t ob__conf_keep(struct ob__node *node)
@@ -285,78 +334,225 @@ static struct ob__idrange *check_all(struct ob__node *node, const struct ob__nod
 		json_array_append_new(errors, json_string("name and type can't change while the "
 		                                          "node runs"));
 	}
-	if (json_array_size(errors) > 0 || reconf_modules(node, c, false, errors) != 0) {
+	if (json_array_size(errors) > 0 || check_modules(node, c, errors) != 0 ||
+	    prepare_policies(node, c, errors) != 0) {
 		return NULL;
 	}
 	return read_routes(node, c, errors);
 }
 
-static int take_over(struct ob__node *node, const char *kept, json_t **report)
-{
-	const char *file = kept != NULL ? kept : node->conf->path;
-	json_t *errors = json_array();
-	struct ob__nodeconf *c = ob__nodeconf_load_kept(node->conf->path, file, node->extra_modules,
-	                                                node->extra_modules_len, log_line, errors);
-	struct ob__idrange *table = c != NULL ? check_all(node, c, errors) : NULL;
+/* ---- one reload, from its check to its answer ---- */
 
-	if (table == NULL) {
-		ob__error("conf", "%s: not taken over; nothing has changed", file);
-		ob__nodeconf_free(c);
-		*report = json_pack("{s:{s:s, s:s, s:o}}", "error", "code", "conf", "message",
-		                    "the configuration is not taken over", "errors", errors);
-		return OB_E_INVAL;
+struct reload {
+	struct ob__node *node;
+	struct ob__nodeconf *c;    /* until it is applied */
+	struct ob__idrange *table; /* until it is applied */
+	json_t *report;
+	uint64_t rollback; /* the version that is returned to, or 0 */
+	char file[PATH_MAX];
+	bool ready;
+	ob__conf_reload_cb cb;
+	void *arg;
+};
+
+static void reload_free(struct reload *r)
+{
+	ob__nodeconf_free(r->c);
+	if (r->table != NULL) {
+		ob__idrange_free(r->table);
+		free(r->table);
 	}
+	json_decref(r->report);
+	free(r);
+}
+
+static void reload_end(struct reload *r, int status)
+{
+	r->node->conf_reloading = false;
+	if (r->ready && ob__node_not_ready(r->node) == NULL) {
+		ob__node_tell(r->node, OB__NOTIFY_READY,
+		              status == 200 ? NULL
+		                            : "; a configuration was refused, the log says why");
+	}
+	r->cb(r->arg, status, r->report);
+	reload_free(r);
+}
+
+static void reload_refused(struct reload *r, json_t *errors_stolen)
+{
+	ob__error("conf", "%s: not taken over; nothing has changed", r->file);
+	r->report = json_pack("{s:{s:s, s:s, s:o}}", "error", "code", "conf", "message",
+	                      "the configuration is not taken over", "errors", errors_stolen);
+	reload_end(r, 422);
+}
+
+/* In one turn: the switch's, if modules are exchanged for it. */
+static void reload_apply(void *arg)
+{
+	struct reload *r = arg;
 	json_t *applied = json_array();
 	json_t *restart = json_array();
-	compare(node->conf, c, applied, restart);
-	apply(node, c, table);
-	ob__notice("conf", "%s: taken over", kept != NULL ? kept : node->conf->path);
-	*report = json_pack("{s:s, s:o, s:o}", "result", "applied", "changed", applied,
-	                    "needs_restart", restart);
-	uint64_t number = ob__conf_keep(node);
+
+	compare(r->node->conf, r->c, applied, restart);
+	apply(r->node, r->c, r->table);
+	r->c = NULL;
+	r->table = NULL;
+	ob__notice("conf", "%s: taken over", r->file);
+	r->report = json_pack("{s:s, s:o, s:o}", "result", "applied", "changed", applied,
+	                      "needs_restart", restart);
+	uint64_t number = ob__conf_keep(r->node);
 	if (number != 0) {
-		json_object_set_new(*report, "version", json_integer((json_int_t)number));
+		json_object_set_new(r->report, "version", json_integer((json_int_t)number));
 	}
-	json_decref(errors);
-	return 0;
+	if (r->rollback == 0) {
+		return;
+	}
+	json_object_set(r->report, "kept_as", json_object_get(r->report, "version"));
+	json_object_set_new(r->report, "version", json_integer((json_int_t)r->rollback));
+	json_object_set_new(r->report, "file", json_string(r->file));
+	json_object_set_new(r->report, "note",
+	                    json_sprintf("%s is as it was, and is read by the next reload or start",
+	                                 r->node->conf->path));
 }
 
-int ob__conf_reload(struct ob__node *node, const char *kept, json_t **report)
+static void swapped(void *arg, int status, const json_t *body)
 {
-	bool ready = ob__node_not_ready(node) == NULL;
+	struct reload *r = arg;
+	json_t *errors;
 
-	if (ready) {
+	if (status == 200) {
+		json_object_set_new(r->report, "tx", json_deep_copy(json_object_get(body, "tx")));
+		reload_end(r, 200);
+		return;
+	}
+	errors = json_array();
+	const json_t *error = json_object_get(body, "error");
+	const char *module = json_string_value(json_object_get(error, "module"));
+	const char *why = json_string_value(json_object_get(error, "message"));
+	json_array_append_new(errors, json_sprintf("modules: %s: %s", module != NULL ? module : "?",
+	                                           why != NULL ? why : "refused"));
+	reload_refused(r, errors);
+}
+
+/* The new confs of modules that have no reconf; NULL when there is none. */
+static json_t *to_exchange(struct ob__node *node, const struct ob__nodeconf *c)
+{
+	json_t *confs = json_object();
+
+	OB__LIST_EACH (it, &node->modules) {
+		const struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
+		const struct ob__module_conf *mc = changed(m, c);
+		if (mc != NULL && m->active->desc->reconf == NULL) {
+			json_object_set(confs, m->name, mc->conf);
+		}
+	}
+	if (json_object_size(confs) == 0) {
+		json_decref(confs);
+		return NULL;
+	}
+	return confs;
+}
+
+static void exchange(struct reload *r, json_t *confs_stolen)
+{
+	const char *names[256];
+	size_t n = 0;
+	const char *name;
+	json_t *conf;
+
+	json_object_foreach (confs_stolen, name, conf) {
+		if (n < sizeof(names) / sizeof(names[0])) {
+			names[n++] = name;
+		}
+	}
+	struct ob__swap_request request = {
+		.kind = OB__SWAP_CONF,
+		.names = names,
+		.names_len = n,
+		.conf = confs_stolen,
+		.probation_ms = 0,
+		.on_switch = reload_apply,
+	};
+	ob__swap_begin(r->node, &request, swapped, r);
+	json_decref(confs_stolen);
+}
+
+static void begin(struct reload *r, const char *kept)
+{
+	struct ob__node *node = r->node;
+	json_t *errors = json_array();
+
+	snprintf(r->file, sizeof(r->file), "%s", kept != NULL ? kept : node->conf->path);
+	r->ready = ob__node_not_ready(node) == NULL;
+	if (r->ready) {
 		ob__node_tell(node, OB__NOTIFY_RELOADING, NULL);
 	}
-	int rc = take_over(node, kept, report);
-	if (ready) {
-		ob__node_tell(node, OB__NOTIFY_READY,
-		              rc == 0 ? NULL : "; a configuration was refused, the log says why");
+	r->c = ob__nodeconf_load_kept(node->conf->path, r->file, node->extra_modules,
+	                              node->extra_modules_len, log_line, errors);
+	r->table = r->c != NULL ? check_all(node, r->c, errors) : NULL;
+	if (r->table == NULL) {
+		reload_refused(r, errors);
+		return;
 	}
-	return rc;
+	json_decref(errors);
+	json_t *confs = to_exchange(node, r->c);
+	if (confs != NULL) {
+		exchange(r, confs);
+		return;
+	}
+	reload_apply(r);
+	reload_end(r, 200);
 }
 
-int ob__conf_rollback(struct ob__node *node, uint64_t *version, json_t **report)
+static void answer_error(ob__conf_reload_cb cb, void *arg, int status, const char *code,
+                         const char *message)
+{
+	json_t *body = json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message);
+
+	cb(arg, status, body);
+	json_decref(body);
+}
+
+static struct reload *reload_new(struct ob__node *node, ob__conf_reload_cb cb, void *arg)
+{
+	struct reload *r = node->conf_reloading ? NULL : calloc(1, sizeof(*r));
+
+	if (node->conf_reloading) {
+		answer_error(cb, arg, 409, "busy",
+		             "another configuration is being taken over; try again in a moment");
+	} else if (r == NULL) {
+		answer_error(cb, arg, 503, "memory", "out of memory");
+	} else {
+		node->conf_reloading = true;
+		*r = (struct reload){.node = node, .cb = cb, .arg = arg};
+	}
+	return r;
+}
+
+void ob__conf_reload(struct ob__node *node, ob__conf_reload_cb cb, void *arg)
+{
+	struct reload *r = reload_new(node, cb, arg);
+
+	if (r != NULL) {
+		begin(r, NULL);
+	}
+}
+
+void ob__conf_rollback(struct ob__node *node, uint64_t version, ob__conf_reload_cb cb, void *arg)
 {
 	char file[PATH_MAX];
-	int rc = *version == 0 ? ob__confhistory_before(node->dir, version) : 0;
+	bool named = version != 0;
+	int rc = named ? 0 : ob__confhistory_before(node->dir, &version);
 
-	*report = NULL;
-	if (rc != 0 || ob__confhistory_path(node->dir, *version, file, sizeof(file)) != 0) {
-		return OB_E_NOT_FOUND;
+	if (rc != 0 || ob__confhistory_path(node->dir, version, file, sizeof(file)) != 0) {
+		answer_error(cb, arg, 404, "unknown_version",
+		             named ? "no such version is kept; config.history lists them"
+		                   : "no version is kept that differs from the newest");
+		return;
 	}
-	rc = ob__conf_reload(node, file, report);
-	if (rc != 0) {
-		return rc;
+	struct reload *r = reload_new(node, cb, arg);
+	if (r != NULL) {
+		r->rollback = version;
+		begin(r, file);
 	}
-	json_t *now = json_object_get(*report, "version");
-	if (now != NULL) {
-		json_object_set(*report, "kept_as", now);
-	}
-	json_object_set_new(*report, "version", json_integer((json_int_t)*version));
-	json_object_set_new(*report, "file", json_string(file));
-	json_object_set_new(*report, "note",
-	                    json_sprintf("%s is as it was, and is read by the next reload or start",
-	                                 node->conf->path));
-	return 0;
 }

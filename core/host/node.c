@@ -26,6 +26,7 @@
 #include "host/conn.h"
 #include "host/exit.h"
 #include "host/names.h"
+#include "host/policy.h"
 #include "host/session_end.h"
 #include "host/swap/swap.h"
 
@@ -251,10 +252,19 @@ static uint64_t next_incarnation(const char *dir)
 
 /* ---- signals ---- */
 
+/* Whoever sent the signal reads the log. */
+static void conf_taken(void *arg, int status, const json_t *report)
+{
+	(void)arg;
+	(void)report;
+	if (status == 409) {
+		ob__warning("conf", "another configuration is being taken over; ask again");
+	}
+}
+
 static void on_signal(int signum, void *arg)
 {
 	struct ob__node *node = arg;
-	json_t *report = NULL;
 
 	switch (signum) {
 	case SIGTERM:
@@ -267,8 +277,7 @@ static void on_signal(int signum, void *arg)
 		ob__node_quit(node);
 		return;
 	case SIGHUP:
-		ob__conf_reload(node, NULL, &report);
-		json_decref(report);
+		ob__conf_reload(node, conf_taken, NULL);
 		return;
 	case SIGUSR1:
 		ob__log_reopen();
@@ -341,9 +350,14 @@ static int start_host(struct ob__node *node)
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
 	ob__clients_init(node);
-	node->loader = dirs != NULL
-	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
-	                       : NULL;
+	if (ob__conf_apply_policies(node) != 0) {
+		ob__node_module_dirs_free(dirs);
+		return -1;
+	}
+	node->loader = dirs != NULL ? ob__loader_new(node->loop, stage, (const char *const *)dirs,
+	                                             node->conf->probe_exe)
+	                            : NULL;
+	node->rehearses = node->conf->probe_exe != NULL;
 	ob__node_module_dirs_free(dirs);
 	node->httpc = ob__httpc_new(node->loop, HTTPC_MAX);
 	if (node->loader == NULL || node->httpc == NULL) {
@@ -512,6 +526,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	}
 	ob__node_gauges(node);
 	ob__conf_keep(node);
+	ob__policy_check(node);
 	node->phase = OB__NODE_RUNNING;
 	ob__node_tell(node, OB__NOTIFY_READY, NULL);
 	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());

@@ -82,6 +82,7 @@ struct ob__node {
 	struct ob__slots slots;
 	struct ob__list modules;
 	struct ob__loader *loader;
+	bool rehearses; /* there is a program for it */
 	struct ob__swap *swap;
 	struct ob__works works;
 
@@ -93,6 +94,7 @@ struct ob__node {
 	uint64_t http_timeout_ms; /* of HTTP requests that a handler holds */
 
 	enum ob__node_phase phase;
+	bool conf_reloading; /* a configuration is being taken over */
 	uint64_t started_ms;
 	struct ob__timeout leave_timeout;
 	uint64_t leave_until;

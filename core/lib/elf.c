@@ -548,7 +548,7 @@ static int check_symbol(struct look *l, const ELF(Sym) * sym)
 		return 0;
 	}
 	if (ST_BIND(sym->st_info) == STB_GNU_UNIQUE) {
-		return fault_is(l, GNU_UNIQUE, "%s", name);
+		return fault_is(l, GNU_UNIQUE, "symbol %s", name);
 	}
 	if (strcmp(name, MODULE_NAME) == 0 && ST_TYPE(sym->st_info) == STT_OBJECT) {
 		if (at(l, sym->st_value, sym->st_size) == NULL || sym->st_size == 0) {
@@ -651,7 +651,7 @@ int ob__elf_check(const uint8_t *data, size_t len, struct ob__elf_fault *fault,
                   struct ob__elf_info *info)
 {
 	static int (*const steps[])(struct look *) = {
-		check_ident, check_header, check_segments, check_sections, find_dynamic,
+		check_ident, check_header, check_sections, check_segments, find_dynamic,
 		check_flags, check_tables, check_names,    check_symbols,  check_notes,
 	};
 	struct look l = {.data = data, .len = len, .fault = fault};

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright (c) The obhost authors
 """The C and C++ in the documentation are whole plugins: each compiles without a warning, links, and
-has its one symbol; the JSON is JSON."""
+has its one symbol; what has a main() is a test of one and compiles; the JSON is JSON. The commands of
+docs/writing-a-module.md are run by t/system/s15_project.py."""
 
 import json
 import os
@@ -52,6 +53,12 @@ def build(compiler, kind, source, output):
                ["-O2", "-shared", "-fPIC", source, "-o", output, "-ljansson", "-Wl,-z,defs"])
 
 
+def check_program(compiler, source):
+    """A program is linked with what its plugin is; here it only has to be right by itself."""
+    flags = words("OB_SDK_CPPFLAGS", "-I" + os.path.join(TOP, "include"))
+    return run(compiler + ["-std=gnu11", "-fsyntax-only"] + WARN + flags + [source])
+
+
 def exported(path):
     out = subprocess.run(words("OB_NM", "nm") + ["-D", "--defined-only", path],
                          capture_output=True, text=True, check=False).stdout
@@ -65,6 +72,11 @@ def check_code(kind, body, folder, commands):
     with open(source, "w", encoding="utf-8") as file:
         file.write(body)
     for compiler in commands[kind]:
+        if "int main(" in body:
+            found = check_program(compiler, source)
+            if found:
+                return "%s: %s" % (compiler[0], found)
+            continue
         found = build(compiler, kind, source, output)
         if not found and exported(output) != ["ob_module"]:
             found = "it exports %s" % exported(output)

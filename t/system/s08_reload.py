@@ -416,17 +416,17 @@ static int start(ob_ctx *ctx, const json_t *conf)
 %s
 """
 USUAL = 'OB_MODULE(@NAME@, .version = "1.0.0", .start = start);'
-DESCRIPTOR = """
-OB_EXPORT const ob_module_desc ob_module;
-const ob_module_desc ob_module = {.magic = OB_MODULE_MAGIC, .size = sizeof(ob_module_desc),
-	.abi_major = OB_ABI_MAJOR, .abi_minor = OB_ABI_MINOR, .name = "@NAME@", .version = "1.0.0",
-	.start = start, %s};
-"""
+DESCRIPTOR = 'OB_MODULE(@NAME@, .version = "1.0.0", .start = start, %s);'
 
 
 def broken(begin="", end=USUAL, flags=()):
     return lambda: compile_plugin("versioned", PLAIN % (begin, end),
                                   ["-Wno-override-init", *flags]).read_bytes()
+
+
+def defined(name, value):
+    """OB_MODULE() with another number of the header in the note and in the descriptor."""
+    return f"#undef {name}\n#define {name} {value}\n{USUAL}"
 
 
 def good():
@@ -448,26 +448,39 @@ def other_class():
 
 REFUSED = [
     ("a file that is not there", lambda: None, "stage", "not_found"),
-    ("an empty file", lambda: b"", "preflight", "not_a_module"),
-    ("a text file", lambda: b"#!/bin/sh\necho I am no module\n" * 100, "preflight", "not_a_module"),
-    ("a file of zeros", lambda: b"\0" * 100000, "preflight", "not_a_module"),
-    ("a module of another machine", foreign, "preflight", "not_a_module"),
-    ("a module of 32 bits", other_class, "preflight", "not_a_module"),
+    ("an empty file", lambda: b"", "stage", "empty"),
+    ("a text file", lambda: b"#!/bin/sh\necho I am no module\n" * 100, "preflight", "not_elf"),
+    ("a file of zeros", lambda: b"\0" * 100000, "preflight", "not_elf"),
+    ("a module of another machine", foreign, "preflight", "machine"),
+    ("a module of 32 bits", other_class, "preflight", "class"),
     ("a shared object that is no module",
      broken(end='OB_EXPORT int other; int other = 1; void *use(void); '
-                'void *use(void) { return (void *)start; }'), "load", "not_a_module"),
+                'void *use(void) { return (void *)start; }'), "preflight", "not_a_module"),
+    ("a module without an identity note",
+     broken(end='OB_EXPORT const ob_module_desc ob_module; const ob_module_desc ob_module = '
+                '{.magic = OB_MODULE_MAGIC, .start = start};'), "preflight", "no_note"),
     ("a module that needs a symbol nobody has",
      broken("extern int nobody_has_this(void); return nobody_has_this();"), "load", "dlopen"),
-    ("a module of a newer ABI", broken(end=DESCRIPTOR % ".abi_minor = OB_ABI_MINOR + 1"),
-     "load", "abi"),
-    ("a module of another major ABI", broken(end=DESCRIPTOR % ".abi_major = 7"), "load", "abi"),
-    ("a module with a descriptor of another size",
-     broken(end=DESCRIPTOR % ".size = sizeof(ob_module_desc) - 8"), "load", "abi"),
-    ("a module with a foreign magic number", broken(end=DESCRIPTOR % ".magic = 1"), "load",
-     "not_a_module"),
-    ("a module of another name", broken(end=USUAL.replace("@NAME@", "somebody_else")), "load",
-     "name"),
-    ("a module without a name", broken(end=DESCRIPTOR % ".name = NULL"), "load", "name"),
+    ("a module of a newer ABI", broken(end=defined("OB_ABI_MINOR", 99)), "preflight", "abi"),
+    ("a module of another major ABI", broken(end=defined("OB_ABI_MAJOR", 7)), "preflight", "abi"),
+    ("a module with a foreign magic number", broken(end=defined("OB_MODULE_MAGIC", "1u")),
+     "preflight", "not_a_module"),
+    ("a module built with another sanitizer", broken(end=defined("OB_SANITIZER", "7u")),
+     "preflight", "layout"),
+    ("a module of another name", broken(end=USUAL.replace("@NAME@", "somebody_else")),
+     "preflight", "name"),
+    ("a module with a descriptor of another size than its note says",
+     broken(end=DESCRIPTOR % ".size = sizeof(ob_module_desc) - 8"), "load", "identity"),
+    ("a module with another ABI than its note says",
+     broken(end=DESCRIPTOR % ".abi_minor = OB_ABI_MINOR + 1"), "load", "identity"),
+    ("a module without a name", broken(end=DESCRIPTOR % ".name = NULL"), "load", "identity"),
+    ("a module with static thread-local storage",
+     broken("extern __thread int t; t++;", flags=["-ftls-model=initial-exec"],
+            end="__thread int t;" + USUAL), "preflight", "static_tls"),
+    ("a module that can't be unmapped", broken(flags=["-Wl,-z,nodelete"]), "preflight",
+     "nodelete"),
+    ("a module with an executable stack", broken(flags=["-Wl,-z,execstack"]), "preflight",
+     "exec_stack"),
     ("a module whose check says no", broken(end="""
 static int check(const json_t *conf, ob_err *err)
 {
@@ -524,7 +537,7 @@ def truncated(percent):
     data = good()
     plugin_dir().put("versioned", data[:len(data) * percent // 100])
     shown = node.reload("versioned", status=422)
-    equal(shown["error"]["step"], "preflight", str(shown))
+    equal((shown["error"]["step"], shown["error"]["code"]), ("preflight", "truncated"), str(shown))
     with Client(node.ws_port) as client:
         equal(client.ask(ID)["v"], 1)
 

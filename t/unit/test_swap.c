@@ -316,6 +316,7 @@ static void test_bad_files(void)
 		{"bad_minor", "{'code': 'abi', 'step': 'preflight', 'module': 'answer'}"},
 		{"library", "{'code': 'not_a_module', 'step': 'preflight'}"},
 		{"second", "{'code': 'name', 'found': 'second', 'expected': 'answer'}"},
+		{"bad_name", "{'code': 'name', 'step': 'preflight', 'found': 'bad'}"},
 	};
 
 	begin();
@@ -886,8 +887,8 @@ static int hold_and_more(ob_ctx *ctx)
 
 	CU_ASSERT_EQUAL(ob_job(ctx, run_long, done_late, NULL), 0);
 	CU_ASSERT_EQUAL(ob_post(ctx, done_late, NULL), 0);
-	CU_ASSERT_NOT_EQUAL(ob_timer_start(ctx, 30, 0, fired, late), 0);
-	CU_ASSERT_NOT_EQUAL(ob_timer_start(ctx, 30, 30, fired, late), 0);
+	CU_ASSERT_NOT_EQUAL(ob_timer_start(ctx, 60000, 0, fired, late), 0);
+	CU_ASSERT_NOT_EQUAL(ob_timer_start(ctx, 60000, 60000, fired, late), 0);
 	return 0;
 }
 

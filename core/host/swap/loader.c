@@ -491,6 +491,7 @@ void ob__loader_free(struct ob__loader *l)
 	OB__LIST_EACH_SAFE (it, &l->jobs) {
 		struct ob__load_job *job = OB__CONTAINER(it, struct ob__load_job, link);
 		if (job->loaders) {
+			ob__loader_run(l, job);
 			free(job);
 		}
 	}

@@ -47,7 +47,7 @@ struct ob__load_job {
 	void (*done)(struct ob__load_job *job); /* on the loop */
 	void (*call)(struct ob__load_job *job); /* CALL: on the loader thread */
 	void *arg;
-	bool loaders; /* malloc()ed; the loader frees it when it is done, and nobody is told */
+	bool loaders; /* malloc()ed; the loader does it in any case, frees it, and tells nobody */
 
 	char name[64];
 	bool failed; /* with the refusal, but for CLOSE and DISCARD: still mapped */
@@ -75,11 +75,12 @@ struct ob__load_job {
 };
 
 /* `stage_dir` must exist; `dirs` is a NULL-ended list of directories; `probe_exe` is the program
- * that rehearses, NULL: this one.  All copied.  Starts the thread. */
+ * that rehearses (obhost itself), NULL: PROBE is not asked for.  All copied.  Starts the thread. */
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
                                   const char *const *dirs, const char *probe_exe);
 
-/* Waits for the job under way, drops the others (their done is not called), ends the thread. */
+/* Waits for the job under way and ends the thread.  Of those that wait, the loader's own are done
+ * here and now; the others are dropped (their done is not called). */
 void ob__loader_free(struct ob__loader *l);
 
 void ob__loader_submit(struct ob__loader *l, struct ob__load_job *job);

@@ -99,13 +99,31 @@ static json_t *brief_of(const struct ob__gen *g, json_t *shown)
 	return g == NULL && shown != NULL ? json_incref(shown) : ob__gen_brief(g);
 }
 
+/* A transaction outlives the generations it was about: while the old ones leave, others replace
+ * the new ones.  From here on it looks at none of them but the old ones that leave. */
+void ob__tx_settle(struct ob__transaction *tx)
+{
+	for (size_t i = 0; i < tx->len; i++) {
+		struct ob__swap_item *it = &tx->items[i];
+		bool leaves = it->from != NULL && it->from->leaving == it;
+		if (it->to != NULL && it->to_shown == NULL) {
+			it->to_shown = ob__gen_brief(it->to);
+		}
+		it->to = NULL;
+		if (it->from != NULL && !leaves) {
+			it->from_shown = ob__gen_brief(it->from);
+			it->from = NULL;
+		}
+	}
+}
+
 static const char *item_state(const struct ob__transaction *tx, const struct ob__swap_item *it)
 {
 	if (it->unchanged) {
 		return "unchanged";
 	}
-	if (tx->machine.state == OB__TX_RETURNED) {
-		return "returned";
+	if (tx->machine.state == OB__TX_RETURNED || tx->machine.state == OB__TX_REFUSED) {
+		return ob__tx_state_word(tx->machine.state);
 	}
 	if (tx->kind == OB__SWAP_UNLOAD) {
 		return "gone";
@@ -113,7 +131,7 @@ static const char *item_state(const struct ob__transaction *tx, const struct ob_
 	if (it->to != NULL) {
 		return ob__gen_state_word(it->to);
 	}
-	return tx->machine.state >= OB__TX_SWITCHED ? "gone" : "waiting";
+	return tx->machine.state >= OB__TX_SWITCHED ? "active" : "waiting";
 }
 
 static json_t *item_json(const struct ob__transaction *tx, const struct ob__swap_item *it)

@@ -39,8 +39,9 @@ struct ob__swap_item {
 	struct ob__transaction *tx;
 	char name[64];
 	struct ob__module *module; /* until the transaction has ended */
-	struct ob__gen *from;      /* NULL when it is out, or never was */
-	struct ob__gen *to;
+	struct ob__gen *from;      /* NULL when it is out, or never was; from the commit on only
+	                            * while it leaves */
+	struct ob__gen *to;        /* until the commit or the end */
 	struct ob__load_job *job;
 	char *conf_text;    /* for the probe */
 	uint8_t *state;     /* for the probe */
@@ -51,12 +52,6 @@ struct ob__swap_item {
 	bool unchanged;
 	bool fresh; /* the module was made by this transaction */
 	bool state_probed;
-};
-
-/* A generation's counts when the watch began. */
-struct ob__swap_mark {
-	uint64_t handled;
-	uint64_t failed;
 };
 
 struct ob__transaction {
@@ -181,6 +176,9 @@ void ob__swap_left(struct ob__gen *g, const char *how);
 /* ---- report.c ---- */
 
 json_t *ob__tx_json(struct ob__transaction *tx);
+
+/* At its commit or its end: keeps what a report shows of the generations, and forgets them. */
+void ob__tx_settle(struct ob__transaction *tx);
 json_t *ob__gen_brief(const struct ob__gen *g);
 json_t *ob__gen_detail(const struct ob__gen *g);
 json_t *ob__refusal_json(uint64_t tx, const char *module, const struct ob__load_refusal *r);

@@ -31,6 +31,13 @@ def sdk_cflags():
     return [f"-I{TOP}/include", f"-I{BUILD}/include", *jansson]
 
 
+def sanitizer_cflags():
+    """A plugin is built with the host's sanitizer or is refused; of the build's other switches it
+    needs none."""
+    return [word for word in os.environ.get("OB_SAN_CFLAGS", "").split()
+            if word.startswith(("-fsanitize", "-fno-sanitize", "-fno-omit-frame"))]
+
+
 def node_environment():
     """The environment of a node: sanitizers say what they have to say on stderr and exit 99."""
     env = dict(os.environ)
