@@ -24,6 +24,9 @@ ROUNDS = 10000 if LONG else 300
 IDLE, BUSY = (10000, 1000) if LONG else (2000, 200)
 PROBE = 1 * SLOW  # seconds; a module that never returns costs so much
 
+# What a log line leaves in the ring is memory, too.
+QUIET = {"log_level": "warn", "log": {"ring": 64}}
+
 house = {}
 
 
@@ -42,7 +45,7 @@ def dirs():
 def the_node():
     """A proxy that handles everything itself."""
     if "node" not in house:
-        house["node"] = Node("storm", "proxy", rpc=None, module_dirs=dirs(), log_level="warn",
+        house["node"] = Node("storm", "proxy", rpc=None, module_dirs=dirs(), **QUIET,
                              modules=["proxy", ADMIN, "echo", "numbered"],
                              reload={"probe": PROBE}).start()
     return house["node"]
@@ -51,7 +54,7 @@ def the_node():
 def the_trio(name="trio", **reload):
     """Three nodes; the handler is on the service."""
     if name not in house:
-        more = {"module_dirs": dirs(), "log_level": "warn", "reload": {"probe": 5 * SLOW, **reload}}
+        more = {"module_dirs": dirs(), **QUIET, "reload": {"probe": 5 * SLOW, **reload}}
         house[name] = Trio(
             proxy=more, route=more,
             service={**more, "modules": ["service", ADMIN, "offline", "numbered"]}).start()
@@ -256,7 +259,7 @@ def default_probation():
 
 @case("the six modules of a node in one transaction, under 1,000 clients", timeout=60)
 def one_transaction():
-    node = Node("six", "proxy", rpc=None, module_dirs=dirs(), log_level="warn",
+    node = Node("six", "proxy", rpc=None, module_dirs=dirs(), **QUIET,
                 modules=["proxy", ADMIN, "echo", "numbered", "login", "rank_room"]).start()
     names = ["proxy", "codec_obespoir", "http_admin", "numbered", "login", "rank_room"]
     with Load(node.ws_port, ID, 1000, 4000) as load:
