@@ -173,7 +173,7 @@ static int spawn(struct probe_run *run, int sock, int out)
 	char mark[] = MARK "=1";
 	char *argv[] = {name, word, NULL};
 	char **env = marked_environment(mark);
-	const char *exe = run->p->exe != NULL ? run->p->exe : "/proc/self/exe";
+	const char *exe = run->p->exe;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 
