@@ -94,6 +94,41 @@ static int call_self(struct ob__node *node, const struct ob__frame *f, const cha
 	return rc;
 }
 
+struct refused_call {
+	struct ob__node *node;
+	uint64_t pending;
+	int code;
+};
+
+static void refused_call_end(void *arg)
+{
+	struct refused_call *c = arg;
+	struct ob__pending *p = ob__pending_find(&c->node->pendings, c->pending);
+	struct ob__end end = {.code = c->code};
+
+	if (p != NULL) {
+		ob__count_result(c->node->dispatch.refused, c->code);
+		ob__pending_end(p, &end);
+	}
+	free(c);
+}
+
+/* The caller learns of it as of any other end: later, by its callback. */
+static int call_refused(struct ob__node *node, const struct ob__pending *p, int code)
+{
+	struct refused_call *c = malloc(sizeof(*c));
+
+	if (c == NULL) {
+		return OB_E_NOMEM;
+	}
+	*c = (struct refused_call){node, p->handle, code};
+	int rc = ob__loop_defer(node->loop, refused_call_end, c);
+	if (rc != 0) {
+		free(c);
+	}
+	return rc;
+}
+
 static int call_send(struct ob__node *node, const ob_target *target, struct ob__pending *p,
                      struct ob__frame *f)
 {
@@ -103,12 +138,16 @@ static int call_send(struct ob__node *node, const ob_target *target, struct ob__
 		.sticky = (target->flags & OB_TARGET_STICKY) != 0,
 		.session_node = f->session_node,
 		.session_seq = f->session_seq,
+		.frame = f,
 	};
 	struct ob__route route = ob__router_find(&node->router, &q);
 
 	f->dst = q.node;
 	f->role = q.role;
 	f->hops = OB__FRAME_HOPS;
+	if (route.kind == OB__ROUTE_REFUSED) {
+		return call_refused(node, p, route.code);
+	}
 	if (route.kind != OB__ROUTE_PEER) {
 		return ob__hold_own(node, f, &q);
 	}

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "host/confhistory.h"
 #include "host/node.h"
+#include "host/policy.h"
 #include "host/swap/swap.h"
 
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
@@ -81,6 +82,21 @@ int ob__conf_apply_routes(struct ob__node *node)
 		return OB_E_INVAL;
 	}
 	ob__router_set_table(&node->router, table);
+	return 0;
+}
+
+int ob__conf_apply_policies(struct ob__node *node)
+{
+	const char *role = "";
+	int rc = ob__policy_prepare(node, node->conf, &role);
+
+	if (rc != 0) {
+		ob__error("conf", "rpc.policy: can't take the role \"%s\" (%s)", role,
+		          ob__strerror(rc));
+		return rc;
+	}
+	ob__policy_init(node);
+	ob__policy_apply(node, node->conf);
 	return 0;
 }
 
@@ -264,6 +280,20 @@ static void keep_bound(struct ob__node *node, struct ob__nodeconf *c)
 	old->listens_len = len;
 }
 
+/* What the new file's rpc.policy names is there, or an error is noted. */
+static int prepare_policies(struct ob__node *node, const struct ob__nodeconf *c, json_t *errors)
+{
+	const char *role = "";
+	int rc = ob__policy_prepare(node, c, &role);
+
+	if (rc != 0) {
+		json_array_append_new(errors,
+		                      json_sprintf("rpc.policy: can't take the role \"%s\"", role));
+		ob__error("conf", "rpc.policy: can't take the role \"%s\"", role);
+	}
+	return rc;
+}
+
 static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idrange *table)
 {
 	if (c->log_level != node->conf->log_level) {
@@ -275,6 +305,8 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	ob__nodeconf_free(node->conf);
 	node->conf = c;
 	ob__router_set_table(&node->router, table);
+	ob__policy_apply(node, c);
+	ob__policy_check(node);
 	ob__conf_apply_remotes(node);
 	reconf_modules(node, c);
 }
@@ -302,7 +334,8 @@ static struct ob__idrange *check_all(struct ob__node *node, const struct ob__nod
 		json_array_append_new(errors, json_string("name and type can't change while the "
 		                                          "node runs"));
 	}
-	if (json_array_size(errors) > 0 || check_modules(node, c, errors) != 0) {
+	if (json_array_size(errors) > 0 || check_modules(node, c, errors) != 0 ||
+	    prepare_policies(node, c, errors) != 0) {
 		return NULL;
 	}
 	return read_routes(node, c, errors);
@@ -396,9 +429,8 @@ static void swapped(void *arg, int status, const json_t *body)
 	const json_t *error = json_object_get(body, "error");
 	const char *module = json_string_value(json_object_get(error, "module"));
 	const char *why = json_string_value(json_object_get(error, "message"));
-	json_array_append_new(errors,
-	                      json_sprintf("modules: %s: %s", module != NULL ? module : "?",
-	                                   why != NULL ? why : "refused"));
+	json_array_append_new(errors, json_sprintf("modules: %s: %s", module != NULL ? module : "?",
+	                                           why != NULL ? why : "refused"));
 	reload_refused(r, errors);
 }
 
@@ -509,11 +541,13 @@ void ob__conf_reload(struct ob__node *node, ob__conf_reload_cb cb, void *arg)
 void ob__conf_rollback(struct ob__node *node, uint64_t version, ob__conf_reload_cb cb, void *arg)
 {
 	char file[PATH_MAX];
-	int rc = version == 0 ? ob__confhistory_before(node->dir, &version) : 0;
+	bool named = version != 0;
+	int rc = named ? 0 : ob__confhistory_before(node->dir, &version);
 
 	if (rc != 0 || ob__confhistory_path(node->dir, version, file, sizeof(file)) != 0) {
 		answer_error(cb, arg, 404, "unknown_version",
-		             "no such configuration is kept; GET /config/history lists them");
+		             named ? "no such version is kept; config.history lists them"
+		                   : "no version is kept that differs from the newest");
 		return;
 	}
 	struct reload *r = reload_new(node, cb, arg);

@@ -6,9 +6,9 @@
  * Private to the host, floor F4.  Taking up a changed configuration while the node runs.
  *
  * The file is read and checked whole first; any error leaves everything as it is.  Then what can
- * change without a restart is taken over in one turn: the route table, remote_ports, timeouts,
- * limits, the log level, and each module's conf (by its reconf hook: all check, then all apply).
- * Keys that changed and need a restart are named.  Code is never loaded here.
+ * change without a restart is taken over in one turn: the route table, policies, remote_ports,
+ * timeouts, limits, the log level, and each module's conf (by its reconf hook: all check, then all
+ * apply). Keys that changed and need a restart are named.  Code is never loaded here.
  *
  * What is taken over is kept (host/confhistory.h), and a kept one is returned to in the same way;
  * the operator's file is not touched by that, and is read again by the next reload.
@@ -29,7 +29,8 @@ struct ob__node;
 typedef void (*ob__conf_reload_cb)(void *arg, int status, const json_t *report);
 
 /* Takes over the node's file.  Modules whose conf changed and that can't take a new one are
- * exchanged for a new generation of the same code; everything changes in the turn of that switch. */
+ * exchanged for a new generation of the same code; everything changes in the turn of that switch.
+ */
 void ob__conf_reload(struct ob__node *node, ob__conf_reload_cb cb, void *arg);
 
 /* As above, with a kept one in the file's place; version 0: the last that differs from the newest.
@@ -45,5 +46,8 @@ int ob__conf_apply_remotes(struct ob__node *node);
 
 /* Builds the router's table from the configuration; overlaps are warned of. 0 or negative. */
 int ob__conf_apply_routes(struct ob__node *node);
+
+/* Lets policies choose for the roles that rpc.policy names. 0 or negative. */
+int ob__conf_apply_policies(struct ob__node *node);
 
 #endif

@@ -64,6 +64,9 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 	if (route.kind == OB__ROUTE_SELF) {
 		return OB_E_NOT_FOUND;
 	}
+	if (route.kind == OB__ROUTE_REFUSED) {
+		return route.code;
+	}
 	f->hops = OB__FRAME_HOPS;
 	int rc = ob__peer_send(node->links, route.peer, f);
 	if (rc != 0) {
@@ -75,7 +78,9 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 	if (ob__peer_congested(route.peer)) {
 		ob__conn_pause_link(conn);
 	}
-	if (q->sticky && q->role != 0 && route.peer->who.role_id == q->role) {
+	/* A policy may have closed the client. */
+	if (conn->session != NULL && q->sticky && q->role != 0 &&
+	    route.peer->who.role_id == q->role) {
 		ob__session_stick(conn->session, q->role, route.peer->who.id);
 	}
 	return 0;
@@ -139,6 +144,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		.payload = p->data,
 		.payload_len = (uint32_t)p->len,
 	};
+	q.frame = &f;
 	int rc = client_send(node, conn, &f, &q, pending);
 	if (rc == 0) {
 		return;
@@ -249,7 +255,10 @@ void ob__dispatch_client(struct ob__node *node, struct ob__conn *conn, const ob_
 		            "no module decides about client messages here");
 		return;
 	}
-	ob_verdict v = reg->fn.decide(&reg->gen->ctx, &view);
+	struct ob__gen *g = reg->gen;
+	uint64_t entered = ob__gen_enter(g);
+	ob_verdict v = reg->fn.decide(&g->ctx, &view);
+	ob__gen_leave(g, entered);
 	if (conn->session == NULL) {
 		return;
 	}

@@ -85,7 +85,12 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		ob__refuse_frame(node, f, OB_E_NO_ROUTE, "too many hops");
 		return;
 	}
+	q.frame = f;
 	struct ob__route route = ob__router_find(&node->router, &q);
+	if (route.kind == OB__ROUTE_REFUSED) {
+		ob__refuse_frame(node, f, route.code, NULL);
+		return;
+	}
 	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, q.role, q.node);
 	if (route.kind == OB__ROUTE_PEER) {
 		int rc = ob__peer_forward(node->links, route.peer, raw, f->len);
@@ -138,7 +143,10 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 		.data = f->payload,
 		.len = f->payload_len,
 	};
-	ob_verdict v = reg->fn.decide(&reg->gen->ctx, &view);
+	struct ob__gen *g = reg->gen;
+	uint64_t entered = ob__gen_enter(g);
+	ob_verdict v = reg->fn.decide(&g->ctx, &view);
+	ob__gen_leave(g, entered);
 	switch (v.action) {
 	case OB_FORWARD:
 		f->dst = v.target.node;

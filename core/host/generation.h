@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include <obhost/obhost.h>
+#include <uv.h>
 
 #include "base/loop.h"
 #include "lib/list.h"
@@ -169,6 +170,21 @@ static inline bool ob__gen_live(const struct ob__gen *g)
 static inline bool ob__gen_may_begin(const struct ob__gen *g)
 {
 	return ob__gen_live(g) && !g->expired;
+}
+
+/* Around a callback: in probation it is timed, else this costs a compare. */
+static inline uint64_t ob__gen_enter(const struct ob__gen *g)
+{
+	return g->watched ? uv_hrtime() : 0;
+}
+
+static inline void ob__gen_leave(struct ob__gen *g, uint64_t entered)
+{
+	uint64_t took = entered != 0 ? uv_hrtime() - entered : 0;
+
+	if (took > g->stall_ns) {
+		g->stall_ns = took;
+	}
 }
 
 const char *ob__gen_state_word(const struct ob__gen *g);

@@ -47,12 +47,32 @@ static void held_free(struct ob__node *node, struct held_frame *h)
 	free(h);
 }
 
+static void held_refuse(struct ob__node *node, const struct held_frame *h, int code,
+                        const char *text)
+{
+	struct ob__frame f;
+	size_t need;
+
+	if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0) {
+		ob__refuse_frame(node, &f, code, text);
+	}
+}
+
+static struct ob__route held_route(struct ob__node *node, const struct held_frame *h)
+{
+	struct ob__route_query q = h->query;
+	struct ob__frame f;
+	size_t need;
+
+	q.frame = ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0 ? &f : NULL;
+	return ob__router_find(&node->router, &q);
+}
+
 void ob__held_check(void *arg)
 {
 	struct ob__node *node = arg;
 	uint64_t now = ob__loop_now(node->loop);
 	struct ob__list due;
-	size_t need;
 
 	ob__list_init(&due);
 	OB__LIST_EACH_SAFE (it, &node->dispatch.held_frames) {
@@ -64,10 +84,7 @@ void ob__held_check(void *arg)
 	}
 	while (!ob__list_empty(&due)) {
 		struct held_frame *h = OB__CONTAINER(due.next, struct held_frame, link);
-		struct ob__frame f;
-		if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0) {
-			ob__refuse_frame(node, &f, OB_E_NO_ROUTE, "no live node can take it");
-		}
+		held_refuse(node, h, OB_E_NO_ROUTE, "no live node can take it");
 		held_free(node, h);
 	}
 	held_arm(node);
@@ -89,6 +106,7 @@ int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8
 	}
 	uint64_t budget = f->kind == OB__FRAME_SYSTEM ? HELD_SYSTEM_MS : f->budget;
 	h->query = *q;
+	h->query.frame = NULL;
 	h->len = f->len;
 	h->deadline = now + budget;
 	h->until = budget > HELD_EARLY_MS ? h->deadline - HELD_EARLY_MS : now;
@@ -167,9 +185,12 @@ void ob__dispatch_peer_up(struct ob__node *node)
 	ob__list_splice(&all, &node->dispatch.held_frames);
 	while (!ob__list_empty(&all)) {
 		struct held_frame *h = OB__CONTAINER(all.next, struct held_frame, link);
-		struct ob__route route = ob__router_find(&node->router, &h->query);
+		struct ob__route route = held_route(node, h);
 		if (route.kind == OB__ROUTE_PEER) {
 			held_send(node, h, route.peer);
+			held_free(node, h);
+		} else if (route.kind == OB__ROUTE_REFUSED) {
+			held_refuse(node, h, route.code, NULL);
 			held_free(node, h);
 		} else {
 			ob__list_del(&h->link);

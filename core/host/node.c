@@ -26,8 +26,8 @@
 #include "host/conn.h"
 #include "host/exit.h"
 #include "host/names.h"
+#include "host/policy.h"
 #include "host/session_end.h"
-#include "host/swap/manifest.h"
 #include "host/swap/swap.h"
 
 #define HTTP_HELD_MS 120000u
@@ -256,8 +256,10 @@ static uint64_t next_incarnation(const char *dir)
 static void conf_taken(void *arg, int status, const json_t *report)
 {
 	(void)arg;
-	(void)status;
 	(void)report;
+	if (status == 409) {
+		ob__warning("conf", "another configuration is being taken over; ask again");
+	}
 }
 
 static void on_signal(int signum, void *arg)
@@ -348,20 +350,21 @@ static int start_host(struct ob__node *node)
 	ob__slots_init(&node->slots, node->self.incarnation);
 	ob__works_init(&node->works);
 	ob__clients_init(node);
-	node->loader = dirs != NULL
-	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
-	                       : NULL;
+	if (ob__conf_apply_policies(node) != 0) {
+		ob__node_module_dirs_free(dirs);
+		return -1;
+	}
+	node->loader = dirs != NULL ? ob__loader_new(node->loop, stage, (const char *const *)dirs,
+	                                             node->conf->probe_exe)
+	                            : NULL;
+	node->rehearses = node->conf->probe_exe != NULL;
 	ob__node_module_dirs_free(dirs);
 	node->httpc = ob__httpc_new(node->loop, HTTPC_MAX);
 	if (node->loader == NULL || node->httpc == NULL) {
 		return OB_E_NOMEM;
 	}
-	int rc = ob__swap_init(node); /* reads the mark that the guard would clear */
-	if (rc == 0 && (rc = ob__manifest_guard(node->dir)) != 0 && rc != -EALREADY) {
-		ob__warning("node", "a crash would leave no mark in %s: %s", node->dir,
-		            ob__strerror(rc));
-	}
-	return node->swap != NULL ? ob__dispatch_init(node) : OB_E_NOMEM;
+	int rc = ob__swap_init(node);
+	return rc == 0 ? ob__dispatch_init(node) : rc;
 }
 
 struct start_wait {
@@ -523,6 +526,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	}
 	ob__node_gauges(node);
 	ob__conf_keep(node);
+	ob__policy_check(node);
 	node->phase = OB__NODE_RUNNING;
 	ob__node_tell(node, OB__NOTIFY_READY, NULL);
 	ob__notice("node", "%s (%s) is running, pid %ld", conf->name, conf->role, (long)getpid());
@@ -693,7 +697,6 @@ int ob__node_free(struct ob__node *node)
 	ob__slots_free(&node->slots);
 	ob__works_free(&node->works);
 	ob__swap_free(node);
-	ob__manifest_disarm();
 	ob__stats_free(node->stats);
 	json_decref(node->masked_conf);
 	if (node->lock_fd >= 0) {

@@ -16,6 +16,7 @@
 #include "host/listen.h"
 #include "host/names.h"
 #include "host/node.h"
+#include "host/policy.h"
 
 bool ob__module_name_ok(const char *name)
 {
@@ -166,10 +167,11 @@ json_t *ob__node_routes_json(const struct ob__node *node)
 	const struct ob__idrange *t = node->router.table;
 
 	return json_pack(
-		"{s:o, s:o}", "ranges",
+		"{s:o, s:o, s:o}", "ranges",
 		spans_json(node, t != NULL ? t->flat : NULL, t != NULL ? t->flat_len : 0),
 		"special",
-		spans_json(node, t != NULL ? t->special : NULL, t != NULL ? t->special_len : 0));
+		spans_json(node, t != NULL ? t->special : NULL, t != NULL ? t->special_len : 0),
+		"policies", ob__policy_json(node));
 }
 
 /* ---- the node ---- */

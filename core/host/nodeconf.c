@@ -74,6 +74,8 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "1: links are TLS 1.3 with a key from the token (not built yet, refused)."},
 	{"rpc.type", OB__CONF_STRING, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
 	{"rpc.reconnect_time", OB__CONF_SECONDS, 0, 0, 3600, NULL, "5", "Longest pause between attempts to reach a node."},
+	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy, offered by a module, that chooses which node of it takes a message; without one: round robin, and rendezvous hashing for sessions that stay."},
+	{"rpc.policy.*", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Name of a policy."},
 	{"rpc.route", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The route table: which role takes which message id."},
 	{"rpc.route.range", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to ranges, both ends included; of overlapping ones the last wins."},
 	{"rpc.route.range.*", OB__CONF_LIST, 0, 0, 0, NULL, NULL, "Ranges of one role."},
@@ -374,6 +376,22 @@ static void read_remotes(struct reading *r)
 	}
 }
 
+static void read_policies(struct reading *r)
+{
+	const char *role;
+	json_t *name;
+
+	json_object_foreach ((json_t *)(uintptr_t)ob__conf_get(r->c->root, "rpc.policy"), role,
+	                     name) {
+		if (!word_ok(role)) {
+			wrong(r, "rpc.policy", "has a role that is no word");
+		} else if (!word_ok(json_string_value(name)) ||
+		           strchr(json_string_value(name), '.') != NULL) {
+			wrong(r, "rpc.policy", "a policy's name is letters, digits, '_' or '-'");
+		}
+	}
+}
+
 static void read_rpc(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -390,6 +408,7 @@ static void read_rpc(struct reading *r)
 	if (c->rpc_token != NULL) {
 		check_token(r, "rpc.token", c->rpc_token);
 	}
+	read_policies(r);
 	read_remotes(r);
 }
 

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uv.h>
-
 #include "base/err.h"
 #include "host/client.h"
 #include "host/conn.h"
@@ -237,17 +235,6 @@ static void handler_returned(struct ob__node *node, struct ob__req *r)
 	}
 }
 
-/* In probation a generation's callbacks are timed. */
-static void run_timed(const struct ob__reg *reg, const struct ob__req *r)
-{
-	struct ob__gen *g = r->gen;
-	uint64_t began = uv_hrtime();
-
-	reg->fn.handler(&g->ctx, r->handle);
-	uint64_t took = uv_hrtime() - began;
-	g->stall_ns = took > g->stall_ns ? took : g->stall_ns;
-}
-
 void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 {
 	if ((reg->flags & OB_ONE_WAY) != 0 && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
@@ -263,11 +250,10 @@ void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 	}
 	r->running = true;
 	r->gen->handled++;
-	if (r->gen->watched) {
-		run_timed(reg, r);
-	} else {
-		reg->fn.handler(&r->gen->ctx, r->handle);
-	}
+	struct ob__gen *g = r->gen;
+	uint64_t entered = ob__gen_enter(g);
+	reg->fn.handler(&g->ctx, r->handle);
+	ob__gen_leave(g, entered);
 	handler_returned(node, r);
 }
 

@@ -490,6 +490,20 @@ static int sdk_on_codec(ob_ctx *ctx, const ob_codec *codec)
 	return rc;
 }
 
+static int sdk_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
+{
+	struct ob__reg *reg;
+
+	if (fn == NULL || name == NULL || !ob__module_name_ok(name)) {
+		return OB_E_INVAL;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_POLICY, 0, name, &reg);
+	if (rc == 0) {
+		reg->fn.policy = fn;
+	}
+	return rc;
+}
+
 static int sdk_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	return ob__listen(gen_of(ctx), options);
@@ -834,6 +848,7 @@ const ob_api ob__sdk_api = {
 	.on_unknown = sdk_on_unknown,
 	.on_error_body = sdk_on_error_body,
 	.on_codec = sdk_on_codec,
+	.on_policy = sdk_on_policy,
 	.listen = sdk_listen,
 	.req_view = sdk_req_view,
 	.req_json = sdk_req_json,

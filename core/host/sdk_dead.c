@@ -232,6 +232,14 @@ static int dead_on_codec(ob_ctx *ctx, const ob_codec *codec)
 	return OB_E_DEAD;
 }
 
+static int dead_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
+{
+	(void)ctx;
+	(void)name;
+	(void)fn;
+	return OB_E_DEAD;
+}
+
 static int dead_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	(void)ctx;
@@ -546,6 +554,7 @@ const ob_api ob__sdk_dead_api = {
 	.on_unknown = dead_on_unknown,
 	.on_error_body = dead_on_error_body,
 	.on_codec = dead_on_codec,
+	.on_policy = dead_on_policy,
 	.listen = dead_listen,
 	.req_view = dead_req_view,
 	.req_json = dead_req_json,

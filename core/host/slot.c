@@ -20,6 +20,7 @@ void ob__slots_init(struct ob__slots *s, uint64_t seed)
 	ob__strmap_init(&s->http, seed);
 	ob__strmap_init(&s->codecs, seed);
 	ob__strmap_init(&s->listens, seed);
+	ob__strmap_init(&s->policies, seed);
 	for (int kind = 0; kind < OB__SLOT_KINDS; kind++) {
 		s->single[kind].kind = (enum ob__slot_kind)kind;
 	}
@@ -60,6 +61,7 @@ void ob__slots_free(struct ob__slots *s)
 	namemap_free(&s->http);
 	namemap_free(&s->codecs);
 	namemap_free(&s->listens);
+	namemap_free(&s->policies);
 	free(s->filters.regs);
 	free(s->events.regs);
 	memset(s, 0, sizeof(*s));
@@ -84,6 +86,8 @@ static struct ob__strmap *names_of(struct ob__slots *s, enum ob__slot_kind kind)
 		return &s->codecs;
 	case OB__SLOT_LISTEN:
 		return &s->listens;
+	case OB__SLOT_POLICY:
+		return &s->policies;
 	default:
 		return NULL;
 	}

@@ -41,6 +41,7 @@ enum ob__slot_kind {
 	OB__SLOT_EVENT,
 	OB__SLOT_FILTER,
 	OB__SLOT_LISTEN,
+	OB__SLOT_POLICY,
 	OB__SLOT_KINDS,
 };
 
@@ -59,6 +60,7 @@ struct ob__reg {
 		ob_filter_fn filter;
 		ob_event_fn event;
 		ob_error_body_fn error_body;
+		ob_policy_fn policy;
 		struct {
 			struct ob__slot *codec;
 			uint32_t idle_ms;
@@ -70,7 +72,7 @@ struct ob__reg {
 struct ob__slot {
 	enum ob__slot_kind kind;
 	uint64_t id; /* of a message */
-	char *name;  /* method, "METHOD /path", codec, "tcp HOST:PORT"; NULL for others */
+	char *name;  /* method, "METHOD /path", codec, "tcp HOST:PORT", policy; NULL for others */
 	struct ob__reg *active;
 	struct ob__reg *canary;               /* takes a share of the sessions, or NULL */
 	struct ob__reg *shadow;               /* of a generation that is starting */
@@ -92,6 +94,7 @@ struct ob__slots {
 	struct ob__strmap http;
 	struct ob__strmap codecs;
 	struct ob__strmap listens;
+	struct ob__strmap policies;
 	struct ob__slot single[OB__SLOT_KINDS]; /* the decisions, by kind */
 	struct ob__chain filters;
 	struct ob__chain events;

@@ -95,7 +95,9 @@ static void timer_fire(void *arg)
 	} else {
 		timer_end(t);
 	}
+	uint64_t entered = ob__gen_enter(g);
 	fn(&g->ctx, handle, fn_arg);
+	ob__gen_leave(g, entered);
 	ob__gen_unref(g);
 }
 

@@ -548,7 +548,7 @@ static int check_symbol(struct look *l, const ELF(Sym) * sym)
 		return 0;
 	}
 	if (ST_BIND(sym->st_info) == STB_GNU_UNIQUE) {
-		return fault_is(l, GNU_UNIQUE, "%s", name);
+		return fault_is(l, GNU_UNIQUE, "symbol %s", name);
 	}
 	if (strcmp(name, MODULE_NAME) == 0 && ST_TYPE(sym->st_info) == STT_OBJECT) {
 		if (at(l, sym->st_value, sym->st_size) == NULL || sym->st_size == 0) {

@@ -8,6 +8,7 @@
 
 #include "mesh/handles.h"
 #include "mesh/link.h"
+#include "mesh/registry.h"
 
 void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t limit,
                        ob__pending_fn on_end, void *arg)
@@ -16,9 +17,21 @@ void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t 
 	ob__slab_init(&ps->slab, sizeof(struct ob__pending), OB__KIND_PENDING, limit);
 }
 
+static void went_to(struct ob__pending *p, struct ob__peer *peer)
+{
+	if (p->to != NULL) {
+		p->to->pending--;
+	}
+	p->to = peer;
+	if (peer != NULL) {
+		peer->pending++;
+	}
+}
+
 /* Takes it off the wheel and every list: from here on only its owner on the stack knows it. */
 static void detach(struct ob__pending *p)
 {
+	went_to(p, NULL);
 	ob__timeout_clear(p->all->loop, &p->timeout);
 	ob__list_del(&p->link);
 	if (p->kind == OB__PENDING_CALL) {
@@ -82,6 +95,7 @@ void ob__pending_sent(struct ob__pending *p, struct ob__link *link)
 {
 	ob__list_del(&p->link);
 	ob__list_append(&link->pendings, &p->link);
+	went_to(p, link->peer);
 	p->link_offset = link->appended;
 }
 

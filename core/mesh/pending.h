@@ -23,6 +23,7 @@
 #include "lib/slab.h"
 
 struct ob__link;
+struct ob__peer;
 struct ob__pendings;
 
 #define OB__PENDING_SAMPLE 16u /* one in so many has its time measured */
@@ -37,6 +38,7 @@ struct ob__pending {
 	struct ob__timeout timeout;
 	struct ob__list link; /* in ob__link.pendings, or on no list */
 	uint64_t link_offset; /* link->appended behind its frame */
+	struct ob__peer *to;  /* whose link it went out on, or NULL */
 	struct ob__pendings *all;
 	uint8_t kind;
 	bool ending;         /* on_end is on the stack */

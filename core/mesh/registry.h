@@ -32,6 +32,7 @@ struct ob__peer {
 	char address[80];        /* of the last link */
 	uint64_t since;          /* loop ms of the last change up or down */
 	uint64_t ups;            /* times it came up */
+	uint32_t pending;        /* requests and calls of this node that wait for its answer */
 	char last_error[128];
 	struct ob__list all_link;
 	struct ob__list role_link;
@@ -43,6 +44,7 @@ struct ob__registry_role {
 	char *word;
 	struct ob__list peers; /* of ob__peer.role_link, up and down */
 	uint32_t up;           /* how many of them are up */
+	void *policy;          /* the floor above's: who chooses among them; NULL: the router */
 };
 
 struct ob__registry {

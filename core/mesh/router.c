@@ -81,9 +81,58 @@ static struct ob__peer *pick_next(struct ob__registry_role *role, const struct o
 	return NULL;
 }
 
-static struct ob__peer *pick(struct ob__router *r, uint32_t id, const struct ob__route_query *q)
+static struct ob__route towards(struct ob__peer *p)
+{
+	return (struct ob__route){.kind = p != NULL ? OB__ROUTE_PEER : OB__ROUTE_NONE, .peer = p};
+}
+
+/* The peers that may take it, those with the smallest ids, in their order. */
+static size_t list_candidates(const struct ob__registry_role *role, const struct ob__route_query *q,
+                              struct ob__peer **out)
+{
+	size_t len = 0;
+	OB__LIST_EACH (it, &role->peers) {
+		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
+		if (!may_take(p, q)) {
+			continue;
+		}
+		size_t at = len < OB__ROUTE_CANDIDATES ? len++ : len;
+		if (at == len && out[--at]->who.id < p->who.id) {
+			continue; /* it is full, and of smaller ones */
+		}
+		for (; at > 0 && out[at - 1]->who.id > p->who.id; at--) {
+			out[at] = out[at - 1];
+		}
+		out[at] = p;
+	}
+	return len;
+}
+
+/* True when the role's policy has settled it. */
+static bool ask_policy(struct ob__router *r, const struct ob__registry_role *role,
+                       const struct ob__route_query *q, struct ob__route *route)
+{
+	struct ob__peer *peers[OB__ROUTE_CANDIDATES];
+	size_t len = list_candidates(role, q, peers);
+	if (len == 0) {
+		return false;
+	}
+	int choice = r->choose(r->choose_arg, q, role, peers, len);
+	if (choice < 0) {
+		*route = (struct ob__route){.kind = OB__ROUTE_REFUSED, .code = choice};
+		return true;
+	}
+	if ((size_t)choice >= len) {
+		return false;
+	}
+	*route = towards(peers[choice]);
+	return true;
+}
+
+static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob__route_query *q)
 {
 	struct ob__registry_role *role = id == r->route_role ? r->route : NULL;
+	struct ob__route route;
 	if (role == NULL) {
 		role = ob__registry_role_get(r->registry, id);
 		if (id == r->route_role) {
@@ -91,14 +140,13 @@ static struct ob__peer *pick(struct ob__router *r, uint32_t id, const struct ob_
 		}
 	}
 	if (role == NULL || role->up == 0) {
-		return NULL;
+		return towards(NULL);
 	}
-	return q->sticky ? pick_sticky(role, q) : pick_next(role, q);
-}
-
-static struct ob__route towards(struct ob__peer *p)
-{
-	return (struct ob__route){.kind = p != NULL ? OB__ROUTE_PEER : OB__ROUTE_NONE, .peer = p};
+	if (role->policy != NULL && q->node == 0 && r->choose != NULL &&
+	    ask_policy(r, role, q, &route)) {
+		return route;
+	}
+	return towards(q->sticky ? pick_sticky(role, q) : pick_next(role, q));
 }
 
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q)
@@ -107,17 +155,16 @@ struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_qu
 	if (q->node != 0 ? q->node == self->id : q->role != 0 && q->role == self->role_id) {
 		return (struct ob__route){.kind = OB__ROUTE_SELF};
 	}
-	struct ob__peer *p = NULL;
 	if (q->node != 0) {
-		p = ob__registry_get(r->registry, q->node);
-		if (p != NULL && p->link == NULL) {
-			p = NULL;
-		}
-		if (p != NULL && p == q->from) {
-			return towards(NULL);
+		struct ob__peer *p = ob__registry_get(r->registry, q->node);
+		if (p != NULL && p->link != NULL) {
+			return towards(p != q->from ? p : NULL);
 		}
 	} else if (q->role != 0) {
-		p = pick(r, q->role, q);
+		struct ob__route route = pick(r, q->role, q);
+		if (route.kind != OB__ROUTE_NONE) {
+			return route;
+		}
 	}
-	return towards(p != NULL ? p : pick(r, r->route_role, q));
+	return pick(r, r->route_role, q);
 }

@@ -17,6 +17,10 @@
  * Of several peers a sticky message goes to the same one for the same session, by rendezvous
  * hashing: every node that asks picks the same one, and the loss of a peer moves its sessions only.
  * Others are spread round robin, with a turn per role.  The peer a frame came from is never chosen.
+ *
+ * A role may have a policy, which is the floor above's: it is shown the peers that could take the
+ * message, in the order of their ids, and chooses one, or ends the message, or leaves it to the
+ * router.  It is not asked about messages to a node.
  */
 
 #ifndef OB__ROUTER_H
@@ -25,25 +29,44 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/frame.h"
 #include "lib/idrange.h"
 #include "mesh/registry.h"
+
+struct ob__route_query;
+
+/* Shown to a policy at most, those with the smallest ids. */
+#define OB__ROUTE_CANDIDATES 256u
+
+/* What a policy says to leave the choice to the router. */
+#define OB__ROUTE_AS_USUAL INT32_MAX
+
+/* The number of one of the peers, OB__ROUTE_AS_USUAL, or a negative result code.  Asked for roles
+ * whose `policy` is set. */
+typedef int (*ob__route_choose)(void *arg, const struct ob__route_query *q,
+                                const struct ob__registry_role *role, struct ob__peer *const *peers,
+                                size_t len);
 
 struct ob__router {
 	struct ob__registry *registry;
 	struct ob__idrange *table; /* owned; may be NULL */
 	uint32_t route_role;
 	struct ob__registry_role *route; /* of that role, once it is known */
+	ob__route_choose choose;         /* may be NULL */
+	void *choose_arg;
 };
 
 enum ob__route_kind {
 	OB__ROUTE_SELF = 1,
 	OB__ROUTE_PEER,
-	OB__ROUTE_NONE, /* nobody live */
+	OB__ROUTE_NONE,    /* nobody live */
+	OB__ROUTE_REFUSED, /* by a policy, with `code` */
 };
 
 struct ob__route {
 	enum ob__route_kind kind;
 	struct ob__peer *peer;
+	int code;
 };
 
 struct ob__route_query {
@@ -52,7 +75,8 @@ struct ob__route_query {
 	bool sticky;
 	uint64_t session_node;
 	uint64_t session_seq;
-	const struct ob__peer *from; /* where it came from, or NULL: this node */
+	const struct ob__peer *from;   /* where it came from, or NULL: this node */
+	const struct ob__frame *frame; /* the message, for policies; or NULL */
 };
 
 void ob__router_init(struct ob__router *r, struct ob__registry *registry);

@@ -536,13 +536,13 @@ typedef struct ob_module_info {
 	const char *version;
 } ob_module_info;
 
-/* A node that a request could go to, in a policy. */
+/* A node that has a link with this one and that a request could go to, in a policy. */
 typedef struct ob_candidate {
 	uint32_t size;
 	uint32_t weight; /* 100 unless configured otherwise */
 	uint64_t node;
 	const char *name;
-	uint32_t pending; /* requests sent there that have not ended */
+	uint32_t pending; /* requests and calls of this node sent there that have not ended */
 	bool local;       /* this node itself */
 } ob_candidate;
 
@@ -550,11 +550,13 @@ typedef struct ob_choice {
 	uint32_t size;
 	uint32_t role;
 	const ob_view *view;            /* the message; its payload may be absent */
-	const ob_candidate *candidates; /* at least one; in the order of their ids */
+	const ob_candidate *candidates; /* 1..256, in the order of their ids, those with the
+	                                 * smallest */
 	size_t len;
 } ob_choice;
 
-/* Chooses a node: the index of a candidate, or a negative result code, which ends the request. */
+/* Chooses a node: the index of a candidate, or a negative result code, which ends the request.  Any
+ * other number is an error: counted, logged, and the node chooses itself. */
 typedef int (*ob_policy_fn)(ob_ctx *ctx, const ob_choice *choice);
 
 /* A listener that a module opens. */
@@ -894,7 +896,9 @@ static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
 }
 
 /* Offers a way to choose the node a message goes to; the configuration names it for a role
- * (`rpc.policy`). */
+ * (`rpc.policy`).  It is asked wherever this node chooses among nodes of that role, but not for a
+ * message to a node, nor for a session that already has one to stay with.  The name: letters,
+ * digits, '_' or '-', at most 63. */
 static inline int ob_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 {
 	return ctx->api->on_policy(ctx, name, fn);

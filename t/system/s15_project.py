@@ -9,10 +9,11 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 
 from obtest.env import BUILD, CC, LONG, SANITIZE, SLOW, TOP
-from obtest.nodes import free_port
+from obtest.nodes import Node, all_ended, free_port
 from obtest.tap import at_end, case, cases, check, comment, contains, equal, main, skip, skip_all
 from obtest.temp import temp_dir
 
@@ -146,19 +147,19 @@ trap cleanup EXIT
 """
 
 
-@case("the commands of docs/writing-a-module.md, one after the other", timeout=150)
+@case("the commands of docs/writing-a-module.md, one after the other", timeout=300)
 def _():
     found = blocks()
-    check(len(found) >= 10, f"only {len(found)} blocks of commands")
+    check(len(found) >= 8, f"only {len(found)} blocks of commands")
     text = PRELUDE + "".join(f"echo '== {i}'\n{block}" for i, block in enumerate(found))
     for port in ("20000", "21001"):
         contains(text, f":{port}", "the document")
         text = text.replace(port, str(free_port()))
-    # -t 6: how long the load goes on is the document's; a slow build takes longer.
-    text = text.replace("-t 6 ", f"-t {6 * SLOW} ")
+    # How long the load goes on is the document's; a slow build takes longer.
+    text = text.replace("obbench -t 5 ", f"obbench -t {5 * SLOW} ")
     folder = temp_dir("stranger")
     (folder / "commands").write_text(text, "utf-8")
-    house["said"] = must(["sh", "commands"], folder, 140)
+    house["said"] = must(["sh", "commands"], folder, 280)
     house["folder"] = folder / "hello"
 
 
@@ -200,7 +201,7 @@ def _():
 @case("it is rolled back")
 def _():
     out = block_with("rollback")
-    check(re.search(r'"version": "1\.1\.0".*"version": "1\.0\.0"', out), out)
+    check(re.search(r'"name": "hello"[^}]*"active": \{[^}]*"version": "1\.0\.0"', out), out)
 
 
 @case("no message was lost, doubled or out of order meanwhile, and no connection closed")
@@ -240,19 +241,18 @@ def new(kind, *args):
 
 
 @cases([(kind,) for kind in FULL], "a {0} passes its own tests, built as a stranger would",
-       timeout=120)
+       timeout=300)
 def _(kind):
     folder = new(kind)
     must(["./autogen.sh"], folder)
     must(["./configure", "--enable-werror"], folder)
-    out = must(["make", "check"], folder, 110)
+    out = must(["make", "check"], folder, 200)
     contains(out, "PASS: test/test_node.sh")
     contains(out, "PASS: test/test_unit")
     must(["make", "lint"], folder)
-    if kind != "policy":
-        contains(must(["make", "swap-test"], folder), "all that were replaced are gone")
+    contains(must(["make", "swap-test"], folder), "all that were replaced are gone")
     if LONG:
-        must(["make", "distcheck"], folder, 110)
+        must(["make", "distcheck"], folder, 200)
 
 
 @cases([(kind,) for kind in KINDS if kind not in FULL and kind != "handler"],
@@ -269,7 +269,7 @@ def _(kind):
     must(["obhost", "lint", "-c", "conf.json", f"{name}.so"], folder)
 
 
-@case("a project compiled as C++ passes its own tests", timeout=120)
+@case("a project compiled as C++ passes its own tests", timeout=300)
 def _():
     if not LONG:
         skip("OB_LONG=1 does it")
@@ -279,7 +279,7 @@ def _():
     folder = new("handler")
     must(["./autogen.sh"], folder)
     must(["./configure", "--enable-werror"], folder, CC=cxx)
-    contains(must(["make", "check"], folder, 110, CC=cxx), "PASS: test/test_node.sh")
+    contains(must(["make", "check"], folder, 200, CC=cxx), "PASS: test/test_node.sh")
 
 
 @case("make install puts the module, and nothing else, where obhost looks")
@@ -291,6 +291,46 @@ def _():
     files = [file for file in stage.rglob("*") if file.is_file()]
     equal([file.name for file in files], ["hello.so"], "files")
     contains(str(files[0]), str(prefix().modules))
+
+
+# ---------------------------------------------------------------- the examples
+
+class Lines:
+    """A client of the example codec_line."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), 20 * SLOW)
+        self.file = self.socket.makefile("rwb", newline=b"\n")
+        at_end(self.socket.close)
+
+    def ask(self, line):
+        self.file.write(line.encode() + b"\n")
+        self.file.flush()
+        return self.file.readline().decode()
+
+
+@case("examples codec_line and line_port: clients stay while both are replaced")
+def _():
+    port = free_port()
+    node = Node("lines", "game", rpc=None, modules=[
+        "proxy", {"name": "http_admin", "admin": True}, "codec_line", "echo",
+        {"name": "line_port", "conf": {"port": port}}], reload={"probation": 0}).start()
+    old = Lines(port)
+    equal(old.ask("30000 hello"), "30000 hello\n")
+    equal(old.ask("30000 hello\r"), "30000 hello\r\n", "CR LF is given back")
+    contains(old.ask("40100"), "you are 127.0.0.1:")
+    first = old.ask("40100")
+    for names in (["codec_line"], ["line_port"], ["codec_line", "line_port"]):
+        old.file.write(b"30000 ha")  # half a line is there when they are replaced
+        old.file.flush()
+        node.reload(*names, force=True)
+        equal(old.ask("lf"), "30000 half\n")
+        equal(Lines(port).ask("30000 new"), "30000 new\n", "a newcomer")
+    check(old.ask("40100") != first, "another generation answers")
+    status = node.http("POST", "/modules", {"name": "line_port", "conf": {}}).status
+    equal(status, 409, "a second line_port")
+    equal(old.ask("x"), "", "what is no line closes the connection")
+    node.stop()
 
 
 # ---------------------------------------------------------------- swap-test finds what is wrong
@@ -324,15 +364,14 @@ OB_MODULE(loses, .version = "1.0.0", .start = start);
 """
 
 LEAKS = """
-#include <string.h>
 #include <stdlib.h>
 #include <obhost/obhost.h>
 static int start(ob_ctx *ctx, const json_t *conf)
 {
-	char *volatile kept;
+	volatile char *kept = ob_rehearsing(ctx) ? NULL : malloc(1 << 20);
 
-	if (!ob_rehearsing(ctx) && (kept = malloc(1 << 20))) {
-		memset(kept, V, 1 << 20);
+	for (size_t i = 0; kept && i < 1 << 20; i += 1024) {
+		kept[i] = V;
 	}
 	return 0;
 }
@@ -373,4 +412,4 @@ def _():
     equal(status, 2, out)
 
 
-main(timeout=1200 if LONG else 400)
+main(last=all_ended, timeout=2400 if LONG else 800)

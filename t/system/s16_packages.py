@@ -394,9 +394,9 @@ def contents(name):
 def files():
     rules = {
         "obhost": r"/etc/logrotate.d/obhost|/usr/bin/.*|(/usr)?/lib/systemd/system/obhost@.service|"
-                  r"/usr/lib/(sysusers|tmpfiles).d/obhost.conf|/usr/share/man/.*|"
-                  r"/usr/share/obhost/conf/.*\.conf|/usr/share/lintian/.*",
-        "obhost-dev": r"/usr/include/obhost/.*\.h|/usr/lib/[^/]*/pkgconfig/obhost.pc|"
+                  r"/usr/lib/(sysusers|tmpfiles).d/obhost.conf|/usr/libexec/obhost/.*|"
+                  r"/usr/share/man/.*|/usr/share/obhost/conf/.*\.conf|/usr/share/lintian/.*",
+        "obhost-dev": r"/usr/include/obhost/.*\.h|/usr/lib/[^/]*/pkgconfig/obhost[a-z-]*.pc|"
                       r"/usr/lib/[^/]*/lib.*\.a|/usr/share/aclocal/obhost.m4|/usr/share/obhost/.*",
         "obhost-modules-admin": r"/usr/lib/[^/]*/obhost/modules/http_admin\.so",
         "obhost-modules-core": r"/usr/lib/[^/]*/obhost/modules/(?!http_admin)\w+\.so",
@@ -483,16 +483,20 @@ def reloads():
     contains(said, "log_level")
 
 
+def sdk_environment():
+    """What makes pkg-config and autotools find the root's packages and no others of obhost."""
+    folders = ":".join(map(str, root().path.glob("usr/lib/*/pkgconfig")))
+    environment = {key: value for key, value in os.environ.items()
+                   if not key.startswith(("PKG_CONFIG", "OB_", "OBHOST", "MAKE", "MFLAGS"))}
+    # Not installed, jansson is the machine's own.
+    environment["PKG_CONFIG_LIBDIR" if root().installed else "PKG_CONFIG_PATH"] = folders
+    return {**environment, "PKG_CONFIG_SYSROOT_DIR": str(root().path),
+            "PKG_CONFIG_ALLOW_SYSTEM_CFLAGS": "1", "PKG_CONFIG_ALLOW_SYSTEM_LIBS": "1",
+            "ACLOCAL_PATH": str(root().file("/usr/share/aclocal"))}
+
+
 def sdk(*words):
-    """pkg-config, with nothing but the root's packages."""
-    folders = [str(folder) for folder in root().path.glob("usr/lib/*/pkgconfig")]
-    environment = {**os.environ, "PKG_CONFIG_LIBDIR": ":".join(folders), "PKG_CONFIG_PATH": "",
-                   "PKG_CONFIG_SYSROOT_DIR": str(root().path),
-                   "PKG_CONFIG_ALLOW_SYSTEM_CFLAGS": "1"}
-    if not root().installed:  # jansson is the machine's own
-        environment.pop("PKG_CONFIG_LIBDIR")
-        environment["PKG_CONFIG_PATH"] = ":".join(folders)
-    return run("pkg-config", *words, "obhost", env=environment).strip()
+    return run("pkg-config", *words, "obhost", env=sdk_environment()).strip()
 
 
 def build(version):
@@ -537,6 +541,26 @@ def plugin():
         equal(client.ask(PLUGIN_ID, {"n": 2}), {"code": 200, "v": 2, "n": 2})
 
 
+@case("a project made by `obhost new` builds from obhost-dev and passes its own tests",
+      timeout=180)
+def project():
+    if not shutil.which("autoreconf") or not shutil.which("libtoolize"):
+        skip("no autotools")
+    (libraries,) = root().path.glob("usr/lib/*/obhost")
+    parent = temp_dir("project")
+    folder = parent / "greeter"
+    environment = sdk_environment()
+    run(root().file("/usr/bin/obhost"), "new", "greeter", "--dir", parent,
+        env={**environment, "OBHOST_PROJECT_DIR": str(root().file("/usr/share/obhost/project"))})
+    run("./autogen.sh", cwd=folder, env=environment)
+    run("./configure", "--enable-werror", f"OBHOST={root().path}/usr/bin/obhost",
+        f"OBBENCH={root().path}/usr/bin/obbench", f"OBHOST_MODULE_PATH={libraries}/modules",
+        f"OBHOST_EXAMPLE_PATH={libraries}/examples", cwd=folder, env=environment)
+    said = run("make", "check", cwd=folder, env=environment)
+    counts = dict(re.findall(r"^# (PASS|SKIP|FAIL|ERROR): +(\d+)$", said, re.M))
+    equal(counts, {"PASS": "2", "SKIP": "0", "FAIL": "0", "ERROR": "0"}, said)
+
+
 @case("the trio stops in order")
 def stops():
     for service in running().values():
@@ -560,4 +584,4 @@ def purge():
 
 if __name__ == "__main__":
     find_debs()
-    main(timeout=400)
+    main(timeout=600)

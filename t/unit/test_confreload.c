@@ -173,7 +173,7 @@ static void test_modules(void)
 	end();
 }
 
-/* Warnings are logged and no obstacle; a module without a hook keeps its conf till its reload. */
+/* Warnings are logged and no obstacle. */
 static void test_warnings(void)
 {
 	begin();
@@ -187,11 +187,37 @@ static void test_warnings(void)
 	CU_ASSERT_TRUE(reload(200, "{'changed': ['rpc', 'modules']}"));
 	CU_ASSERT_TRUE(rig_logged("n", "unknown_to_all: "));
 	CU_ASSERT_TRUE(rig_logged("n", "[1, 9] of y and [5, 6] of z overlap; z wins"));
-	CU_ASSERT_TRUE(rig_logged("n", "answer takes its new conf at its next reload"));
+	end();
+}
+
+/* A module without reconf is exchanged for a new generation of the same code, even when its file is
+ * another one by now; where that is refused, nothing of the configuration is taken over. */
+static void test_exchange(void)
+{
+	begin();
+	rig_stop(&n);
+	rig_install("answer_a", "answer");
+	rig_start(&n, "n", "x", "'modules': [{'name': 'answer', 'conf': {'a': 1}}]");
+	rig_install("answer_b", "answer");
+	rig_write_conf(&n, "n", "x",
+	               "'call_timeout': 7, 'modules': [{'name': 'answer', 'conf': {'a': 2}}]");
+	CU_ASSERT_TRUE(reload(
+		200, "{'result': 'applied', 'changed': ['call_timeout', 'modules'], 'tx': 2}"));
 	const struct ob__module *m = ob__module_find(n.node, "answer");
-	CU_ASSERT_EQUAL(json_integer_value(json_object_get(m->active->conf, "a")), 1);
-	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': true}", 200, "{}"));
+	CU_ASSERT_EQUAL(m->active->number, 2);
+	CU_ASSERT_STRING_EQUAL(m->active->version, "A");
 	CU_ASSERT_EQUAL(json_integer_value(json_object_get(m->active->conf, "a")), 2);
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(m->conf, "a")), 2);
+	CU_ASSERT_EQUAL(n.node->conf->call_timeout_ms, 7000);
+
+	/* The copy it runs from can't be read again: refused as a whole. */
+	CU_ASSERT_EQUAL(unlink(m->active->staged), 0);
+	rig_write_conf(&n, "n", "x",
+	               "'call_timeout': 9, 'modules': [{'name': 'answer', 'conf': {'a': 3}}]");
+	CU_ASSERT_TRUE(reload(422, "{'error': {'code': 'conf'}}"));
+	CU_ASSERT_EQUAL(n.node->conf->call_timeout_ms, 7000);
+	CU_ASSERT_EQUAL(m->active->number, 2);
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(m->conf, "a")), 2);
 	end();
 }
 
@@ -569,6 +595,7 @@ int main(void)
 	CU_add_test(s, "what changed is named", test_names);
 	CU_add_test(s, "modules that come and go", test_modules);
 	CU_add_test(s, "warnings", test_warnings);
+	CU_add_test(s, "exchanged", test_exchange);
 	CU_add_test(s, "refused whole", test_refused);
 	CU_add_test(s, "remote_ports", test_remotes);
 	CU_add_test(s, "listeners stay as they were bound", test_listeners_stay);

@@ -437,11 +437,13 @@ static void test_info(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(data);
 	CU_ASSERT_EQUAL(ob__elf_check(data, len, &fault, &plain), 0);
 	free(data);
-	data = build(BEGIN "__thread int t; int *at(void); int *at(void) { return &t; }\n"
-	                   "__attribute__((constructor)) static void a(void) { t = 1; }\n"
-	                   "__attribute__((constructor)) static void b(void) { t = 2; }\n"
-	                   "__attribute__((destructor)) static void c(void) { t = 3; }\n" MODULE,
-	             "-Wl,-rpath,/opt/some\\$ORIGIN/lib -Wl,--enable-new-dtags", false, &len);
+	data = build(
+		BEGIN
+		"volatile __thread int t; extern volatile int *at(void); volatile int *at(void) { return &t; }\n"
+		"__attribute__((constructor)) static void a(void) { *at() = 1; }\n"
+		"__attribute__((constructor)) static void b(void) { *at() = 2; }\n"
+		"__attribute__((destructor)) static void c(void) { *at() = 3; }\n" MODULE,
+		"-Wl,-rpath,/opt/some\\$ORIGIN/lib -Wl,--enable-new-dtags", false, &len);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(data);
 	CU_ASSERT_EQUAL(ob__elf_check(data, len, &fault, &rich), 0);
 	free(data);

@@ -214,6 +214,37 @@ static void test_sent_again(void)
 	end();
 }
 
+/* A peer knows how many wait for it: those that were sent to it and have not ended. */
+static void test_of_a_peer(void)
+{
+	static struct ob__peer a;
+	static struct ob__peer b;
+	static struct ob__link links[2];
+	links[0].peer = &a;
+	links[1].peer = &b;
+	for (int i = 0; i < 2; i++) {
+		ob__list_init(&links[i].pendings);
+	}
+	begin(8);
+	struct ob__pending *p[4];
+	for (uint32_t i = 0; i < 4; i++) {
+		p[i] = make(OB__PENDING_CLIENT, i, 1000);
+		CU_ASSERT_EQUAL(a.pending, i);
+		ob__pending_sent(p[i], &links[0]);
+	}
+	CU_ASSERT_EQUAL(a.pending, 4);
+	ob__pending_sent(p[0], &links[1]);
+	CU_ASSERT_EQUAL(a.pending, 3);
+	CU_ASSERT_EQUAL(b.pending, 1);
+	ob__pending_end(p[0], &good);
+	CU_ASSERT_EQUAL(b.pending, 0);
+	ob__pending_drop(p[1]);
+	CU_ASSERT_EQUAL(a.pending, 2);
+	ob__pending_link_lost(&links[0]);
+	CU_ASSERT_EQUAL(a.pending, 0);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -225,5 +256,6 @@ int main(void)
 	CU_add_test(s, "re-entry", test_reentry);
 	CU_add_test(s, "a lost link", test_link_lost);
 	CU_add_test(s, "sent again", test_sent_again);
+	CU_add_test(s, "of a peer", test_of_a_peer);
 	return ob__tap_run();
 }

@@ -267,6 +267,134 @@ static void test_table(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- policies */
+
+static struct {
+	int asked;
+	int says;
+	size_t len;
+	uint64_t ids[OB__ROUTE_CANDIDATES];
+	uint32_t role;
+} policy;
+
+static int choose(void *arg, const struct ob__route_query *q, const struct ob__registry_role *role,
+                  struct ob__peer *const *peers, size_t len)
+{
+	CU_ASSERT_PTR_EQUAL(arg, &policy);
+	CU_ASSERT_PTR_EQUAL(role->policy, &policy);
+	CU_ASSERT_EQUAL(q->node, 0);
+	policy.asked++;
+	policy.len = len;
+	policy.role = role->id;
+	for (size_t i = 0; i < len; i++) {
+		policy.ids[i] = peers[i]->who.id;
+		CU_ASSERT_PTR_NOT_NULL(peers[i]->link);
+		CU_ASSERT_PTR_NOT_EQUAL(peers[i], q->from);
+		CU_ASSERT_TRUE(i == 0 || policy.ids[i - 1] < policy.ids[i]);
+	}
+	return policy.says;
+}
+
+static void use_policy(const char *role)
+{
+	memset(&policy, 0, sizeof(policy));
+	router.choose = choose;
+	router.choose_arg = &policy;
+	ob__registry_role_get(&reg, ob__fnv1a32(role))->policy = &policy;
+}
+
+static void test_policy(void)
+{
+	begin("route");
+	use_policy("service");
+	struct ob__route_query q = {.role = ob__fnv1a32("service")};
+	for (int i = 0; i < (int)SERVICES; i++) { /* in any order of the turn */
+		policy.says = i;
+		CU_ASSERT_EQUAL(find(&q)->who.id, policy.ids[i]);
+		CU_ASSERT_EQUAL(policy.len, SERVICES);
+	}
+	q.sticky = true;
+	CU_ASSERT_EQUAL(find(&q)->who.id, policy.ids[SERVICES - 1]);
+	CU_ASSERT_EQUAL(policy.asked, SERVICES + 1);
+	CU_ASSERT_EQUAL(policy.role, q.role);
+
+	/* those that are up, and not the one it came from */
+	down(service[1]);
+	q.from = service[3];
+	policy.says = 0;
+	CU_ASSERT_PTR_NOT_NULL(find(&q));
+	CU_ASSERT_EQUAL(policy.len, SERVICES - 2);
+
+	/* ended by it; left to the router */
+	policy.says = -5009;
+	struct ob__route r = ob__router_find(&router, &q);
+	CU_ASSERT_EQUAL(r.kind, OB__ROUTE_REFUSED);
+	CU_ASSERT_EQUAL(r.code, -5009);
+	q = (struct ob__route_query){.role = ob__fnv1a32("service"), .sticky = true};
+	policy.says = OB__ROUTE_AS_USUAL;
+	struct ob__peer *usual = find(&q);
+	router.choose = NULL;
+	CU_ASSERT_PTR_EQUAL(find(&q), usual);
+	router.choose = choose;
+
+	/* not for a node, another role, nobody */
+	int asked = policy.asked;
+	q = (struct ob__route_query){.node = service[2]->who.id, .role = ob__fnv1a32("service")};
+	CU_ASSERT_PTR_EQUAL(find(&q), service[2]);
+	CU_ASSERT_TRUE(is_route(find(&(struct ob__route_query){.role = ob__fnv1a32("chat")})));
+	for (unsigned i = 0; i < SERVICES; i++) {
+		down(service[i]);
+	}
+	q = (struct ob__route_query){.role = ob__fnv1a32("service")};
+	CU_ASSERT_TRUE(is_route(find(&q)));
+	CU_ASSERT_EQUAL(policy.asked, asked);
+	end();
+}
+
+/* For route nodes: asked when nobody of the role itself is up, never on the way to a node. */
+static void test_policy_of_routes(void)
+{
+	begin("proxy");
+	use_policy("route");
+	policy.says = 1;
+	struct ob__peer *second = find(&(struct ob__route_query){.role = ob__fnv1a32("chat")});
+	CU_ASSERT_EQUAL(second->who.id, policy.ids[1]);
+	CU_ASSERT_PTR_EQUAL(find(&(struct ob__route_query){0}), second);
+	CU_ASSERT_EQUAL(policy.asked, 2);
+	CU_ASSERT_TRUE(is_route(find(&(struct ob__route_query){.node = 4711})));
+	CU_ASSERT_EQUAL(policy.asked, 2);
+	end();
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* More than it is shown: those with the smallest ids, whoever came first. */
+static void test_policy_of_many(void)
+{
+	begin("proxy");
+	uint64_t ids[400];
+	for (unsigned i = 0; i < 400; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "many_%u", i);
+		ids[i] = add(name, "many")->who.id;
+	}
+	qsort(ids, 400, sizeof(ids[0]), by_number);
+	use_policy("many");
+	for (int turn = 0; turn < 3; turn++) {
+		find(&(struct ob__route_query){.role = ob__fnv1a32("many")});
+		CU_ASSERT_EQUAL(policy.len, OB__ROUTE_CANDIDATES);
+		CU_ASSERT_EQUAL(memcmp(policy.ids, ids, sizeof(policy.ids)), 0);
+		policy.says = OB__ROUTE_AS_USUAL; /* and the turn goes on */
+	}
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -280,5 +408,9 @@ int main(void)
 	CU_add_test(s, "sticky sessions stay with survivors", test_sticky);
 	CU_add_test(s, "every node makes the same sticky choice", test_sticky_everywhere);
 	CU_add_test(s, "sticky over route nodes", test_sticky_over_routes);
+	s = CU_add_suite("policy", NULL, NULL);
+	CU_add_test(s, "chooses among those that are up", test_policy);
+	CU_add_test(s, "of route nodes", test_policy_of_routes);
+	CU_add_test(s, "of more than it is shown", test_policy_of_many);
 	return ob__tap_run();
 }

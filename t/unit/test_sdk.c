@@ -52,6 +52,11 @@ static int filter(ob_ctx *ctx, const ob_view *view)
 	return 0;
 }
 
+static int policy(ob_ctx *ctx, const ob_choice *choice)
+{
+	return 0;
+}
+
 static json_t *error_body(ob_ctx *ctx, int code, const char *text)
 {
 	return NULL;
@@ -209,6 +214,12 @@ static void check_others(ob_ctx *ctx)
 	CU_ASSERT_EQUAL(ob_on_error_body(ctx, NULL), OB_E_INVAL);
 	CU_ASSERT_EQUAL(ob_on_error_body(ctx, error_body), 0);
 	CU_ASSERT_EQUAL(ob_on_codec(ctx, NULL), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_policy(ctx, "p", NULL), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_policy(ctx, NULL, policy), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_policy(ctx, "", policy), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_policy(ctx, "two words", policy), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_policy(ctx, "p", policy), 0);
+	CU_ASSERT_EQUAL(ob_on_policy(ctx, "p", policy), OB_E_EXISTS);
 }
 
 static void check_counters(ob_ctx *ctx)
@@ -349,6 +360,7 @@ static int start_taken(ob_ctx *ctx, const json_t *conf)
 	CU_ASSERT_EQUAL(ob_on_method(ctx, long_method, handler, 0), OB_E_EXISTS);
 	CU_ASSERT_EQUAL(ob_on_client_message(ctx, decide), OB_E_EXISTS);
 	CU_ASSERT_EQUAL(ob_on_error_body(ctx, error_body), OB_E_EXISTS);
+	CU_ASSERT_EQUAL(ob_on_policy(ctx, "p", policy), OB_E_EXISTS);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, on_event), 0);
 	CU_ASSERT_EQUAL(ob_on_filter(ctx, 1, filter), 0);
 	return ob_on_http(ctx, "GET", "/a", handler, 0);
@@ -633,6 +645,7 @@ static void test_dead(void)
 	CU_ASSERT_EQUAL(ob_on_unknown(ctx, handler), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_error_body(ctx, error_body), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_codec(ctx, &codec), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_on_policy(ctx, "p", policy), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_listen(ctx, &listen), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_req_view(ctx, 1, &view), OB_E_DEAD);
 	CU_ASSERT_PTR_NULL(ob_req_json(ctx, 1));

@@ -99,6 +99,7 @@ static const struct ob__slot_key ones[] = {
 	{OB__SLOT_HTTP, 0, "* /files/*"},
 	{OB__SLOT_CODEC, 0, "obespoir"},
 	{OB__SLOT_LISTEN, 0, "tcp 127.0.0.1:7000"},
+	{OB__SLOT_POLICY, 0, "least_busy"},
 	{OB__SLOT_CLIENT_DECIDER, 0, NULL},
 	{OB__SLOT_LINK_DECIDER, 0, NULL},
 	{OB__SLOT_UNKNOWN, 0, NULL},

@@ -613,6 +613,12 @@ bool ob__manifest_quarantined(const struct ob__manifest *m, const char *name, co
 	return true;
 }
 
+bool ob__manifest_known(const struct ob__manifest *m, const char *name, const char *sha256)
+{
+	return find_build(list_of(m, name, "good"), sha256) != SIZE_MAX &&
+	       !ob__manifest_quarantined(m, name, sha256, NULL, 0);
+}
+
 int ob__manifest_release(struct ob__manifest *m, const char *name, const char *sha256)
 {
 	json_t *list = list_of(m, name, "quarantine");

@@ -63,6 +63,9 @@ int ob__manifest_release(struct ob__manifest *m, const char *name, const char *s
 bool ob__manifest_good(const struct ob__manifest *m, const char *name, const char *except,
                        char *path, size_t path_cap, char sha256[65]);
 
+/* The build has passed a probation here, and is among those that are kept. */
+bool ob__manifest_known(const struct ob__manifest *m, const char *name, const char *sha256);
+
 /* These builds are about to take over; on disk (synced) when this returns.  Ends a trial before it.
  * `staged` is not used.  0, or -errno: then there is no trial. */
 int ob__manifest_trial(struct ob__manifest *m, const struct ob__manifest_build *builds, size_t len);

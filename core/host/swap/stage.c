@@ -89,19 +89,33 @@ static int refuse_errno(struct ob__stage *s, struct ob__load_refusal *r, int err
 
 /* ---------------------------------------------------------------- owners and modes */
 
-/* Trusted is what nobody but root and this process's user can change: both own nothing that others
- * may write, and a group may write only if it is this process's own. */
+/* Whose program this is: he could as well change the host itself. */
+static struct stat program(void)
+{
+	struct stat st;
+
+	if (stat("/proc/self/exe", &st) != 0) {
+		st = (struct stat){.st_uid = geteuid(), .st_gid = getegid()};
+	}
+	return st;
+}
+
+/* Trusted is what nobody can change but root, this process's user and the owner of the program that
+ * runs (root may run a tree that another user has built): what they own and others may not write,
+ * and a group only if it is this process's or the program's own. */
 static int check_trust(const struct stat *st, const char *path, bool dir,
                        struct ob__load_refusal *r)
 {
 	const char *what = dir ? "directory" : "file";
 	uid_t me = geteuid();
-	mode_t loose = S_IWOTH | (st->st_gid != getegid() ? S_IWGRP : 0u);
+	struct stat exe = program();
+	bool own_group = st->st_gid == getegid() || st->st_gid == exe.st_gid;
+	mode_t loose = S_IWOTH | (own_group ? 0u : S_IWGRP);
 	char found[64];
 	char expected[96];
 	char remedy[128];
 
-	if (st->st_uid != 0 && st->st_uid != me) {
+	if (st->st_uid != 0 && st->st_uid != me && st->st_uid != exe.st_uid) {
 		snprintf(found, sizeof(found), "owner %lu", (unsigned long)st->st_uid);
 		snprintf(expected, sizeof(expected),
 		         me != 0 ? "owner 0 (root) or %lu" : "owner %lu (root)", (unsigned long)me);

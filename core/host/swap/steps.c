@@ -253,7 +253,7 @@ static enum ob__tx_answer run_probe(struct ob__transaction *tx, struct ob__swap_
 {
 	struct ob__node *node = tx->node;
 
-	if (idle(it) || node->conf->reload.probe_ms == 0) {
+	if (idle(it) || !node->rehearses || node->conf->reload.probe_ms == 0) {
 		return OB__TX_OK;
 	}
 	if (it->conf_text == NULL) {
@@ -517,21 +517,26 @@ static bool on_trial(const struct ob__transaction *tx)
 	return tx->probation_ms > 0 && tx->kind != OB__SWAP_UNLOAD;
 }
 
-/* On the loader thread, which leaves the items alone but for their names meanwhile. */
+/* On the loader thread, which leaves the items alone but for their names meanwhile.  A start brings
+ * the modules all at once: those that have proved themselves before are not suspected. */
 static void trial_call(struct ob__load_job *job)
 {
 	struct ob__transaction *tx = job->arg;
+	struct ob__manifest *manifest = tx->node->swap->manifest;
 	struct ob__manifest_build builds[SWAP_MODULES_MAX];
 	size_t n = 0;
 
 	for (size_t i = 0; i < tx->len; i++) {
+		const char *name = tx->items[i].name;
 		const struct ob__gen *g = tx->items[i].to;
-		if (g != NULL) {
-			builds[n++] = (struct ob__manifest_build){tx->items[i].name, g->sha256,
-			                                          g->version, g->staged};
+		bool proved = tx->kind == OB__SWAP_START && g != NULL &&
+		              ob__manifest_known(manifest, name, g->sha256);
+		if (g != NULL && !proved) {
+			builds[n++] =
+				(struct ob__manifest_build){name, g->sha256, g->version, g->staged};
 		}
 	}
-	int rc = n > 0 ? ob__manifest_trial(tx->node->swap->manifest, builds, n) : 0;
+	int rc = n > 0 ? ob__manifest_trial(manifest, builds, n) : 0;
 	job->failed = rc != 0;
 	if (rc != 0) {
 		ob__refuse(&job->refusal, "journal", "journal", NULL, ob__strerror(rc), NULL,

@@ -4,6 +4,7 @@
 
 #include "host/swap/swap.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,11 @@ int ob__swap_init(struct ob__node *node)
 		return OB_E_NOMEM;
 	}
 	node->swap = s;
+	int rc = ob__manifest_guard(node->dir); /* after the mark of the life before was read */
+	if (rc != 0 && rc != -EALREADY) {       /* a test has several nodes in a process */
+		ob__warning("module", "a build that crashes the node won't be known for it: %s",
+		            ob__strerror(rc));
+	}
 	return 0;
 }
 
@@ -108,6 +114,7 @@ void ob__swap_free(struct ob__node *node)
 	if (s == NULL) {
 		return;
 	}
+	ob__manifest_disarm();
 	free_list(&s->queue);
 	free_list(&s->open);
 	free_modules(node);

@@ -14,6 +14,7 @@ MODULES = os.environ.get("OB_MODULE_PATH") or str(BUILD / "modules/.libs")
 EXAMPLES = os.environ.get("OB_EXAMPLE_PATH") or str(BUILD / "examples/.libs")
 SANITIZE = os.environ.get("OB_SANITIZE", "")
 CC = os.environ.get("OB_CC") or "cc"
+CXX = os.environ.get("OB_CXX") or "c++"
 NODE_JS = os.environ.get("OB_NODE", "node")
 LONG = os.environ.get("OB_LONG", "") not in ("", "0")
 
@@ -29,6 +30,13 @@ def sdk_cflags():
     jansson = subprocess.run(["pkg-config", "--cflags", "jansson"], stdout=subprocess.PIPE,
                              text=True, check=False).stdout.split()
     return [f"-I{TOP}/include", f"-I{BUILD}/include", *jansson]
+
+
+def sanitizer_cflags():
+    """A plugin is built with the host's sanitizer or is refused; of the build's other switches it
+    needs none."""
+    return [word for word in os.environ.get("OB_SAN_CFLAGS", "").split()
+            if word.startswith(("-fsanitize", "-fno-sanitize", "-fno-omit-frame"))]
 
 
 def node_environment():

@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import subprocess
 
-from .env import BUILD, CC, sdk_cflags
+from .env import BUILD, CC, sanitizer_cflags, sdk_cflags
 from .tap import Failed
 from .temp import temp_dir
 
@@ -47,7 +47,8 @@ def compile_plugin(name, source, flags=(), **defines):
     source = source.replace("@NAME@", name)
     words = [f"-D{key}={value}" for key, value in sorted(defines.items())]
     command = [*CC.split(), "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror",
-               "-Wno-unused-parameter", *words, *sdk_cflags(), *flags]
+               "-Wno-unused-parameter", *words, *sdk_cflags(), *sanitizer_cflags(),
+               *flags]
     key = hashlib.sha256(repr((command, source)).encode()).hexdigest()
     if key not in _cache:
         folder = temp_dir("plugin")

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/policy.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "host/names.h"
+#include "host/node.h"
+#include "host/reply.h"
+#include "mesh/link.h"
+
+#define WEIGHT      100u
+#define REG_SAID_SO 1u /* that its choice made no sense */
+
+/* ---- choosing ---- */
+
+static void view_frame(const struct ob__node *node, const struct ob__route_query *q,
+                       char method[256], ob_view *view)
+{
+	const struct ob__frame *f = q->frame;
+	uint16_t len = 0;
+
+	*view = (ob_view){
+		.size = sizeof(*view),
+		.source = node->self.id,
+		.flags = q->sticky ? OB_VIEW_STICKY : 0,
+	};
+	if (f == NULL) {
+		return;
+	}
+	bool call = (f->flags & OB__FRAME_CALL) != 0;
+	bool own = f->src == 0 || f->src == node->self.id;
+	const uint8_t *name = (f->flags & OB__FRAME_METHOD) != 0
+	                              ? ob__frame_ext(f, OB__FRAME_EXT_METHOD, &len)
+	                              : NULL;
+	if (name != NULL && len < 256) {
+		memcpy(method, name, len);
+		method[len] = '\0';
+		view->method = method;
+	}
+	view->id = f->id;
+	view->flags |= (call ? OB_VIEW_CALL : 0) | (own ? 0 : OB_VIEW_LINK) |
+	               (own && !call ? OB_VIEW_CLIENT : 0) |
+	               ((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0);
+	view->budget_ms = f->budget;
+	view->source = own ? node->self.id : f->src;
+	view->data = f->payload;
+	view->len = f->payload_len;
+	if (f->session_node != 0) {
+		const struct ob__session *s =
+			ob__session_find(&node->sessions, f->session_node, f->session_seq);
+		view->session = s != NULL ? s->handle : 0;
+	}
+}
+
+static void no_sense(struct ob__node *node, struct ob__reg *reg, int choice, size_t len)
+{
+	char labels[128];
+
+	snprintf(labels, sizeof(labels), "policy=\"%s\"", reg->slot->name);
+	++*ob__stat_counter(node->stats, "obhost_policy_failed_total", labels,
+	                    "Choices of policies that named no candidate.");
+	reg->gen->failed++;
+	if ((reg->flags & REG_SAID_SO) == 0) {
+		reg->flags |= REG_SAID_SO;
+		ob__error("policy",
+		          "%s: module %s, generation %u, chose number %d of %zu; the node chooses "
+		          "itself",
+		          reg->slot->name, reg->gen->module->name, reg->gen->number, choice, len);
+	}
+}
+
+static int choose(void *arg, const struct ob__route_query *q, const struct ob__registry_role *role,
+                  struct ob__peer *const *peers, size_t len)
+{
+	struct ob__node *node = arg;
+	struct ob__reg *reg = ob__slot_active(role->policy);
+	ob_candidate candidates[OB__ROUTE_CANDIDATES];
+	char method[256];
+	ob_view view;
+
+	if (reg == NULL) {
+		return OB__ROUTE_AS_USUAL;
+	}
+	for (size_t i = 0; i < len; i++) {
+		candidates[i] = (ob_candidate){
+			.size = sizeof(candidates[i]),
+			.weight = WEIGHT,
+			.node = peers[i]->who.id,
+			.name = peers[i]->who.name,
+			.pending = peers[i]->pending,
+		};
+	}
+	view_frame(node, q, method, &view);
+	ob_choice c = {
+		.size = sizeof(c),
+		.role = role->id,
+		.view = &view,
+		.candidates = candidates,
+		.len = len,
+	};
+	int choice = reg->fn.policy(&reg->gen->ctx, &c);
+	if (choice < 0) {
+		return ob__result_clean(choice);
+	}
+	if ((size_t)choice >= len) {
+		no_sense(node, reg, choice, len);
+		return OB__ROUTE_AS_USUAL;
+	}
+	reg->gen->handled++;
+	return choice;
+}
+
+void ob__policy_init(struct ob__node *node)
+{
+	node->router.choose = choose;
+	node->router.choose_arg = node;
+}
+
+/* ---- the configuration ---- */
+
+static const json_t *policies(const struct ob__nodeconf *c)
+{
+	return ob__conf_get(c->root, "rpc.policy");
+}
+
+static struct ob__slot *slot_of(struct ob__node *node, const json_t *name)
+{
+	struct ob__slot_key key = {.kind = OB__SLOT_POLICY, .name = json_string_value(name)};
+	struct ob__slot *slot = NULL;
+
+	return ob__slots_get(&node->slots, &key, &slot) == 0 ? slot : NULL;
+}
+
+int ob__policy_prepare(struct ob__node *node, const struct ob__nodeconf *c, const char **role)
+{
+	json_t *name;
+	uint32_t id;
+
+	json_object_foreach ((json_t *)(uintptr_t)policies(c), *role, name) {
+		if (ob__registry_role(&node->registry, *role, &id) != 0) {
+			return OB_E_EXISTS;
+		}
+		if (slot_of(node, name) == NULL) {
+			return OB_E_LIMIT;
+		}
+	}
+	return 0;
+}
+
+void ob__policy_apply(struct ob__node *node, const struct ob__nodeconf *c)
+{
+	struct ob__map_entry *e;
+	const char *word;
+	json_t *name;
+
+	for (size_t i = 0; (e = ob__map_next(&node->registry.by_role, &i)) != NULL;) {
+		((struct ob__registry_role *)e->value)->policy = NULL;
+	}
+	json_object_foreach ((json_t *)(uintptr_t)policies(c), word, name) {
+		struct ob__registry_role *role =
+			ob__registry_role_get(&node->registry, ob__fnv1a32(word));
+		if (role != NULL) {
+			role->policy = slot_of(node, name);
+		}
+	}
+}
+
+/* ---- asking ---- */
+
+void ob__policy_check(const struct ob__node *node)
+{
+	struct ob__map_entry *e;
+
+	for (size_t i = 0; (e = ob__map_next(&node->registry.by_role, &i)) != NULL;) {
+		const struct ob__registry_role *role = e->value;
+		const struct ob__slot *slot = role->policy;
+		if (slot != NULL && slot->active == NULL) {
+			ob__warning(
+				"policy",
+				"rpc.policy: no loaded module offers %s; the node chooses among "
+				"%s itself",
+				slot->name, role->word);
+		}
+	}
+}
+
+json_t *ob__policy_json(const struct ob__node *node)
+{
+	json_t *all = json_object();
+	struct ob__map_entry *e;
+
+	for (size_t i = 0; (e = ob__map_next(&node->registry.by_role, &i)) != NULL;) {
+		const struct ob__registry_role *role = e->value;
+		const struct ob__slot *slot = role->policy;
+		if (slot != NULL) {
+			const char *module =
+				slot->active != NULL ? slot->active->gen->module->name : NULL;
+			json_object_set_new(
+				all, role->word,
+				json_pack("{s:s, s:s?}", "policy", slot->name, "module", module));
+		}
+	}
+	return all;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F4.  Policies: modules that choose the node of a role.
+ *
+ * The configuration names a policy for a role (rpc.policy); modules offer policies by name
+ * (ob_on_policy).  The role points at the policy's slot, so either may come first, and a new
+ * generation chooses from the switch on.  While nobody offers it, and for a choice that makes no
+ * sense, the router chooses as it would without.
+ */
+
+#ifndef OB__POLICY_H
+#define OB__POLICY_H
+
+#include <jansson.h>
+
+#include "mesh/router.h"
+
+struct ob__node;
+struct ob__nodeconf;
+
+/* Lets the router ask; before anything is routed. */
+void ob__policy_init(struct ob__node *node);
+
+/* Makes the roles and slots that c's rpc.policy names. 0, or a negative code and the role it can't
+ * take in *role. */
+int ob__policy_prepare(struct ob__node *node, const struct ob__nodeconf *c, const char **role);
+
+/* What was prepared counts from now on. */
+void ob__policy_apply(struct ob__node *node, const struct ob__nodeconf *c);
+
+/* Warns of those that nobody offers. */
+void ob__policy_check(const struct ob__node *node);
+
+/* {"service": {"policy": "least_busy", "module": "balance"}}, module null: nobody offers it; new
+ * reference. */
+json_t *ob__policy_json(const struct ob__node *node);
+
+#endif
