@@ -33,6 +33,7 @@ enum {
 	STALL_SECONDS = 10,   /* without any reply, when only a total ends the run */
 	DRAIN_SECONDS = 3,
 	CLOSE_SECONDS = 1,
+	PIECE_NS = 1000000,   /* between two turns of pieces */
 	RING_CELLS = 1 << 27, /* over all connections, 8 bytes each */
 	HEAP_KEPT = 32 << 20, /* bytes the allocator keeps, so that large bodies stay cheap */
 };
@@ -108,6 +109,30 @@ static uint64_t run_schedule(struct ob__load *l, const struct phase *p, uint64_t
 	return all_due(l) ? p->end : due;
 }
 
+/* Lets each connection give a piece every `pieces` ms: some of them in each turn. When to go on. */
+static uint64_t run_pieces(struct ob__load *l, uint64_t now)
+{
+	unsigned conns = l->opts->conns;
+	double most = conns;
+
+	if (now < l->piece_ns) {
+		return l->piece_ns;
+	}
+	double ms = l->piece_ns ? (double)(now - l->piece_ns) / 1e6 + 1 : 1;
+	l->pieces_due += conns * ms / l->opts->pieces;
+	l->pieces_due = l->pieces_due < most ? l->pieces_due : most;
+	for (; l->pieces_due >= 1; l->pieces_due -= 1) {
+		l->random ^= l->random << 13;
+		l->random ^= l->random >> 7;
+		l->random ^= l->random << 17;
+		ob__load_conn_piece(l, &l->conns[l->piece_at],
+		                    1 + (size_t)(l->random % (l->frame_len / 2)));
+		l->piece_at = (l->piece_at + 1) % conns;
+	}
+	l->piece_ns = now + PIECE_NS;
+	return l->piece_ns;
+}
+
 static bool phase_over(const struct ob__load *l, const struct phase *p, uint64_t now,
                        const volatile int *stop)
 {
@@ -136,6 +161,10 @@ static void run_phase(struct ob__load *l, const struct phase *p, const volatile 
 			if (phase_over(l, p, now, stop)) {
 				return;
 			}
+		}
+		if (l->opts->pieces > 0) {
+			uint64_t next = run_pieces(l, now);
+			until = next < until ? next : until;
 		}
 		turn(l, now, until);
 	}
@@ -279,7 +308,7 @@ static unsigned may_start(const struct ob__load *l, uint64_t begin, uint64_t now
 		double n = 1 + (double)(now - begin) / (double)SECOND * l->opts->ramp;
 		limit = n < limit ? (unsigned)n : limit;
 	}
-	return limit < l->opts->conns ? limit : l->opts->conns;
+	return limit < ob__load_all(l) ? limit : ob__load_all(l);
 }
 
 static int connect_rest(struct ob__load *l, const struct addrinfo *ai, const volatile int *stop)
@@ -288,7 +317,7 @@ static int connect_rest(struct ob__load *l, const struct addrinfo *ai, const vol
 	uint64_t progress = begin;
 	unsigned opened = 0;
 
-	while (l->opened < l->opts->conns) {
+	while (l->opened < ob__load_all(l)) {
 		uint64_t now = ob__load_now();
 		if (*stop) {
 			return fail(l, "connect", "interrupted");
@@ -299,7 +328,7 @@ static int connect_rest(struct ob__load *l, const struct addrinfo *ai, const vol
 			}
 			progress = now;
 		}
-		turn(l, now, now + (l->started < l->opts->conns ? SECOND / 1000 : SECOND / 10));
+		turn(l, now, now + (l->started < ob__load_all(l) ? SECOND / 1000 : SECOND / 10));
 		if (l->report->broken) {
 			return -1;
 		}
@@ -362,26 +391,68 @@ static void make_body(const struct ob__load *l, uint8_t *p, size_t n)
 	}
 }
 
+/* How many frames a message of so many bytes has. */
+static size_t fragments(const struct ob__load *l, size_t packet)
+{
+	size_t n = l->opts->fragments ? l->opts->fragments : 1;
+
+	return n < packet ? n : packet;
+}
+
+static size_t message_size(const struct ob__load *l, size_t packet)
+{
+	size_t n = fragments(l, packet);
+	size_t size = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size += ob__wsc_size(packet * (i + 1) / n - packet * i / n);
+	}
+	return size;
+}
+
+/* Writes the frames of one message, and where in them the digits are. */
+static void put_message(struct ob__load *l, const uint8_t *packet, size_t len)
+{
+	size_t digits = OB__PKT_HEADER + strlen("{\"seq\":");
+	size_t n = fragments(l, len);
+	uint8_t *at = l->frames;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t from = len * i / n;
+		size_t to = len * (i + 1) / n;
+		size_t head =
+			ob__wsc_put(at, i ? OB__WSC_CONT : OB__WSC_BINARY, to - from, l->mask);
+		at[0] = (uint8_t)(i + 1 < n ? at[0] & 0x7f : at[0]); /* FIN is the last one's */
+		at += head;
+		ob__wskey_mask(at, packet + from, to - from, l->mask);
+		for (size_t d = 0; d < OB__LOAD_DIGITS; d++) {
+			if (digits + d >= from && digits + d < to) {
+				l->digit_at[d] = (size_t)(at - l->frames) + digits + d - from;
+				l->digit_key[d] = l->mask[(digits + d - from) & 3];
+			}
+		}
+		at += to - from;
+	}
+}
+
 static int make_frames(struct ob__load *l)
 {
-	size_t packet = OB__PKT_HEADER + l->opts->body_len;
+	size_t len = OB__PKT_HEADER + l->opts->body_len;
 	size_t depth = l->opts->depth ? l->opts->depth : 1;
 
-	l->frame_len = ob__wsc_size(packet);
+	l->frame_len = message_size(l, len);
 	l->frames_max = OB__LOAD_BURST / l->frame_len;
 	l->frames_max = l->frames_max < 1 ? 1 : l->frames_max > depth ? depth : l->frames_max;
 	l->frames = malloc(l->frames_max * l->frame_len);
-	if (!l->frames) {
+	uint8_t *packet = malloc(len);
+	if (!l->frames || !packet) {
+		free(packet);
 		return fail(l, "frames", "out of memory");
 	}
-	size_t head = ob__wsc_put(l->frames, OB__WSC_BINARY, packet, l->mask);
-	ob__pkt_put(l->frames + head, l->opts->id, l->opts->body_len);
-	make_body(l, l->frames + head + OB__PKT_HEADER, l->opts->body_len);
-	ob__wskey_mask(l->frames + head, l->frames + head, packet, l->mask);
-	l->digits_off = head + OB__PKT_HEADER + strlen("{\"seq\":");
-	for (size_t i = 0; i < sizeof(l->digit_key); i++) {
-		l->digit_key[i] = l->mask[(l->digits_off - head + i) & 3];
-	}
+	ob__pkt_put(packet, l->opts->id, l->opts->body_len);
+	make_body(l, packet + OB__PKT_HEADER, l->opts->body_len);
+	put_message(l, packet, len);
+	free(packet);
 	for (size_t i = 1; i < l->frames_max; i++) {
 		memcpy(l->frames + i * l->frame_len, l->frames, l->frame_len);
 	}
@@ -395,9 +466,11 @@ static int make_request(struct ob__load *l)
 	bool v6 = strchr(l->opts->host, ':');
 
 	if (getrandom(nonce, sizeof(nonce), 0) != sizeof(nonce) ||
+	    getrandom(&l->random, sizeof(l->random), 0) != sizeof(l->random) ||
 	    getrandom(l->mask, sizeof(l->mask), 0) != sizeof(l->mask)) {
 		return fail(l, "getrandom", strerror(errno));
 	}
+	l->random |= 1; /* never 0 */
 	EVP_EncodeBlock((unsigned char *)l->key, nonce, sizeof(nonce));
 	ob__wskey_accept(l->key, l->accept);
 	snprintf(host, sizeof(host), "%s%s%s:%s", v6 ? "[" : "", l->opts->host, v6 ? "]" : "",
@@ -420,11 +493,11 @@ static int raise_fd_limit(struct ob__load *l)
 	}
 	lim.rlim_cur = lim.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &lim);
-	if (l->opts->conns + 64 <= lim.rlim_cur) {
+	if (ob__load_all(l) + 64 <= lim.rlim_cur) {
 		return 0;
 	}
 	snprintf(why, sizeof(why), "%u connections need more than the %llu allowed (ulimit -n)",
-	         l->opts->conns, (unsigned long long)lim.rlim_cur);
+	         ob__load_all(l), (unsigned long long)lim.rlim_cur);
 	return fail(l, "file descriptors", why);
 }
 
@@ -444,13 +517,14 @@ static int set_up(struct ob__load *l)
 	if (l->opts->rate <= 0 && conns * l->opts->depth > (UINT64_C(4) << 30) / l->frame_len) {
 		return fail(l, "memory", "connections x depth x body is over 4 GiB");
 	}
-	l->conns = calloc(conns, sizeof(*l->conns));
+	l->conns = calloc(ob__load_all(l), sizeof(*l->conns));
 	l->read_buf = malloc(OB__LOAD_MAX_FRAME + OB__WSC_HEADER_MAX + OB__LOAD_READ);
 	if (!l->conns || !l->read_buf) {
 		return fail(l, "connections", "out of memory");
 	}
-	for (unsigned i = 0; i < conns; i++) {
-		l->conns[i] = (struct ob__load_conn){.index = i, .fd = -1, .state = OB__LOAD_GONE};
+	for (unsigned i = 0; i < ob__load_all(l); i++) {
+		l->conns[i] = (struct ob__load_conn){
+			.index = i, .fd = -1, .state = OB__LOAD_GONE, .version = -1};
 	}
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (l->epfd < 0) {
@@ -496,6 +570,9 @@ int ob__load_run(const struct ob__load_opts *opts, struct ob__load_report *repor
 
 	memset(report, 0, sizeof(*report));
 	if (set_up(&l) == 0 && connect_all(&l, stop) == 0) {
+		if (opts->announce) {
+			fputs("connected\n", stderr);
+		}
 		run_load(&l, stop);
 		say_goodbye(&l);
 		report->sent = l.queued;

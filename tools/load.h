@@ -10,6 +10,10 @@
  * loop (`rate` set): message k is due at k / rate whatever the server does, goes to connection
  * k mod conns, and its latency counts from when it was due, so a stalled server can't hide its
  * stall. Every phase is bounded in time, every queue in size.
+ *
+ * With `pieces` no frame is sent at once: each connection gives a few bytes of what it has to send,
+ * a random number of them, once every so many milliseconds. At any moment nearly all of them are in
+ * the middle of a frame, and with `fragments` in the middle of a message of several frames.
  */
 #ifndef OB__LOAD_H
 #define OB__LOAD_H
@@ -29,6 +33,8 @@ enum {
 	OB__LOAD_MIN_VERIFY = 40, /* the smallest body that can carry a sequence number */
 	OB__LOAD_MAX_PIDS = 32,
 	OB__LOAD_MAX_CODES = 16,
+	OB__LOAD_MAX_VERSIONS = 64,
+	OB__LOAD_MAX_FRAGMENTS = 64,
 };
 
 /* Strings are borrowed for the run. */
@@ -37,17 +43,22 @@ struct ob__load_opts {
 	const char *port;
 	const char *path;
 	unsigned conns;
+	unsigned idle;  /* more connections, which only have to stay open */
 	unsigned depth; /* closed loop: in flight each; open loop: the most one may owe; 0: idle */
 	const char *body; /* sent as it is, body_len bytes; NULL: made up */
 	size_t body_len;
 	uint32_t id;
-	double warmup;  /* seconds */
-	double seconds; /* of measurement; 0: until total is reached */
-	uint64_t total; /* messages; 0: until the time is over */
-	double rate;    /* messages per second over all connections; 0: closed loop */
-	double ramp;    /* connects per second; 0: as fast as the server takes them */
+	double warmup;      /* seconds */
+	double seconds;     /* of measurement; 0: until total is reached */
+	uint64_t total;     /* messages; 0: until the time is over */
+	double rate;        /* messages per second over all connections; 0: closed loop */
+	double ramp;        /* connects per second; 0: as fast as the server takes them */
+	double pieces;      /* ms between the pieces a message is sent in; 0: whole */
+	unsigned fragments; /* frames of a message; 0 and 1: one */
 	bool verify;
 	bool check_code;
+	bool versions; /* count the replies by their "v" */
+	bool announce; /* "connected" on stderr when all connections are there */
 	pid_t pids[OB__LOAD_MAX_PIDS];
 	unsigned npids;
 };
@@ -83,7 +94,11 @@ struct ob__load_report {
 	uint64_t failed_codes; /* replies with a code other than 200, by code below */
 	struct ob__load_code code[OB__LOAD_MAX_CODES];
 	unsigned ncodes;
-	unsigned broken; /* connections that ended before they should */
+	struct ob__load_code version[OB__LOAD_MAX_VERSIONS];
+	unsigned nversions;
+	uint64_t version_changes; /* replies of another version than the one before on their
+	                             connection */
+	unsigned broken;          /* connections that ended before they should */
 	bool interrupted;
 	char why[256]; /* how the first of those ended, or why the run could not be made */
 };

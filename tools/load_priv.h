@@ -7,8 +7,8 @@
  *
  * Frames are built once, masked once with a key drawn for the run, and laid out one after another
  * in `frames`; sending k messages is one send() of the first k. With --verify only the 16 digits of
- * the sequence number are rewritten in each, under the same mask. What a socket does not take is
- * copied to the connection's own `out`.
+ * the sequence number are rewritten in each, under the same mask, wherever fragments have put them.
+ * What a socket does not take is copied to the connection's own `out`; with --pieces everything is.
  */
 #ifndef OB__LOAD_PRIV_H
 #define OB__LOAD_PRIV_H
@@ -23,6 +23,7 @@ enum {
 	OB__LOAD_MAX_FRAME = OB__LOAD_MAX_BODY + 65536, /* largest reply taken */
 	OB__LOAD_BURST = 256 << 10, /* bytes of prepared frames, at least one frame */
 	OB__LOAD_BACKLOG = 1 << 20, /* open loop: unsent bytes that make a message an overrun */
+	OB__LOAD_DIGITS = 16,       /* of a sequence number */
 };
 
 enum ob__load_state {
@@ -49,6 +50,7 @@ struct ob__load_conn {
 	uint64_t next;                /* sequence of the next message */
 	uint64_t base;                /* the lowest one not answered */
 	uint64_t top;                 /* one above the highest answered, with --verify */
+	int64_t version;              /* of the last reply; -1: none yet */
 	uint64_t *when;               /* ring of L->ring: start of latency in ns; 0 = answered */
 	struct ob__load_bytes in;     /* an incomplete frame */
 	struct ob__load_bytes packet; /* an incomplete packet */
@@ -76,17 +78,27 @@ struct ob__load {
 	uint64_t last_reply_ns;
 
 	uint8_t *frames;
-	size_t frame_len;
-	size_t frames_max;     /* how many lie in frames */
-	size_t digits_off;     /* of the sequence number in a frame */
-	uint8_t digit_key[16]; /* the mask under it */
+	size_t frame_len;                   /* of all frames of a message */
+	size_t frames_max;                  /* how many lie in frames */
+	size_t digit_at[OB__LOAD_DIGITS];   /* of the sequence number in a message's frames */
+	uint8_t digit_key[OB__LOAD_DIGITS]; /* the mask under it */
 	uint8_t mask[4];
+	uint64_t random;   /* of the sizes of pieces */
+	uint64_t piece_ns; /* when the next connections give a piece */
+	double pieces_due; /* of this turn, with the fraction that is left of the last one */
+	unsigned piece_at; /* the connection whose turn it is */
 	uint8_t *read_buf;
 	char key[32]; /* of the handshake */
 	char accept[OB__WSKEY_ACCEPT];
 	char request[2048];
 	size_t request_len;
 };
+
+/* Those that send and those that are idle. */
+static inline unsigned ob__load_all(const struct ob__load *l)
+{
+	return l->opts->conns + l->opts->idle;
+}
 
 static inline uint64_t ob__load_now(void)
 {
@@ -110,6 +122,9 @@ void ob__load_conn_send(struct ob__load *l, struct ob__load_conn *c);
 
 /* Fills the connection to its depth (closed loop). */
 void ob__load_conn_fill(struct ob__load *l, struct ob__load_conn *c, uint64_t now);
+
+/* With --pieces: sends at most n bytes of what waits. */
+void ob__load_conn_piece(struct ob__load *l, struct ob__load_conn *c, size_t n);
 
 /* Says goodbye: a close frame, then the server is to close. */
 void ob__load_conn_close(struct ob__load *l, struct ob__load_conn *c);

@@ -39,7 +39,7 @@ static void give_up(struct ob__load *l, struct ob__load_conn *c, const char *fmt
 		vsnprintf(reason, sizeof(reason), fmt, ap);
 		va_end(ap);
 		snprintf(l->report->why, sizeof(l->report->why), "connection %u of %u: %s",
-		         c->index + 1, l->opts->conns, reason);
+		         c->index + 1, ob__load_all(l), reason);
 	}
 }
 
@@ -88,12 +88,18 @@ static void arm(struct ob__load *l, struct ob__load_conn *c, uint32_t events)
 	}
 }
 
+/* No bytes leave but in pieces. */
+static bool in_pieces(const struct ob__load *l, const struct ob__load_conn *c)
+{
+	return l->opts->pieces > 0 && c->state == OB__LOAD_OPEN && c->index < l->opts->conns;
+}
+
 /* Sends n bytes behind all that wait already; keeps what the socket does not take. */
 static void push(struct ob__load *l, struct ob__load_conn *c, const uint8_t *p, size_t n)
 {
 	size_t taken = 0;
 
-	if (!c->out.len) {
+	if (!c->out.len && !in_pieces(l, c)) {
 		ssize_t put = send(c->fd, p, n, MSG_NOSIGNAL);
 		if (put < 0 && errno != EAGAIN && errno != EINTR) {
 			give_up(l, c, "send: %s", strerror(errno));
@@ -108,7 +114,31 @@ static void push(struct ob__load *l, struct ob__load_conn *c, const uint8_t *p, 
 		give_up(l, c, "out of memory");
 		return;
 	}
-	arm(l, c, EPOLLIN | EPOLLOUT);
+	if (!in_pieces(l, c)) {
+		arm(l, c, EPOLLIN | EPOLLOUT);
+	}
+}
+
+void ob__load_conn_piece(struct ob__load *l, struct ob__load_conn *c, size_t n)
+{
+	size_t left = c->out.len - c->out_off;
+
+	if (!left || !in_pieces(l, c)) {
+		return;
+	}
+	ssize_t put = send(c->fd, c->out.data + c->out_off, n < left ? n : left, MSG_NOSIGNAL);
+	if (put < 0) {
+		if (errno != EAGAIN && errno != EINTR) {
+			give_up(l, c, "send: %s", strerror(errno));
+		}
+		return;
+	}
+	c->out_off += (size_t)put;
+	if (c->out_off == c->out.len || c->out_off > OB__LOAD_BURST) {
+		size_t off = c->out_off;
+		c->out_off = 0;
+		bytes_keep(&c->out, c->out.data + off, c->out.len - off);
+	}
 }
 
 static void push_rest(struct ob__load *l, struct ob__load_conn *c)
@@ -145,7 +175,7 @@ static void push_control(struct ob__load *l, struct ob__load_conn *c, unsigned o
 
 bool ob__load_conn_queue(struct ob__load *l, struct ob__load_conn *c, uint64_t start)
 {
-	if (c->state != OB__LOAD_OPEN || c->owed >= l->opts->depth ||
+	if (c->state != OB__LOAD_OPEN || c->index >= l->opts->conns || c->owed >= l->opts->depth ||
 	    c->next - c->base >= l->ring) {
 		return false;
 	}
@@ -164,10 +194,10 @@ bool ob__load_conn_queue(struct ob__load *l, struct ob__load_conn *c, uint64_t s
 static void number_frames(struct ob__load *l, struct ob__load_conn *c, uint64_t seq, size_t n)
 {
 	for (size_t i = 0; i < n; i++, seq++) {
-		uint8_t *at = l->frames + i * l->frame_len + l->digits_off;
+		uint8_t *at = l->frames + i * l->frame_len;
 		uint64_t v = SEQ_BASE + c->index * SEQ_STEP + seq % SEQ_STEP;
-		for (int d = 15; d >= 0; d--, v /= 10) {
-			at[d] = (uint8_t)('0' + v % 10) ^ l->digit_key[d];
+		for (int d = OB__LOAD_DIGITS - 1; d >= 0; d--, v /= 10) {
+			at[l->digit_at[d]] = (uint8_t)('0' + v % 10) ^ l->digit_key[d];
 		}
 	}
 }
@@ -194,21 +224,33 @@ void ob__load_conn_fill(struct ob__load *l, struct ob__load_conn *c, uint64_t no
 	ob__load_conn_send(l, c);
 }
 
-static void count_code(struct ob__load_report *r, long code)
+static void count(struct ob__load_code *table, unsigned *len, unsigned cap, long value)
 {
 	unsigned i = 0;
 
-	r->failed_codes++;
-	while (i < r->ncodes && r->code[i].code != code) {
+	while (i < *len && table[i].code != value) {
 		i++;
 	}
-	if (i == OB__LOAD_MAX_CODES) {
+	if (i == cap) {
 		return;
 	}
-	if (i == r->ncodes) {
-		r->code[r->ncodes++].code = code;
+	if (i == *len) {
+		table[(*len)++].code = value;
 	}
-	r->code[i].count++;
+	table[i].count++;
+}
+
+static void count_code(struct ob__load_report *r, long code)
+{
+	r->failed_codes++;
+	count(r->code, &r->ncodes, OB__LOAD_MAX_CODES, code);
+}
+
+static void count_version(struct ob__load_report *r, struct ob__load_conn *c, int64_t version)
+{
+	r->version_changes += c->version >= 0 && version != c->version;
+	c->version = version;
+	count(r->version, &r->nversions, OB__LOAD_MAX_VERSIONS, (long)version);
 }
 
 /* The number after "name": in a JSON text; -1 if there is none. */
@@ -271,6 +313,9 @@ static void take_reply(struct ob__load *l, struct ob__load_conn *c, const uint8_
 		if (failed) {
 			count_code(l->report, (long)code);
 		}
+	}
+	if (l->opts->versions) {
+		count_version(l->report, c, find_number(body, n, "\"v\""));
 	}
 	if (!c->owed) {
 		l->report->duplicated++;
@@ -482,9 +527,10 @@ int ob__load_conn_start(struct ob__load *l, struct ob__load_conn *c, int fd)
 	c->fd = fd;
 	c->state = OB__LOAD_CONNECTING;
 	c->events = EPOLLOUT;
-	c->when = l->ring ? calloc(l->ring, sizeof(*c->when)) : NULL;
+	bool sends = l->ring && c->index < l->opts->conns;
+	c->when = sends ? calloc(l->ring, sizeof(*c->when)) : NULL;
 	l->alive++;
-	if ((l->ring && !c->when) || epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+	if ((sends && !c->when) || epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0) {
 		ob__load_conn_free(l, c);
 		return -1;
 	}

@@ -17,7 +17,18 @@
 
 enum { EXIT_OK = 0, EXIT_BAD_REPLIES = 1, EXIT_USAGE = 2 };
 
-enum { OPT_JSON = 256, OPT_VERIFY, OPT_CHECK_CODE, OPT_RAMP, OPT_BODY };
+enum {
+	OPT_JSON = 256,
+	OPT_VERIFY,
+	OPT_CHECK_CODE,
+	OPT_RAMP,
+	OPT_BODY,
+	OPT_IDLE,
+	OPT_FRAGMENTS,
+	OPT_PIECES,
+	OPT_VERSIONS,
+	OPT_ANNOUNCE,
+};
 
 struct args {
 	struct ob__load_opts load;
@@ -55,11 +66,17 @@ static const char usage_text[] =
 	"  -n TOTAL   stop after so many messages; without -t only this and silence end the run\n"
 	"  -R RATE    open loop: RATE messages/s in all, latency from the time each was due\n"
 	"  -p PID,... report the CPU time and context switches of these servers\n"
+	"  --idle N       N more connections that send nothing and must stay open\n"
+	"  --fragments N  each message is N WebSocket frames\n"
+	"  --pieces MS    no frame is sent at once: every MS milliseconds each connection sends a\n"
+	"                 few bytes, at random\n"
 	"  --body TEXT    send this body\n"
 	"  --verify       number the messages of each connection and check that every number comes\n"
 	"                 back once and in order; needs -s of at least 40\n"
+	"  --versions     count the replies by the number behind \"v\", and its changes\n"
 	"  --check-code   count replies whose body has a \"code\" other than 200, by code\n"
 	"  --ramp N       open N connections per second\n"
+	"  --announce     write \"connected\" to stderr when all connections are there\n"
 	"  --json         print one JSON object\n"
 	"  -h         this help          -V         version\n"
 	"\n"
@@ -185,6 +202,14 @@ static int parse_integer_option(struct args *a, int opt)
 		rc = parse_count("-i", optarg, 1, INT32_MAX, &v);
 		o->id = (uint32_t)v;
 		return rc;
+	case OPT_IDLE:
+		rc = parse_count("--idle", optarg, 0, OB__LOAD_MAX_CONNS, &v);
+		o->idle = (unsigned)v;
+		return rc;
+	case OPT_FRAGMENTS:
+		rc = parse_count("--fragments", optarg, 1, OB__LOAD_MAX_FRAGMENTS, &v);
+		o->fragments = (unsigned)v;
+		return rc;
 	case 'n':
 		return parse_count("-n", optarg, 1, 1e9, &o->total);
 	default:
@@ -209,6 +234,8 @@ static int parse_option(struct args *a, int opt)
 		return parse_pids(o, optarg);
 	case OPT_RAMP:
 		return parse_number("--ramp", optarg, 0.1, 1e6, &o->ramp);
+	case OPT_PIECES:
+		return parse_number("--pieces", optarg, 0.1, 60000, &o->pieces);
 	case OPT_BODY:
 		o->body = optarg;
 		return 0;
@@ -220,6 +247,12 @@ static int parse_option(struct args *a, int opt)
 		return 0;
 	case OPT_CHECK_CODE:
 		o->check_code = true;
+		return 0;
+	case OPT_VERSIONS:
+		o->versions = true;
+		return 0;
+	case OPT_ANNOUNCE:
+		o->announce = true;
 		return 0;
 	case '?':
 		return usage("wrong option");
@@ -265,6 +298,11 @@ static int parse_args(struct args *a, int argc, char **argv)
 		{"check-code", no_argument, NULL, OPT_CHECK_CODE},
 		{"ramp", required_argument, NULL, OPT_RAMP},
 		{"body", required_argument, NULL, OPT_BODY},
+		{"idle", required_argument, NULL, OPT_IDLE},
+		{"fragments", required_argument, NULL, OPT_FRAGMENTS},
+		{"pieces", required_argument, NULL, OPT_PIECES},
+		{"versions", no_argument, NULL, OPT_VERSIONS},
+		{"announce", no_argument, NULL, OPT_ANNOUNCE},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
@@ -372,6 +410,13 @@ static void print_errors(const struct ob__load_report *r)
 	}
 }
 
+static void print_versions(const struct ob__load_report *r)
+{
+	for (unsigned i = 0; i < r->nversions; i++) {
+		printf("version       %ld: %" PRIu64 "\n", r->version[i].code, r->version[i].count);
+	}
+}
+
 static void print_servers(const struct args *a, const struct ob__load_report *r,
                           const struct totals *t)
 {
@@ -406,6 +451,9 @@ static void print_text(const struct args *a, const struct ob__load_report *r)
 	}
 	printf("body %zu B, id %" PRIu32 "%s\n", o->body_len, o->id,
 	       r->interrupted ? " (interrupted)" : "");
+	if (o->idle) {
+		printf("idle          %u more connections\n", o->idle);
+	}
 	printf("connected     in %.3f s\n", r->connect_seconds);
 	printf("messages/s    %.0f (%" PRIu64 " in %.3f s)\n", t.rate, r->done, r->elapsed);
 	printf("latency us    p50 %.1f  p99 %.1f  p99.9 %.1f  max %.1f  mean %.1f\n", lat_us(r, .5),
@@ -415,6 +463,7 @@ static void print_text(const struct args *a, const struct ob__load_report *r)
 	if (r->other_ids) {
 		printf("other ids     %" PRIu64 " packets\n", r->other_ids);
 	}
+	print_versions(r);
 	print_errors(r);
 }
 
@@ -453,18 +502,26 @@ static void json_servers(const struct args *a, const struct ob__load_report *r)
 	putchar(']');
 }
 
+static void json_counts(const char *name, const struct ob__load_code *table, unsigned len)
+{
+	printf(",\"%s\":{", name);
+	for (unsigned i = 0; i < len; i++) {
+		printf("%s\"%ld\":%" PRIu64, i ? "," : "", table[i].code, table[i].count);
+	}
+	putchar('}');
+}
+
 static void json_errors(const struct ob__load_report *r)
 {
 	printf(",\"errors\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"duplicated\":%" PRIu64,
 	       ob__load_errors(r), r->lost, r->duplicated);
 	printf(",\"reordered\":%" PRIu64 ",\"misdelivered\":%" PRIu64 ",\"unreadable\":%" PRIu64,
 	       r->reordered, r->misdelivered, r->unreadable);
-	printf(",\"overrun\":%" PRIu64 ",\"broken\":%u,\"other_ids\":%" PRIu64 ",\"codes\":{",
-	       r->overrun, r->broken, r->other_ids);
-	for (unsigned i = 0; i < r->ncodes; i++) {
-		printf("%s\"%ld\":%" PRIu64, i ? "," : "", r->code[i].code, r->code[i].count);
-	}
-	printf("},\"why\":");
+	printf(",\"overrun\":%" PRIu64 ",\"broken\":%u,\"other_ids\":%" PRIu64, r->overrun,
+	       r->broken, r->other_ids);
+	json_counts("codes", r->code, r->ncodes);
+	json_counts("versions", r->version, r->nversions);
+	printf(",\"version_changes\":%" PRIu64 ",\"why\":", r->version_changes);
 	json_string(r->why);
 }
 
@@ -473,9 +530,10 @@ static void print_json(const struct args *a, const struct ob__load_report *r)
 	const struct ob__load_opts *o = &a->load;
 	struct totals t = sum_up(a, r);
 
-	printf("{\"mode\":\"%s\",\"connections\":%u,\"depth\":%u,\"rate\":%.6g,\"body\":%zu,"
+	printf("{\"mode\":\"%s\",\"connections\":%u,\"idle\":%u,\"depth\":%u,\"rate\":%.6g,\"body\":%zu,"
 	       "\"id\":%" PRIu32,
-	       o->rate > 0 ? "open" : "closed", o->conns, o->depth, o->rate, o->body_len, o->id);
+	       o->rate > 0 ? "open" : "closed", o->conns, o->idle, o->depth, o->rate, o->body_len,
+	       o->id);
 	printf(",\"interrupted\":%s,\"connect_s\":%.6f,\"elapsed_s\":%.6f",
 	       r->interrupted ? "true" : "false", r->connect_seconds, r->elapsed);
 	printf(",\"sent\":%" PRIu64 ",\"answered\":%" PRIu64 ",\"messages\":%" PRIu64

@@ -253,7 +253,7 @@ static enum ob__tx_answer run_probe(struct ob__transaction *tx, struct ob__swap_
 {
 	struct ob__node *node = tx->node;
 
-	if (idle(it) || node->conf->reload.probe_ms == 0) {
+	if (idle(it) || !node->rehearses || node->conf->reload.probe_ms == 0) {
 		return OB__TX_OK;
 	}
 	if (it->conf_text == NULL) {
