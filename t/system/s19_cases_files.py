@@ -471,7 +471,7 @@ def left(h, name, number):
 
 
 @case("case 25: a thread of its own that is joined in stop: unmapped; one that is not: the "
-      "rehearsal finds it, and its code stays")
+      "rehearsal finds it, and its code stays; beyond eight of these: 409")
 def threads():
     h = House("threads", crowd=3).start()
     h.plugins.build("threaded", THREADED, ["-pthread"], V=1, JOINS=1)
@@ -490,6 +490,14 @@ def threads():
     contains(old["why"], "thread")
     equal(len(h.mapped("threaded")), 2)
     equal((h.crowd[0].ask(6601)["v"], h.node.metric("obhost_module_zombies_total")), (4, 1))
+    with h.serving():
+        for _ in range(7):
+            h.node.reload("threaded", force=True)
+        eventually(lambda: h.node.metric("obhost_module_zombies_total") == 8, "eight zombies")
+        error = h.node.reload("versioned", status=409, force=True)["error"]
+        equal(error["code"], "zombies")
+        contains(error["remedy"], "restart")
+        equal(h.crowd[0].ask(6601)["v"], 4)
     h.node.stop()
 
 
