@@ -321,6 +321,7 @@ int main(int argc, char **argv)
 		ob__nodeconf_free(c);
 		return code;
 	}
+	c->probe_exe = "/proc/self/exe";
 	struct ob__node *node = ob__node_start(c, o.modules, o.modules_len, &code);
 	if (node == NULL) {
 		return code;

@@ -246,7 +246,7 @@ static int wait_ready(struct ob__testnode *node)
 			return 0;
 		}
 		if (ended(node, &status)) {
-			return log_says(node, "address already in use")
+			return log_says(node, "address in use")
 			               ? 1
 			               : fail(node, "the node did not start; it said:");
 		}

@@ -6,9 +6,9 @@
  * Private to the host, floor F4.  Taking up a changed configuration while the node runs.
  *
  * The file is read and checked whole first; any error leaves everything as it is.  Then what can
- * change without a restart is taken over in one turn: the route table, policies, remote_ports, timeouts,
- * limits, the log level, and each module's conf (by its reconf hook: all check, then all apply).
- * Keys that changed and need a restart are named.  Code is never loaded here.
+ * change without a restart is taken over in one turn: the route table, policies, remote_ports,
+ * timeouts, limits, the log level, and each module's conf (by its reconf hook: all check, then all
+ * apply). Keys that changed and need a restart are named.  Code is never loaded here.
  *
  * What is taken over is kept (host/confhistory.h), and a kept one is returned to in the same way;
  * the operator's file is not touched by that, and is read again by the next reload.

@@ -354,9 +354,10 @@ static int start_host(struct ob__node *node)
 		ob__node_module_dirs_free(dirs);
 		return -1;
 	}
-	node->loader = dirs != NULL
-	                       ? ob__loader_new(node->loop, stage, (const char *const *)dirs, NULL)
-	                       : NULL;
+	node->loader = dirs != NULL ? ob__loader_new(node->loop, stage, (const char *const *)dirs,
+	                                             node->conf->probe_exe)
+	                            : NULL;
+	node->rehearses = node->conf->probe_exe != NULL;
 	ob__node_module_dirs_free(dirs);
 	node->httpc = ob__httpc_new(node->loop, HTTPC_MAX);
 	if (node->loader == NULL || node->httpc == NULL) {

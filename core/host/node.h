@@ -82,6 +82,7 @@ struct ob__node {
 	struct ob__slots slots;
 	struct ob__list modules;
 	struct ob__loader *loader;
+	bool rehearses; /* there is a program for it */
 	struct ob__swap *swap;
 	struct ob__works works;
 

@@ -147,7 +147,7 @@ trap cleanup EXIT
 """
 
 
-@case("the commands of docs/writing-a-module.md, one after the other", timeout=150)
+@case("the commands of docs/writing-a-module.md, one after the other", timeout=300)
 def _():
     found = blocks()
     check(len(found) >= 8, f"only {len(found)} blocks of commands")
@@ -159,7 +159,7 @@ def _():
     text = text.replace("obbench -t 5 ", f"obbench -t {5 * SLOW} ")
     folder = temp_dir("stranger")
     (folder / "commands").write_text(text, "utf-8")
-    house["said"] = must(["sh", "commands"], folder, 140)
+    house["said"] = must(["sh", "commands"], folder, 280)
     house["folder"] = folder / "hello"
 
 
@@ -241,18 +241,18 @@ def new(kind, *args):
 
 
 @cases([(kind,) for kind in FULL], "a {0} passes its own tests, built as a stranger would",
-       timeout=120)
+       timeout=300)
 def _(kind):
     folder = new(kind)
     must(["./autogen.sh"], folder)
     must(["./configure", "--enable-werror"], folder)
-    out = must(["make", "check"], folder, 110)
+    out = must(["make", "check"], folder, 200)
     contains(out, "PASS: test/test_node.sh")
     contains(out, "PASS: test/test_unit")
     must(["make", "lint"], folder)
     contains(must(["make", "swap-test"], folder), "all that were replaced are gone")
     if LONG:
-        must(["make", "distcheck"], folder, 110)
+        must(["make", "distcheck"], folder, 200)
 
 
 @cases([(kind,) for kind in KINDS if kind not in FULL and kind != "handler"],
@@ -269,7 +269,7 @@ def _(kind):
     must(["obhost", "lint", "-c", "conf.json", f"{name}.so"], folder)
 
 
-@case("a project compiled as C++ passes its own tests", timeout=120)
+@case("a project compiled as C++ passes its own tests", timeout=300)
 def _():
     if not LONG:
         skip("OB_LONG=1 does it")
@@ -279,7 +279,7 @@ def _():
     folder = new("handler")
     must(["./autogen.sh"], folder)
     must(["./configure", "--enable-werror"], folder, CC=cxx)
-    contains(must(["make", "check"], folder, 110, CC=cxx), "PASS: test/test_node.sh")
+    contains(must(["make", "check"], folder, 200, CC=cxx), "PASS: test/test_node.sh")
 
 
 @case("make install puts the module, and nothing else, where obhost looks")
@@ -412,4 +412,4 @@ def _():
     equal(status, 2, out)
 
 
-main(last=all_ended, timeout=1200 if LONG else 400)
+main(last=all_ended, timeout=2400 if LONG else 800)

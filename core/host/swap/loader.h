@@ -75,7 +75,7 @@ struct ob__load_job {
 };
 
 /* `stage_dir` must exist; `dirs` is a NULL-ended list of directories; `probe_exe` is the program
- * that rehearses, NULL: this one.  All copied.  Starts the thread. */
+ * that rehearses (obhost itself), NULL: PROBE is not asked for.  All copied.  Starts the thread. */
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
                                   const char *const *dirs, const char *probe_exe);
 

@@ -24,7 +24,7 @@
 
 struct ob__probe {
 	/* in; borrowed */
-	const char *exe;    /* NULL: this executable */
+	const char *exe;    /* obhost itself; never what is not (it would run as itself) */
 	const char *staged; /* the copy to load */
 	const char *file;   /* the operator's, for texts */
 	const char *name;   /* what the module must be called */

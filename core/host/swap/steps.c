@@ -253,7 +253,7 @@ static enum ob__tx_answer run_probe(struct ob__transaction *tx, struct ob__swap_
 {
 	struct ob__node *node = tx->node;
 
-	if (idle(it) || node->conf->reload.probe_ms == 0) {
+	if (idle(it) || !node->rehearses || node->conf->reload.probe_ms == 0) {
 		return OB__TX_OK;
 	}
 	if (it->conf_text == NULL) {
@@ -629,9 +629,10 @@ static enum ob__tx_answer run_switch(struct ob__transaction *tx)
 	return OB__TX_OK;
 }
 
+/* A request ends a probation, so one that waits already lets none begin. */
 static enum ob__tx_answer run_probation(struct ob__transaction *tx)
 {
-	if (!on_trial(tx) || !changes_something(tx)) {
+	if (!on_trial(tx) || !changes_something(tx) || !ob__list_empty(&tx->node->swap->queue)) {
 		return OB__TX_OK;
 	}
 	tx->probing = true;

@@ -313,6 +313,18 @@ static json_t *collect(struct ob__transaction *tx, int *status)
 
 /* ---- admission ---- */
 
+/* Old generations that will go; zombies are counted for the whole node. */
+static uint32_t leaving(const struct ob__module *m)
+{
+	uint32_t n = 0;
+
+	OB__LIST_EACH (it, &m->gens) {
+		const struct ob__gen *g = OB__CONTAINER(it, struct ob__gen, link);
+		n += g != m->active && g != m->canary && g->state != OB__GEN_ZOMBIE;
+	}
+	return n;
+}
+
 static json_t *crowded(const struct ob__transaction *tx)
 {
 	char text[192];
@@ -323,13 +335,14 @@ static json_t *crowded(const struct ob__transaction *tx)
 	if (ob__swap_zombies(tx->node) >= SWAP_ZOMBIES_MAX) {
 		snprintf(text, sizeof(text), "%u old generations could not be unmapped",
 		         SWAP_ZOMBIES_MAX);
-		return ob__plain_refusal("draining", "", "restart the node to go on", text);
+		return ob__plain_refusal("zombies", "", "restart the node to go on", text);
 	}
 	for (size_t i = 0; i < tx->len; i++) {
 		const struct ob__module *m = tx->items[i].module;
-		if (m->gen_count > SWAP_OLD_MAX) {
+		uint32_t old = leaving(m);
+		if (old >= SWAP_OLD_MAX) {
 			snprintf(text, sizeof(text), "%s: %u old generations are still draining",
-			         m->name, m->gen_count - 1);
+			         m->name, old);
 			return ob__plain_refusal("draining", m->name,
 			                         "wait for them (GET /modules)", text);
 		}

@@ -12,6 +12,7 @@
  * it.
  *
  * A canary is a switch for a share of the sessions only; its probation ends in the switch for all.
+ * Its modules must allow for it (OB_MODULE_PARALLEL) and share their state as it is.
  */
 
 #ifndef OB__SWAP_H

@@ -133,6 +133,67 @@ static bool worth_another(const struct ob__transaction *tx, const struct ob__loa
 	return tx->state_tries < SWAP_STATE_TRIES && strcmp(r->code, "save") == 0;
 }
 
+/* The key of a block that both generations ask for, each in another form; NULL if there is none. */
+static const char *split_block(const struct ob__gen *from, const struct ob__gen *to)
+{
+	for (size_t i = 0; i < to->states_len; i++) {
+		for (size_t k = 0; k < from->states_len; k++) {
+			if (to->states[i] != from->states[k] &&
+			    strcmp(to->states[i]->key, from->states[k]->key) == 0) {
+				return to->states[i]->key;
+			}
+		}
+	}
+	return NULL;
+}
+
+/* Two generations that serve at once share one state, so they must agree on what it looks like. */
+static int canary_fits(const struct ob__swap_item *it, struct ob__load_refusal *r)
+{
+	const char *remedy = "reload without canary";
+	const ob_module_desc *from = it->from->desc;
+	const ob_module_desc *to = it->to->desc;
+	const char *key = split_block(it->from, it->to);
+	char found[96];
+	char expected[96];
+
+	if ((to->flags & OB_MODULE_PARALLEL) == 0) {
+		ob__refuse(r, "state", "canary", it->to->file, "no OB_MODULE_PARALLEL",
+		           "OB_MODULE_PARALLEL", remedy,
+		           "%s: the new build does not say that two generations of it may serve at "
+		           "once",
+		           it->name);
+		return OB_E_INVAL;
+	}
+	if (from->state_write == to->state_write && key == NULL) {
+		return 0;
+	}
+	if (key != NULL) {
+		snprintf(found, sizeof(found), "block \"%.64s\" in another form", key);
+		snprintf(expected, sizeof(expected), "the same size and version");
+	} else {
+		snprintf(found, sizeof(found), "version %u", to->state_write);
+		snprintf(expected, sizeof(expected), "version %u", from->state_write);
+	}
+	ob__refuse(r, "state", "canary_state", it->to->file, found, expected, remedy,
+	           "%s: two generations can serve at once only with the same version of state",
+	           it->name);
+	return OB_E_INVAL;
+}
+
+/* From one generation to the next; for a canary there must be nothing to hand over. */
+static int hand_over_item(struct ob__transaction *tx, struct ob__swap_item *it,
+                          struct ob__load_refusal *r)
+{
+	if (it->from == NULL || it->to == NULL) {
+		return 0;
+	}
+	if (tx->canary > 0) {
+		return canary_fits(it, r);
+	}
+	return hand_over_one(it->from, it->to, &tx->state_bytes, r);
+}
+
 int ob__swap_hand_over(struct ob__transaction *tx)
 {
 	uint64_t budget = tx->node->conf->reload.budget_ms * 1000000u;
@@ -143,8 +204,7 @@ int ob__swap_hand_over(struct ob__transaction *tx)
 	tx->state_bytes = 0;
 	for (size_t i = 0; i < tx->len; i++) {
 		struct ob__swap_item *it = &tx->items[i];
-		if (it->from == NULL || it->to == NULL ||
-		    hand_over_one(it->from, it->to, &tx->state_bytes, &r) == 0) {
+		if (hand_over_item(tx, it, &r) == 0) {
 			continue;
 		}
 		if (worth_another(tx, &r)) {

@@ -131,9 +131,9 @@ static void take(struct ob__tx *tx, enum ob__tx_answer answer)
 		if (over(tx)) {
 			return;
 		}
+		tx->kept = false; /* nothing has waited for it */
 		answer = tx->ops->run(tx->arg, tx->step, tx->item);
 		if (answer == OB__TX_WAIT && tx->kept) {
-			tx->kept = false;
 			answer = tx->answer;
 		}
 	}
@@ -159,7 +159,7 @@ void ob__tx_continue(struct ob__tx *tx, enum ob__tx_answer answer)
 		tx->answer = answer;
 		return;
 	}
-	if (!over(tx)) {
+	if (tx->state != OB__TX_NEW && !over(tx)) {
 		enter(tx, answer);
 	}
 }

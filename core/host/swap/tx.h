@@ -90,7 +90,8 @@ void ob__tx_init(struct ob__tx *tx, const struct ob__tx_ops *ops, void *arg, siz
 /* The first steps, up to the first that waits. */
 void ob__tx_begin(struct ob__tx *tx);
 
-/* What a step that waited came to.  Also FAIL or OK for OB__TX_PROBATION, from whoever ends it. */
+/* What a step that waited came to; while none waits it means nothing.  Also FAIL or OK for
+ * OB__TX_PROBATION, from whoever ends it. */
 void ob__tx_continue(struct ob__tx *tx, enum ob__tx_answer answer);
 
 /* Taken for each item, or once for all (then the item is 0). */

@@ -7,6 +7,7 @@
 here=$(pwd)
 tmp=$(mktemp -d) || exit 1
 nodes=
+attempt=0 # ports that were tried; the next node has others
 
 cleanup() {
 	for pid in $nodes; do
@@ -44,11 +45,12 @@ write_conf() {
 CONF
 }
 
-# ready PID: waits until the node answers.
+# ready PID: waits until the node answers; it, and not another one that has its port.
 ready() {
 	tries=0
 	while [ "$tries" -lt 200 ]; do
-		"$CURL" -sf "http://127.0.0.1:$port/readyz" >/dev/null && return 0
+		"$CURL" -s "http://127.0.0.1:$port/node" | grep -q "\"pid\": *$1," &&
+			"$CURL" -sf "http://127.0.0.1:$port/readyz" >/dev/null && return 0
 		kill -0 "$1" 2>/dev/null || return 1
 		sleep 0.1
 		tries=$((tries + 1))
@@ -60,8 +62,8 @@ ready() {
 # PORT3 where it wants ports. Sets $pid, $port, and $port1 to $port3. Somebody may have one of the
 # ports: then others are tried.
 start_node() {
-	attempt=0
-	while [ "$attempt" -lt 20 ]; do
+	last=$((attempt + 20))
+	while [ "$attempt" -lt "$last" ]; do
 		port=$((20000 + ($$ * 7 + attempt * 1013) % 10000))
 		attempt=$((attempt + 1))
 		port1=$((port + 1)) port2=$((port + 2)) port3=$((port + 3))
@@ -71,7 +73,7 @@ start_node() {
 		nodes="$nodes $pid"
 		ready "$pid" && return 0
 		wait "$pid"
-		grep -qi 'address already in use' "$tmp/$1.log" || fail "$1 does not start"
+		grep -qi 'address .*in use' "$tmp/$1.log" || fail "$1 does not start"
 	done
 	fail "no free port"
 }

@@ -71,7 +71,7 @@ static int start(ob_ctx *ctx, const json_t *conf)
 	}
 	rc = ob_listen(ctx, &options);
 	if (rc < 0) {
-		return ob_refuse(ctx, rc, "can't listen on the port that conf gives");
+		return ob_refuse(ctx, rc, ob_strerror(ctx, rc)); /* "address already in use", ... */
 	}
 	rc = ob_on_event(ctx, OB_EVENT_SESSION_OPENED, came);
 	return rc < 0 ? rc : ob_on_id(ctx, COUNT_ID, count);

@@ -14,6 +14,7 @@ MODULES = os.environ.get("OB_MODULE_PATH") or str(BUILD / "modules/.libs")
 EXAMPLES = os.environ.get("OB_EXAMPLE_PATH") or str(BUILD / "examples/.libs")
 SANITIZE = os.environ.get("OB_SANITIZE", "")
 CC = os.environ.get("OB_CC") or "cc"
+CXX = os.environ.get("OB_CXX") or "c++"
 NODE_JS = os.environ.get("OB_NODE", "node")
 LONG = os.environ.get("OB_LONG", "") not in ("", "0")
 
