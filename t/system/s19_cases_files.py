@@ -17,7 +17,7 @@ from obtest.env import BUILD, CC, CXX, LONG, SANITIZE, SLOW, sanitizer_cflags, s
 from obtest.nodes import Node, all_ended, free_port
 from obtest.plugin import VERSIONED, compile_plugin
 from obtest.seed import Client
-from obtest.swapping import ADMIN, ID, House, Verbs
+from obtest.swapping import House, Verbs
 from obtest.tap import case, cases, check, contains, equal, eventually, main, skip
 from obtest.temp import temp_dir
 
