@@ -2,11 +2,16 @@
  * Copyright (c) The obhost authors
  */
 
-/* PUPPET_NAME and PUPPET_VERSION come from the build: the same source is several modules. */
+/* PUPPET_NAME, PUPPET_VERSION and PUPPET_MORE, further members of the descriptor, come from the
+ * build: the same source is several modules. */
 
 #include "puppet.h"
 
 #define NAMED(name, ...) OB_MODULE(name, __VA_ARGS__)
+
+#ifndef PUPPET_MORE
+#define PUPPET_MORE .flags = 0
+#endif
 
 static struct puppet *hooks;
 
@@ -45,6 +50,24 @@ static int selftest(ob_ctx *ctx)
 	return hooks->selftest != NULL ? hooks->selftest(ctx) : 0;
 }
 
+static int load(ob_ctx *ctx, ob_reader *reader, uint32_t version)
+{
+	if (hooks == NULL) {
+		return 0;
+	}
+	hooks->loads++;
+	return hooks->load != NULL ? hooks->load(ctx, reader, version) : 0;
+}
+
+static int save(ob_ctx *ctx, ob_writer *writer, uint32_t version)
+{
+	if (hooks == NULL) {
+		return 0;
+	}
+	hooks->saves++;
+	return hooks->save != NULL ? hooks->save(ctx, writer, version) : 0;
+}
+
 static void live(ob_ctx *ctx)
 {
 	if (hooks == NULL) {
@@ -65,6 +88,18 @@ static void drain(ob_ctx *ctx)
 	hooks->drains++;
 	if (hooks->drain != NULL) {
 		hooks->drain(ctx);
+	}
+}
+
+static void resume(ob_ctx *ctx)
+{
+	if (hooks == NULL) {
+		return;
+	}
+	hooks->resumes++;
+	hooks->ctx = ctx;
+	if (hooks->resume != NULL) {
+		hooks->resume(ctx);
 	}
 }
 
@@ -89,4 +124,5 @@ static void stop(ob_ctx *ctx)
 }
 
 NAMED(PUPPET_NAME, .version = PUPPET_VERSION, .check = check, .start = start, .selftest = selftest,
-      .live = live, .drain = drain, .reconf = reconf, .stop = stop);
+      .load = load, .live = live, .save = save, .drain = drain, .resume = resume, .reconf = reconf,
+      .stop = stop, PUPPET_MORE);

@@ -629,9 +629,10 @@ static enum ob__tx_answer run_switch(struct ob__transaction *tx)
 	return OB__TX_OK;
 }
 
+/* A request ends a probation, so one that waits already lets none begin. */
 static enum ob__tx_answer run_probation(struct ob__transaction *tx)
 {
-	if (!on_trial(tx) || !changes_something(tx)) {
+	if (!on_trial(tx) || !changes_something(tx) || !ob__list_empty(&tx->node->swap->queue)) {
 		return OB__TX_OK;
 	}
 	tx->probing = true;

@@ -27,7 +27,7 @@
 
 #define SWAP_HISTORY     64u
 #define SWAP_MODULES_MAX 256u
-#define SWAP_OLD_MAX     4u /* old generations of one module that may still be mapped */
+#define SWAP_OLD_MAX     4u /* old generations of one module that may be on their way out */
 #define SWAP_ZOMBIES_MAX 8u /* of the whole node */
 #define SWAP_QUEUE       8u
 #define SWAP_STATE_MAX   (64u << 20) /* bytes one module may hand over */
