@@ -181,6 +181,7 @@ static void rehearse(struct lint *l)
 	l->probe.conf = l->conf;
 	l->probe.admin = true;
 	l->probe.timeout_ms = TIMEOUT_MS;
+	l->probe.exe = "/proc/self/exe";
 	if (ob__probe_run(&l->probe, &r) != 0) {
 		bool needs_conf = !l->own_conf &&
 		                  (strcmp(r.code, "check") == 0 || strcmp(r.code, "start") == 0);
