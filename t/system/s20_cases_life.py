@@ -13,15 +13,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 
 from obtest import sources
 from obtest.env import LONG, MODULES, SANITIZE, SLOW
-from obtest.nodes import all_ended, free_port, http_request
+from obtest.nodes import all_ended, free_port
 from obtest.plugin import VERSIONED, compile_plugin
 from obtest.seed import Client, Closed
-from obtest.swapping import ADMIN, ID, House, Later, Verbs
+from obtest.swapping import ID, House, Later, Verbs
 from obtest.tap import case, cases, check, contains, equal, eventually, main, skip
+from obtest.temp import temp_dir
 
 house = {}
 
@@ -119,9 +119,11 @@ SLEEPER = """
 
 #include <obhost/obhost.h>
 
-__attribute__((constructor)) static void sleeps(void)
+__attribute__((constructor)) static void waits(void)
 {
-	usleep(300000);
+	while (access(GATE, F_OK) != 0) {
+		usleep(1000);
+	}
 }
 
 static int start(ob_ctx *ctx, const json_t *conf)
@@ -133,23 +135,33 @@ OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
 """
 
 
+def gated(h):
+    """The module `sleeper` is being loaded until the file is made that is returned."""
+    gate = temp_dir("gate") / "open"
+    h.plugins.build("sleeper", SLEEPER, GATE=f'"{gate}"')
+    loading = Later(h.node.http, "POST", "/modules", {"name": "sleeper"})
+    eventually(lambda: any(name.startswith("sleeper") for name in h.staged()), "it begun")
+    return gate, loading
+
+
 @case("case 16: reloads at the same time: one after the other; of the same module the last one "
       "wins, and the one before it is told so")
 def at_once():
     h = the()
-    h.plugins.build("sleeper", SLEEPER)
     h.version(1, "second", ID=6002)
-    h.load("second")
+    last_tx = h.load("second")["tx"]
     with h.flat("versioned", "second"), h.serving():
-        loading = Later(h.node.http, "POST", "/modules", {"name": "sleeper"})
-        eventually(lambda: h.staged() and any(s.startswith("sleeper") for s in h.staged()), "it")
+        gate, loading = gated(h)
         h.version(2)
         h.version(2, "second", ID=6002)
         first, other, last = [Verbs(h.node) for _ in range(3)]
         asked = []
         for verbs, name in ((first, "versioned"), (other, "second"), (last, "versioned")):
             asked.append(Later(verbs, "modules.reload", name=name))
-            time.sleep(0.05)  # not to wait for something: only so that they come in this order
+            number = last_tx + 1 + len(asked)
+            eventually(lambda n=number: h.node.http("GET", f"/modules/tx/{n}").status == 200,
+                       f"transaction {number} waiting")
+        gate.touch()
         status, body = asked[0].result()
         equal((status, body["error"]["code"]), (409, "superseded"))
         equal([asked[n].result()[0] for n in (1, 2)], [200, 200])
@@ -928,7 +940,6 @@ OB_MODULE(@NAME@, .version = "1.0.0", .check = check, .start = start);
 def configuration():
     h = House("configuration", crowd=3)
     h.plugins.build("confed", CONFED)
-    h.plugins.build("sleeper", SLEEPER)
     entry = {"name": "confed", "conf": {"n": 1}}
     h.node.conf["modules"].append(entry)
     h.start()
@@ -942,9 +953,9 @@ def configuration():
         return seen
     with h.serving():
         equal(client.ask(6108)["n"], 1)
-        loading = Later(h.node.http, "POST", "/modules", {"name": "sleeper"})
-        eventually(lambda: any(s.startswith("sleeper") for s in h.staged()), "it begun")
+        gate, loading = gated(h)
         hup({"n": 2})
+        gate.touch()
         equal(loading.result().status, 200)
         eventually(lambda: client.ask(6108)["n"] == 2, "the new configuration")
         for conf, text in (({"n": "three"}, None), ({}, None), ({"n": 4}, '{"name": ')):

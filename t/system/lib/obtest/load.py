@@ -92,7 +92,7 @@ class Load:
         """Stops sending, waits for what is under way and checks the whole; obbench's report.
         `versions`: those that may have answered, each of which must."""
         self._process.send_signal(signal.SIGTERM)
-        out, err = self._process.communicate(timeout=60 * SLOW)
+        out, err = self._process.communicate(timeout=90 * SLOW)
         self.report = json.loads(out)
         shown = f"{out} {err}"
         if self.report["errors"] or self._process.returncode != 0:
