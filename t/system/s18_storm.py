@@ -212,7 +212,7 @@ def under_load(trio, work):
         commit_all(trio)
         for node in trio.nodes:
             settle(node)
-        flat = [one.check(kib=4096) for one in before]
+        flat = [one.check(kib=8192 if LONG else 4096) for one in before]
         load.finish()
     check(came > 0)
     comment(f"{load}; {came} clients came and went")
@@ -446,7 +446,7 @@ def idle_and_busy():
     with Load(node.ws_port, ID, 10, 100, args=pieces) as few:
         with_few = switches(node, sets, rounds)
         few.finish()
-    with Load(node.ws_port, ID, BUSY, BUSY * 20, IDLE, pieces) as many:
+    with Load(node.ws_port, ID, BUSY, BUSY * 5, IDLE, pieces) as many:
         settle(node)
         before = Footprint(node)
         with ConnectStorm(node.ws_port, ID) as comers:
