@@ -48,7 +48,7 @@ def the_node():
     if "node" not in house:
         house["node"] = Node("storm", "proxy", rpc=None, module_dirs=dirs(), **QUIET,
                              modules=["proxy", ADMIN, "echo", "numbered"],
-                             reload={"probe": PROBE}).start()
+                             call_timeout=120, reload={"probe": PROBE}).start()
     return house["node"]
 
 
