@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 
-import run
+import run  # the other program of this folder
 
 NODE = "bench_proxy"
 MODULES = ("proxy", "codec_obespoir")  # and the plugin that answers
@@ -42,14 +42,15 @@ Row = collections.namedtuple("Row", "label report reloads left rss")
 class Node:
     """obhost, which answers itself, and its admin socket."""
 
-    def __init__(self, procs, args):
+    def __init__(self, procs, args, pinned=True):
         (self.port,) = run.free_ports(1)
         conf = run.node_conf(procs, args, "proxy", ["proxy", run.echo_module(args)],
                              websocket={"port": self.port, "timeout": 3600},
                              reload={"probation": 0, "rate": "0/s"})
         self.socket = os.path.join(procs.folder, "state-proxy", NODE, "admin.sock")
         self.modules = [*MODULES, args.echo_module]
-        server = procs.start("obhost", [args.obhost, "-c", conf], args.server_cpu)
+        server = procs.start("obhost", [args.obhost, "-c", conf], args.server_cpu if pinned
+                             else None)
         run.wait_for_answer(procs, args, self.port)
         self.side = run.Side("obhost", self.port, [server.popen.pid])
 
@@ -114,10 +115,10 @@ class Repeated:
 class Clients:
     """obbench beside whatever else is done."""
 
-    def __init__(self, args, port, words):
+    def __init__(self, args, port, words, pinned=True):
         command = [run.tool(args, "tools", "obbench"), "--json", "--announce", "-i", str(args.id),
                    *words, f"127.0.0.1:{port}"]
-        if args.client_cpu is not None:
+        if pinned and args.client_cpu is not None:
             command = ["taskset", "-c", str(args.client_cpu), *command]
         self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                       stderr=subprocess.PIPE, text=True)
@@ -147,7 +148,7 @@ def switch_table(procs, args):
             turns = []
             for _ in range(args.switches):
                 shown = node.reload(names)
-                turns.append(node.ask("modules.tx", id=shown["tx"])["switch"])
+                turns.append(node.ask("modules.tx", id=str(shown["tx"]))["switch"])
                 node.settle()
             rows.append((count, label, turns))
         report = clients.finish()
@@ -276,7 +277,7 @@ def rss_kib(pid):
 def under_clients(args, port, label, reload, left, rss):
     """The same clients, the same number of reloads."""
     clients = Clients(args, port, ["-c", "1000", "-R", "5000", "-t", "86400", "-w", "0",
-                                   "--verify"])
+                                   "--verify"], pinned=False)
     reloads = Repeated(reload, 1, NGINX_EVERY, NGINX_RELOADS)
     time.sleep(1 + NGINX_EVERY * (NGINX_RELOADS + 1))
     times = reloads.stop()
@@ -291,7 +292,7 @@ def nginx_table(procs, args):
         label = "nginx -s reload" + (f", worker_shutdown_timeout {shutdown}s" if shutdown else "")
         rows.append(under_clients(args, nginx.port, label, nginx.reload,
                                   lambda n=nginx: f"{len(n.workers()[1])} workers", nginx.rss))
-    node = Node(procs, args)
+    node = Node(procs, args, pinned=False)
     for label, names in (("obhost, reload of the handler", [args.echo_module]),
                          ("obhost, reload of proxy, codec and handler", node.modules)):
         rows.append(under_clients(args, node.port, label, lambda n=names: node.reload(n),
@@ -307,7 +308,8 @@ def nginx_table(procs, args):
               f"| {row.left} | {r['latency_us']['p99']:.0f} | {r['latency_us']['max']:.0f} | "
               f"{row.rss / 1024:.1f} |")
     print("\n1,000 WebSockets, 5,000 numbered messages a second in all; a message that was due on a "
-          "connection that had been closed counts as lost. What is left of the old code is "
+          "connection that had been closed counts as lost, and the run ends with the last "
+          "connection. What is left of the old code is "
           f"counted {NGINX_EVERY:g} s after the last reload, with the clients still connected.")
 
 

@@ -31,7 +31,8 @@ enum {
 	CONNECTS = 256,       /* handshakes under way at once */
 	CONNECT_SECONDS = 10, /* without any progress */
 	STALL_SECONDS = 10,   /* without any reply, when only a total ends the run */
-	DRAIN_SECONDS = 3,
+	DRAIN_SECONDS = 3,    /* without an answer */
+	DRAIN_MOST = 60,
 	CLOSE_SECONDS = 1,
 	PIECE_NS = 1000000,   /* between two turns of pieces */
 	RING_CELLS = 1 << 27, /* over all connections, 8 bytes each */
@@ -212,6 +213,19 @@ static void measure(struct ob__load *l, struct phase *p, const volatile int *sto
 	}
 }
 
+/* Waits for what is owed as long as any of it keeps coming. */
+static void drain(struct ob__load *l, const volatile int *stop)
+{
+	uint64_t most = ob__load_now() + DRAIN_MOST * SECOND;
+	uint64_t seen;
+
+	do {
+		seen = l->last_reply_ns;
+		struct phase p = {.end = ob__load_now() + DRAIN_SECONDS * SECOND, .to_empty = true};
+		run_phase(l, &p, stop);
+	} while (l->owed && l->last_reply_ns != seen && ob__load_now() < most);
+}
+
 static void run_load(struct ob__load *l, const volatile int *stop)
 {
 	uint64_t now = ob__load_now();
@@ -233,8 +247,7 @@ static void run_load(struct ob__load *l, const volatile int *stop)
 	measure(l, &p, stop);
 	l->sending = false;
 	l->report->interrupted = *stop;
-	p = (struct phase){.end = ob__load_now() + DRAIN_SECONDS * SECOND, .to_empty = true};
-	run_phase(l, &p, stop);
+	drain(l, stop);
 }
 
 /* ---- connecting ---- */

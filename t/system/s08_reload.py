@@ -460,7 +460,7 @@ REFUSED = [
      broken(end='OB_EXPORT const ob_module_desc ob_module; const ob_module_desc ob_module = '
                 '{.magic = OB_MODULE_MAGIC, .start = start};'), "preflight", "no_note"),
     ("a module that needs a symbol nobody has",
-     broken("extern int nobody_has_this(void); return nobody_has_this();"), "load", "dlopen"),
+     broken("extern int nobody_has_this(void); return nobody_has_this();"), "probe", "dlopen"),
     ("a module of a newer ABI", broken(end=defined("OB_ABI_MINOR", 99)), "preflight", "abi"),
     ("a module of another major ABI", broken(end=defined("OB_ABI_MAJOR", 7)), "preflight", "abi"),
     ("a module with a foreign magic number", broken(end=defined("OB_MODULE_MAGIC", "1u")),
@@ -470,10 +470,10 @@ REFUSED = [
     ("a module of another name", broken(end=USUAL.replace("@NAME@", "somebody_else")),
      "preflight", "name"),
     ("a module with a descriptor of another size than its note says",
-     broken(end=DESCRIPTOR % ".size = sizeof(ob_module_desc) - 8"), "load", "identity"),
+     broken(end=DESCRIPTOR % ".size = sizeof(ob_module_desc) - 8"), "probe", "identity"),
     ("a module with another ABI than its note says",
-     broken(end=DESCRIPTOR % ".abi_minor = OB_ABI_MINOR + 1"), "load", "identity"),
-    ("a module without a name", broken(end=DESCRIPTOR % ".name = NULL"), "load", "identity"),
+     broken(end=DESCRIPTOR % ".abi_minor = OB_ABI_MINOR + 1"), "probe", "identity"),
+    ("a module without a name", broken(end=DESCRIPTOR % ".name = NULL"), "probe", "identity"),
     ("a module with static thread-local storage",
      broken("extern __thread int t; t++;", flags=["-ftls-model=initial-exec"],
             end="__thread int t;" + USUAL), "preflight", "static_tls"),
@@ -487,20 +487,20 @@ static int check(const json_t *conf, ob_err *err)
 	__builtin_strcpy(err->text, "colour: must be blue");
 	return OB_E_INVAL;
 }
-""" + USUAL.replace(".start", ".check = check, .start")), "check", "conf"),
-    ("a module whose start fails", broken("return OB_E_LIMIT;"), "start", "start"),
+""" + USUAL.replace(".start", ".check = check, .start")), "probe", "check"),
+    ("a module whose start fails", broken("return OB_E_LIMIT;"), "probe", "start"),
     ("a module that wants an id another one has",
      broken("if (ob_on_id(ctx, 30000, answer) < 0) { return OB_E_EXISTS; }"), "start", "start"),
     ("a module that wants an id beyond the last",
-     broken("return ob_on_id(ctx, 1u << 31, answer);"), "start", "start"),
+     broken("return ob_on_id(ctx, 1u << 31, answer);"), "probe", "start"),
     ("a module that wants a decision another one has",
-     broken("return ob_on_client_message(ctx, (ob_decide_fn)0);"), "start", "start"),
+     broken("return ob_on_client_message(ctx, (ob_decide_fn)0);"), "probe", "start"),
     ("a module whose selftest fails", broken(end="""
 static int selftest(ob_ctx *ctx)
 {
 	return OB_E_APP;
 }
-""" + USUAL.replace(".start", ".selftest = selftest, .start")), "selftest", "selftest"),
+""" + USUAL.replace(".start", ".selftest = selftest, .start")), "probe", "selftest"),
 ]
 
 
@@ -579,7 +579,7 @@ def refused_at_start():
     run = node.run()
     equal(run.returncode, 1, run.stderr)
     contains(run.stderr, "versioned")
-    contains(run.stderr, "start failed")
+    contains(run.stderr, "start: a limit is reached")
 
 
 # ---------------------------------------------------------------- several, and none

@@ -22,6 +22,7 @@ ADMIN = {"name": "http_admin", "admin": True}
 ID = 6001
 ROUNDS = 10000 if LONG else 300
 IDLE, BUSY = (10000, 1000) if LONG else (2000, 200)
+KILLS = 200 if LONG else 20
 PROBE = 1 * SLOW  # seconds; a module that never returns costs so much
 
 # What a log line leaves in the ring is memory, too.
@@ -54,6 +55,7 @@ def the_node():
 def the_trio(name="trio", **reload):
     """Three nodes; the handler is on the service."""
     if name not in house:
+        place().put_good(1)
         more = {"module_dirs": dirs(), **QUIET, "reload": {"probe": 5 * SLOW, **reload}}
         house[name] = Trio(
             proxy=more, route=more,
@@ -82,6 +84,18 @@ def settle(node):
         return not any(entry["old"] for entry in node.get("/modules")["modules"])
     eventually(clean, f"the old generations of {node.name} gone", timeout=20)
     equal(node.metric("obhost_module_zombies_total"), 0, "generations that stay mapped")
+
+
+def begin(node):
+    """Version 1 serves, and nothing else is there."""
+    place().put_good(1)
+    reload(node, "numbered", force=True)
+    settle(node)
+
+
+def served(node):
+    """Waits for an answer of the generation that serves."""
+    eventually(lambda: node.module("numbered")["active"]["handled"] > 0, "an answer")
 
 
 def serving(node, name="numbered"):
@@ -128,21 +142,12 @@ def refuse(node, what, make, steps):
     equal(serving(node), before, f"{what}: the generation that serves")
 
 
-def ways(node):
-    """Those that this node can find: without rehearsal, some would end it."""
-    place().put_plain(start="return OB_E_APP;")
-    if reload(node, "numbered", expect=422)["error"]["step"] == "probe":
-        return WAYS
-    comment("modules are not rehearsed: those that crash or never return are left out")
-    return [way for way in WAYS if way[2] != {"probe"}]
-
-
-def storm(node, rounds, bad_ways):
+def storm(node, rounds):
     """Good builds in turn, and a bad one in ten. How many of them there were."""
     bad = 0
     for number in range(rounds):
         if number % 10 == 9:
-            refuse(node, *bad_ways[bad % len(bad_ways)])
+            refuse(node, *WAYS[bad % len(WAYS)])
             bad += 1
             continue
         place().put_good(1 + number % 2)
@@ -155,17 +160,18 @@ def storm(node, rounds, bad_ways):
       "come and go", timeout=3000 if LONG else 100)
 def reload_storm():
     node = the_node()
+    begin(node)
     with Load(node.ws_port, ID, 1000, 4000) as load:
-        bad_ways = ways(node)
-        storm(node, 20, bad_ways)
+        storm(node, 20)
         settle(node)
         before = Footprint(node)
         began = time.monotonic()
         with ConnectStorm(node.ws_port, ID) as comers:
-            good, bad = storm(node, ROUNDS, bad_ways)
+            good, bad = storm(node, ROUNDS)
             came = comers.finish()
         took = time.monotonic() - began
         load.busy()
+        served(node)
         settle(node)
         flat = before.check(kib=8192 if LONG else 4096)
         load.finish(versions={1, 2})
@@ -259,6 +265,7 @@ def default_probation():
 
 @case("the six modules of a node in one transaction, under 1,000 clients", timeout=60)
 def one_transaction():
+    place().put_good(1)
     node = Node("six", "proxy", rpc=None, module_dirs=dirs(), **QUIET,
                 modules=["proxy", ADMIN, "echo", "numbered", "login", "rank_room"]).start()
     names = ["proxy", "codec_obespoir", "http_admin", "numbered", "login", "rank_room"]
@@ -275,7 +282,7 @@ def one_transaction():
         reload(node, *names, force=True, expect=422)
         equal([entry["active"]["generation"] for entry in node.get("/modules")["modules"]],
               before_bad, "none of six is exchanged when one is refused")
-        place().put_good(1)
+        served(node)
         settle(node)
         flat = before.check(kib=4096)
         load.finish(versions={1, 2})
@@ -297,10 +304,8 @@ def asked(client, number):
 def while_draining():
     node = the_node()
     taken = 0
+    begin(node)
     with Load(node.ws_port, ID, 1000, 3000) as load, Client(node.ws_port, timeout=30) as client:
-        place().put_good(1)
-        reload(node, "numbered", force=True)
-        settle(node)
         before = Footprint(node)
         for number in range(2, 12):
             asked(client, number)
@@ -315,8 +320,6 @@ def while_draining():
         equal([client.reply(ID)["seq"] for _ in range(taken + 1)], list(range(2, taken + 3)))
         settle(node)
         flat = before.check(kib=4096)
-        place().put_good(1)
-        reload(node, "numbered", force=True)
         load.finish()
     comment(f"{taken} reloads, then 409; {load}")
     comment(flat)
@@ -342,8 +345,8 @@ def while_reloading():
             return function()
         return run
     numbered = {"name": "numbered", "force": True}
+    begin(node)
     with Load(node.ws_port, ID, 1000, 3000) as load:
-        settle(node)
         before = Footprint(node)
         for number in range(3):
             place().put_good(1 + number % 2)
@@ -387,12 +390,10 @@ def children(pid):
 def probe_killed():
     node = the_node()
     endless = next(make for what, make, _ in WAYS if what == "a start that never returns")
+    begin(node)
     with Load(node.ws_port, ID, 1000, 3000) as load:
-        place().put_good(1)
-        reload(node, "numbered", force=True)
-        settle(node)
         before = Footprint(node)
-        for _ in range(5):
+        for _ in range(KILLS):
             generation = serving(node)
             endless(place())
 
@@ -404,10 +405,11 @@ def probe_killed():
             equal((serving(node), children(node.pid)), (generation, []))
         place().put_good(2)
         reload(node, "numbered")
+        served(node)
         settle(node)
         flat = before.check(kib=4096)
         load.finish(versions={1, 2})
-    comment(f"5 children killed; {load}")
+    comment(f"{KILLS} children killed; {load}")
     comment(flat)
 
 
@@ -437,10 +439,10 @@ def switches(node, sets, rounds):
 def idle_and_busy():
     sets = [("numbered",), ("proxy",), ("codec_obespoir",),
             ("proxy", "codec_obespoir", "http_admin", "echo", "numbered")]
-    rounds = 101 if LONG else 25
+    rounds = 101 if LONG else 15
     pieces = ["--fragments", "5", "--pieces", "20", "-s", "400"]
     node = the_node()
-    place().put_good(1)
+    begin(node)
     with Load(node.ws_port, ID, 10, 100, args=pieces) as few:
         with_few = switches(node, sets, rounds)
         few.finish()

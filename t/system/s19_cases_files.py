@@ -17,7 +17,7 @@ from obtest.env import BUILD, CC, CXX, LONG, SANITIZE, SLOW, sanitizer_cflags, s
 from obtest.nodes import Node, all_ended, free_port
 from obtest.plugin import VERSIONED, compile_plugin
 from obtest.seed import Client
-from obtest.swapping import ADMIN, ID, House, Verbs
+from obtest.swapping import House, Verbs
 from obtest.tap import case, cases, check, contains, equal, eventually, main, skip
 from obtest.temp import temp_dir
 
@@ -471,7 +471,7 @@ def left(h, name, number):
 
 
 @case("case 25: a thread of its own that is joined in stop: unmapped; one that is not: the "
-      "rehearsal finds it, and its code stays")
+      "rehearsal finds it, and its code stays; beyond eight of these: 409")
 def threads():
     h = House("threads", crowd=3).start()
     h.plugins.build("threaded", THREADED, ["-pthread"], V=1, JOINS=1)
@@ -490,6 +490,14 @@ def threads():
     contains(old["why"], "thread")
     equal(len(h.mapped("threaded")), 2)
     equal((h.crowd[0].ask(6601)["v"], h.node.metric("obhost_module_zombies_total")), (4, 1))
+    with h.serving():
+        for _ in range(7):
+            h.node.reload("threaded", force=True)
+        eventually(lambda: h.node.metric("obhost_module_zombies_total") == 8, "eight zombies")
+        error = h.node.reload("versioned", status=409, force=True)["error"]
+        equal(error["code"], "zombies")
+        contains(error["remedy"], "restart")
+        equal(h.crowd[0].ask(6601)["v"], 4)
     h.node.stop()
 
 
@@ -643,7 +651,7 @@ static int start(ob_ctx *ctx, const json_t *conf)
 		pthread_atfork(plain, plain, plain);
 		break;
 	}
-	return ob_on_id(ctx, 6602, answer);
+	return ob_on_id(ctx, 6610 + HOW, answer);
 }
 
 OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
@@ -655,24 +663,26 @@ OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
         ("a pthread_atfork handler", 5, "unmapped")],
        "case 27: {0}: {2}, and no crash when it goes, nor at the exit")
 def clinging(_what, how, end):
-    h = House("clinging", modules=["clinging"], crowd=2)
-    h.plugins.build("clinging", CLINGING, ["-D_GNU_SOURCE", "-pthread"], V=1, HOW=how)
-    h.start()
+    if "clinging" not in house:
+        house["clinging"] = House("clinging", crowd=2).start()
+    h = house["clinging"]
+    name = f"clinging{how}"
+    flags = ["-D_GNU_SOURCE", "-pthread"]
+    h.plugins.build(name, CLINGING, flags, V=1, HOW=how)
+    h.load(name)
     for version in (2, 3):
-        h.plugins.build("clinging", CLINGING, ["-D_GNU_SOURCE", "-pthread"], V=version, HOW=how)
-        tx = h.node.reload("clinging")["tx"]
-        equal(left(h, "clinging", tx), end)
-        equal(h.crowd[0].ask(6602)["v"], version)
-    equal(len(h.mapped("clinging")), 3 if end == "zombie" else 1)
+        h.plugins.build(name, CLINGING, flags, V=version, HOW=how)
+        equal(left(h, name, h.node.reload(name)["tx"]), end)
+        equal(h.crowd[0].ask(6610 + how)["v"], version)
+    equal(len(h.mapped(name)), 3 if end == "zombie" else 1)
     if how == 4:
         os.kill(h.node.pid, signal.SIGUSR2)
-        h.everybody()
-    equal(h.node.http("POST", "/modules", {"name": "login"}).status, 200)  # spawns a child
-    h.node.stop()
+    h.load("login")  # spawns a child
+    h.unload("login")
+    h.everybody()
 
 
 CPP = """
-#include <stdexcept>
 #include <string>
 
 #include <obhost/obhost.h>
@@ -697,10 +707,10 @@ static void inner(ob_ctx *ctx, ob_timer, void *arg)
 	ob_req *req = static_cast<ob_req *>(arg);
 
 	try {
-		throw std::runtime_error("V" + std::to_string(V));
-	} catch (const std::exception &e) {
+		throw "V" + std::to_string(V);
+	} catch (const std::string &e) {
 		ob_reply_json(ctx, *req, "{s:i, s:i, s:i, s:i, s:s}", "code", 200, "v", V, "single",
-			      ++Single::counter.value, "local", ++local.value, "what", e.what());
+			      ++Single::counter.value, "local", ++local.value, "what", e.c_str());
 	}
 	delete req;
 }
@@ -725,7 +735,7 @@ def compile_cpp(h, name, flags=(), **defines):
     folder = temp_dir("cpp")
     (folder / "x.cc").write_text(CPP.replace("@NAME@", name), encoding="utf-8")
     words = [f"-D{key}={value}" for key, value in defines.items()]
-    made = subprocess.run([*CXX.split(), "-std=c++20", "-shared", "-fPIC", "-O1", *words,
+    made = subprocess.run([*CXX.split(), "-std=c++20", "-shared", "-fPIC", "-O0", *words,
                            *sdk_cflags(), *sanitizer_cflags(), *flags, str(folder / "x.cc"),
                            "-o", str(folder / "x.so")], cwd=BUILD, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, check=False)

@@ -13,15 +13,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 
 from obtest import sources
 from obtest.env import LONG, MODULES, SANITIZE, SLOW
-from obtest.nodes import all_ended, free_port, http_request
+from obtest.nodes import all_ended, free_port
 from obtest.plugin import VERSIONED, compile_plugin
 from obtest.seed import Client, Closed
-from obtest.swapping import ADMIN, ID, House, Later, Verbs
+from obtest.swapping import ID, House, Later, Verbs
 from obtest.tap import case, cases, check, contains, equal, eventually, main, skip
+from obtest.temp import temp_dir
 
 house = {}
 
@@ -119,9 +119,11 @@ SLEEPER = """
 
 #include <obhost/obhost.h>
 
-__attribute__((constructor)) static void sleeps(void)
+__attribute__((constructor)) static void waits(void)
 {
-	usleep(300000);
+	while (access(GATE, F_OK) != 0) {
+		usleep(1000);
+	}
 }
 
 static int start(ob_ctx *ctx, const json_t *conf)
@@ -133,23 +135,33 @@ OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
 """
 
 
+def gated(h):
+    """The module `sleeper` is being loaded until the file is made that is returned."""
+    gate = temp_dir("gate") / "open"
+    h.plugins.build("sleeper", SLEEPER, GATE=f'"{gate}"')
+    loading = Later(h.node.http, "POST", "/modules", {"name": "sleeper"})
+    eventually(lambda: any(name.startswith("sleeper") for name in h.staged()), "it begun")
+    return gate, loading
+
+
 @case("case 16: reloads at the same time: one after the other; of the same module the last one "
       "wins, and the one before it is told so")
 def at_once():
     h = the()
-    h.plugins.build("sleeper", SLEEPER)
     h.version(1, "second", ID=6002)
-    h.load("second")
+    last_tx = h.load("second")["tx"]
     with h.flat("versioned", "second"), h.serving():
-        loading = Later(h.node.http, "POST", "/modules", {"name": "sleeper"})
-        eventually(lambda: h.staged() and any(s.startswith("sleeper") for s in h.staged()), "it")
+        gate, loading = gated(h)
         h.version(2)
         h.version(2, "second", ID=6002)
         first, other, last = [Verbs(h.node) for _ in range(3)]
         asked = []
         for verbs, name in ((first, "versioned"), (other, "second"), (last, "versioned")):
             asked.append(Later(verbs, "modules.reload", name=name))
-            time.sleep(0.05)  # not to wait for something: only so that they come in this order
+            number = last_tx + 1 + len(asked)
+            eventually(lambda n=number: h.node.http("GET", f"/modules/tx/{n}").status == 200,
+                       f"transaction {number} waiting")
+        gate.touch()
         status, body = asked[0].result()
         equal((status, body["error"]["code"]), (409, "superseded"))
         equal([asked[n].result()[0] for n in (1, 2)], [200, 200])
@@ -159,7 +171,8 @@ def at_once():
         equal((h.now(), h.crowd[0].ask(6002)["v"]), (2, 2))
         for verbs in (first, other, last):
             verbs.close()
-    h.unload("sleeper")
+        h.unload("sleeper")
+        eventually(lambda: not h.mapped("sleeper"), "it unmapped")
     h.unload("second")
 
 
@@ -387,6 +400,213 @@ def jobs():
         equal(client.ask(6103)["v"], 3)
         h.settle("jobs")
     h.node.stop()
+
+
+# ---------------------------------------------------------------- state of another version
+
+STATEFUL = """
+#include <string.h>
+#include <unistd.h>
+
+#include <obhost/obhost.h>
+
+static uint64_t count;
+static char ballast[1 << 20];
+
+static void add(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i, s:i, s:I}", "code", 200, "v", WRITES, "count",
+		      (json_int_t)++count);
+}
+
+static int save(ob_ctx *ctx, ob_writer *w, uint32_t version)
+{
+	uint8_t bytes[8];
+	int rc = 0;
+
+	if (WHAT == 1) {
+		return OB_E_APP;
+	}
+	if (WHAT == 2) {
+		usleep(400000);
+	}
+	for (uint32_t tag = 100; WHAT == 3 && rc == 0 && tag < 170; tag++) {
+		rc = ob_section_write(ctx, w, tag, 0, ballast, sizeof(ballast));
+	}
+	for (int i = 0; i < 8; i++) {
+		bytes[i] = (uint8_t)(count >> 8 * i);
+	}
+	for (uint32_t tag = 1; rc == 0 && tag <= 3; tag++) {
+		rc = ob_section_write(ctx, w, tag, OB_SECTION_CRITICAL, bytes, sizeof(bytes));
+	}
+	if (rc == 0 && version > 1) {
+		rc = ob_section_write(ctx, w, 50, 0, "new", 3);
+	}
+	return rc == 0 && WHAT == 4 ? ob_section_write(ctx, w, 60, OB_SECTION_CRITICAL, "", 0) : rc;
+}
+
+static int load(ob_ctx *ctx, ob_reader *r, uint32_t version)
+{
+	uint64_t value = 0;
+
+	for (uint32_t tag = 1; tag <= 3; tag++) {
+		size_t len;
+		const uint8_t *bytes = ob_section_read(ctx, r, tag, &len);
+
+		if (bytes == NULL || len != 8 || (WHAT == 10 + (int)tag && !ob_rehearsing(ctx)) ||
+		    WHAT == 20 + (int)tag) {
+			return OB_E_BAD;
+		}
+		value = 0;
+		for (int i = 7; i >= 0; i--) {
+			value = value << 8 | bytes[i];
+		}
+	}
+	count = value;
+	return 0;
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_id(ctx, 6111, add);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .state_write = WRITES, .state_read_min = READS,
+	  .start = start, .save = save, .load = load);
+"""
+
+
+def stateful(h, writes, reads=1, what=0):
+    h.plugins.build("stateful", STATEFUL, WRITES=writes, READS=reads, WHAT=what)
+
+
+def counted(h, version, count):
+    answer = h.crowd[0].ask(6111)
+    equal((answer["v"], answer["count"]), (version, count))
+
+
+@cases([("fails", 1, "save"), ("takes longer than reload.budget", 2, "budget"),
+        ("is larger than 64 MiB", 3, "save")],
+       "case 12: a save that {0}: refused after three attempts, the old generation goes on")
+def saves(_what, what, code):
+    h = the()
+    stateful(h, 1, what=what)
+    h.load("stateful")
+    with h.flat("stateful"), h.serving():
+        counted(h, 1, 1)
+        stateful(h, 2)
+        error = h.refused("state", code, "stateful")
+        check(error["remedy"], error)
+        counted(h, 1, 2)
+    h.unload("stateful")
+    eventually(lambda: not h.mapped("stateful"), "it unmapped")
+
+
+@case("case 13: a load that fails at the first, the middle, the last section, in the rehearsal or "
+      "only in the node; a critical section it does not know: the old state goes on; one that is "
+      "not critical is skipped")
+def loads():
+    h = the()
+    stateful(h, 1)
+    h.load("stateful")
+    count = 0
+    with h.flat("stateful"), h.serving():
+        for what in (11, 12, 13, 21, 22, 23):
+            count += 1
+            counted(h, 1, count)
+            stateful(h, 2, what=what)
+            h.refused("state" if what < 20 else "probe", ("load", "load_state"), "stateful")
+        stateful(h, 2)
+        h.exchange("stateful")
+        counted(h, 2, count + 1)
+        stateful(h, 1, what=0)
+        h.exchange("stateful")  # section 50 is not written for version 1
+        counted(h, 1, count + 2)
+        stateful(h, 2, what=4)
+        h.exchange("stateful")
+        counted(h, 2, count + 3)
+        stateful(h, 3)
+        h.refused(("probe", "state"), ("critical", "load_state"), "stateful")
+        counted(h, 2, count + 4)
+    h.unload("stateful")
+
+
+@case("case 14: state goes from version 1 to 3 and back to 1 with its values; a reader that starts "
+      "at a later version is refused")
+def up_and_down():
+    h = the()
+    stateful(h, 1)
+    h.load("stateful")
+    count = 0
+    with h.flat("stateful"), h.serving():
+        for version in (1, 3, 1, 2, 3, 2, 1):
+            stateful(h, version)
+            h.exchange("stateful", force=True)
+            count += 1
+            counted(h, version, count)
+        stateful(h, 3, reads=2)
+        error = h.refused(("probe", "state"), "state_version", "stateful")
+        contains(error["expected"], "2")
+        counted(h, 1, count + 1)
+    h.unload("stateful")
+
+
+# ---------------------------------------------------------------- modules that need each other
+
+LINKED = """
+#include <obhost/obhost.h>
+
+static void answer(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i, s:i}", "code", 200, "v", V);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_id(ctx, OWN, answer);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .provides = PROVIDES, .needs = NEEDS, .start = start);
+"""
+
+
+def linked(h, name, number, own, provides, needs):
+    def word(text):
+        return f'"{text}"' if text else "NULL"
+    h.plugins.build(name, LINKED, V=number, OWN=own, PROVIDES=word(provides), NEEDS=word(needs))
+
+
+@case("cases 39 and 40: a provider is replaced under its consumers; a new major only with them; a "
+      "circle, and taking out what is needed, are refused; what is optional may be missing")
+def interfaces():
+    h = the()
+    with h.flat(), h.serving():
+        linked(h, "giver", 1, 6112, "rank/1.0", None)
+        linked(h, "taker", 1, 6113, None, "rank/1 ?metrics/1")
+        answer = h.node.http("POST", "/modules", {"name": "taker"})
+        equal((answer.status, answer.json["error"]["step"]), (422, "depend"))
+        eventually(lambda: h.node.module("taker") is None, "nothing of it")
+        h.load("giver")
+        h.load("taker")
+        linked(h, "giver", 2, 6112, "rank/1.1", None)
+        h.exchange("giver")
+        equal(h.crowd[0].ask(6112)["v"], 2)
+        linked(h, "giver", 3, 6112, "rank/2.0", None)
+        error = h.node.reload("giver", status=422)["error"]
+        equal((error["step"], error["code"]), ("depend", "major"))
+        linked(h, "taker", 3, 6113, None, "rank/2")
+        equal(h.node.reload("taker", status=422)["error"]["step"], "depend")
+        h.exchange("giver", "taker")
+        equal([h.crowd[0].ask(n)["v"] for n in (6112, 6113)], [3, 3])
+        answer = h.node.http("DELETE", "/modules/giver")
+        equal((answer.status, answer.json["error"]["code"]), (422, "missing"))
+        linked(h, "giver", 4, 6112, "rank/2.0", "list/1")
+        linked(h, "taker", 4, 6113, "list/1", "rank/2")
+        equal(h.node.reload("giver", "taker", status=422)["error"]["code"], "cycle")
+        equal([h.crowd[0].ask(n)["v"] for n in (6112, 6113)], [3, 3])
+        h.settle("giver", "taker")
+        h.unload("taker")
+        h.unload("giver")
 
 
 # ---------------------------------------------------------------- http_admin itself
@@ -720,7 +940,6 @@ OB_MODULE(@NAME@, .version = "1.0.0", .check = check, .start = start);
 def configuration():
     h = House("configuration", crowd=3)
     h.plugins.build("confed", CONFED)
-    h.plugins.build("sleeper", SLEEPER)
     entry = {"name": "confed", "conf": {"n": 1}}
     h.node.conf["modules"].append(entry)
     h.start()
@@ -734,9 +953,9 @@ def configuration():
         return seen
     with h.serving():
         equal(client.ask(6108)["n"], 1)
-        loading = Later(h.node.http, "POST", "/modules", {"name": "sleeper"})
-        eventually(lambda: any(s.startswith("sleeper") for s in h.staged()), "it begun")
+        gate, loading = gated(h)
         hup({"n": 2})
+        gate.touch()
         equal(loading.result().status, 200)
         eventually(lambda: client.ask(6108)["n"] == 2, "the new configuration")
         for conf, text in (({"n": "three"}, None), ({}, None), ({"n": 4}, '{"name": ')):
@@ -836,7 +1055,7 @@ def no_memory():
     with Verbs(h.node) as verbs:
         verbs("health")
         for step in range(16):
-            room = (64 << 10) << step // 2 if step < 14 else 1 << 30
+            room = step * 4096 if step < 14 else 1 << 30
             h.version(2 - step % 2)
             with open(f"/proc/{h.node.pid}/statm", encoding="ascii") as file:
                 size = int(file.read().split()[0]) * resource.getpagesize()

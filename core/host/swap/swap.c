@@ -313,16 +313,16 @@ static json_t *collect(struct ob__transaction *tx, int *status)
 
 /* ---- admission ---- */
 
-/* Old generations of a module that are on their way out; a zombie is on none. */
+/* Old generations that will go; zombies are counted for the whole node. */
 static uint32_t leaving(const struct ob__module *m)
 {
-	uint32_t count = 0;
+	uint32_t n = 0;
 
-	OB__LIST_EACH (gen, &m->gens) {
-		const struct ob__gen *g = OB__CONTAINER(gen, struct ob__gen, link);
-		count += g != m->active && g->state != OB__GEN_ZOMBIE;
+	OB__LIST_EACH (it, &m->gens) {
+		const struct ob__gen *g = OB__CONTAINER(it, struct ob__gen, link);
+		n += g != m->active && g != m->canary && g->state != OB__GEN_ZOMBIE;
 	}
-	return count;
+	return n;
 }
 
 static json_t *crowded(const struct ob__transaction *tx)
