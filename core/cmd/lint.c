@@ -79,8 +79,10 @@ static void look_inside(struct lint *l, const struct ob__elf_info *info)
 		snprintf(l->name, sizeof(l->name), "%.*s", (int)sizeof(l->note.name), l->note.name);
 		l->has_note = true;
 	}
-	if (info->constructors > 1) {
-		uint32_t n = info->constructors - 1; /* the compiler's own */
+	/* The compiler's own, and the sanitizer's. */
+	uint32_t own = OB_SANITIZER != 0 ? 2 : 1;
+	if (info->constructors > own) {
+		uint32_t n = info->constructors - own;
 		say(l, "info", NULL,
 		    "%u constructor%s while it is loaded, before the host can say no", n,
 		    n == 1 ? " runs" : "s run");

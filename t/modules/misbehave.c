@@ -110,7 +110,7 @@ static int try_file(void)
 static int act(const char *what)
 {
 	if (strcmp(what, "crash") == 0) {
-		*(volatile int *)(uintptr_t)(one - 1) = 1;
+		*(volatile int *)(uintptr_t)(one * 64) = 1;
 	} else if (strcmp(what, "abort") == 0) {
 		abort();
 	} else if (strcmp(what, "exit") == 0) {

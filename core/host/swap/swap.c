@@ -660,7 +660,10 @@ void ob__swap_stop_all(struct ob__node *node)
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
 		OB__LIST_EACH (gen, &m->gens) {
 			struct ob__gen *g = OB__CONTAINER(gen, struct ob__gen, link);
-			g->leaving = NULL;
+			if (g->leaving != NULL) { /* it may be gone before the transaction is */
+				g->leaving->from = NULL;
+				g->leaving = NULL;
+			}
 			stop_gen(g);
 		}
 		m->active = NULL;

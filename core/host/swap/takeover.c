@@ -61,6 +61,8 @@ int ob__swap_save(struct ob__gen *from, uint32_t to_write, uint32_t to_read, uin
 	}
 	*out = w.data;
 	*len = w.len;
+	w.data = NULL; /* the caller's */
+	ob__blob_end(&w);
 	return 0;
 }
 
