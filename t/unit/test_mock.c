@@ -1203,7 +1203,7 @@ struct http_row {
 static const struct http_row https[] = {
 	{"GET", "/a/x?q=1", 200, "application/json",
          "[\"GET\",\"/a/x\",\"q=1\",\"x\",true,false,null]"},
-	/* the longest path wins, then the method; HEAD is GET's */
+	/* the longest path wins, then the method; HEAD goes to GET */
 	{"PUT", "/a/b/c", 200, "application/json",
          "[\"PUT\",\"/a/b/c\",\"\",\"c\",true,false,null]"},
 	{"HEAD", "/a/", 200, "application/json", "[\"HEAD\",\"/a/\",\"\",\"\",true,false,null]"},

@@ -325,6 +325,21 @@ static int count_free_keys(void)
 	return n;
 }
 
+static void *no_work(void *arg)
+{
+	return arg;
+}
+
+/* A sanitizer's runtime makes a thread of its own together with the first one. */
+static void settle(void)
+{
+	pthread_t thread;
+
+	if (OB_SANITIZER != 0 && pthread_create(&thread, NULL, no_work, NULL) == 0) {
+		pthread_join(thread, NULL);
+	}
+}
+
 static void take_inventory(struct inventory *inv)
 {
 	inv->threads = count_threads();
@@ -652,6 +667,7 @@ int ob__probe_main(void)
 	snprintf(c.job.file, sizeof(c.job.file), "%s", task_text(&c, "file"));
 	snprintf(c.job.staged, sizeof(c.job.staged), "%s", task_text(&c, "staged"));
 	confine(&c);
+	settle();
 	take_inventory(&c.before);
 	if (rehearse(&c) == 0 && look_for_keys(&c) == 0) {
 		look_after_close(&c);
