@@ -6,6 +6,7 @@ foreign, hostile, or only badly written. The node goes on, and says what is wron
 
 import errno
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -13,7 +14,8 @@ import signal
 import struct
 import subprocess
 
-from obtest.env import BUILD, CC, CXX, LONG, SANITIZE, SLOW, sanitizer_cflags, sdk_cflags
+from obtest.env import (BUILD, CC, CXX, LONG, OBHOST, SANITIZE, SLOW, sanitizer_cflags,
+                         sdk_cflags)
 from obtest.nodes import Node, all_ended, free_port
 from obtest.plugin import VERSIONED, compile_plugin
 from obtest.seed import Client
@@ -983,6 +985,31 @@ def trust():
         h.refused("stage", "sha256", sha256="0" * 64)
     eventually(lambda: "refused at stage" in h.node.log(), "the line in the log")
     h.version(1)
+
+
+@case("case 44: who can change the program need not be kept from its modules: directories that lead "
+      "to both may be anybody's, one of the modules alone may not")
+def beside_the_program():
+    open_to_all = temp_dir("open")
+    modules = open_to_all / "modules"
+    modules.mkdir()
+    open_to_all.chmod(0o777)
+    program = open_to_all / "obhost"
+    shutil.copy2(OBHOST, program)
+    (modules / "versioned.so").write_bytes(good(1))
+    conf = open_to_all / "node.conf"
+    conf.write_text(json.dumps({"name": "beside", "type": "x", "modules": ["versioned"],
+                                "module_dirs": [str(modules)],
+                                "state_dir": str(open_to_all / "state")}), encoding="utf-8")
+    def test():
+        return subprocess.run([program, "-t", "-c", conf], check=False, capture_output=True,
+                              text=True)
+    run = test()
+    equal(run.returncode, 0, run.stderr)
+    modules.chmod(0o777)
+    run = test()
+    check(run.returncode != 0, run.stderr)
+    contains(run.stderr, "mode 0777")
 
 
 @case("case 44: a file that is exchanged while it is copied: what runs is what was hashed",

@@ -14,8 +14,9 @@
  * TRUST.  The file and every directory above it, up to the root, belong to root, to the user the
  * node runs as or to the owner of the program itself (who could as well change that), are not
  * writable by others, and not by their group unless it is the node's or the program's.  A directory
- * of root's with the sticky bit (/tmp) may be writable.  A directory may be reached
- * through links: what is looked at is where they lead.
+ * of root's with the sticky bit (/tmp) may be writable, and directories that lead to the program as
+ * well are not looked at.  A directory may be reached through links: what is looked at is where
+ * they lead.
  *
  * Refusals have the step "stage" and one of these codes: not_found, unreadable, symlink,
  * not_a_file, owner, writable (both for the file or a directory, which `file` names), empty,
