@@ -178,6 +178,19 @@ def run_side(procs, args, node, shape, every):
     return report
 
 
+def run_quiet(procs, args, node, shape, every):
+    """Repeats a run that others disturbed, a few times, and keeps the quietest."""
+    best = None
+    for _ in range(args.retries + 1):
+        run.wait_for_quiet(procs, args)
+        report = run_side(procs, args, node, shape, every)
+        if best is None or report["others"] < best["others"]:
+            best = report
+        if best["others"] <= args.noise:
+            break
+    return best
+
+
 def reload_table(procs, args):
     node = Node(procs, args)
     shapes = [run.parse_shape(word, args.payload) for word in args.shapes.split(",")]
@@ -186,8 +199,7 @@ def reload_table(procs, args):
         for shape in shapes:
             order = [("none", None), ("reload", args.every)]
             for name, every in order if repeat % 2 == 0 else reversed(order):
-                run.wait_for_quiet(procs, args)
-                report = run_side(procs, args, node, shape, every)
+                report = run_quiet(procs, args, node, shape, every)
                 results[shape.name][name].append(report)
                 print(f"{repeat + 1}/{args.repeats} {shape.name} {name}: "
                       f"{report['msgs_per_s']:.0f}/s p99 {report['latency_us']['p99']:.0f} "
@@ -344,6 +356,7 @@ def arguments():
                         help="share of a core others may use during a run (0.08)")
     parser.add_argument("--wait", type=float, default=5,
                         help="longest wait, in seconds, for the others to calm down (5)")
+    parser.add_argument("--retries", type=int, default=2, help="of a disturbed run (2)")
     args = parser.parse_args()
     args.tables = args.tables or list(TABLES)
     if not set(args.tables) <= set(TABLES):
