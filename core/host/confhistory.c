@@ -20,6 +20,7 @@
 
 #include "base/conf.h"
 #include "lib/buf.h"
+#include "lib/io.h"
 
 #define DIGITS_MAX 18
 #define HALF       ".new" /* what is not whole yet */
@@ -161,19 +162,6 @@ static bool equals(const struct history *h, uint64_t number, const char *text, s
 	return same;
 }
 
-static int write_all(int fd, const char *text, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, text, len);
-		if (n < 0 && errno != EINTR) {
-			return -errno;
-		}
-		text += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
 /* Under another name first: a number stands for a whole file. */
 static int write_kept(const struct history *h, uint64_t number, const char *text, size_t len)
 {
@@ -185,7 +173,7 @@ static int write_kept(const struct history *h, uint64_t number, const char *text
 	if (fd < 0) {
 		return -errno;
 	}
-	int rc = write_all(fd, text, len);
+	int rc = ob__write_all(fd, text, len);
 	if (close(fd) != 0 && rc == 0) {
 		rc = -errno;
 	}

@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "lib/io.h"
 
 #define FORMAT         1 /* of the file */
 #define FILE_NAME      "modules.json"
@@ -299,22 +300,6 @@ static char *dump(struct ob__manifest *m, size_t *len)
 	}
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, data, len);
-		if (n < 0 && errno == EINTR) {
-			continue;
-		}
-		if (n < 0) {
-			return -errno;
-		}
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 static int sync_fd(int fd)
 {
 	return fsync(fd) == 0 ? 0 : -errno;
@@ -331,7 +316,7 @@ static int save(struct ob__manifest *m)
 	}
 	int fd = openat(m->fd, NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
 	                0600);
-	int rc = fd < 0 ? -errno : write_all(fd, text, len);
+	int rc = fd < 0 ? -errno : ob__write_all(fd, text, len);
 	if (rc == 0) {
 		rc = sync_fd(fd);
 	}
@@ -684,7 +669,7 @@ static int copy_file(const char *from, int dir, const char *to)
 		if (n < 0 && errno == EINTR) {
 			continue;
 		}
-		rc = n < 0 ? -errno : write_all(out, block, (size_t)n);
+		rc = n < 0 ? -errno : ob__write_all(out, block, (size_t)n);
 		if (n <= 0) {
 			break;
 		}

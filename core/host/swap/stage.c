@@ -18,6 +18,8 @@
 
 #include <openssl/evp.h>
 
+#include "lib/io.h"
+
 #define MODULE_FILE_MAX (256ll << 20)
 #define COPY_BLOCK      (1u << 20)
 #define DEPTH_MAX       256 /* directories above a file */
@@ -381,22 +383,6 @@ static int open_module(struct ob__stage *s, struct ob__load_refusal *r)
 
 /* ---------------------------------------------------------------- the copy */
 
-static int write_all(int fd, const uint8_t *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, data, len);
-		if (n < 0 && errno == EINTR) {
-			continue;
-		}
-		if (n < 0) {
-			return -errno;
-		}
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 struct copy {
 	int in;
 	int out; /* -1: only hash */
@@ -423,7 +409,7 @@ static int copy_blocks(struct copy *c, EVP_MD_CTX *md, uint8_t *block)
 		if (EVP_DigestUpdate(md, block, (size_t)n) != 1) {
 			return -ENOMEM;
 		}
-		int rc = c->out >= 0 ? write_all(c->out, block, (size_t)n) : 0;
+		int rc = c->out >= 0 ? ob__write_all(c->out, block, (size_t)n) : 0;
 		if (rc != 0) {
 			return rc;
 		}
