@@ -60,6 +60,12 @@ bool ob__probation_clean(struct ob__transaction *tx, char *why, size_t cap)
 	return true;
 }
 
+void ob__probation_decide(struct ob__transaction *tx, bool commit)
+{
+	tx->probing = false;
+	ob__tx_continue(&tx->machine, commit ? OB__TX_OK : OB__TX_FAIL);
+}
+
 /* In a turn of the timer's own: no module code is on the stack. */
 void ob__probation_look(void *arg)
 {
@@ -69,13 +75,11 @@ void ob__probation_look(void *arg)
 		return;
 	}
 	if (!ob__probation_clean(tx, tx->returned, sizeof(tx->returned))) {
-		tx->probing = false;
-		ob__tx_continue(&tx->machine, OB__TX_FAIL);
+		ob__probation_decide(tx, false);
 		return;
 	}
 	if (ob__loop_now(tx->node->loop) >= tx->until) {
-		tx->probing = false;
-		ob__tx_continue(&tx->machine, OB__TX_OK);
+		ob__probation_decide(tx, true);
 		return;
 	}
 	ob__timeout_set(tx->node->loop, &tx->watch, LOOK_EVERY_MS);

@@ -151,21 +151,11 @@ static json_t *item_json(const struct ob__transaction *tx, const struct ob__swap
 	return shown;
 }
 
-static bool any_change(const struct ob__transaction *tx)
-{
-	for (size_t i = 0; i < tx->len; i++) {
-		if (!tx->items[i].unchanged) {
-			return true;
-		}
-	}
-	return false;
-}
-
 static const char *result_word(const struct ob__transaction *tx)
 {
 	enum ob__tx_state state = tx->machine.state;
 
-	if (state >= OB__TX_SWITCHED && state != OB__TX_REFUSED && !any_change(tx)) {
+	if (state >= OB__TX_SWITCHED && state != OB__TX_REFUSED && !ob__tx_changes(tx)) {
 		return "unchanged";
 	}
 	if (state == OB__TX_DONE || (state == OB__TX_COMMITTED && tx->answered)) {

@@ -611,7 +611,7 @@ static enum ob__tx_answer run_state(struct ob__transaction *tx)
 	return OB__TX_OK;
 }
 
-static bool changes_something(const struct ob__transaction *tx)
+bool ob__tx_changes(const struct ob__transaction *tx)
 {
 	for (size_t i = 0; i < tx->len; i++) {
 		if (!tx->items[i].unchanged) {
@@ -623,7 +623,7 @@ static bool changes_something(const struct ob__transaction *tx)
 
 static enum ob__tx_answer run_switch(struct ob__transaction *tx)
 {
-	if (changes_something(tx)) {
+	if (ob__tx_changes(tx)) {
 		ob__swap_switch(tx);
 	}
 	return OB__TX_OK;
@@ -632,7 +632,7 @@ static enum ob__tx_answer run_switch(struct ob__transaction *tx)
 /* A request ends a probation, so one that waits already lets none begin. */
 static enum ob__tx_answer run_probation(struct ob__transaction *tx)
 {
-	if (!on_trial(tx) || !changes_something(tx) || !ob__list_empty(&tx->node->swap->queue)) {
+	if (!on_trial(tx) || !ob__tx_changes(tx) || !ob__list_empty(&tx->node->swap->queue)) {
 		return OB__TX_OK;
 	}
 	tx->probing = true;
@@ -712,7 +712,7 @@ static enum ob__tx_answer run_commit(struct ob__transaction *tx)
 	if (tx->canarying) {
 		ob__swap_promote(tx);
 	}
-	if (tx->kind != OB__SWAP_UNLOAD && changes_something(tx)) {
+	if (tx->kind != OB__SWAP_UNLOAD && ob__tx_changes(tx)) {
 		keep_builds(tx);
 	}
 	return OB__TX_OK;

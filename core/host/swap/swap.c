@@ -202,11 +202,10 @@ uint64_t ob__swap_end_probation(struct ob__node *node, const char *name, bool co
 		return 0;
 	}
 	uint64_t id = tx->id;
-	tx->probing = false;
 	if (!commit) {
 		snprintf(tx->returned, sizeof(tx->returned), "%s", why);
 	}
-	ob__tx_continue(&tx->machine, commit ? OB__TX_OK : OB__TX_FAIL);
+	ob__probation_decide(tx, commit);
 	return id;
 }
 
@@ -421,7 +420,6 @@ static void launch(struct ob__transaction *tx)
 	ob__list_del(&tx->link);
 	ob__list_append(&s->open, &tx->link);
 	s->current = tx;
-	tx->began = ob__loop_now(tx->node->loop);
 	tx->step_began = uv_hrtime();
 	ob__tx_init(&tx->machine, &ob__swap_ops, tx, tx->len);
 	if (tx->wait == OB__SWAP_WAIT_NONE) {
@@ -500,8 +498,7 @@ static void enqueue(struct ob__transaction *tx)
 	if (current != NULL && current->probing) {
 		bool clean = ob__probation_clean(current, why, sizeof(why));
 		snprintf(current->returned, sizeof(current->returned), "%s", why);
-		current->probing = false;
-		ob__tx_continue(&current->machine, clean ? OB__TX_OK : OB__TX_FAIL);
+		ob__probation_decide(current, clean);
 	}
 }
 

@@ -92,11 +92,9 @@ struct ob__transaction {
 	struct ob__timeout watch;
 	uint64_t until;
 
-	json_t *steps; /* [{"step", "us"}] */
-	uint64_t began;
+	json_t *steps;       /* [{"step", "us"}] */
 	uint64_t step_began; /* hrtime, ns */
 	enum ob__tx_step shown_step;
-	uint64_t step_ns;
 	uint32_t switch_objects;
 	uint64_t switch_cpu_ns;
 	uint64_t state_bytes;
@@ -127,6 +125,9 @@ struct ob__swap {
 
 extern const struct ob__tx_ops ob__swap_ops;
 
+/* Some module is not what it was. */
+bool ob__tx_changes(const struct ob__transaction *tx);
+
 /* Continues in a turn of its own. */
 void ob__tx_turn(struct ob__transaction *tx);
 
@@ -151,6 +152,9 @@ void ob__swap_promote(struct ob__transaction *tx);
 
 void ob__probation_begin(struct ob__transaction *tx);
 void ob__probation_end(struct ob__transaction *tx);
+
+/* The probation is over: what stands by goes (commit), or serves again. */
+void ob__probation_decide(struct ob__transaction *tx, bool commit);
 
 /* The timer's: time is over, or something speaks against the new generations. */
 void ob__probation_look(void *tx);

@@ -302,6 +302,23 @@ static void go_live(struct ob__transaction *tx)
 	}
 }
 
+/* Every new generation takes over, the old ones stand by. */
+static void exchange_all(struct ob__transaction *tx)
+{
+	for (size_t i = 0; i < tx->len; i++) {
+		struct ob__swap_item *it = &tx->items[i];
+		if (it->unchanged) {
+			continue;
+		}
+		it->module->canary = NULL;
+		tx->switch_objects += exchange(tx->node, it->module, it->from, it->to);
+		if (it->from != NULL) {
+			it->from->state = OB__GEN_STANDBY;
+		}
+	}
+	rebuild(tx->node);
+}
+
 void ob__swap_switch(struct ob__transaction *tx)
 {
 	uint64_t began = cpu_ns();
@@ -313,17 +330,7 @@ void ob__swap_switch(struct ob__transaction *tx)
 	if (tx->canary > 0) {
 		begin_canary(tx);
 	} else {
-		for (size_t i = 0; i < tx->len; i++) {
-			struct ob__swap_item *it = &tx->items[i];
-			if (it->unchanged) {
-				continue;
-			}
-			tx->switch_objects += exchange(tx->node, it->module, it->from, it->to);
-			if (it->from != NULL) {
-				it->from->state = OB__GEN_STANDBY;
-			}
-		}
-		rebuild(tx->node);
+		exchange_all(tx);
 	}
 	go_live(tx);
 	tx->switch_cpu_ns = cpu_ns() - began;
@@ -333,18 +340,7 @@ void ob__swap_promote(struct ob__transaction *tx)
 {
 	uint64_t began = cpu_ns();
 
-	for (size_t i = 0; i < tx->len; i++) {
-		struct ob__swap_item *it = &tx->items[i];
-		if (it->to == NULL) {
-			continue;
-		}
-		it->module->canary = NULL;
-		tx->switch_objects += exchange(tx->node, it->module, it->from, it->to);
-		if (it->from != NULL) {
-			it->from->state = OB__GEN_STANDBY;
-		}
-	}
-	rebuild(tx->node);
+	exchange_all(tx);
 	tx->canarying = false;
 	tx->switch_cpu_ns += cpu_ns() - began;
 }
