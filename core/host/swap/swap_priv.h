@@ -4,8 +4,9 @@
 
 /*
  * Private to the files of host/swap.  A transaction and its items, as the files of this folder
- * share them: swap.c admits and queues, steps.c does the steps, takeover.c switches (and back),
- * probation.c watches, retire.c takes generations out, report.c tells.
+ * share them: swap.c admits and queues, the steps (steps.h says where each is) are done one after
+ * the other, takeover.c switches (and back), probation.c watches, retire.c takes generations out,
+ * report.c tells.
  */
 
 #ifndef OB__SWAP_PRIV_H
