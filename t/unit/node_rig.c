@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "host/admin.h"
 #include "lib/buf.h"
+#include "unit/files.h"
 
 char rig_dir[128];
 
@@ -31,56 +32,7 @@ char rig_dir[128];
 
 static struct rig_node *running[RIG_NODES];
 
-/* ---------------------------------------------------------------- files */
-
-static void remove_tree(const char *path)
-{
-	DIR *d = opendir(path);
-	const struct dirent *e;
-
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		char child[1024];
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) {
-			continue;
-		}
-		snprintf(child, sizeof(child), "%s/%s", path, e->d_name);
-		if (unlink(child) != 0) {
-			remove_tree(child);
-		}
-	}
-	if (d != NULL) {
-		closedir(d);
-	}
-	rmdir(path);
-}
-
-static char *slurp(const char *path, size_t *len)
-{
-	FILE *f = fopen(path, "re");
-	struct ob__buf b = {0};
-	char block[4096];
-	size_t n;
-
-	while (f != NULL && (n = fread(block, 1, sizeof(block), f)) > 0) {
-		ob__buf_append(&b, block, n);
-	}
-	if (f != NULL) {
-		fclose(f);
-	}
-	if (len != NULL) {
-		*len = b.len;
-	}
-	ob__buf_append(&b, "", 1);
-	return (char *)b.data;
-}
-
-static void spill(const char *path, const void *data, size_t len)
-{
-	FILE *f = fopen(path, "we");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_EQUAL(fwrite(data, 1, len, f), len);
-	CU_ASSERT_EQUAL(fclose(f), 0);
-}
+/* ---------------------------------------------------------------- text */
 
 static void quotes(char *text)
 {
@@ -93,14 +45,9 @@ static void quotes(char *text)
 
 void rig_begin(void)
 {
-	const char *tmp = getenv("TMPDIR");
 	char path[160];
 
-	snprintf(rig_dir, sizeof(rig_dir), "%s/ob-unit-XXXXXX", tmp != NULL ? tmp : "/tmp");
-	if (mkdtemp(rig_dir) == NULL) {
-		perror(rig_dir);
-		abort();
-	}
+	files_make_dir(rig_dir, sizeof(rig_dir));
 	snprintf(path, sizeof(path), "%s/mods", rig_dir);
 	if (mkdir(path, 0755) != 0) {
 		perror(path);
@@ -137,7 +84,7 @@ void rig_end(void)
 			rig_kill(running[i]);
 		}
 	}
-	remove_tree(rig_dir);
+	files_remove(rig_dir);
 	ob__log_set_level(OB_LOG_INFO);
 }
 
@@ -190,7 +137,7 @@ static void write_conf(struct rig_node *n, const char *name, const char *type, c
 		ob__buf_printf(&b, "\"reload\": {%s},\n", RELOAD_PLAIN);
 	}
 	ob__buf_printf(&b, "%s}\n", more);
-	spill(n->conf_path, b.data, b.len);
+	files_write(n->conf_path, b.data, b.len);
 	ob__buf_free(&b);
 }
 
@@ -367,10 +314,10 @@ void rig_install(const char *built, const char *name)
 	size_t len;
 
 	rig_module_path(built, from, sizeof(from));
-	char *data = slurp(from, &len);
+	char *data = files_read(from, &len);
 	snprintf(to, sizeof(to), "%s/mods/%s.so", rig_dir, name);
 	snprintf(fresh, sizeof(fresh), "%s.new", to);
-	spill(fresh, data, len);
+	files_write(fresh, data, len);
 	CU_ASSERT_EQUAL_FATAL(rename(fresh, to), 0);
 	free(data);
 }
@@ -380,7 +327,7 @@ char *rig_log(const char *name)
 	char path[512];
 
 	snprintf(path, sizeof(path), "%s/log/%s.log", rig_dir, name);
-	return slurp(path, NULL);
+	return files_read(path, NULL);
 }
 
 /* The writer is a thread of its own, so the line may take a moment. */

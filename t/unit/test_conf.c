@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "unit/files.h"
 
 static const struct ob__conf_row rows[] = {
 	{.path = "name",
@@ -120,7 +121,7 @@ static void test_parse_errors(void)
 	}
 }
 
-static char dir[] = "test_conf.XXXXXX";
+static char dir[64];
 
 static const char *in_dir(const char *name)
 {
@@ -131,10 +132,7 @@ static const char *in_dir(const char *name)
 
 static void put_file(const char *name, const char *text, size_t len, mode_t mode)
 {
-	FILE *f = fopen(in_dir(name), "w");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_EQUAL(fwrite(text, 1, len, f), len);
-	fclose(f);
+	files_write(in_dir(name), text, len);
 	chmod(in_dir(name), mode);
 }
 
@@ -649,15 +647,15 @@ static void test_reference(void)
 
 static int set_up(void)
 {
-	return mkdtemp(dir) ? 0 : 1;
+	files_make_dir(dir, sizeof(dir));
+	return 0;
 }
 
 static int clean_up(void)
 {
-	char command[128];
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	files_remove(dir);
 	ob__buf_free(&said);
-	return system(command) == 0 ? 0 : 1;
+	return 0;
 }
 
 int main(void)

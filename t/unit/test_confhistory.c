@@ -6,7 +6,6 @@
 
 #include <CUnit/CUnit.h>
 #include <errno.h>
-#include <ftw.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,28 +18,18 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "unit/files.h"
 
-static char dir[64];
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
+static char dir[128];
 
 static void begin(void)
 {
-	strcpy(dir, "/tmp/obhost-confhistory-XXXXXX");
-	if (mkdtemp(dir) == NULL) {
-		abort();
-	}
+	files_make_dir(dir, sizeof(dir));
 }
 
 static void end(void)
 {
-	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	files_remove(dir);
 }
 
 /* NAME in the history's directory, or /NAME beside it. */
@@ -59,15 +48,6 @@ static int64_t add(const char *text)
 	int rc = ob__confhistory_add(dir, text, strlen(text), &number);
 
 	return rc != 0 ? rc : (int64_t)number;
-}
-
-static void write_file(const char *name, const char *text)
-{
-	FILE *f = fopen(in_dir(name), "we");
-
-	if (f == NULL || fputs(text, f) < 0 || fclose(f) != 0) {
-		abort();
-	}
 }
 
 /* The kept file has this text. */
@@ -185,10 +165,10 @@ static void test_before(void)
 	CU_ASSERT_EQUAL(ob__confhistory_before(dir, &number), 0);
 	CU_ASSERT_EQUAL(number, 2);
 	/* equal to the newest: gone over */
-	write_file("2.conf", "c");
+	files_write_text(in_dir("2.conf"), "c");
 	CU_ASSERT_EQUAL(ob__confhistory_before(dir, &number), 0);
 	CU_ASSERT_EQUAL(number, 1);
-	write_file("1.conf", "c");
+	files_write_text(in_dir("1.conf"), "c");
 	CU_ASSERT_EQUAL(ob__confhistory_before(dir, &number), -ENOENT);
 	/* there and back again */
 	add("d");
@@ -212,7 +192,7 @@ static void test_strangers(void)
 	begin();
 	CU_ASSERT_EQUAL(add("one"), 1);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		write_file(names[i], "stranger");
+		files_write_text(in_dir(names[i]), "stranger");
 	}
 	CU_ASSERT_EQUAL(mkdir(in_dir("5.conf"), 0700), 0);
 	CU_ASSERT_EQUAL(symlink("1.conf", in_dir("6.conf")), 0);
@@ -244,7 +224,7 @@ static void test_refused(void)
 	CU_ASSERT_EQUAL(ob__confhistory_add(longer, "a", 1, &number), -ENAMETOOLONG);
 	begin();
 	CU_ASSERT_EQUAL(ob__confhistory_add(in_dir("/none"), "a", 1, &number), -ENOENT);
-	write_file("/conf", "a file");
+	files_write_text(in_dir("/conf"), "a file");
 	CU_ASSERT_EQUAL(add("a"), -ENOTDIR);
 	json_t *list = ob__confhistory_json(dir);
 	CU_ASSERT_EQUAL(json_array_size(list), 0);
@@ -273,7 +253,7 @@ static void test_refused(void)
 	CU_ASSERT_EQUAL(access(in_dir("2.conf"), F_OK), -1);
 	CU_ASSERT_EQUAL(add("one"), 1);
 	/* the rest of an earlier life is no obstacle */
-	write_file(".new", "half");
+	files_write_text(in_dir(".new"), "half");
 	CU_ASSERT_EQUAL(add("two"), 2);
 	CU_ASSERT_TRUE(has_text(2, "two"));
 	end();

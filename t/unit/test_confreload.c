@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "tap.h"
+#include "unit/files.h"
 #include "unit/node_rig.h"
 
 static struct rig_node n;
@@ -358,18 +359,6 @@ static const char *kept(void)
 	return out;
 }
 
-static char *slurp(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	char *text = calloc(1, 65536);
-
-	if (f == NULL || text == NULL || fread(text, 1, 65535, f) == 0) {
-		abort();
-	}
-	fclose(f);
-	return text;
-}
-
 static const char *kept_path(int number)
 {
 	static char path[600];
@@ -398,8 +387,8 @@ static void test_kept(void)
 	/* the text itself, comments and all */
 	write_conf("'call_timeout': 3, /* three */" MODULES, HOOKS(1, 1));
 	CU_ASSERT_TRUE(reload(200, "{'version': 3}"));
-	char *file = slurp(n.conf_path);
-	char *copy = slurp(kept_path(3));
+	char *file = files_read(n.conf_path, NULL);
+	char *copy = files_read(kept_path(3), NULL);
 	CU_ASSERT_STRING_EQUAL(copy, file);
 	CU_ASSERT_PTR_NOT_NULL(strstr(copy, "/* three */"));
 	free(file);
@@ -426,7 +415,7 @@ static void test_kept_as_read(void)
 	one.start = start_other_file;
 	rig_start(&n, "n", "x", "'call_timeout': 4," MODULES, HOOKS(1, 1));
 	CU_ASSERT_STRING_EQUAL(kept(), "2 1");
-	char *copy = slurp(kept_path(2));
+	char *copy = files_read(kept_path(2), NULL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(copy, "\"call_timeout\": 4"));
 	free(copy);
 	end();
@@ -440,8 +429,7 @@ static void test_not_kept(void)
 	char dir[600];
 	snprintf(dir, sizeof(dir), "%s/conf", n.node->dir);
 	CU_ASSERT_EQUAL(rmdir(dir), 0);
-	FILE *f = fopen(dir, "we");
-	CU_ASSERT_EQUAL(fclose(f), 0);
+	files_write_text(dir, "");
 	write_conf("'call_timeout': 2," MODULES, HOOKS(1, 1));
 	json_t *body;
 	CU_ASSERT_EQUAL(rig_admin(&n, "config.reload", NULL, &body), 200);
@@ -462,7 +450,7 @@ static void test_rollback(void)
 	           HOOKS(2, 1));
 	CU_ASSERT_TRUE(reload(200, "{'version': 2}"));
 	CU_ASSERT_EQUAL(last_value, 2);
-	char *before = slurp(n.conf_path);
+	char *before = files_read(n.conf_path, NULL);
 
 	/* back: as a reload of that text would be, both phases */
 	checked = applied = 0;
@@ -481,7 +469,7 @@ static void test_rollback(void)
 
 	/* the operator's file is still that, and still the node's */
 	CU_ASSERT_STRING_EQUAL(n.node->conf->path, n.conf_path);
-	char *after = slurp(n.conf_path);
+	char *after = files_read(n.conf_path, NULL);
 	CU_ASSERT_STRING_EQUAL(after, before);
 	free(before);
 	free(after);
@@ -519,9 +507,7 @@ static void test_rollback_refused(void)
 	refuse_value = -1;
 
 	/* somebody has been at it */
-	FILE *f = fopen(kept_path(1), "we");
-	CU_ASSERT(f != NULL && fputs("{\n\"name\": }", f) >= 0);
-	fclose(f);
+	files_write_text(kept_path(1), "{\n\"name\": }");
 	json_t *body;
 	CU_ASSERT_EQUAL(rig_admin(&n, "config.rollback", NULL, &body), 422);
 	const char *line = json_string_value(
@@ -554,13 +540,11 @@ static void test_rollback_secret(void)
 	begin();
 	rig_stop(&n);
 	snprintf(path, sizeof(path), "%s/token", rig_dir);
-	FILE *f = fopen(path, "we");
-	CU_ASSERT(f != NULL && fputs("the token of the file\n", f) >= 0);
-	fclose(f);
+	files_write_text(path, "the token of the file\n");
 	CU_ASSERT_EQUAL(chmod(path, 0600), 0);
 	rig_start(&n, "n", "x", "'http': {'port': %d, 'token': {'file': 'token'}}," MODULES,
 	          rig_port(), HOOKS(1, 1));
-	char *copy = slurp(kept_path(2));
+	char *copy = files_read(kept_path(2), NULL);
 	CU_ASSERT_PTR_NULL(strstr(copy, "the token of the file"));
 	free(copy);
 	int port = n.node->conf->http_port;

@@ -16,14 +16,13 @@
 
 #include "lib/elf.h"
 #include "tap.h"
+#include "unit/files.h"
 
 #if UINTPTR_MAX > 0xffffffffu
 #define ELF(type) Elf64_##type
 #else
 #define ELF(type) Elf32_##type
 #endif
-
-#define FILE_MAX (8u << 20)
 
 /* A real module: what the host is made to take. */
 static uint8_t *real;
@@ -35,13 +34,7 @@ static int read_real(void)
 	char path[512];
 
 	snprintf(path, sizeof(path), "%s/route.so", dir != NULL ? dir : "modules/.libs");
-	FILE *f = fopen(path, "re");
-	if (f == NULL) {
-		return -1;
-	}
-	real = malloc(FILE_MAX);
-	real_len = fread(real, 1, FILE_MAX, f);
-	fclose(f);
+	real = (uint8_t *)files_read(path, &real_len);
 	return real_len > sizeof(ELF(Ehdr)) ? 0 : -1;
 }
 
@@ -356,10 +349,7 @@ static uint8_t *build(const char *source, const char *flags, bool cxx, size_t *l
 		return NULL;
 	}
 	snprintf(path, sizeof(path), "%s/m.%s", tmp, cxx ? "cc" : "c");
-	FILE *f = fopen(path, "we");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(source, f);
-	fclose(f);
+	files_write_text(path, source);
 	snprintf(command, sizeof(command), "%s -shared -fPIC -O1 %s %s %s -o %s/m.so >%s/log 2>&1",
 	         compiler, sdk, flags, path, tmp, tmp);
 	int status = system(command);
@@ -368,32 +358,17 @@ static uint8_t *build(const char *source, const char *flags, bool cxx, size_t *l
 		return NULL;
 	}
 	snprintf(path, sizeof(path), "%s/m.so", tmp);
-	f = fopen(path, "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	uint8_t *data = malloc(FILE_MAX);
-	*len = fread(data, 1, FILE_MAX, f);
-	fclose(f);
-	return data;
+	return (uint8_t *)files_read(path, len);
 }
 
 static void begin(void)
 {
-	const char *dir = getenv("TMPDIR");
-
-	snprintf(tmp, sizeof(tmp), "%s/ob-elf-XXXXXX", dir != NULL ? dir : "/tmp");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(tmp));
+	files_make_dir(tmp, sizeof(tmp));
 }
 
 static void end(void)
 {
-	static const char *const names[] = {"m.c", "m.cc", "m.so", "log"};
-	char path[200];
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		snprintf(path, sizeof(path), "%s/%s", tmp, names[i]);
-		unlink(path);
-	}
-	CU_ASSERT_EQUAL(rmdir(tmp), 0);
+	files_remove(tmp);
 }
 
 static void test_variants(void)

@@ -4,6 +4,7 @@
 
 #include "link_rig.h"
 #include "mesh/pending.h"
+#include "unit/files.h"
 
 static struct rig_node a;
 static struct puppet p;
@@ -791,26 +792,23 @@ static void test_reset(void)
 
 static void read_log(const char *dir, char *text, size_t cap)
 {
-	char path[128];
+	char path[160];
 	snprintf(path, sizeof(path), "%s/links.log", dir);
 	FILE *file = fopen(path, "r");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
 	text[fread(text, 1, cap - 1, file)] = '\0';
 	fclose(file);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/links.error.log", dir);
-	unlink(path);
-	rmdir(dir);
+	files_remove(dir);
 }
 
 /* A stranger that comes again and again is logged a few times: from where, why and what to do. */
 static void test_log(void)
 {
 	static char text[1u << 16];
-	char dir[] = "/tmp/ob-test-XXXXXX";
+	char dir[128];
 	char err[128];
 	begin(NULL);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+	files_make_dir(dir, sizeof(dir));
 	struct ob__log_options o = {.dir = dir, .name = "links", .level = OB_LOG_INFO};
 	CU_ASSERT_EQUAL_FATAL(ob__log_open(&o, err, sizeof(err)), 0);
 	char caller[32] = "";

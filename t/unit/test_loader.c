@@ -13,6 +13,7 @@
 #include "host/swap/loader.h"
 #include "lib/elf.h"
 #include "tap.h"
+#include "unit/files.h"
 #include "unit/node_rig.h"
 
 static struct ob__loop *loop;
@@ -138,10 +139,7 @@ static void write_file(const char *name, const void *data, size_t len)
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/%s", mods_dir, name);
-	FILE *f = fopen(path, "we");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fwrite(data, 1, len, f);
-	fclose(f);
+	files_write(path, data, len);
 }
 
 static void make_odd_files(void)
@@ -341,8 +339,7 @@ static void test_stage_path_taken(void)
 	rig_install("answer_a", "answer");
 	struct ob__load_job job = job_of("answer", "");
 	snprintf(path, sizeof(path), "%s/answer.%u.so", stage_dir, job.number);
-	FILE *f = fopen(path, "we");
-	fclose(f);
+	files_write_text(path, "");
 	ob__loader_run(loader, &job);
 	CU_ASSERT_TRUE(job.failed);
 	CU_ASSERT_STRING_EQUAL(job.refusal.step, "stage");

@@ -17,21 +17,21 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "unit/files.h"
 
 static char dir[64]; /* a fresh folder for this run */
 static char text[1 << 20];
 
 static int make_dir(void)
 {
-	snprintf(dir, sizeof(dir), "test_log.XXXXXX");
-	return mkdtemp(dir) ? 0 : 1;
+	files_make_dir(dir, sizeof(dir));
+	return 0;
 }
 
 static int remove_dir(void)
 {
-	char command[128];
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	return system(command) == 0 ? 0 : 1;
+	files_remove(dir);
+	return 0;
 }
 
 /* A file below the folder as a string; "" if there is none. */

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "host/swap/manifest.h"
 #include "tap.h"
+#include "unit/files.h"
 
 static char dir[200];
 
@@ -40,44 +41,12 @@ static const char *in(const char *name)
 
 static void begin(void)
 {
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(dir, sizeof(dir), "%s/ob-manifest-XXXXXX", tmp != NULL ? tmp : "/tmp");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
-}
-
-static void remove_tree(const char *path)
-{
-	DIR *d = opendir(path);
-	const struct dirent *e;
-
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		char child[700];
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) {
-			continue;
-		}
-		snprintf(child, sizeof(child), "%s/%s", path, e->d_name);
-		if (unlink(child) != 0) {
-			remove_tree(child);
-		}
-	}
-	if (d != NULL) {
-		closedir(d);
-	}
-	rmdir(path);
+	files_make_dir(dir, sizeof(dir));
 }
 
 static void end(void)
 {
-	remove_tree(dir);
-}
-
-static void put(const char *path, const char *text)
-{
-	FILE *f = fopen(path, "we");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(text, f);
-	CU_ASSERT_EQUAL(fclose(f), 0);
+	files_remove(dir);
 }
 
 static bool exists(const char *path)
@@ -129,7 +98,7 @@ static int add_good(struct ob__manifest *m, const char *name, unsigned n)
 
 	snprintf(text, sizeof(text), "%u", n);
 	unlink(b.staged);
-	put(b.staged, text);
+	files_write_text(b.staged, text);
 	chmod(b.staged, 0500);
 	return ob__manifest_good_add(m, &b);
 }
@@ -139,17 +108,15 @@ static unsigned good_of(const struct ob__manifest *m, const char *name, const ch
 {
 	char path[400] = "";
 	char hash[65] = "";
-	char text[16] = "";
 
 	if (!ob__manifest_good(m, name, except, path, sizeof(path), hash)) {
 		return 0;
 	}
-	FILE *f = fopen(path, "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_TRUE(fread(text, 1, sizeof(text) - 1, f) > 0);
-	fclose(f);
-	CU_ASSERT_STRING_EQUAL(hash, sha((unsigned)atoi(text)));
-	return (unsigned)atoi(text);
+	char *text = files_read(path, NULL);
+	unsigned n = (unsigned)atoi(text);
+	free(text);
+	CU_ASSERT_STRING_EQUAL(hash, sha(n));
+	return n;
 }
 
 static struct ob__manifest *reopen(struct ob__manifest *m)
@@ -294,7 +261,7 @@ static void test_good_fails(void)
 	static const char *const versions[] = {
 		NULL, "", "\xff\xfe", "\"\n\\",
 		"sixty-three bytes and then a letter of two: 56789012345678901234\xc3\xa4 and more"};
-	put(b.staged, "1");
+	files_write_text(b.staged, "1");
 	for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
 		b.version = versions[i];
 		CU_ASSERT_EQUAL(ob__manifest_good_add(m, &b), 0);
@@ -320,7 +287,7 @@ static void test_no_directory(void)
 	ob__manifest_close(m);
 
 	/* Files in the places of directories and directories in those of files. */
-	put(in("good"), "");
+	files_write_text(in("good"), "");
 	CU_ASSERT_EQUAL(mkdir(in("modules.json.new"), 0700), 0);
 	m = reopen(NULL);
 	CU_ASSERT_TRUE(add_good(m, "m", 1) < 0);
@@ -341,7 +308,7 @@ static void test_many_modules(void)
 	struct ob__manifest *m = reopen(NULL);
 	/* One that is in quarantine stays longest. */
 	CU_ASSERT_EQUAL(try_build(m, "suspect", 9), 0);
-	put(in("crashed"), "signal 11\n");
+	files_write_text(in("crashed"), "signal 11\n");
 	m = reopen(m);
 	for (unsigned i = 0; i < 258; i++) {
 		snprintf(name, sizeof(name), "m%u", i);
@@ -371,27 +338,27 @@ static void test_trial(void)
 	/* Ended from outside: no mark, no quarantine, and the trial is over. */
 	m = reopen(m);
 	CU_ASSERT_FALSE(quarantined(m, "a", 1));
-	put(in("crashed"), "signal 11\n");
+	files_write_text(in("crashed"), "signal 11\n");
 	m = reopen(m);
 	CU_ASSERT_FALSE(quarantined(m, "a", 1));
 	CU_ASSERT_FALSE(exists(in("crashed")));
 
 	/* An empty mark is none. */
 	CU_ASSERT_EQUAL(ob__manifest_trial(m, two, 2), 0);
-	put(in("crashed"), "");
+	files_write_text(in("crashed"), "");
 	m = reopen(m);
 	CU_ASSERT_FALSE(quarantined(m, "a", 1));
 
 	/* Trial over, then a crash. */
 	CU_ASSERT_EQUAL(ob__manifest_trial(m, two, 2), 0);
 	CU_ASSERT_EQUAL(ob__manifest_trial_end(m), 0);
-	put(in("crashed"), "signal 6\n");
+	files_write_text(in("crashed"), "signal 6\n");
 	m = reopen(m);
 	CU_ASSERT_FALSE(quarantined(m, "a", 1));
 
 	/* A crash: all that were on trial, for good, until released. */
 	CU_ASSERT_EQUAL(ob__manifest_trial(m, two, 2), 0);
-	put(in("crashed"), "signal 11\n");
+	files_write_text(in("crashed"), "signal 11\n");
 	m = reopen(m);
 	CU_ASSERT_TRUE(quarantined(m, "a", 1));
 	CU_ASSERT_TRUE(quarantined(m, "b", 2));
@@ -414,7 +381,7 @@ static void test_trial(void)
 	/* A good build that is in quarantine is no way back; proved once more, it is. */
 	CU_ASSERT_EQUAL(add_good(m, "a", 8), 0);
 	CU_ASSERT_EQUAL(try_build(m, "a", 8), 0);
-	put(in("crashed"), "exit\n");
+	files_write_text(in("crashed"), "exit\n");
 	m = reopen(m);
 	CU_ASSERT_TRUE(ob__manifest_quarantined(m, "a", sha(8), why, sizeof(why)));
 	CU_ASSERT_PTR_NOT_NULL(strstr(why, "by an exit nobody asked for"));
@@ -432,7 +399,7 @@ static void test_quarantine_bound(void)
 	struct ob__manifest *m = reopen(NULL);
 	for (unsigned i = 1; i <= 40; i++) {
 		CU_ASSERT_EQUAL(try_build(m, "m", i), 0);
-		put(in("crashed"), "signal 11\n");
+		files_write_text(in("crashed"), "signal 11\n");
 		m = reopen(m);
 	}
 	CU_ASSERT_EQUAL(listed(m, "m", "quarantine"), 32);
@@ -441,7 +408,7 @@ static void test_quarantine_bound(void)
 	CU_ASSERT_TRUE(quarantined(m, "m", 40));
 	/* the same again is not listed twice */
 	CU_ASSERT_EQUAL(try_build(m, "m", 20), 0);
-	put(in("crashed"), "signal 11\n");
+	files_write_text(in("crashed"), "signal 11\n");
 	m = reopen(m);
 	CU_ASSERT_EQUAL(listed(m, "m", "quarantine"), 32);
 	CU_ASSERT_TRUE(quarantined(m, "m", 9));
@@ -522,7 +489,7 @@ static void test_damaged(void)
 	begin();
 	ob__log_set_level(OB_LOG_ERROR);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		put(in("modules.json"), texts[i]);
+		files_write_text(in("modules.json"), texts[i]);
 		unlink(in("modules.json.damaged"));
 		struct ob__manifest *m = reopen(NULL);
 		if (!exists(in("modules.json.damaged")) || exists(in("modules.json"))) {
@@ -583,21 +550,17 @@ static void test_cut(void)
 	struct stat st;
 	CU_ASSERT_EQUAL(stat(in("modules.json"), &st), 0);
 	CU_ASSERT_EQUAL(rename(in("modules.json"), in("whole")), 0);
-	char whole[4096] = "";
-	FILE *f = fopen(in("whole"), "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	size_t len = fread(whole, 1, sizeof(whole) - 1, f);
-	fclose(f);
+	size_t len;
+	char *whole = files_read(in("whole"), &len);
 	ob__log_set_level(OB_LOG_ERROR);
 	for (size_t i = 0; i < len; i++) {
 		unlink(in("modules.json.damaged"));
-		f = fopen(in("modules.json"), "we");
-		fwrite(whole, 1, i, f);
-		fclose(f);
+		files_write(in("modules.json"), whole, i);
 		m = reopen(NULL);
 		CU_ASSERT_TRUE(exists(in("modules.json.damaged")) || good_of(m, "m", NULL) == 1);
 		ob__manifest_close(m);
 	}
+	free(whole);
 	/* After damage the copies stay for once: somebody may want them. */
 	CU_ASSERT_EQUAL(count_files(in("good")), 1);
 	ob__log_set_level(OB_LOG_INFO);
@@ -609,8 +572,8 @@ static void test_orphans(void)
 	begin();
 	struct ob__manifest *m = reopen(NULL);
 	CU_ASSERT_EQUAL(add_good(m, "m", 1), 0);
-	put(in("good/m.ffffffff00000000.so"), "x");
-	put(in("good/new"), "x");
+	files_write_text(in("good/m.ffffffff00000000.so"), "x");
+	files_write_text(in("good/new"), "x");
 	m = reopen(m);
 	CU_ASSERT_EQUAL(count_files(in("good")), 1);
 	CU_ASSERT_EQUAL(good_of(m, "m", NULL), 1);
@@ -803,12 +766,10 @@ static int run_node(void (*before)(void), void (*how)(void))
 
 static void read_mark(char out[32])
 {
-	FILE *f = fopen(in("crashed"), "re");
+	char *text = files_read(in("crashed"), NULL);
 
-	memset(out, 0, 32);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_TRUE(fread(out, 1, 31, f) < 31);
-	fclose(f);
+	CU_ASSERT_TRUE(snprintf(out, 32, "%s", text) < 31);
+	free(text);
 }
 
 static void test_ends(void)

@@ -19,6 +19,7 @@
 #include "host/confreload.h"
 #include "host/swap/swap.h"
 #include "tap.h"
+#include "unit/files.h"
 #include "unit/node_rig.h"
 
 static struct rig_node n;
@@ -120,23 +121,26 @@ static void test_bad_places(void)
 	}
 }
 
+static long number_in(const char *path)
+{
+	char *text = files_read(path, NULL);
+	long number = strtol(text, NULL, 10);
+
+	free(text);
+	return number;
+}
+
 /* The same node twice: the second one is refused by the lock, and the first does not notice. */
 static void test_twice(void)
 {
 	int code = -1;
 	char path[600];
 	char pid_path[256];
-	char text[32] = "";
 
 	rig_begin();
 	rig_start(&n, "n", "x", "'pid': '%s/n.pid', 'modules': []", rig_dir);
 	snprintf(pid_path, sizeof(pid_path), "%s/n.pid", rig_dir);
-	snprintf(path, sizeof(path), "%s", pid_path);
-	FILE *f = fopen(path, "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_PTR_NOT_NULL(fgets(text, sizeof(text), f));
-	fclose(f);
-	CU_ASSERT_EQUAL(strtol(text, NULL, 10), getpid());
+	CU_ASSERT_EQUAL(number_in(pid_path), getpid());
 
 	struct ob__nodeconf *conf = ob__nodeconf_load(n.conf_path, NULL, 0, NULL, NULL);
 	CU_ASSERT_PTR_NULL(ob__node_start(conf, NULL, 0, &code));
@@ -151,12 +155,7 @@ static void test_twice(void)
 	/* the lock is free again */
 	CU_ASSERT_PTR_NOT_NULL_FATAL(rig_start_conf(&n, &code));
 	ob__node_lock_path(n.node->dir, path, sizeof(path));
-	text[0] = '\0';
-	f = fopen(path, "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_PTR_NOT_NULL(fgets(text, sizeof(text), f));
-	fclose(f);
-	CU_ASSERT_EQUAL(strtol(text, NULL, 10), getpid());
+	CU_ASSERT_EQUAL(number_in(path), getpid());
 	rig_stop(&n);
 	rig_end();
 }
@@ -195,7 +194,7 @@ static void test_dirs(void)
 	/* what a former life left there goes */
 	char left[600];
 	snprintf(left, sizeof(left), "%s/old.1.so", want);
-	fclose(fopen(left, "we"));
+	files_write_text(left, "");
 	ob__node_clear_stage(out);
 	CU_ASSERT_NOT_EQUAL(access(left, F_OK), 0);
 	ob__node_clear_stage("/nonexistent");
@@ -256,10 +255,7 @@ static void write_incarnation(const char *text)
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/state/n/incarnation", rig_dir);
-	FILE *f = fopen(path, "we");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(text, f);
-	fclose(f);
+	files_write_text(path, text);
 }
 
 /* It grows by whole seconds at least, whatever the clock or the file say. */

@@ -11,6 +11,7 @@
 #include "host/nodeconf.h"
 #include "lib/buf.h"
 #include "tap.h"
+#include "unit/files.h"
 #include "unit/node_rig.h"
 
 #define SEED_TOKEN "helloworldiloveyou~1234567890123"
@@ -43,10 +44,7 @@ static struct ob__nodeconf *load_with(const char *text, const char *const *extra
 		*p = *p == '\'' ? '"' : *p;
 	}
 	snprintf(path, sizeof(path), "%s/n.conf", rig_dir);
-	FILE *f = fopen(path, "we");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(copy, f);
-	fclose(f);
+	files_write_text(path, copy);
 	free(copy);
 	said.len = 0;
 	return ob__nodeconf_load(path, extra, extra_len, on_report, NULL);

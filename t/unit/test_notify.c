@@ -17,11 +17,12 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "unit/files.h"
 
 /* The manager's side: a datagram socket at a path or an abstract name. */
 struct manager {
 	int fd;
-	char dir[64];
+	char dir[80];
 	char address[96]; /* as in $NOTIFY_SOCKET */
 	char got[4096];   /* the last datagram */
 };
@@ -30,8 +31,7 @@ static void manager_open(struct manager *m, bool abstract)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 
-	snprintf(m->dir, sizeof(m->dir), "/tmp/obt-notify-XXXXXX");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(m->dir));
+	files_make_dir(m->dir, sizeof(m->dir));
 	snprintf(m->address, sizeof(m->address), "%s%s/n", abstract ? "@" : "", m->dir);
 	size_t len = strlen(m->address);
 	memcpy(addr.sun_path, m->address, len);
@@ -50,10 +50,7 @@ static void manager_open(struct manager *m, bool abstract)
 static void manager_close(struct manager *m)
 {
 	close(m->fd);
-	if (m->address[0] == '/') {
-		unlink(m->address);
-	}
-	rmdir(m->dir);
+	files_remove(m->dir);
 }
 
 /* The next datagram, or NULL when none waits. */
@@ -232,7 +229,7 @@ static void test_manager_gone(void)
 	unlink(m.address);
 	CU_ASSERT_EQUAL(ob__notify_send(&n, OB__NOTIFY_READY, "x"), -ENOENT);
 	ob__notify_close(&n);
-	rmdir(m.dir);
+	files_remove(m.dir);
 }
 
 /* A manager that does not read holds nobody up for long. */

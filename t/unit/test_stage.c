@@ -27,6 +27,7 @@
 
 #include "host/swap/stage.h"
 #include "tap.h"
+#include "unit/files.h"
 
 #define ABC_SHA   "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 #define ABC_UPPER "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD"
@@ -63,21 +64,13 @@ static char *in(const char *fmt, ...)
 
 static void put(const char *path, const char *text, mode_t mode)
 {
-	FILE *f = fopen(path, "we");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(text, f);
-	CU_ASSERT_EQUAL(fclose(f), 0);
+	files_write_text(path, text);
 	CU_ASSERT_EQUAL(chmod(path, mode), 0);
 }
 
 static void begin(void)
 {
-	const char *tmp = getenv("TMPDIR");
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/ob-stage-XXXXXX", tmp != NULL ? tmp : "/tmp");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(path));
-	CU_ASSERT_PTR_NOT_NULL_FATAL(realpath(path, top));
+	files_make_dir(top, sizeof(top));
 	CU_ASSERT_EQUAL(mkdir(in("up"), 0755), 0);
 	CU_ASSERT_EQUAL(mkdir(in("up/mods"), 0755), 0);
 	CU_ASSERT_EQUAL(mkdir(in("stage"), 0700), 0);
@@ -88,32 +81,11 @@ static void begin(void)
 	put(in("up/mods/m.so"), "abc", 0644);
 }
 
-static void remove_tree(const char *path)
-{
-	DIR *d = opendir(path);
-	const struct dirent *e;
-
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		char child[PATH_MAX + 300];
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) {
-			continue;
-		}
-		snprintf(child, sizeof(child), "%s/%s", path, e->d_name);
-		if (unlink(child) != 0) {
-			remove_tree(child);
-		}
-	}
-	if (d != NULL) {
-		closedir(d);
-	}
-	rmdir(path);
-}
-
 static void end(void)
 {
 	/* A copy that was made was taken away by the test; one that was not made is not there. */
 	CU_ASSERT_EQUAL(rmdir(in("stage")), 0);
-	remove_tree(top);
+	files_remove(top);
 }
 
 static struct ob__stage stage_of(const char *name, const char *path)
