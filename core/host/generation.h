@@ -109,7 +109,7 @@ struct ob__gen {
 	unsigned share;                /* CANARY: percent of the sessions */
 	uint64_t stall_ns;             /* the longest callback while it was watched */
 	uint64_t handled;
-	uint64_t failed;
+	uint64_t failed; /* ends that speak against its code, see docs/hot-swap.md */
 	uint64_t since;
 };
 

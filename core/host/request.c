@@ -85,6 +85,13 @@ static void self_end(struct ob__req *r, int code, const char *text, const void *
 	}
 }
 
+/* The handler's code gave no proper end.  Other refusals may well be right: they speak of what was
+ * asked, of a bound or of another node, and say nothing against the code. */
+static bool speaks_against(int code)
+{
+	return code == OB_E_APP || code == OB_E_DEADLINE || code == OB_E_GONE;
+}
+
 int ob__req_end(struct ob__req *r, int code, const char *text, const void *data, size_t len)
 {
 	struct ob__node *node = r->gen->node;
@@ -92,9 +99,7 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 
 	code = ob__result_clean(code);
 	ob__count_result(node->dispatch.ends, code);
-	if (code != OB_OK) {
-		r->gen->failed++;
-	}
+	r->gen->failed += speaks_against(code);
 	r->ended = true;
 	if ((r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		switch (r->origin) {

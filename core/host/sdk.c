@@ -549,6 +549,7 @@ static int sdk_reply(ob_ctx *ctx, ob_req req, const void *data, size_t len)
 		return OB_E_STALE;
 	}
 	if (len > node_of(ctx)->conf->limits.message) {
+		r->gen->failed++; /* a request that is too big is another thing */
 		ob__req_end(r, OB_E_TOO_BIG, "the answer is too big", NULL, 0);
 		return OB_E_TOO_BIG;
 	}

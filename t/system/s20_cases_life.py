@@ -233,7 +233,7 @@ static void answer(ob_ctx *ctx, ob_req req)
 		usleep(STALLS * 1000);
 	}
 	if (FAILS && ob_req_int(ctx, req, "n", 0) % FAILS == 0) {
-		ob_fail(ctx, req, OB_E_APP, "on purpose");
+		ob_fail(ctx, req, CODE, "on purpose");
 		return;
 	}
 	ob_reply_json(ctx, req, "{s:i, s:i, s:I}", "code", 200, "v", V, "n",
@@ -255,7 +255,7 @@ OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
        timeout=60)
 def trips(_what, fails, stalls, why):
     h = careful()
-    h.plugins.build("versioned", FAILING, V=2, FAILS=fails, STALLS=stalls * SLOW)
+    h.plugins.build("versioned", FAILING, V=2, FAILS=fails, STALLS=stalls * SLOW, CODE="OB_E_APP")
     h.node.conf["reload"]["stall"] = 1 * SLOW
     h.node.write_conf()
     equal(h.node.http("POST", "/config/reload").status, 200)
@@ -267,6 +267,22 @@ def trips(_what, fails, stalls, why):
     h.settle()
     equal(h.node.metric("obhost_module_returned_total") > 0, True)
     h.version(1)
+
+
+@case("case 21: refusals that may well be right are no reason to go back")
+def denies():
+    h = careful()
+    h.plugins.build("versioned", FAILING, V=2, FAILS=2, STALLS=0, CODE="OB_E_DENIED")
+    with h.serving(codes=(200, 403)):
+        tx = h.node.reload("versioned")["tx"]
+        counts = lambda: h.tx(tx)["probation"]["modules"][0]["to"]  # noqa: E731
+        eventually(lambda: counts()["handled"] > 200, "the requests")
+        equal(counts()["failed"], 0)
+        h.node.reload("versioned", force=True)  # ends the probation
+        equal(h.tx(tx)["result"], "committed")
+        h.version(1)
+        commit(h)
+    equal(h.now(), 1)
 
 
 CRASHING = VERSIONED.replace("static int start(", """

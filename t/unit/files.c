@@ -23,11 +23,13 @@ static pid_t owner; /* children that a test forks leave it alone */
 
 /* ---------------------------------------------------------------- the end of the process */
 
+static void remove_all(const char *path);
+
 static void at_exit(void)
 {
 	for (size_t i = 0; i < DIRS_MAX && getpid() == owner; i++) {
 		if (dirs[i][0] != '\0') {
-			files_remove(dirs[i]);
+			remove_all(dirs[i]);
 		}
 	}
 }
@@ -57,17 +59,21 @@ static void at_signal(int signum)
 	raise(signum);
 }
 
+/* Anew each time: libuv leaves a signal to its default when nobody watches it any more. */
 static void watch_end(void)
 {
 	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGALRM};
 
-	if (owner == getpid()) {
-		return;
+	if (owner != getpid()) {
+		owner = getpid();
+		memset(dirs, 0, sizeof(dirs));
+		atexit(at_exit);
 	}
-	owner = getpid();
-	atexit(at_exit);
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
-		signal(signals[i], at_signal);
+		struct sigaction now;
+		if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
+			signal(signals[i], at_signal);
+		}
 	}
 }
 
@@ -95,7 +101,7 @@ void files_make_dir(char *path, size_t cap)
 	strcpy(dirs[i], real);
 }
 
-void files_remove(const char *path)
+static void remove_all(const char *path)
 {
 	bool gone = unlink(path) == 0;
 	DIR *d = gone ? NULL : opendir(path);
@@ -105,13 +111,19 @@ void files_remove(const char *path)
 		char child[PATH_MAX + 300];
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
 			snprintf(child, sizeof(child), "%s/%s", path, e->d_name);
-			files_remove(child);
+			remove_all(child);
 		}
 	}
 	if (d != NULL) {
 		closedir(d);
 	}
 	rmdir(path);
+}
+
+void files_remove(const char *path)
+{
+	watch_end();
+	remove_all(path);
 	for (size_t i = 0; i < DIRS_MAX; i++) {
 		if (strcmp(dirs[i], path) == 0) {
 			dirs[i][0] = '\0';

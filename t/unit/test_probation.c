@@ -18,6 +18,7 @@
 static struct rig_node n;
 static struct puppet puppet;
 static unsigned fails_from;  /* requests of this and later generations fail; 0: none */
+static int fails_with;       /* with that code */
 static unsigned stalls_from; /* hold the loop */
 static unsigned hangs_from;  /* are never answered */
 static uint64_t *blocks[16]; /* by generation: its ob_state() block */
@@ -49,7 +50,7 @@ static void serve(ob_ctx *ctx, ob_req req)
 	if (hangs_from != 0 && me >= hangs_from) {
 		CU_ASSERT_EQUAL(ob_request_hold(ctx, req), 0);
 	} else if (fails_from != 0 && me >= fails_from) {
-		ob_fail(ctx, req, OB_E_APP, "as told");
+		ob_fail(ctx, req, fails_with, "as told");
 	} else {
 		ob_reply_json(ctx, req, "{s:i}", "gen", (int)me);
 	}
@@ -66,6 +67,7 @@ static void begin(void)
 	memset(&puppet, 0, sizeof(puppet));
 	puppet.start = start_serving;
 	fails_from = stalls_from = hangs_from = 0;
+	fails_with = OB_E_APP;
 	memset(blocks, 0, sizeof(blocks));
 	memset(values, 0, sizeof(values));
 	memset(loaded, 0, sizeof(loaded));
@@ -212,27 +214,32 @@ static const struct {
 	unsigned stalls_from;
 	unsigned hangs_from;
 	const char *why; /* it was returned; NULL: committed */
+	int fails_with;  /* 0: OB_E_APP */
 } trials[] = {
 	/* all is well */
-	{"'errors': 10, 'stall': 1", 5, 40, 0, 0, 0, NULL},
+	{"'errors': 10, 'stall': 1", 5, 40, 0, 0, 0, NULL, 0},
 	/* all fail */
 	{"'errors': 10", 0, 40, 2, 0, 0,
          "puppet: 40 of 40 requests failed, 100 %, of the old "
-         "generation 0 % (reload.errors: 10)"},
+         "generation 0 % (reload.errors: 10)",
+         0},
+	/* all are refused, as they may have to be */
+	{"'errors': 10", 0, 40, 2, 0, 0, NULL, OB_E_DENIED},
+	{"'errors': 10", 0, 40, 2, 0, 0, NULL, OB_E_NOT_FOUND},
 	/* too few to tell */
-	{"'errors': 10", 0, 19, 2, 0, 0, NULL},
+	{"'errors': 10", 0, 19, 2, 0, 0, NULL, 0},
 	/* no worse than before */
-	{"'errors': 10", 40, 40, 1, 0, 0, NULL},
+	{"'errors': 10", 40, 40, 1, 0, 0, NULL, 0},
 	/* switched off */
-	{"'errors': 100", 0, 40, 2, 0, 0, NULL},
+	{"'errors': 100", 0, 40, 2, 0, 0, NULL, 0},
 	/* one callback takes too long */
-	{"'stall': 0.02", 0, 1, 0, 2, 0, "puppet: a callback held the loop for "},
+	{"'stall': 0.02", 0, 1, 0, 2, 0, "puppet: a callback held the loop for ", 0},
 	/* not timed before the probation */
-	{"'stall': 0.02", 1, 0, 0, 1, 0, NULL},
+	{"'stall': 0.02", 1, 0, 0, 1, 0, NULL, 0},
 	/* switched off */
-	{"'stall': 0", 0, 1, 0, 2, 0, NULL},
+	{"'stall': 0", 0, 1, 0, 2, 0, NULL, 0},
 	/* no answer in time is a failure */
-	{"'errors': 50", 0, 25, 0, 0, 2, "puppet: 25 of 25 requests failed"},
+	{"'errors': 50", 0, 25, 0, 0, 2, "puppet: 25 of 25 requests failed", 0},
 };
 
 static void test_trials(void)
@@ -243,6 +250,7 @@ static void test_trials(void)
 		bool returns = trials[i].why != NULL;
 		begin();
 		fails_from = trials[i].fails_from;
+		fails_with = trials[i].fails_with != 0 ? trials[i].fails_with : OB_E_APP;
 		stalls_from = trials[i].stalls_from;
 		hangs_from = trials[i].hangs_from;
 		rig_start(&n, "n", "x",
@@ -267,6 +275,86 @@ static void test_trials(void)
 		rig_disconnect(&c);
 		end();
 	}
+}
+
+/* What a request's end counts for. */
+static const struct {
+	int code;
+	bool counts;
+} ends[] = {
+	{OB_E_APP, true},
+	{OB_E_DEADLINE, true},
+	{OB_E_GONE, true},
+	/* no result that could travel: it becomes APP */
+	{OB_E_LIMIT, true},
+	/* what was asked */
+	{OB_E_NOT_FOUND, false},
+	{OB_E_DENIED, false},
+	{OB_E_BAD, false},
+	{OB_E_TOO_BIG, false},
+	/* others */
+	{OB_E_NO_ROUTE, false},
+	{OB_E_BUSY, false},
+	{OB_E_NOT_SENT, false},
+	{OB_E_MAYBE_SENT, false},
+};
+
+static void answer_too_much(ob_ctx *ctx, ob_req req)
+{
+	static const char much[8192];
+
+	CU_ASSERT_EQUAL(ob_reply(ctx, req, much, sizeof(much)), OB_E_TOO_BIG);
+}
+
+/* Reads its body and leaves the rest to the host. */
+static void read_only(ob_ctx *ctx, ob_req req)
+{
+	ob_req_json(ctx, req);
+}
+
+static int start_ends(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = start_serving(ctx, conf);
+
+	rc = rc == 0 ? ob_on_id(ctx, 1001, answer_too_much) : rc;
+	return rc == 0 ? ob_on_id(ctx, 1002, read_only) : rc;
+}
+
+static void test_ends(void)
+{
+	struct rig_client c;
+
+	begin();
+	puppet.start = start_ends;
+	fails_from = 1;
+	rig_start(&n, "n", "x",
+	          LISTEN "'limits': {'message': 4096}, 'reload': {'probe': 0}," PUPPET,
+	          HOOKS(&puppet));
+	rig_connect(&c, n.port, true);
+	const struct ob__gen *g = module_named("puppet")->active;
+	uint64_t failed = 0;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		fails_with = ends[i].code;
+		ask_many(&c, 3);
+		failed += ends[i].counts ? 3 : 0;
+		if (g->failed != failed) {
+			printf("# code %d\n", ends[i].code);
+		}
+		CU_ASSERT_EQUAL_FATAL(g->failed, failed);
+	}
+	/* an answer that is too big is the handler's, a body that is no JSON the client's */
+	rig_send(&c, 1001, "{}");
+	CU_ASSERT_TRUE(rig_expect_error(&c, 1001, 413, NULL));
+	CU_ASSERT_EQUAL(g->failed, failed + 1);
+	rig_send(&c, 1002, "{");
+	CU_ASSERT_TRUE(rig_expect_error(&c, 1002, 400, NULL));
+	CU_ASSERT_EQUAL(g->failed, failed + 1);
+	rig_send(&c, 1002, "{}");
+	CU_ASSERT_TRUE(rig_expect_error(&c, 1002, 500, NULL));
+	CU_ASSERT_EQUAL(g->failed, failed + 2);
+	CU_ASSERT_EQUAL(g->handled, 3 * sizeof(ends) / sizeof(ends[0]) + 3);
+	rig_disconnect(&c);
+	end();
 }
 
 static int answers;
@@ -1137,6 +1225,7 @@ int main(void)
 	CU_add_test(s, "commit at its end", test_commit);
 	CU_add_test(s, "commit by name", test_commit_verb);
 	CU_add_test(s, "commit or return", test_trials);
+	CU_add_test(s, "what counts as failed", test_ends);
 	CU_add_test(s, "a return that is waited for", test_wait_returned);
 	CU_add_test(s, "a reload ends it", test_reload_in_probation);
 	CU_add_test(s, "a waiting reload lets none begin", test_waiting_ends_probation);
