@@ -106,7 +106,7 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"reload.errors", OB__CONF_INT, 0, 0, 100, NULL, "10", "In probation: a new module is taken back when this many percent more of its requests fail than of the old one's; 100: never."},
 	{"reload.probation", OB__CONF_SECONDS, 0, 0, 86400, NULL, "30", "Seconds the old module stands by after the new one has taken over; 0: none."},
 	{"reload.probe", OB__CONF_SECONDS, 0, 0, 600, NULL, "5", "Seconds a module may take in its rehearsal in a child process; 0: no rehearsal."},
-	{"reload.rate", OB__CONF_STRING, 0, 0, 0, NULL, "\"10/s\"", "Most module transactions a second that are taken from outside; \"0/s\": any number."},
+	{"reload.rate", OB__CONF_STRING, 0, 0, 0, NULL, "\"10/s\"", "Most module transactions a second that are tried when asked for from outside; \"0/s\": any number."},
 	{"reload.stall", OB__CONF_SECONDS, 0, 0, 600, NULL, "1", "In probation: a new module is taken back when one of its callbacks holds the loop for longer; 0: never."},
 	{"log_level", OB__CONF_STRING, 0, 0, 0, "debug|info|notice|warning|warn|error", "info", "Least level that is logged."},
 	{"log_dir", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Directory of NAME.log and NAME.error.log; absent: stderr."},

@@ -194,6 +194,10 @@ static void test_commit_verb(void)
 	begin();
 	rig_start(&n, "n", "x", LONG_TRIAL PUPPET, HOOKS(&puppet));
 	CU_ASSERT_TRUE(reload(FORCE, "{'result': 'switched'}"));
+	/* a name that is not there is no request for anything */
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'name': 'other'}", 404,
+	                                "{'error': {'code': 'unknown_module'}}"));
+	CU_ASSERT_TRUE(tx_is(2, "{'result': 'switched', 'step': 'probation'}"));
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.commit", "{'name': 'other'}", 409,
 	                                "{'error': {'code': 'no_probation'}}"));
 	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.commit", "{'name': 'puppet'}", 200,

@@ -417,6 +417,42 @@ static void test_load_and_unload(void)
 	rig_end();
 }
 
+#define RATE(args, status, want) \
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", args, status, want))
+
+/* reload.rate counts what is tried: requests that are refused before that keep nobody out. */
+static void test_rate(void)
+{
+	begin();
+	rig_start(&n, "n", "x",
+	          "'reload': {'probation': 0, 'probe': 0, 'rate': '0.01/s'}, 'modules': [" PUPPET
+	          "]",
+	          HOOKS(&first));
+	for (int i = 0; i < 50; i++) {
+		RATE("{'name': 'nobody'}", 404, "{'error': {'code': 'unknown_module'}}");
+		CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.load", "{'name': 'puppet'}", 409,
+		                                "{'error': {'code': 'exists'}}"));
+	}
+	RATE("{'name': 'puppet', 'force': true}", 200, "{'result': 'switched'}");
+	RATE("{'name': 'puppet', 'force': true}", 429, "{'error': {'code': 'rate'}}");
+	RATE("{'name': 'nobody'}", 429, "{'error': {'code': 'rate'}}");
+	rig_stop(&n);
+	rig_end();
+
+	/* a file that is refused has cost the loader thread its time */
+	begin();
+	rig_start(&n, "n", "x",
+	          "'reload': {'probation': 0, 'probe': 0, 'rate': '0.01/s'}, 'modules': [" PUPPET
+	          "]",
+	          HOOKS(&first));
+	RATE("{'name': 'puppet', 'sha256': "
+	     "'0000000000000000000000000000000000000000000000000000000000000000'}",
+	     422, "{'error': {'code': 'sha256', 'step': 'stage'}}");
+	RATE("{'name': 'puppet', 'force': true}", 429, "{'error': {'code': 'rate'}}");
+	rig_stop(&n);
+	rig_end();
+}
+
 /* In again while the old generation is still on its way out, at each point of it. */
 static void test_load_while_leaving(void)
 {
@@ -959,6 +995,7 @@ int main(void)
 	CU_add_test(s, "all or none, at each step", test_all_or_none);
 	CU_add_test(s, "bad files", test_bad_files);
 	CU_add_test(s, "load, load twice, unload", test_load_and_unload);
+	CU_add_test(s, "how often", test_rate);
 	CU_add_test(s, "loaded while the old one leaves", test_load_while_leaving);
 	CU_add_test(s, "refused while the old one leaves", test_load_refused_while_leaving);
 	CU_add_test(s, "loaded while the old one drains", test_load_while_draining);

@@ -209,178 +209,7 @@ uint64_t ob__swap_end_probation(struct ob__node *node, const char *name, bool co
 	return id;
 }
 
-/* ---- what a request is about ---- */
-
-static struct ob__swap_item *add_item(struct ob__transaction *tx, struct ob__module *m)
-{
-	struct ob__swap_item *it = &tx->items[tx->len++];
-
-	*it = (struct ob__swap_item){.tx = tx, .module = m, .from = m->active};
-	snprintf(it->name, sizeof(it->name), "%s", m->name);
-	if (tx->kind == OB__SWAP_CONF) {
-		it->conf = json_incref(json_object_get(tx->conf, m->name));
-	}
-	return it;
-}
-
-static bool has_item(const struct ob__transaction *tx, const struct ob__module *m)
-{
-	for (size_t i = 0; i < tx->len; i++) {
-		if (tx->items[i].module == m) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static const char *collect_named(struct ob__transaction *tx)
-{
-	for (size_t i = 0; i < tx->names_len; i++) {
-		struct ob__module *m = ob__module_find(tx->node, tx->names[i]);
-		if (m == NULL || m->active == NULL) {
-			return tx->names[i];
-		}
-		if (!has_item(tx, m)) {
-			add_item(tx, m);
-		}
-	}
-	return NULL;
-}
-
-static void collect_all(struct ob__transaction *tx, bool active)
-{
-	OB__LIST_EACH (it, &tx->node->modules) {
-		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
-		if ((m->active != NULL) == active && tx->len < SWAP_MODULES_MAX) {
-			add_item(tx, m);
-		}
-	}
-}
-
-static json_t *collect_new(struct ob__transaction *tx, int *status)
-{
-	const char *name = tx->names[0];
-	struct ob__module *m = ob__module_find(tx->node, name);
-	char text[128];
-
-	if (m != NULL && m->active != NULL) {
-		*status = 409;
-		snprintf(text, sizeof(text), "a module %.64s is loaded; reload it instead", name);
-		return ob__plain_refusal("exists", name, "POST /modules/reload", text);
-	}
-	json_t *conf = tx->conf != NULL ? json_deep_copy(tx->conf) : json_object();
-	if (m != NULL && conf != NULL) { /* taken out, but an old generation is still there */
-		json_decref(m->conf);
-		m->conf = conf;
-		free(m->path);
-		m->path = NULL; /* a request names a module, never a path */
-		add_item(tx, m);
-		return NULL;
-	}
-	m = ob__module_new(tx->node, name, tx->path, conf, false, false);
-	if (m == NULL) {
-		*status = 503;
-		return ob__plain_refusal("memory", name, NULL, "out of memory");
-	}
-	add_item(tx, m)->fresh = true;
-	return NULL;
-}
-
-static json_t *collect(struct ob__transaction *tx, int *status)
-{
-	char text[128];
-
-	if (tx->kind == OB__SWAP_START) {
-		collect_all(tx, false);
-		return NULL;
-	}
-	if (tx->kind == OB__SWAP_LOAD) {
-		return collect_new(tx, status);
-	}
-	if (tx->names_len == 0) {
-		collect_all(tx, true);
-		return NULL;
-	}
-	const char *unknown = collect_named(tx);
-	if (unknown == NULL) {
-		return NULL;
-	}
-	*status = 404;
-	snprintf(text, sizeof(text), "no module %.64s is loaded", unknown);
-	return ob__plain_refusal("unknown_module", unknown, "GET /modules lists them", text);
-}
-
-/* ---- admission ---- */
-
-/* Old generations that will go; zombies are counted for the whole node. */
-static uint32_t leaving(const struct ob__module *m)
-{
-	uint32_t n = 0;
-
-	OB__LIST_EACH (it, &m->gens) {
-		const struct ob__gen *g = OB__CONTAINER(it, struct ob__gen, link);
-		n += g != m->active && g != m->canary && g->state != OB__GEN_ZOMBIE;
-	}
-	return n;
-}
-
-static json_t *crowded(const struct ob__transaction *tx)
-{
-	char text[192];
-
-	if (tx->kind == OB__SWAP_UNLOAD) {
-		return NULL;
-	}
-	if (ob__swap_zombies(tx->node) >= SWAP_ZOMBIES_MAX) {
-		snprintf(text, sizeof(text), "%u old generations could not be unmapped",
-		         SWAP_ZOMBIES_MAX);
-		return ob__plain_refusal("zombies", "", "restart the node to go on", text);
-	}
-	for (size_t i = 0; i < tx->len; i++) {
-		const struct ob__module *m = tx->items[i].module;
-		uint32_t old = leaving(m);
-		if (old >= SWAP_OLD_MAX) {
-			snprintf(text, sizeof(text), "%s: %u old generations are still draining",
-			         m->name, old);
-			return ob__plain_refusal("draining", m->name,
-			                         "wait for them (GET /modules)", text);
-		}
-	}
-	return NULL;
-}
-
-/* A canary needs modules that may serve side by side. */
-static json_t *canary_possible(const struct ob__transaction *tx)
-{
-	char text[192];
-
-	for (size_t i = 0; tx->canary > 0 && i < tx->len; i++) {
-		const struct ob__gen *g = tx->items[i].from;
-		if (g == NULL || (g->desc->flags & OB_MODULE_PARALLEL) == 0) {
-			snprintf(text, sizeof(text),
-			         "%s does not say that two generations of it may serve at once",
-			         tx->items[i].name);
-			return ob__plain_refusal("canary", tx->items[i].name,
-			                         "give it .flags = OB_MODULE_PARALLEL, or reload "
-			                         "without canary",
-			                         text);
-		}
-	}
-	return NULL;
-}
-
-static json_t *admit(struct ob__transaction *tx, int *status)
-{
-	*status = 409;
-	json_t *refusal = collect(tx, status);
-	if (refusal == NULL) {
-		refusal = crowded(tx);
-	}
-	if (refusal == NULL && (refusal = canary_possible(tx)) != NULL) {
-		*status = 422;
-	}
-	return refusal;
-}
+/* ---- the queue ---- */
 
 static void reject(struct ob__transaction *tx, int status, json_t *refusal_stolen)
 {
@@ -390,7 +219,9 @@ static void reject(struct ob__transaction *tx, int status, json_t *refusal_stole
 		tx->answered = true;
 		tx->cb(tx->arg, status, refusal_stolen);
 	}
-	ob__swap_remember(tx->node, tx->id, refusal_stolen);
+	if (!ob__list_empty(&tx->link)) { /* it waited: its number may have been asked for */
+		ob__swap_remember(tx->node, tx->id, refusal_stolen);
+	}
 	json_decref(refusal_stolen);
 	tx_free(tx);
 	ob__module_free(fresh);
@@ -411,7 +242,7 @@ static void launch(struct ob__transaction *tx)
 {
 	struct ob__swap *s = tx->node->swap;
 	int status;
-	json_t *refusal = admit(tx, &status);
+	json_t *refusal = ob__tx_admit(tx, &status);
 
 	if (refusal != NULL) {
 		reject(tx, status, refusal);
@@ -502,27 +333,6 @@ static void enqueue(struct ob__transaction *tx)
 	}
 }
 
-/* reload.rate, as a bucket that holds one second's worth. */
-static bool rate_ok(struct ob__node *node)
-{
-	struct ob__swap *s = node->swap;
-	double rate = node->conf->reload.rate;
-	uint64_t now = ob__loop_now(node->loop);
-	double most = rate > 1 ? rate : 1;
-
-	if (rate <= 0) {
-		return true;
-	}
-	s->rate_left += rate * (double)(now - s->rate_at) / 1000.0;
-	s->rate_left = s->rate_at == 0 || s->rate_left > most ? most : s->rate_left;
-	s->rate_at = now > 0 ? now : 1;
-	if (s->rate_left < 1) {
-		return false;
-	}
-	s->rate_left -= 1;
-	return true;
-}
-
 static struct ob__transaction *make(struct ob__node *node, const struct ob__swap_request *q,
                                     ob__swap_cb cb, void *arg)
 {
@@ -538,6 +348,7 @@ static struct ob__transaction *make(struct ob__node *node, const struct ob__swap
 	tx->force = q->force;
 	tx->wait = q->wait;
 	tx->canary = q->canary;
+	tx->from_outside = q->from_outside;
 	tx->probation_ms =
 		q->probation_ms < 0 ? node->conf->reload.probation_ms : (uint64_t)q->probation_ms;
 	tx->on_switch = q->on_switch;
@@ -580,7 +391,7 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 
 	if (s->stopping) {
 		refusal = ob__plain_refusal("stopping", "", NULL, "the node stops");
-	} else if (request->from_outside && !rate_ok(node)) {
+	} else if (request->from_outside && !ob__rate_left(node)) {
 		status = 429;
 		refusal = ob__plain_refusal("rate", "", "wait a second, or raise reload.rate",
 		                            "too many module transactions a second");
@@ -595,7 +406,9 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 	tx->id = s->next_id++;
 	ob__timeout_init(&tx->timer, try_again, tx);
 	ob__timeout_init(&tx->watch, ob__probation_look, tx);
-	if (s->current != NULL || !ob__list_empty(&s->queue)) {
+	if ((refusal = ob__tx_hopeless(tx, &status)) != NULL) {
+		reject(tx, status, refusal);
+	} else if (s->current != NULL || !ob__list_empty(&s->queue)) {
 		enqueue(tx);
 	} else {
 		launch(tx);

@@ -56,7 +56,7 @@ struct ob__swap_request {
 	enum ob__swap_wait wait;
 	unsigned canary;              /* RELOAD: percent of the sessions, 1..99; 0: no canary */
 	int64_t probation_ms;         /* < 0: as configured */
-	bool from_outside;            /* counts towards reload.rate */
+	bool from_outside;            /* reload.rate holds for it */
 	void (*on_switch)(void *arg); /* CONF: in the switch turn, before the new ones go live */
 };
 

@@ -4,9 +4,9 @@
 
 /*
  * Private to the files of host/swap.  A transaction and its items, as the files of this folder
- * share them: swap.c admits and queues, the steps (steps.h says where each is) are done one after
- * the other, takeover.c switches (and back), probation.c watches, retire.c takes generations out,
- * report.c tells.
+ * share them: swap.c queues and begins them, admit.c says which may begin, the steps (steps.h says
+ * where each is) are done one after the other, takeover.c switches (and back), probation.c watches,
+ * retire.c takes generations out, report.c tells.
  */
 
 #ifndef OB__SWAP_PRIV_H
@@ -71,6 +71,7 @@ struct ob__transaction {
 	bool force;
 	enum ob__swap_wait wait;
 	unsigned canary;
+	bool from_outside;
 	uint64_t probation_ms;
 	void (*on_switch)(void *arg);
 	ob__swap_cb cb;
@@ -108,7 +109,7 @@ struct ob__swap {
 	size_t queued;
 	uint64_t next_id;
 	bool stopping;
-	double rate_left;
+	double rate_left; /* admissions */
 	uint64_t rate_at;
 	struct ob__manifest *manifest; /* the loader thread's, once it runs */
 	struct {
@@ -121,6 +122,20 @@ struct ob__swap {
 	uint64_t *unmapped;
 	uint64_t *zombies;
 };
+
+/* ---- admit.c ---- */
+
+/* Another transaction may be asked for from outside: reload.rate counts those that are admitted, so
+ * that what is refused before anything was tried keeps nobody from a good reload. */
+bool ob__rate_left(struct ob__node *node);
+
+/* It names a module that is not there, nor on its way in: refused before it waits, or ends the
+ * probation of another.  NULL, or the refusal with its status. */
+json_t *ob__tx_hopeless(const struct ob__transaction *tx, int *status);
+
+/* What it is about, and whether it may be tried now: fills the items, and counts it.  NULL, or the
+ * refusal with its status. */
+json_t *ob__tx_admit(struct ob__transaction *tx, int *status);
 
 /* ---- steps.c ---- */
 
