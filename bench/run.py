@@ -388,42 +388,55 @@ def print_table(args, sides, shapes, results):
 # ---- the command ----
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser, *, repeats, seconds):
+    """What the programs of this folder have in common; these two differ in how long they take."""
     parser.add_argument("--build", default=".", help="build tree, or a folder with the programs")
-    parser.add_argument("--obhost", help="the obhost program; without it the raw side runs alone")
     parser.add_argument("--module-dir", action="append", default=[],
                         help="where its modules are, may be given again")
     parser.add_argument("--echo-module", default="echo", help="the plugin that answers")
     parser.add_argument("--echo-path", help="its file, if it is in no module directory")
     parser.add_argument("--echo-conf", help='its configuration, JSON ({"id": ID})')
     parser.add_argument("--id", type=int, default=30000, help="message id (30000)")
-    parser.add_argument("--echo", action="store_true",
-                        help="compare one node that answers itself with raw_ws_echo, pinned: "
-                        "server on processor 0, client on 1")
-    parser.add_argument("--no-pin", action="store_true", help="do not pin with --echo")
-    parser.add_argument("--shapes", help=f"({CHAIN_SHAPES}; with --echo {ECHO_SHAPES})")
+    parser.add_argument("--no-pin", action="store_true",
+                        help="where one node is measured: do not pin it to processor 0 and the "
+                        "client to 1")
     parser.add_argument("--payload", type=int, default=64, help="body of shapes without s (64)")
-    parser.add_argument("--repeats", type=int, default=3, help="(3)")
-    parser.add_argument("--seconds", type=float, default=3, help="measured in each run (3)")
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"({repeats})")
+    parser.add_argument("--seconds", type=float, default=seconds,
+                        help=f"measured in each run ({seconds})")
     parser.add_argument("--warmup", type=float, default=1, help="before that (1)")
     parser.add_argument("--noise", type=float, default=0.08,
                         help="share of a core others may use during a run (0.08)")
     parser.add_argument("--wait", type=float, default=5,
                         help="longest wait, in seconds, for the others to calm down (5)")
     parser.add_argument("--retries", type=int, default=2, help="of a disturbed run (2)")
-    parser.add_argument("--json", metavar="FILE", help="also write every report there")
-    parser.add_argument("--quiet", action="store_true", help="no line per run")
-    args = parser.parse_args()
-    shapes = args.shapes or (ECHO_SHAPES if args.echo else CHAIN_SHAPES)
+
+
+def finish_arguments(parser, args, pinned):
+    """Reads what add_arguments() and a --shapes of the program's own have left as words."""
     try:
-        args.shapes = [parse_shape(word, args.payload) for word in shapes.split(",")]
+        args.shapes = [parse_shape(word, args.payload) for word in args.shapes.split(",")]
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     if args.repeats < 1 or args.retries < 0 or args.seconds <= 0:
         parser.error("--repeats must be at least 1, --retries at least 0, --seconds above 0")
-    pin = args.echo and not args.no_pin and {0, 1} <= os.sched_getaffinity(0)
+    pin = pinned and not args.no_pin and {0, 1} <= os.sched_getaffinity(0)
     args.server_cpu, args.client_cpu = (0, 1) if pin else (None, None)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, repeats=3, seconds=3)
+    parser.add_argument("--obhost", help="the obhost program; without it the raw side runs alone")
+    parser.add_argument("--echo", action="store_true",
+                        help="compare one node that answers itself with raw_ws_echo, pinned: "
+                        "server on processor 0, client on 1")
+    parser.add_argument("--shapes", help=f"({CHAIN_SHAPES}; with --echo {ECHO_SHAPES})")
+    parser.add_argument("--json", metavar="FILE", help="also write every report there")
+    parser.add_argument("--quiet", action="store_true", help="no line per run")
+    args = parser.parse_args()
+    args.shapes = args.shapes or (ECHO_SHAPES if args.echo else CHAIN_SHAPES)
+    finish_arguments(parser, args, args.echo)
     return args
 
 

@@ -193,10 +193,9 @@ def run_quiet(procs, args, node, shape, every):
 
 def reload_table(procs, args):
     node = Node(procs, args)
-    shapes = [run.parse_shape(word, args.payload) for word in args.shapes.split(",")]
-    results = {shape.name: {"none": [], "reload": []} for shape in shapes}
+    results = {shape.name: {"none": [], "reload": []} for shape in args.shapes}
     for repeat in range(args.repeats):
-        for shape in shapes:
+        for shape in args.shapes:
             order = [("none", None), ("reload", args.every)]
             for name, every in order if repeat % 2 == 0 else reversed(order):
                 report = run_quiet(procs, args, node, shape, every)
@@ -205,18 +204,18 @@ def reload_table(procs, args):
                       f"{report['msgs_per_s']:.0f}/s p99 {report['latency_us']['p99']:.0f} "
                       f"p99.9 {report['latency_us']['p999']:.0f} errors {report['errors']} "
                       f"others {report['others'] * 100:.0f} %", file=sys.stderr, flush=True)
-    print_reloads(args, shapes, results)
+    print_reloads(args, results)
     return sum(r["errors"] for sides in results.values() for runs in sides.values() for r in runs)
 
 
-def print_reloads(args, shapes, results):
+def print_reloads(args, results):
     columns = (("msgs/s", lambda r: r["msgs_per_s"], "{:,.0f}"),
                ("p99 us", lambda r: r["latency_us"]["p99"], "{:.0f}"),
                ("p99.9 us", lambda r: r["latency_us"]["p999"], "{:.0f}"))
     heads = [f"{name} {side}" for name, _, _ in columns for side in ("none", "reload", "ratio")]
     print(f"| load | {' | '.join(heads)} |")
     print("|---|" + "---:|" * len(heads))
-    for shape in shapes:
+    for shape in args.shapes:
         row = []
         for _, get, form in columns:
             row += run.cells(results[shape.name], get, form)
@@ -333,36 +332,18 @@ TABLES = {"switch": switch_table, "reload": reload_table, "nginx": nginx_table}
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
-    parser.add_argument("--build", default=".", help="build tree, or a folder with the programs")
+    run.add_arguments(parser, repeats=5, seconds=10)
     parser.add_argument("--obhost", required=True, help="the obhost program")
-    parser.add_argument("--module-dir", action="append", default=[],
-                        help="where its modules are, may be given again")
-    parser.add_argument("--echo-module", default="echo", help="the plugin that answers")
-    parser.add_argument("--echo-path", help="its file, if it is in no module directory")
-    parser.add_argument("--echo-conf", help='its configuration, JSON ({"id": ID})')
-    parser.add_argument("--id", type=int, default=30000, help="message id (30000)")
     parser.add_argument("--nginx", default="nginx", help="the nginx program")
-    parser.add_argument("--no-pin", action="store_true",
-                        help="do not pin the node to processor 0 and the client to 1")
     parser.add_argument("--switches", type=int, default=50, help="reloads per line (50)")
     parser.add_argument("--shapes", default="c50d16,c1000r20000",
                         help="loads of the table 'reload', as run.py has them")
-    parser.add_argument("--payload", type=int, default=64, help="body of shapes without s (64)")
-    parser.add_argument("--repeats", type=int, default=5, help="(5)")
     parser.add_argument("--every", type=float, default=5, help="seconds between reloads (5)")
-    parser.add_argument("--seconds", type=float, default=10, help="measured in each run (10)")
-    parser.add_argument("--warmup", type=float, default=1, help="before that (1)")
-    parser.add_argument("--noise", type=float, default=0.08,
-                        help="share of a core others may use during a run (0.08)")
-    parser.add_argument("--wait", type=float, default=5,
-                        help="longest wait, in seconds, for the others to calm down (5)")
-    parser.add_argument("--retries", type=int, default=2, help="of a disturbed run (2)")
     args = parser.parse_args()
     args.tables = args.tables or list(TABLES)
     if not set(args.tables) <= set(TABLES):
         parser.error(f"a table is one of {', '.join(TABLES)}")
-    pin = not args.no_pin and {0, 1} <= os.sched_getaffinity(0)
-    args.server_cpu, args.client_cpu = (0, 1) if pin else (None, None)
+    run.finish_arguments(parser, args, True)
     return args
 
 
