@@ -4,7 +4,6 @@
 
 #include "host/swap/manifest.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,31 +16,10 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "lib/io.h"
+#include "host/swap/manifest_priv.h"
 
-#define FORMAT         1 /* of the file */
-#define FILE_NAME      "modules.json"
-#define NEW_NAME       "modules.json.new"
-#define DAMAGED_NAME   "modules.json.damaged"
-#define COPY_NAME      "new" /* in DIR/good, while a copy is made */
-#define FILE_MAX       (1u << 20)
-#define MODULES_MAX    256
-#define QUARANTINE_MAX 32 /* builds per module */
-#define NAME_CAP       64
-#define SHA_LEN        64
-#define SHA_SHOWN      16 /* of it in the names of copies */
-#define VERSION_MAX    64
-#define COPY_BLOCK     65536
-#define MARK_MAX       64
-#define COPY_NAME_CAP  (NAME_CAP + SHA_SHOWN + 8)
-
-struct ob__manifest {
-	char *dir;
-	int fd;      /* DIR, -1: it can't be opened */
-	int good_fd; /* DIR/good */
-	json_t *modules;
-	json_t *trial; /* {"since", "builds": [...]} or NULL */
-};
+#define VERSION_MAX 64
+#define MARK_MAX    64
 
 /* ---------------------------------------------------------------- small things */
 
@@ -55,50 +33,6 @@ static void now_text(char out[24])
 	         (unsigned)(tm.tm_mon + 1) % 100u, (unsigned)tm.tm_mday % 100u,
 	         (unsigned)tm.tm_hour % 100u, (unsigned)tm.tm_min % 100u,
 	         (unsigned)tm.tm_sec % 100u);
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text != NULL ? text : "";
-}
-
-/* It becomes part of a file's name. */
-static bool valid_name(const char *name)
-{
-	size_t len = 0;
-
-	while (name[len] > ' ' && name[len] < 0x7f && name[len] != '/') {
-		len++;
-	}
-	return name[len] == '\0' && len > 0 && len < NAME_CAP && name[0] != '.';
-}
-
-static bool valid_sha(const char *sha)
-{
-	return strlen(sha) == SHA_LEN && strspn(sha, "0123456789abcdef") == SHA_LEN;
-}
-
-static bool valid_build(const json_t *build)
-{
-	return json_is_object(build) && valid_sha(text_of(build, "sha256"));
-}
-
-static bool valid_builds(const json_t *builds)
-{
-	size_t i;
-	json_t *build;
-
-	if (!json_is_array(builds)) {
-		return false;
-	}
-	json_array_foreach (builds, i, build) {
-		if (!valid_build(build)) {
-			return false;
-		}
-	}
-	return true;
 }
 
 static json_t *new_build(const char *sha256, const char *version)
@@ -124,7 +58,7 @@ static size_t find_build(const json_t *builds, const char *sha256)
 	json_t *build;
 
 	json_array_foreach (builds, i, build) {
-		if (strcmp(text_of(build, "sha256"), sha256) == 0) {
+		if (strcmp(ob__manifest_text(build, "sha256"), sha256) == 0) {
 			return i;
 		}
 	}
@@ -136,207 +70,6 @@ static json_t *list_of(const struct ob__manifest *m, const char *name, const cha
 	return json_object_get(json_object_get(m->modules, name), list);
 }
 
-static void copy_name(char out[COPY_NAME_CAP], const char *name, const char *sha256)
-{
-	snprintf(out, COPY_NAME_CAP, "%.*s.%.*s.so", NAME_CAP - 1, name, SHA_SHOWN, sha256);
-}
-
-static void remove_copy(const struct ob__manifest *m, const char *name, const json_t *build)
-{
-	char file[COPY_NAME_CAP];
-
-	copy_name(file, name, text_of(build, "sha256"));
-	if (m->good_fd >= 0 && unlinkat(m->good_fd, file, 0) != 0 && errno != ENOENT) {
-		ob__warning("manifest", "%s: can't remove %s/good/%s (%s)", name, m->dir, file,
-		            strerror(errno));
-	}
-}
-
-/* ---------------------------------------------------------------- reading */
-
-/* The whole file, terminated; NULL with errno, EFBIG beyond `max`. */
-static char *read_file(int dir, const char *name, size_t max, size_t *len)
-{
-	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char *data = fd >= 0 ? malloc(max + 2) : NULL;
-	ssize_t n = 0;
-
-	*len = 0;
-	while (data != NULL && *len <= max) {
-		n = read(fd, data + *len, max + 1 - *len);
-		if (n == 0 || (n < 0 && errno != EINTR)) {
-			break;
-		}
-		*len += n > 0 ? (size_t)n : 0;
-	}
-	int err = data == NULL ? errno : n < 0 ? errno : *len > max ? EFBIG : 0;
-	if (fd >= 0) {
-		close(fd);
-	}
-	if (err != 0) {
-		free(data);
-		errno = err;
-		return NULL;
-	}
-	data[*len] = '\0';
-	return data;
-}
-
-static bool valid_module(const char *name, json_t *module)
-{
-	json_t *good = json_object_get(module, "good");
-	json_t *quarantine = json_object_get(module, "quarantine");
-
-	return valid_name(name) && valid_builds(good) && valid_builds(quarantine) &&
-	       json_array_size(good) <= OB__MANIFEST_GOOD &&
-	       json_array_size(quarantine) <= QUARANTINE_MAX;
-}
-
-static bool valid_trial(const json_t *trial)
-{
-	json_t *builds = json_object_get(trial, "builds");
-	size_t i;
-	json_t *build;
-
-	if (!valid_builds(builds) || json_array_size(builds) > MODULES_MAX) {
-		return false;
-	}
-	json_array_foreach (builds, i, build) {
-		if (!valid_name(text_of(build, "name"))) {
-			return false;
-		}
-	}
-	return true;
-}
-
-/* NULL, or what is wrong with it. */
-static const char *take(struct ob__manifest *m, json_t *root)
-{
-	json_t *modules = json_object_get(root, "modules");
-	json_t *trial = json_object_get(root, "trial");
-	const char *name;
-	json_t *module;
-
-	if (json_integer_value(json_object_get(root, "format")) != FORMAT) {
-		return "of another format";
-	}
-	if (!json_is_object(modules) || json_object_size(modules) > MODULES_MAX) {
-		return "without a list of modules, or with too long a one";
-	}
-	json_object_foreach (modules, name, module) {
-		if (!valid_module(name, module)) {
-			return "with an entry that makes no sense";
-		}
-	}
-	if (trial != NULL && !valid_trial(trial)) {
-		return "with a trial that makes no sense";
-	}
-	json_decref(m->modules);
-	m->modules = json_incref(modules);
-	m->trial = json_incref(trial);
-	return NULL;
-}
-
-/* True: what was there is known now. */
-static bool read_manifest(struct ob__manifest *m)
-{
-	const char *why = NULL;
-	json_error_t error;
-	size_t len;
-	char *data = read_file(m->fd, FILE_NAME, FILE_MAX, &len);
-
-	if (data == NULL && errno == ENOENT) {
-		return true;
-	}
-	if (data == NULL) {
-		why = errno == EFBIG ? "too long" : strerror(errno);
-	} else {
-		json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &error);
-		why = root == NULL ? error.text : take(m, root);
-		json_decref(root);
-		free(data);
-	}
-	if (why == NULL) {
-		return true;
-	}
-	bool kept = renameat(m->fd, FILE_NAME, m->fd, DAMAGED_NAME) == 0;
-	ob__warning("manifest",
-	            "%s/" FILE_NAME " is damaged (%s)%s; last good builds and quarantine are "
-	            "forgotten",
-	            m->dir, why, kept ? " and set aside as " DAMAGED_NAME : "");
-	return false;
-}
-
-/* ---------------------------------------------------------------- writing */
-
-/* The longest quarantine gives up its oldest build; false: there is none. */
-static bool shed(struct ob__manifest *m)
-{
-	json_t *longest = NULL;
-	const char *name;
-	json_t *module;
-
-	json_object_foreach (m->modules, name, module) {
-		json_t *list = json_object_get(module, "quarantine");
-		if (json_array_size(list) > json_array_size(longest)) {
-			longest = list;
-		}
-	}
-	return longest != NULL && json_array_remove(longest, 0) == 0;
-}
-
-static char *dump(struct ob__manifest *m, size_t *len)
-{
-	for (;;) {
-		json_t *root = json_pack("{s:i, s:O, s:O*}", "format", FORMAT, "modules",
-		                         m->modules, "trial", m->trial);
-		char *text = root != NULL ? json_dumps(root, JSON_INDENT(1)) : NULL;
-		json_decref(root);
-		*len = text != NULL ? strlen(text) : 0;
-		if (text == NULL || *len <= FILE_MAX || !shed(m)) {
-			return text;
-		}
-		free(text);
-	}
-}
-
-static int sync_fd(int fd)
-{
-	return fsync(fd) == 0 ? 0 : -errno;
-}
-
-/* Writes the file anew; what is there is the old one or the new one, whole, whatever happens. */
-static int save(struct ob__manifest *m)
-{
-	size_t len;
-	char *text = dump(m, &len);
-
-	if (text == NULL) {
-		return -ENOMEM;
-	}
-	int fd = openat(m->fd, NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-	                0600);
-	int rc = fd < 0 ? -errno : ob__write_all(fd, text, len);
-	if (rc == 0) {
-		rc = sync_fd(fd);
-	}
-	if (fd >= 0 && close(fd) != 0 && rc == 0) {
-		rc = -errno;
-	}
-	if (rc == 0 && renameat(m->fd, NEW_NAME, m->fd, FILE_NAME) != 0) {
-		rc = -errno;
-	}
-	if (rc == 0) {
-		rc = sync_fd(m->fd);
-	} else {
-		unlinkat(m->fd, NEW_NAME, 0);
-		ob__error("manifest", "can't write %s/" FILE_NAME " (%s)", m->dir,
-		          ob__strerror(rc));
-	}
-	free(text);
-	return rc;
-}
-
 /* ---------------------------------------------------------------- modules */
 
 static void forget_module(struct ob__manifest *m, const char *name)
@@ -345,7 +78,7 @@ static void forget_module(struct ob__manifest *m, const char *name)
 	json_t *build;
 
 	json_array_foreach (list_of(m, name, "good"), i, build) {
-		remove_copy(m, name, build);
+		ob__manifest_drop_copy(m, name, build);
 	}
 	json_object_del(m->modules, name);
 }
@@ -361,8 +94,8 @@ static void make_room(struct ob__manifest *m)
 	json_t *module;
 
 	json_object_foreach (m->modules, name, module) {
-		const char *since =
-			text_of(json_array_get(json_object_get(module, "good"), 0), "since");
+		const char *since = ob__manifest_text(
+			json_array_get(json_object_get(module, "good"), 0), "since");
 		bool quarantined = json_array_size(json_object_get(module, "quarantine")) > 0;
 		if (oldest[0] == '\0' || quarantined < oldest_quarantined ||
 		    (quarantined == oldest_quarantined && strcmp(since, oldest_since) < 0)) {
@@ -396,10 +129,10 @@ static json_t *module_of(struct ob__manifest *m, const char *name)
 /* Moves a build that was on trial to its module's quarantine. */
 static int quarantine(struct ob__manifest *m, const json_t *tried, const char *why)
 {
-	const char *sha256 = text_of(tried, "sha256");
-	json_t *module = module_of(m, text_of(tried, "name"));
+	const char *sha256 = ob__manifest_text(tried, "sha256");
+	json_t *module = module_of(m, ob__manifest_text(tried, "name"));
 	json_t *list = json_object_get(module, "quarantine");
-	json_t *build = new_build(sha256, text_of(tried, "version"));
+	json_t *build = new_build(sha256, ob__manifest_text(tried, "version"));
 	size_t at = find_build(list, sha256);
 
 	if (list == NULL || json_object_set_new(build, "why", json_string(why)) != 0) {
@@ -425,8 +158,9 @@ static void list_trial(const struct ob__manifest *m, char *out, size_t cap)
 	out[0] = '\0';
 	json_array_foreach (json_object_get(m->trial, "builds"), i, build) {
 		int n = snprintf(out + len, cap - len, "%s%s %s (%.*s)", i > 0 ? ", " : "",
-		                 text_of(build, "name"), text_of(build, "version"), SHA_SHOWN,
-		                 text_of(build, "sha256"));
+		                 ob__manifest_text(build, "name"),
+		                 ob__manifest_text(build, "version"), SHA_SHOWN,
+		                 ob__manifest_text(build, "sha256"));
 		len += n > 0 ? (size_t)n : 0;
 		if (len >= cap) {
 			break;
@@ -443,7 +177,7 @@ static void read_mark(const struct ob__manifest *m, char out[MARK_MAX])
 	} names[] = {{SIGSEGV, "SEGV"}, {SIGBUS, "BUS"}, {SIGFPE, "FPE"},  {SIGILL, "ILL"},
 	             {SIGABRT, "ABRT"}, {SIGSYS, "SYS"}, {SIGTRAP, "TRAP"}};
 	size_t len;
-	char *data = read_file(m->fd, "crashed", MARK_MAX, &len);
+	char *data = ob__manifest_read_file(m->fd, "crashed", MARK_MAX, &len);
 
 	out[0] = '\0';
 	if (data == NULL || len == 0) {
@@ -473,7 +207,7 @@ static void look_back(struct ob__manifest *m)
 	list_trial(m, builds, sizeof(builds));
 	if (m->trial != NULL && mark[0] != '\0') {
 		snprintf(why, sizeof(why), "the node ended %s while it was on trial, since %.24s",
-		         mark, text_of(m->trial, "since"));
+		         mark, ob__manifest_text(m->trial, "since"));
 		json_array_foreach (json_object_get(m->trial, "builds"), i, build) {
 			if (quarantine(m, build, why) != 0) {
 				ob__error("manifest", "out of memory: a build is not quarantined");
@@ -494,42 +228,9 @@ static void look_back(struct ob__manifest *m)
 	if (m->trial != NULL) {
 		json_decref(m->trial);
 		m->trial = NULL;
-		save(m);
+		ob__manifest_save(m);
 	}
 	unlinkat(m->fd, "crashed", 0);
-}
-
-/* Copies that no entry names, from a run that ended between the one and the other. */
-static void remove_orphans(struct ob__manifest *m)
-{
-	int fd = dup(m->good_fd);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	const struct dirent *e;
-
-	if (d == NULL) {
-		if (fd >= 0) {
-			close(fd);
-		}
-		return;
-	}
-	while ((e = readdir(d)) != NULL) {
-		bool known = e->d_name[0] == '.';
-		const char *name;
-		json_t *module;
-		json_object_foreach (m->modules, name, module) {
-			size_t i;
-			json_t *build;
-			json_array_foreach (json_object_get(module, "good"), i, build) {
-				char file[COPY_NAME_CAP];
-				copy_name(file, name, text_of(build, "sha256"));
-				known = known || strcmp(file, e->d_name) == 0;
-			}
-		}
-		if (!known) {
-			unlinkat(m->good_fd, e->d_name, 0);
-		}
-	}
-	closedir(d);
 }
 
 struct ob__manifest *ob__manifest_open(const char *dir)
@@ -555,10 +256,10 @@ struct ob__manifest *ob__manifest_open(const char *dir)
 		          strerror(errno));
 	}
 	if (m->fd >= 0) {
-		bool whole = read_manifest(m);
+		bool whole = ob__manifest_read(m);
 		look_back(m);
 		if (whole && m->good_fd >= 0) {
-			remove_orphans(m);
+			ob__manifest_drop_orphans(m);
 		}
 	}
 	return m;
@@ -593,7 +294,7 @@ bool ob__manifest_quarantined(const struct ob__manifest *m, const char *name, co
 		return false;
 	}
 	if (cap > 0) {
-		snprintf(why, cap, "%s", text_of(json_array_get(list, at), "why"));
+		snprintf(why, cap, "%s", ob__manifest_text(json_array_get(list, at), "why"));
 	}
 	return true;
 }
@@ -613,7 +314,7 @@ int ob__manifest_release(struct ob__manifest *m, const char *name, const char *s
 		return -ENOENT;
 	}
 	json_array_remove(list, at);
-	return save(m);
+	return ob__manifest_save(m);
 }
 
 /* ---------------------------------------------------------------- trial */
@@ -626,7 +327,8 @@ int ob__manifest_trial(struct ob__manifest *m, const struct ob__manifest_build *
 	now_text(since);
 	bool valid = len <= MODULES_MAX;
 	for (size_t i = 0; valid && i < len; i++) {
-		valid = valid_name(builds[i].name) && valid_sha(builds[i].sha256);
+		valid = ob__manifest_name_ok(builds[i].name) &&
+		        ob__manifest_sha_ok(builds[i].sha256);
 		json_t *build = valid ? new_build(builds[i].sha256, builds[i].version) : NULL;
 		json_object_set_new(build, "name", json_string(builds[i].name));
 		json_array_append_new(list, build);
@@ -637,7 +339,7 @@ int ob__manifest_trial(struct ob__manifest *m, const struct ob__manifest_build *
 	}
 	json_decref(m->trial);
 	m->trial = json_pack("{s:s, s:o}", "since", since, "builds", list);
-	int rc = m->trial != NULL ? save(m) : -ENOMEM;
+	int rc = m->trial != NULL ? ob__manifest_save(m) : -ENOMEM;
 	if (rc != 0) {
 		json_decref(m->trial);
 		m->trial = NULL;
@@ -652,76 +354,20 @@ int ob__manifest_trial_end(struct ob__manifest *m)
 	}
 	json_decref(m->trial);
 	m->trial = NULL;
-	return save(m);
+	return ob__manifest_save(m);
 }
 
 /* ---------------------------------------------------------------- good builds */
-
-static int copy_file(const char *from, int dir, const char *to)
-{
-	int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	int out = in >= 0 ? openat(dir, to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0500) : -1;
-	char *block = malloc(COPY_BLOCK);
-	int rc = in < 0 || out < 0 ? -errno : block == NULL ? -ENOMEM : 0;
-
-	while (rc == 0) {
-		ssize_t n = read(in, block, COPY_BLOCK);
-		if (n < 0 && errno == EINTR) {
-			continue;
-		}
-		rc = n < 0 ? -errno : ob__write_all(out, block, (size_t)n);
-		if (n <= 0) {
-			break;
-		}
-	}
-	free(block);
-	if (out >= 0 && close(out) != 0 && rc == 0) {
-		rc = -errno;
-	}
-	if (in >= 0) {
-		close(in);
-	}
-	return rc;
-}
-
-/* The staged file gets a second name in DIR/good, or a copy where that can't be; on disk when this
- * returns. */
-static int keep_copy(const struct ob__manifest *m, const char *staged, const char *file)
-{
-	int dir = m->good_fd;
-	int rc = 0;
-
-	if (dir < 0) {
-		return -ENOENT;
-	}
-	unlinkat(dir, COPY_NAME, 0);
-	if (linkat(AT_FDCWD, staged, dir, COPY_NAME, 0) != 0) {
-		rc = errno == ENOENT ? -ENOENT : copy_file(staged, dir, COPY_NAME);
-	}
-	int fd = rc == 0 ? openat(dir, COPY_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-	if (rc == 0) {
-		rc = fd < 0 ? -errno : sync_fd(fd);
-	}
-	if (fd >= 0) {
-		close(fd);
-	}
-	if (rc == 0 && renameat(dir, COPY_NAME, dir, file) != 0) {
-		rc = -errno;
-	}
-	/* A file renamed to another name of its own keeps both. */
-	unlinkat(dir, COPY_NAME, 0);
-	return rc == 0 ? sync_fd(dir) : rc;
-}
 
 int ob__manifest_good_add(struct ob__manifest *m, const struct ob__manifest_build *build)
 {
 	char file[COPY_NAME_CAP];
 
-	if (!valid_name(build->name) || !valid_sha(build->sha256)) {
+	if (!ob__manifest_name_ok(build->name) || !ob__manifest_sha_ok(build->sha256)) {
 		return -EINVAL;
 	}
-	copy_name(file, build->name, build->sha256);
-	int rc = keep_copy(m, build->staged, file);
+	ob__manifest_copy_name(file, build->name, build->sha256);
+	int rc = ob__manifest_keep_copy(m, build->staged, file);
 	if (rc != 0) {
 		return rc;
 	}
@@ -742,9 +388,9 @@ int ob__manifest_good_add(struct ob__manifest *m, const struct ob__manifest_buil
 	}
 	json_t *dropped = json_incref(json_array_get(good, OB__MANIFEST_GOOD));
 	json_array_remove(good, OB__MANIFEST_GOOD);
-	rc = save(m);
+	rc = ob__manifest_save(m);
 	if (rc == 0 && dropped != NULL) {
-		remove_copy(m, build->name, dropped);
+		ob__manifest_drop_copy(m, build->name, dropped);
 	}
 	json_decref(dropped);
 	return rc;
@@ -759,12 +405,12 @@ bool ob__manifest_good(const struct ob__manifest *m, const char *name, const cha
 	json_array_foreach (list_of(m, name, "good"), i, build) {
 		char file[COPY_NAME_CAP];
 		struct stat st;
-		const char *sha = text_of(build, "sha256");
+		const char *sha = ob__manifest_text(build, "sha256");
 		if ((except != NULL && strcmp(sha, except) == 0) ||
 		    ob__manifest_quarantined(m, name, sha, NULL, 0)) {
 			continue;
 		}
-		copy_name(file, name, sha);
+		ob__manifest_copy_name(file, name, sha);
 		if (m->good_fd < 0 || fstatat(m->good_fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 		    !S_ISREG(st.st_mode)) {
 			continue;
