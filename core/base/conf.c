@@ -15,6 +15,7 @@
 
 #include "base/conf_priv.h"
 #include "base/err.h"
+#include "lib/io.h"
 
 #define LINE_MAX_BYTES   1024
 #define REASON_MAX_BYTES 480
@@ -424,20 +425,9 @@ static int read_file(const char *file, struct ob__buf *out)
 	if (fd < 0) {
 		return -errno;
 	}
-	int err = 0;
-	while (err == 0 && out->len <= OB__CONF_FILE_MAX) {
-		err = ob__buf_reserve(out, 65536);
-		ssize_t n = err == 0 ? read(fd, out->data + out->len, 65536) : 0;
-		if (n < 0 && errno != EINTR) {
-			err = -errno;
-		} else if (n == 0) {
-			break;
-		} else if (n > 0) {
-			out->len += (size_t)n;
-		}
-	}
+	int rc = ob__read_all(fd, OB__CONF_FILE_MAX, out);
 	close(fd);
-	return err;
+	return rc;
 }
 
 struct ob__conf *ob__conf_load(const char *file, ob__conf_report report, void *arg)

@@ -135,16 +135,8 @@ static int read_kept(const struct history *h, uint64_t number, struct ob__buf *o
 	if (rc == 0 && (!S_ISREG(st->st_mode) || st->st_size > (off_t)OB__CONF_FILE_MAX)) {
 		rc = -EINVAL;
 	}
-	while (rc == 0 && out->len <= OB__CONF_FILE_MAX) {
-		rc = ob__buf_reserve(out, 65536);
-		ssize_t n = rc == 0 ? read(fd, out->data + out->len, 65536) : 0;
-		if (n < 0 && errno != EINTR) {
-			rc = -errno;
-		} else if (n == 0) {
-			break;
-		} else if (n > 0) {
-			out->len += (size_t)n;
-		}
+	if (rc == 0) {
+		rc = ob__read_all(fd, OB__CONF_FILE_MAX, out);
 	}
 	close(fd);
 	return rc;

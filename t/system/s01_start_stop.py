@@ -13,7 +13,7 @@ import time
 
 from obtest import sources
 from obtest.env import EXAMPLES, MODULES
-from obtest.nodes import TOKEN, Node, all_ended, free_port, run_obhost, wait_gone
+from obtest.nodes import TOKEN, Node, all_ended, can_bind, free_port, run_obhost, wait_gone
 from obtest.plugin import PluginDir
 from obtest.seed import Client, Closed
 from obtest.tap import case, cases, check, contains, equal, eventually, main
@@ -34,16 +34,6 @@ def holding_node(name):
     plugins.build("holder", sources.HOLDER)
     return quiet_node(name, module_dirs=[str(plugins), MODULES, EXAMPLES], call_timeout=30,
                       modules=["proxy", {"name": "http_admin", "admin": True}, "holder"])
-
-
-def can_bind(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 # ---------------------------------------------------------------- the command line

@@ -18,7 +18,7 @@ import struct
 import subprocess
 import sys
 
-from obtest.nodes import Node, all_ended, start_all, wait_linked
+from obtest.nodes import Node, all_ended, can_bind, start_all, wait_linked
 from obtest.seed import T1, T6, Client, packet, unpack
 from obtest.tap import case, check, contains, equal, eventually, main, skip, skip_all
 from obtest.temp import temp_dir
@@ -54,12 +54,8 @@ def own_network():
 def ports_free():
     for ports in PORTS.values():
         for port in filter(None, ports):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    return False
+            if not can_bind(port):
+                return False
     return True
 
 

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/swap/manifest_priv.h"
+#include "lib/buf.h"
 #include "lib/io.h"
 
 #define FORMAT       1 /* of the file */
@@ -71,28 +72,23 @@ static bool valid_builds(const json_t *builds)
 char *ob__manifest_read_file(int dir, const char *name, size_t max, size_t *len)
 {
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char *data = fd >= 0 ? malloc(max + 2) : NULL;
-	ssize_t n = 0;
+	struct ob__buf b = {0};
 
-	*len = 0;
-	while (data != NULL && *len <= max) {
-		n = read(fd, data + *len, max + 1 - *len);
-		if (n == 0 || (n < 0 && errno != EINTR)) {
-			break;
-		}
-		*len += n > 0 ? (size_t)n : 0;
-	}
-	int err = data == NULL ? errno : n < 0 ? errno : *len > max ? EFBIG : 0;
-	if (fd >= 0) {
-		close(fd);
-	}
-	if (err != 0) {
-		free(data);
-		errno = err;
+	if (fd < 0) {
 		return NULL;
 	}
-	data[*len] = '\0';
-	return data;
+	int rc = ob__read_all(fd, max, &b);
+	close(fd);
+	*len = b.len;
+	if (rc == 0) {
+		rc = b.len > max ? -EFBIG : ob__buf_append(&b, "", 1);
+	}
+	if (rc != 0) {
+		ob__buf_free(&b);
+		errno = -rc;
+		return NULL;
+	}
+	return (char *)b.data;
 }
 
 static bool valid_module(const char *name, json_t *module)

@@ -50,7 +50,7 @@ def _reserve(port):
     return True
 
 
-def _is_free(port):
+def can_bind(port):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -66,7 +66,7 @@ def free_port():
     low, high = 10240, max(_ephemeral_from(), 12288)
     for _ in range(2000):
         port = random.randrange(low, high)
-        if _is_free(port) and _reserve(port):
+        if can_bind(port) and _reserve(port):
             return port
     raise Failed("no free port")
 
