@@ -164,12 +164,7 @@ static int read_task(struct child *c)
 static void clean(char *out, size_t cap, const char *text)
 {
 	snprintf(out, cap, "%s", text != NULL ? text : "");
-	if (ob__utf8_ok((const uint8_t *)out, strlen(out))) {
-		return;
-	}
-	for (char *at = out; *at != '\0'; at++) {
-		*at = (unsigned char)*at < 0x80 ? *at : '?';
-	}
+	ob__make_utf8(out);
 }
 
 static void send_report(struct child *c, json_t *report)
