@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "host/client.h"
 #include "host/dispatch.h"
 #include "host/sdk.h"
 #include "host/swap/swap_priv.h"
@@ -369,12 +370,28 @@ static json_t *canary_possible(const struct ob__transaction *tx)
 	return NULL;
 }
 
+/* A listener's codec can't go.  Asked when it is the request's turn: a module that was waiting
+ * before it may have opened the listener. */
+static json_t *in_use(const struct ob__transaction *tx)
+{
+	for (size_t i = 0; tx->kind == OB__SWAP_UNLOAD && i < tx->len; i++) {
+		if (ob__clients_need(tx->node, tx->items[i].module)) {
+			return ob__plain_refusal("in_use", tx->items[i].name, "reload it instead",
+			                         "a listener uses this codec");
+		}
+	}
+	return NULL;
+}
+
 static json_t *admit(struct ob__transaction *tx, int *status)
 {
 	*status = 409;
 	json_t *refusal = collect(tx, status);
 	if (refusal == NULL) {
 		refusal = crowded(tx);
+	}
+	if (refusal == NULL) {
+		refusal = in_use(tx);
 	}
 	if (refusal == NULL && (refusal = canary_possible(tx)) != NULL) {
 		*status = 422;
@@ -406,6 +423,18 @@ static void begin_turn(void *arg)
 	}
 }
 
+/* Whoever does not wait for the transaction does not wait for its turn either. */
+static void answer_at_once(struct ob__transaction *tx)
+{
+	if (tx->wait != OB__SWAP_WAIT_NONE || tx->answered) {
+		return;
+	}
+	json_t *body = json_pack("{s:I, s:s}", "tx", (json_int_t)tx->id, "result", "running");
+	tx->answered = true;
+	tx->cb(tx->arg, 202, body);
+	json_decref(body);
+}
+
 /* The transaction is the exclusive one from now on. */
 static void launch(struct ob__transaction *tx)
 {
@@ -422,13 +451,7 @@ static void launch(struct ob__transaction *tx)
 	s->current = tx;
 	tx->step_began = uv_hrtime();
 	ob__tx_init(&tx->machine, &ob__swap_ops, tx, tx->len);
-	if (tx->wait == OB__SWAP_WAIT_NONE) {
-		json_t *body =
-			json_pack("{s:I, s:s}", "tx", (json_int_t)tx->id, "result", "running");
-		tx->answered = true;
-		tx->cb(tx->arg, 202, body);
-		json_decref(body);
-	}
+	answer_at_once(tx);
 	/* Never under the frame of a module that asks. */
 	tx->queued_up = true;
 	if (ob__loop_defer(tx->node->loop, begin_turn, tx) != 0) {
@@ -494,6 +517,7 @@ static void enqueue(struct ob__transaction *tx)
 	s->queued++;
 	ob__list_del(&tx->link);
 	ob__list_append(&s->queue, &tx->link);
+	answer_at_once(tx);
 	struct ob__transaction *current = s->current;
 	if (current != NULL && current->probing) {
 		bool clean = ob__probation_clean(current, why, sizeof(why));
