@@ -502,11 +502,33 @@ static void supersede(struct ob__transaction *tx)
 	}
 }
 
+/* What names a module that is not there must not end a probation: it is refused at once. */
+static bool lost(struct ob__transaction *tx)
+{
+	const struct ob__transaction *current = tx->node->swap->current;
+	bool named = tx->kind == OB__SWAP_RELOAD || tx->kind == OB__SWAP_UNLOAD ||
+	             tx->kind == OB__SWAP_ROLLBACK;
+	int status = 0;
+
+	if (!named || current == NULL || !current->probing) {
+		return false;
+	}
+	json_t *refusal = collect(tx, &status);
+	tx->len = 0; /* it is collected anew when it is its turn */
+	if (refusal != NULL) {
+		reject(tx, status, refusal);
+	}
+	return refusal != NULL;
+}
+
 static void enqueue(struct ob__transaction *tx)
 {
 	struct ob__swap *s = tx->node->swap;
 	char why[256] = "";
 
+	if (lost(tx)) {
+		return;
+	}
 	supersede(tx);
 	if (s->queued >= SWAP_QUEUE) {
 		reject(tx, 409,
