@@ -77,6 +77,22 @@ def no_wait():
     h.node.stop()
 
 
+@case("a request for a module that is not there ends no probation")
+def nobody():
+    h = House("nobody", crowd=1, reload={"probation": 300}).start()
+    h.version(2)
+    number = h.exchange("versioned")["tx"]
+    for method, path, body in (("POST", "/modules/reload", {"names": ["versioned", "verzioned"]}),
+                               ("POST", "/modules/verzioned/rollback", None),
+                               ("DELETE", "/modules/verzioned", None)):
+        answer = h.node.http(method, path, body)
+        equal((answer.status, answer.json["error"]["code"]), (404, "unknown_module"), repr(answer))
+        equal(h.tx(number)["result"], "switched")
+    equal(h.node.http("POST", "/modules/versioned/rollback").json["result"], "returned")
+    equal(h.now(), 1)
+    h.node.stop()
+
+
 CONFED = """
 #include <obhost/obhost.h>
 
@@ -161,7 +177,7 @@ def conf_and_return():
         equal(now(), (2, 2))
         equal(h.node.http("POST", "/modules/confed/rollback").json["result"], "returned")
         if hook == "0":  # it can't take it, and says so; the next reload brings it
-            contains(h.node.log(), "reload the configuration")
+            eventually(lambda n=h.node: "; reload the configuration" in n.log(), "it says so")
             equal(now(), (1, 1))
             equal(h.node.http("POST", "/config/reload").status, 200)
         equal(now(), (1, 2))
@@ -255,6 +271,20 @@ def odd_words():
     answer = h.node.http("POST", "/config/reload")
     equal(answer.status, 422)
     contains(answer.json["error"]["errors"][0], "no ?")
+    h.node.stop()
+
+
+@case("a descriptor whose strings lead nowhere crashes its rehearsal, not the node")
+def odd_descriptor():
+    h = House("descriptor", crowd=1).start()
+    h.plugins.build("odd", """
+#include <obhost/obhost.h>
+
+OB_MODULE(@NAME@, .version = (const char *)8);
+""")
+    answer = h.node.http("POST", "/modules", {"name": "odd"})
+    equal((answer.status, answer.json["error"]["step"]), (422, "probe"), repr(answer))
+    h.everybody()
     h.node.stop()
 
 
