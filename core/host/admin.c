@@ -202,6 +202,11 @@ static bool has_path(const struct request *q)
 	return json_object_get(q->args, "path") != NULL;
 }
 
+static bool is_sha256(const char *text)
+{
+	return strlen(text) == 64 && strspn(text, "0123456789abcdefABCDEF") == 64;
+}
+
 static void run_load(struct request *q)
 {
 	const char *name = arg_str(q, "name");
@@ -226,6 +231,11 @@ static void run_load(struct request *q)
 	}
 	if (conf != NULL && !json_is_object(conf)) {
 		finish_error(q, 400, "conf", "conf must be an object");
+		return;
+	}
+	if (json_object_get(q->args, "sha256") != NULL &&
+	    (swap.sha256 == NULL || !is_sha256(swap.sha256))) {
+		finish_error(q, 400, "sha256", "sha256 has 64 hex digits");
 		return;
 	}
 	ob__swap_begin(q->node, &swap, swap_done, q);
@@ -272,15 +282,13 @@ static int wait_of(const struct request *q)
 	                                     : -1;
 }
 
-static bool is_sha256(const char *text)
-{
-	return strlen(text) == 64 && strspn(text, "0123456789abcdefABCDEF") == 64;
-}
-
-/* {"force": true}, or force=1 of a query. */
+/* {"force": true}, or force=1 or force=true of a query. */
 static bool arg_true(const struct request *q, const char *key)
 {
-	return json_is_true(json_object_get(q->args, key)) || arg_int(q, key, 0) == 1;
+	const char *word = arg_str(q, key);
+
+	return json_is_true(json_object_get(q->args, key)) || arg_int(q, key, 0) == 1 ||
+	       (word != NULL && strcmp(word, "true") == 0);
 }
 
 static void run_reload(struct request *q)
@@ -365,7 +373,6 @@ static void run_commit(struct request *q)
 static void run_unload(struct request *q)
 {
 	const char *name = arg_str(q, "name");
-	struct ob__module *m = name != NULL ? ob__module_find(q->node, name) : NULL;
 	struct ob__swap_request swap = {
 		.kind = OB__SWAP_UNLOAD,
 		.names = &name,
@@ -375,8 +382,6 @@ static void run_unload(struct request *q)
 
 	if (name == NULL) {
 		finish_error(q, 400, "name", "name must be a module's name");
-	} else if (m != NULL && ob__clients_need(q->node, m)) {
-		finish_error(q, 409, "in_use", "a listener uses this codec; reload it instead");
 	} else {
 		ob__swap_begin(q->node, &swap, swap_done, q);
 	}

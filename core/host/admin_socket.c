@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <uv.h>
+
 #include "base/log.h"
 #include "host/admin.h"
 #include "host/node.h"
@@ -30,6 +32,7 @@ struct conn {
 	struct ob__buf in;
 	bool waiting; /* a verb runs */
 	bool gone;    /* closed while a verb runs */
+	bool ended;   /* no more lines will come: closed when the last is answered */
 	bool looping; /* next_line() is on the stack */
 };
 
@@ -113,6 +116,9 @@ static void next_line(struct conn *c)
 		ob__buf_free(&line);
 	}
 	c->looping = false;
+	if (c->ended && !c->waiting) {
+		ob__stream_close_flushed(&c->stream, CLOSE_MS);
+	}
 }
 
 static void conn_read(struct ob__stream *s, uint8_t *data, size_t len)
@@ -129,8 +135,12 @@ static void conn_read(struct ob__stream *s, uint8_t *data, size_t len)
 
 static void conn_end(struct ob__stream *s, int status)
 {
-	(void)status;
-	ob__stream_close_flushed(s, CLOSE_MS);
+	struct conn *c = s->owner;
+
+	c->ended = status == UV_EOF;
+	if (!c->ended || !c->waiting) {
+		ob__stream_close_flushed(s, CLOSE_MS);
+	}
 }
 
 static void conn_closed(struct ob__stream *s)

@@ -213,6 +213,7 @@ static int check_module(const struct ob__module *m, const json_t *conf, json_t *
 		rc = g->desc->reconf(&g->ctx, conf, OB_RECONF_CHECK, &err);
 	}
 	if (rc != 0) {
+		ob__make_utf8(err.text);
 		json_array_append_new(
 			errors, json_sprintf("modules: %s: %s", m->name,
 		                             err.text[0] != '\0' ? err.text : ob__strerror(rc)));
@@ -366,6 +367,8 @@ static void reload_free(struct reload *r)
 	free(r);
 }
 
+static void again_turn(void *arg);
+
 static void reload_end(struct reload *r, int status)
 {
 	r->node->conf_reloading = false;
@@ -375,6 +378,9 @@ static void reload_end(struct reload *r, int status)
 		                            : "; a configuration was refused, the log says why");
 	}
 	r->cb(r->arg, status, r->report);
+	if (r->node->conf_again && ob__loop_defer(r->node->loop, again_turn, r->node) != 0) {
+		ob__warning("conf", "out of memory: the configuration is not read again");
+	}
 	reload_free(r);
 }
 
@@ -535,6 +541,34 @@ void ob__conf_reload(struct ob__node *node, ob__conf_reload_cb cb, void *arg)
 
 	if (r != NULL) {
 		begin(r, NULL);
+	}
+}
+
+/* Whoever sent the signal reads the log. */
+static void nobody_waits(void *arg, int status, const json_t *report)
+{
+	(void)arg;
+	(void)status;
+	(void)report;
+}
+
+void ob__conf_reload_soon(struct ob__node *node)
+{
+	node->conf_again = node->conf_reloading;
+	if (node->conf_again) {
+		ob__notice("conf", "another configuration is being taken over; the file is read "
+		                   "again after that");
+		return;
+	}
+	ob__conf_reload(node, nobody_waits, NULL);
+}
+
+static void again_turn(void *arg)
+{
+	struct ob__node *node = arg;
+
+	if (node->conf_again && node->phase != OB__NODE_STOPPING) {
+		ob__conf_reload_soon(node);
 	}
 }
 

@@ -33,8 +33,12 @@ typedef void (*ob__conf_reload_cb)(void *arg, int status, const json_t *report);
  */
 void ob__conf_reload(struct ob__node *node, ob__conf_reload_cb cb, void *arg);
 
-/* As above, with a kept one in the file's place; version 0: the last that differs from the newest.
- * 404 when there is none. */
+/* For a signal: nobody waits for the answer.  One that comes while another configuration is being
+ * taken over has the file read again after that. */
+void ob__conf_reload_soon(struct ob__node *node);
+
+/* As ob__conf_reload(), with a kept one in the file's place; version 0: the last that differs from
+ * the newest. 404 when there is none. */
 void ob__conf_rollback(struct ob__node *node, uint64_t version, ob__conf_reload_cb cb, void *arg);
 
 /* Keeps the text of the configuration that the node has now.  Its number, or 0 when that failed,

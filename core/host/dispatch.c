@@ -92,7 +92,9 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 			.len = end->len,
 		};
 		ob__list_del(&p->u.call.gen_link);
+		uint64_t entered = ob__gen_enter(g);
 		fn(&g->ctx, p->handle, &res, p->u.call.arg);
+		ob__gen_leave(g, entered);
 		ob__gen_unref(g);
 		return;
 	}
@@ -112,7 +114,10 @@ void ob__dispatch_event(struct ob__node *node, const ob_event_info *info)
 	for (size_t i = 0; i < node->slots.events.len; i++) {
 		struct ob__reg *reg = node->slots.events.regs[i];
 		if (reg->priority == info->event) {
-			reg->fn.event(&reg->gen->ctx, info);
+			struct ob__gen *g = reg->gen;
+			uint64_t entered = ob__gen_enter(g);
+			reg->fn.event(&g->ctx, info);
+			ob__gen_leave(g, entered);
 		}
 	}
 }

@@ -208,7 +208,10 @@ static bool pass_filters(struct ob__node *node, struct ob__conn *conn, const ob_
 {
 	for (size_t i = 0; i < node->slots.filters.len; i++) {
 		struct ob__reg *reg = node->slots.filters.regs[i];
-		int rc = reg->fn.filter(&reg->gen->ctx, view);
+		struct ob__gen *g = reg->gen;
+		uint64_t entered = ob__gen_enter(g);
+		int rc = reg->fn.filter(&g->ctx, view);
+		ob__gen_leave(g, entered);
 		if (rc != 0) {
 			client_fail(node, conn, p, ob__result_clean(rc), NULL);
 			return false;

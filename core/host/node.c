@@ -252,16 +252,6 @@ static uint64_t next_incarnation(const char *dir)
 
 /* ---- signals ---- */
 
-/* Whoever sent the signal reads the log. */
-static void conf_taken(void *arg, int status, const json_t *report)
-{
-	(void)arg;
-	(void)report;
-	if (status == 409) {
-		ob__warning("conf", "another configuration is being taken over; ask again");
-	}
-}
-
 static void on_signal(int signum, void *arg)
 {
 	struct ob__node *node = arg;
@@ -277,7 +267,7 @@ static void on_signal(int signum, void *arg)
 		ob__node_quit(node);
 		return;
 	case SIGHUP:
-		ob__conf_reload(node, conf_taken, NULL);
+		ob__conf_reload_soon(node);
 		return;
 	case SIGUSR1:
 		ob__log_reopen();

@@ -95,6 +95,7 @@ struct ob__node {
 
 	enum ob__node_phase phase;
 	bool conf_reloading; /* a configuration is being taken over */
+	bool conf_again;     /* HUP came meanwhile: the file is read once more */
 	uint64_t started_ms;
 	struct ob__timeout leave_timeout;
 	uint64_t leave_until;

@@ -102,7 +102,9 @@ static int choose(void *arg, const struct ob__route_query *q, const struct ob__r
 		.candidates = candidates,
 		.len = len,
 	};
+	uint64_t entered = ob__gen_enter(reg->gen);
 	int choice = reg->fn.policy(&reg->gen->ctx, &c);
+	ob__gen_leave(reg->gen, entered);
 	if (choice < 0) {
 		return ob__result_clean(choice);
 	}

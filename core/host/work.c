@@ -261,11 +261,14 @@ static void job_work(uv_work_t *req)
 static void job_done(uv_work_t *req, int status)
 {
 	struct wait *w = req->data;
+	struct ob__gen *g = w->gen;
 
 	(void)status;
-	w->gen->node->works.jobs--;
-	if (w->post != NULL && w->gen->state != OB__GEN_STOPPED) {
-		w->post(&w->gen->ctx, w->arg);
+	g->node->works.jobs--;
+	if (w->post != NULL && g->state != OB__GEN_STOPPED) {
+		uint64_t entered = ob__gen_enter(g);
+		w->post(&g->ctx, w->arg);
+		ob__gen_leave(g, entered);
 	}
 	wait_end(w);
 }
@@ -304,7 +307,9 @@ static void post_run(void *arg)
 
 	if (ob__gen_live(g)) {
 		ob__gen_ref(g);
+		uint64_t entered = ob__gen_enter(g);
 		p->fn(&g->ctx, p->arg);
+		ob__gen_leave(g, entered);
 		ob__gen_unref(g);
 	}
 	free(p);
@@ -337,7 +342,9 @@ static void http_done(const struct ob__httpc_response *res, void *arg)
 		.len = res->len,
 	};
 
+	uint64_t entered = ob__gen_enter(w->gen);
 	w->http(&w->gen->ctx, &out, w->arg);
+	ob__gen_leave(w->gen, entered);
 	wait_end(w);
 }
 
@@ -374,7 +381,9 @@ static void admin_done(void *arg, const ob_admin_reply *reply)
 {
 	struct wait *w = arg;
 
+	uint64_t entered = ob__gen_enter(w->gen);
 	w->admin(&w->gen->ctx, reply, w->arg);
+	ob__gen_leave(w->gen, entered);
 	wait_end(w);
 }
 

@@ -265,6 +265,7 @@ static int make_generation(struct ob__swap_item *it)
 	g->disk_inode = job->inode;
 	snprintf(g->version, sizeof(g->version), "%s",
 	         g->desc->version != NULL ? g->desc->version : "");
+	ob__make_utf8(g->version);
 	memcpy(g->sha256, job->sha256, sizeof(g->sha256));
 	snprintf(g->resident, sizeof(g->resident), "%s", job->probe.resident);
 	if ((g->desc->flags & OB_MODULE_RESIDENT) != 0 && g->resident[0] == '\0') {

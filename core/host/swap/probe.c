@@ -79,9 +79,7 @@ static int make_task(struct probe_run *run)
 	char file[512]; /* for texts: it may be any bytes */
 
 	snprintf(file, sizeof(file), "%s", p->file);
-	for (char *c = file; !ob__utf8_ok((const uint8_t *)file, strlen(file)) && *c != '\0'; c++) {
-		*c = (unsigned char)*c < 0x80 ? *c : '?';
-	}
+	ob__make_utf8(file);
 	json_t *task = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:I}", "staged", p->staged, "file",
 	                         file, "name", p->name, "conf", p->conf != NULL ? p->conf : "{}",
 	                         "admin", p->admin, "state", p->state != NULL, "timeout_ms",

@@ -68,6 +68,7 @@ struct child {
 	char resident[160];
 	char provides[256];
 	char needs[256];
+	char version[64];
 };
 
 /* ---- talking to the host ---- */
@@ -164,12 +165,7 @@ static int read_task(struct child *c)
 static void clean(char *out, size_t cap, const char *text)
 {
 	snprintf(out, cap, "%s", text != NULL ? text : "");
-	if (ob__utf8_ok((const uint8_t *)out, strlen(out))) {
-		return;
-	}
-	for (char *at = out; *at != '\0'; at++) {
-		*at = (unsigned char)*at < 0x80 ? *at : '?';
-	}
+	ob__make_utf8(out);
 }
 
 static void send_report(struct child *c, json_t *report)
@@ -459,6 +455,7 @@ static int open_module(struct child *c)
 	memcpy(&c->desc, c->job.desc, size < sizeof(c->desc) ? size : sizeof(c->desc));
 	clean(c->provides, sizeof(c->provides), c->desc.provides);
 	clean(c->needs, sizeof(c->needs), c->desc.needs);
+	clean(c->version, sizeof(c->version), c->desc.version); /* the host reads it as well */
 	return 0;
 }
 
@@ -634,11 +631,12 @@ static void look_after_close(struct child *c)
 
 static void report_success(struct child *c)
 {
-	send_report(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "ok", 1, "flags",
+	send_report(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "ok", 1, "flags",
 	                         (json_int_t)c->desc.flags, "state_write",
 	                         (json_int_t)c->desc.state_write, "state_read_min",
-	                         (json_int_t)c->desc.state_read_min, "provides", c->provides,
-	                         "needs", c->needs, "resident", c->resident, "notes", c->notes));
+	                         (json_int_t)c->desc.state_read_min, "version", c->version,
+	                         "provides", c->provides, "needs", c->needs, "resident",
+	                         c->resident, "notes", c->notes));
 }
 
 /* A crash is to end the process by its signal, whatever a sanitizer has set up. */

@@ -11,8 +11,7 @@
 
 #include "lib/ws.h"
 
-/* Texts come from files, ld.so and requests, and may be cut: what is not UTF-8 is no JSON. */
-static void clean(char *text)
+void ob__make_utf8(char *text)
 {
 	if (ob__utf8_ok((const uint8_t *)text, strlen(text))) {
 		return;
@@ -36,9 +35,9 @@ void ob__refuse(struct ob__load_refusal *r, const char *step, const char *code, 
 	va_start(ap, fmt);
 	vsnprintf(r->message, sizeof(r->message), fmt, ap);
 	va_end(ap);
-	clean(r->file);
-	clean(r->found);
-	clean(r->expected);
-	clean(r->remedy);
-	clean(r->message);
+	ob__make_utf8(r->file);
+	ob__make_utf8(r->found);
+	ob__make_utf8(r->expected);
+	ob__make_utf8(r->remedy);
+	ob__make_utf8(r->message);
 }

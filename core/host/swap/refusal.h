@@ -27,4 +27,8 @@ void ob__refuse(struct ob__load_refusal *r, const char *step, const char *code, 
                 const char *found, const char *expected, const char *remedy, const char *fmt, ...)
 	__attribute__((format(printf, 8, 9)));
 
+/* Texts come from files, modules, ld.so and requests, and may be cut: what is not UTF-8 is no JSON.
+ * Such a text becomes ASCII. */
+void ob__make_utf8(char *text);
+
 #endif

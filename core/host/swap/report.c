@@ -2,6 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,10 +35,14 @@ static bool differs_on_disk(const struct ob__gen *g)
 
 json_t *ob__gen_detail(const struct ob__gen *g)
 {
+	char file[PATH_MAX]; /* it may be any bytes */
+
+	snprintf(file, sizeof(file), "%s", g->file);
+	ob__make_utf8(file);
 	json_t *shown =
 		json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:i}", "generation", (int)g->number,
 	                  "version", g->version, "sha256", g->sha256, "state",
-	                  ob__gen_state_word(g), "file", g->file, "handled", (json_int_t)g->handled,
+	                  ob__gen_state_word(g), "file", file, "handled", (json_int_t)g->handled,
 	                  "failed", (json_int_t)g->failed, "in_flight", (int)g->refs);
 
 	if (g->why[0] != '\0') {

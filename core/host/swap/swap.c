@@ -237,6 +237,18 @@ static void begin_turn(void *arg)
 	}
 }
 
+/* Whoever does not wait for the transaction does not wait for its turn either. */
+static void answer_at_once(struct ob__transaction *tx)
+{
+	if (tx->wait != OB__SWAP_WAIT_NONE || tx->answered) {
+		return;
+	}
+	json_t *body = json_pack("{s:I, s:s}", "tx", (json_int_t)tx->id, "result", "running");
+	tx->answered = true;
+	tx->cb(tx->arg, 202, body);
+	json_decref(body);
+}
+
 /* The transaction is the exclusive one from now on. */
 static void launch(struct ob__transaction *tx)
 {
@@ -253,13 +265,7 @@ static void launch(struct ob__transaction *tx)
 	s->current = tx;
 	tx->step_began = uv_hrtime();
 	ob__tx_init(&tx->machine, &ob__swap_ops, tx, tx->len);
-	if (tx->wait == OB__SWAP_WAIT_NONE) {
-		json_t *body =
-			json_pack("{s:I, s:s}", "tx", (json_int_t)tx->id, "result", "running");
-		tx->answered = true;
-		tx->cb(tx->arg, 202, body);
-		json_decref(body);
-	}
+	answer_at_once(tx);
 	/* Never under the frame of a module that asks. */
 	tx->queued_up = true;
 	if (ob__loop_defer(tx->node->loop, begin_turn, tx) != 0) {
@@ -325,6 +331,7 @@ static void enqueue(struct ob__transaction *tx)
 	s->queued++;
 	ob__list_del(&tx->link);
 	ob__list_append(&s->queue, &tx->link);
+	answer_at_once(tx);
 	struct ob__transaction *current = s->current;
 	if (current != NULL && current->probing) {
 		bool clean = ob__probation_clean(current, why, sizeof(why));

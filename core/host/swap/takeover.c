@@ -336,11 +336,43 @@ void ob__swap_switch(struct ob__transaction *tx)
 	tx->switch_cpu_ns = cpu_ns() - began;
 }
 
+/* The module's conf may have changed while this generation did not serve: it takes it as in a
+ * reload of the configuration.  If it can't, the module has the generation's again, so that the
+ * next reload finds a difference. */
+static void follow_conf(struct ob__gen *g)
+{
+	struct ob__module *m = g->module;
+	const ob_module_desc *d = g->desc;
+	ob_err err = {""};
+
+	if (json_equal(g->conf, m->conf)) {
+		return;
+	}
+	if (d->reconf != NULL && (d->check == NULL || d->check(m->conf, &err) == 0) &&
+	    d->reconf(&g->ctx, m->conf, OB_RECONF_CHECK, &err) == 0) {
+		json_decref(g->conf);
+		g->conf = json_incref(m->conf);
+		d->reconf(&g->ctx, m->conf, OB_RECONF_APPLY, &err);
+		return;
+	}
+	ob__error("module",
+	          "%s: generation %u serves with the conf it was started with, which has changed "
+	          "since; reload the configuration",
+	          m->name, g->number);
+	json_decref(m->conf);
+	m->conf = json_incref(g->conf);
+}
+
 void ob__swap_promote(struct ob__transaction *tx)
 {
 	uint64_t began = cpu_ns();
 
 	exchange_all(tx);
+	for (size_t i = 0; i < tx->len; i++) {
+		if (tx->items[i].to != NULL) {
+			follow_conf(tx->items[i].to);
+		}
+	}
 	tx->canarying = false;
 	tx->switch_cpu_ns += cpu_ns() - began;
 }
@@ -374,9 +406,13 @@ void ob__swap_switch_back(struct ob__transaction *tx)
 		}
 		hand_back(it);
 		exchange(tx->node, it->module, it->to, it->from);
-		if (it->from != NULL && it->from->desc->resume != NULL) {
+		if (it->from == NULL) {
+			continue;
+		}
+		if (it->from->desc->resume != NULL) {
 			it->from->desc->resume(&it->from->ctx);
 		}
+		follow_conf(it->from);
 	}
 	rebuild(tx->node);
 	tx->canarying = false;

@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright (c) The obhost authors
+"""What comes between two things: a request that waits for its turn, a configuration that changes
+while two generations are there, and words of a module or a client that nobody expects."""
+
+import json
+import signal
+import socket
+
+from obtest.env import SLOW
+from obtest.nodes import all_ended, free_port
+from obtest.swapping import House, Later
+from obtest.tap import case, check, contains, equal, eventually, main
+from obtest.temp import temp_dir
+
+# Its rehearsal goes on until the file GATE is there; BODY is the rest of its start.
+GATED = """
+#include <unistd.h>
+
+#include <obhost/obhost.h>
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	while (ob_rehearsing(ctx) && access(GATE, F_OK) != 0) {
+		usleep(1000);
+	}
+#ifdef PORT
+	ob_listen_options door = {
+		.size = sizeof(door), .transport = "tcp", .codec = "line", .port = PORT};
+	return ob_listen(ctx, &door);
+#else
+	return 0;
+#endif
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+def gated(h, name="gated", **defines):
+    """The module is being loaded until the file is made that is returned."""
+    gate = temp_dir("gate") / "open"
+    h.plugins.build(name, GATED, GATE=f'"{gate}"', **defines)
+    loading = Later(h.node.http, "POST", "/modules", {"name": name})
+    eventually(lambda: any(file.startswith(name) for file in h.staged()), "it begun")
+    return gate, loading
+
+
+@case("a codec is not taken out while a listener that needs it is on its way in")
+def codec_that_is_waited_for():
+    h = House("codec", crowd=1).start()
+    h.load("codec_line")
+    gate, loading = gated(h, PORT=free_port())
+    unloading = Later(h.node.http, "DELETE", "/modules/codec_line")
+    eventually(lambda: h.node.http("GET", "/modules/tx/4").status == 200, "the second waiting")
+    gate.touch()
+    equal(loading.result().status, 200)
+    answer = unloading.result()
+    equal((answer.status, answer.json["error"]["code"]), (409, "in_use"), repr(answer))
+    h.unload("gated")
+    h.unload("codec_line")
+    h.node.stop()
+
+
+@case("who does not wait for a reload does not wait for those before it either")
+def no_wait():
+    h = House("patient", crowd=1).start()
+    gate, loading = gated(h)
+    answer = h.node.http("POST", "/modules/reload",
+                         {"name": "versioned", "force": True, "wait": "none"})
+    equal((answer.status, answer.json["result"]), (202, "running"), repr(answer))
+    check(loading.is_alive(), "the first one is over already")
+    gate.touch()
+    equal(loading.result().status, 200)
+    eventually(lambda: h.tx(answer.json["tx"])["result"] == "committed", "its end")
+    h.node.stop()
+
+
+@case("a request for a module that is not there ends no probation")
+def nobody():
+    h = House("nobody", crowd=1, reload={"probation": 300}).start()
+    h.version(2)
+    number = h.exchange("versioned")["tx"]
+    for method, path, body in (("POST", "/modules/reload", {"names": ["versioned", "verzioned"]}),
+                               ("POST", "/modules/verzioned/rollback", None),
+                               ("DELETE", "/modules/verzioned", None)):
+        answer = h.node.http(method, path, body)
+        equal((answer.status, answer.json["error"]["code"]), (404, "unknown_module"), repr(answer))
+        equal(h.tx(number)["result"], "switched")
+    equal(h.node.http("POST", "/modules/versioned/rollback").json["result"], "returned")
+    equal(h.now(), 1)
+    h.node.stop()
+
+
+CONFED = """
+#include <obhost/obhost.h>
+
+static json_int_t n;
+
+static void answer(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i, s:i, s:I}", "code", 200, "v", V, "n", n);
+}
+
+static void take(const json_t *conf)
+{
+	n = json_integer_value(json_object_get(conf, "n"));
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	take(conf);
+	return ob_on_id(ctx, 6108, answer);
+}
+
+static int reconf(ob_ctx *ctx, const json_t *conf, int phase, ob_err *err)
+{
+	if (phase == OB_RECONF_APPLY) {
+		take(conf);
+	}
+	return 0;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .flags = OB_MODULE_PARALLEL, .start = start,
+          .reconf = RECONF);
+"""
+
+
+def confed(name, version=1, reconf="reconf", **keys):
+    h = House(name, crowd=1, **keys)
+    flags = ["-Wno-unused-function"]
+    h.plugins.build("confed", CONFED, flags, V=version, RECONF=reconf)
+    entry = {"name": "confed", "conf": {"n": 1}}
+    h.node.conf["modules"].append(entry)
+    h.start()
+
+    def configure(number):
+        entry["conf"] = {"n": number}
+        h.node.write_conf()
+
+    def build(number, hook):
+        h.plugins.build("confed", CONFED, flags, V=number, RECONF=hook)
+
+    def now():
+        answer = h.crowd[0].ask(6108)
+        return answer["v"], answer["n"]
+    return h, configure, build, now
+
+
+@case("HUP while a configuration waits for a module: the file is read again after that")
+def hup_twice():
+    h, configure, _, now = confed("hup", reconf="0")
+    gate, loading = gated(h)
+    for number in (2, 3):
+        seen = len(h.node.log())
+        configure(number)
+        h.node.send_signal(signal.SIGHUP)
+        if number == 3:
+            eventually(lambda s=seen: "read again" in h.node.log()[s:], "the second HUP heard")
+        else:
+            eventually(lambda: h.node.http("GET", "/modules/tx/3").status == 200, "the first")
+    gate.touch()
+    equal(loading.result().status, 200)
+    eventually(lambda: now() == (1, 3), "the last configuration")
+    h.node.stop()
+
+
+@case("a configuration that comes in a probation stays when the old generation comes back")
+def conf_and_return():
+    for hook in ("reconf", "0"):
+        h, configure, build, now = confed("return" + hook, reconf=hook, reload={"probation": 300})
+        build(2, "reconf")
+        h.exchange("confed")
+        configure(2)
+        equal(h.node.http("POST", "/config/reload").status, 200)
+        equal(now(), (2, 2))
+        equal(h.node.http("POST", "/modules/confed/rollback").json["result"], "returned")
+        if hook == "0":  # it can't take it, and says so; the next reload brings it
+            eventually(lambda n=h.node: "; reload the configuration" in n.log(), "it says so")
+            equal(now(), (1, 1))
+            equal(h.node.http("POST", "/config/reload").status, 200)
+        equal(now(), (1, 2))
+        h.node.stop()
+
+
+@case("a configuration that comes while a canary is there is the canary's when it takes over")
+def conf_and_canary():
+    h, configure, build, now = confed("canary", reload={"probation": 300})
+    build(2, "reconf")
+    h.exchange("confed", canary=1)
+    configure(2)
+    equal(h.node.http("POST", "/config/reload").status, 200)
+    equal(h.node.http("POST", "/modules/confed/commit").status, 200)
+    equal(now(), (2, 2))
+    h.node.stop()
+
+
+STALLS = """
+#include <unistd.h>
+
+#include <obhost/obhost.h>
+
+static void nothing(void *arg)
+{
+}
+
+static void long_one(ob_ctx *ctx, void *arg)
+{
+	usleep(V * 1000);
+}
+
+static void ask(ob_ctx *ctx, ob_req req)
+{
+	if (ob_req_int(ctx, req, "job", 0) != 0) {
+		ob_job(ctx, nothing, long_one, NULL);
+	} else {
+		ob_post(ctx, long_one, NULL);
+	}
+	ob_reply_json(ctx, req, "{s:i}", "code", 200);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_id(ctx, 6109, ask);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+@case("a stall in what a job or a post calls back counts against the new generation")
+def stalls():
+    h = House("stalls", crowd=1, reload={"probation": 300, "stall": 0.3 * SLOW})
+    h.plugins.build("stalling", STALLS, V=1)
+    h.node.conf["modules"].append("stalling")
+    h.start()
+    for job in (0, 1):
+        h.plugins.build("stalling", STALLS, V=int(600 * SLOW) + job)
+        number = h.exchange("stalling")["tx"]
+        h.crowd[0].ask(6109, {"job": job})
+        eventually(lambda n=number: h.tx(n)["result"] == "returned", "the return")
+        contains(h.tx(number)["why"], "held the loop")
+    h.node.stop()
+
+
+WORDS = """
+#include <obhost/obhost.h>
+
+static int check(const json_t *conf, ob_err *err)
+{
+	return json_object_get(conf, "bad") ? ob_err_set(err, "no \\xff") : 0;
+}
+
+OB_MODULE(@NAME@, .version = "1.\\xff", .check = check);
+"""
+
+
+@case("a version or an error that is not UTF-8 hides nothing")
+def odd_words():
+    h = House("words", crowd=1)
+    h.plugins.build("words", WORDS)
+    entry = {"name": "words", "conf": {}}
+    h.node.conf["modules"].append(entry)
+    h.start()
+    equal(h.module("words")["active"]["version"], "1.?")
+    answer = h.exchange("words", force=True)
+    equal([entry["name"] for entry in answer["modules"]], ["words"])
+    entry["conf"] = {"bad": 1}
+    h.node.write_conf()
+    answer = h.node.http("POST", "/config/reload")
+    equal(answer.status, 422)
+    contains(answer.json["error"]["errors"][0], "no ?")
+    h.node.stop()
+
+
+@case("a descriptor whose strings lead nowhere crashes its rehearsal, not the node")
+def odd_descriptor():
+    h = House("descriptor", crowd=1).start()
+    h.plugins.build("odd", """
+#include <obhost/obhost.h>
+
+OB_MODULE(@NAME@, .version = (const char *)8);
+""")
+    answer = h.node.http("POST", "/modules", {"name": "odd"})
+    equal((answer.status, answer.json["error"]["step"]), (422, "probe"), repr(answer))
+    h.everybody()
+    h.node.stop()
+
+
+@case("who ends his side of the admin socket gets the answers he is owed")
+def half_closed():
+    h = House("half", crowd=1).start()
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(20 * SLOW)
+        link.connect(str(h.node.admin_path))
+        verb = {"verb": "modules.reload", "args": {"name": "versioned", "force": True}}
+        link.sendall(2 * (json.dumps(verb) + "\n").encode())
+        link.shutdown(socket.SHUT_WR)
+        lines = link.makefile().read().splitlines()
+    equal([json.loads(line)["status"] for line in lines], [200, 200])
+    h.node.stop()
+
+
+if __name__ == "__main__":
+    main(all_ended, timeout=300)
