@@ -4,6 +4,7 @@
 """What comes between two things: a request that waits for its turn, a configuration that changes
 while two generations are there, and words of a module or a client that nobody expects."""
 
+import http.client
 import json
 import signal
 import socket
@@ -11,7 +12,7 @@ import socket
 from obtest.env import SLOW
 from obtest.nodes import all_ended, free_port
 from obtest.swapping import House, Later
-from obtest.tap import case, check, contains, equal, eventually, main
+from obtest.tap import case, cases, check, contains, equal, eventually, main
 from obtest.temp import temp_dir
 
 # Its rehearsal goes on until the file GATE is there; BODY is the rest of its start.
@@ -299,6 +300,85 @@ def half_closed():
         link.shutdown(socket.SHUT_WR)
         lines = link.makefile().read().splitlines()
     equal([json.loads(line)["status"] for line in lines], [200, 200])
+    h.node.stop()
+
+
+# Behaves in its rehearsal, and only there.  Says V, as the module it replaces.
+TWO_FACED = """
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <obhost/obhost.h>
+
+#define MADE   1
+#define CHECK  2
+#define START  3
+#define TEST   4
+
+static void misbehave(int place)
+{
+	while (PLACE == place && getenv("OBHOST_PROBE") == NULL) {
+		WHAT;
+	}
+}
+
+__attribute__((constructor)) static void made(void)
+{
+	misbehave(MADE);
+}
+
+static void answer(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i, s:i}", "code", 200, "v", V);
+}
+
+static int check(const json_t *conf, ob_err *err)
+{
+	misbehave(CHECK);
+	return 0;
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	misbehave(START);
+	return ob_on_id(ctx, 6001, answer);
+}
+
+static int selftest(ob_ctx *ctx)
+{
+	misbehave(TEST);
+	return 0;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .check = check, .start = start, .selftest = selftest);
+"""
+
+
+@cases((("constructor", 300), ("check", 300), ("start", 0), ("selftest", 0)),
+       "a build that crashes the node in its {0} is in quarantine at the next start, and the last "
+       "good one is there, with a probation of {1} s")
+def crashes_early(place, probation):
+    h = House("early", crowd=1, reload={"probation": probation}).start()
+    h.exchange("versioned", force=True)
+    if probation:
+        equal(h.node.http("POST", "/modules/versioned/commit").status, 200)
+    h.settle()
+    number = ("constructor", "check", "start", "selftest").index(place) + 1
+    what = "__builtin_trap()" if place == "constructor" else "abort()"
+    h.plugins.build("versioned", TWO_FACED, V=2, PLACE=number, WHAT=what)
+    try:
+        h.node.http("POST", "/modules/reload", {"name": "versioned"})
+    except (OSError, http.client.HTTPException):
+        pass
+    ended = h.node.wait()
+    check(ended in (-signal.SIGILL, -signal.SIGABRT, 99), f"status {ended}")
+    h.node.complaints.clear()
+    h.restart()
+    equal(h.now(), 1)
+    contains(h.node.log(), "is in quarantine")
+    active = h.module()["active"]
+    equal(active["version"], "1.0.0")
+    h.refused("stage", "quarantine")
     h.node.stop()
 
 

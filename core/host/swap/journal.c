@@ -12,7 +12,7 @@
 
 /* ---- the trial ---- */
 
-/* On the loader thread, which leaves the items alone but for their names meanwhile.  A start brings
+/* On the loader thread; the loop leaves the items and their jobs alone meanwhile.  A start brings
  * the modules all at once: those that have proved themselves before are not suspected. */
 static void trial_call(struct ob__load_job *job)
 {
@@ -22,13 +22,13 @@ static void trial_call(struct ob__load_job *job)
 	size_t n = 0;
 
 	for (size_t i = 0; i < tx->len; i++) {
-		const char *name = tx->items[i].name;
-		const struct ob__gen *g = tx->items[i].to;
-		bool proved = tx->kind == OB__SWAP_START && g != NULL &&
-		              ob__manifest_known(manifest, name, g->sha256);
-		if (g != NULL && !proved) {
-			builds[n++] =
-				(struct ob__manifest_build){name, g->sha256, g->version, g->staged};
+		const struct ob__swap_item *it = &tx->items[i];
+		const struct ob__load_job *copy = it->unchanged ? NULL : it->job;
+		bool proved = tx->kind == OB__SWAP_START && copy != NULL &&
+		              ob__manifest_known(manifest, it->name, copy->sha256);
+		if (copy != NULL && !proved) {
+			builds[n++] = (struct ob__manifest_build){
+				it->name, copy->sha256, copy->probe.version, copy->staged};
 		}
 	}
 	int rc = n > 0 ? ob__manifest_trial(manifest, builds, n) : 0;
@@ -57,7 +57,7 @@ static void journal_done(struct ob__load_job *job)
 enum ob__tx_answer ob__step_journal(struct ob__transaction *tx, struct ob__swap_item *none)
 {
 	(void)none;
-	if (!ob__tx_on_trial(tx)) {
+	if (!ob__tx_in_journal(tx)) {
 		return OB__TX_OK;
 	}
 	tx->journal = calloc(1, sizeof(*tx->journal));
@@ -79,7 +79,7 @@ static void trial_end_call(struct ob__load_job *job)
 
 void ob__step_journal_undo(struct ob__transaction *tx, struct ob__swap_item *none)
 {
-	struct ob__load_job *job = ob__tx_on_trial(tx) ? calloc(1, sizeof(*job)) : NULL;
+	struct ob__load_job *job = ob__tx_in_journal(tx) ? calloc(1, sizeof(*job)) : NULL;
 
 	(void)none;
 	if (job == NULL) {
@@ -137,7 +137,7 @@ void ob__journal_passed(struct ob__transaction *tx)
 		return;
 	}
 	good->manifest = tx->node->swap->manifest;
-	good->trial = ob__tx_on_trial(tx);
+	good->trial = ob__tx_in_journal(tx);
 	for (size_t i = 0; i < tx->len; i++) {
 		const struct ob__gen *g = tx->items[i].to;
 		if (g == NULL) {

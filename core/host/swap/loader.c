@@ -451,6 +451,8 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
                                   const char *const *dirs, const char *probe_exe)
 {
 	struct ob__loader *l = calloc(1, sizeof(*l));
+	/* A fault while it is blocked ends the process past every handler, and leaves no mark. */
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP};
 	sigset_t all;
 	sigset_t old;
 
@@ -465,6 +467,9 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 	l->dirs = copy_dirs(dirs);
 	l->probe_exe = probe_exe != NULL ? strdup(probe_exe) : NULL;
 	sigfillset(&all);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		sigdelset(&all, faults[i]);
+	}
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	l->running = l->stage_dir != NULL && l->dirs != NULL &&
 	             pthread_create(&l->thread, NULL, loader_main, l) == 0;

@@ -157,10 +157,10 @@ static void list_trial(const struct ob__manifest *m, char *out, size_t cap)
 
 	out[0] = '\0';
 	json_array_foreach (json_object_get(m->trial, "builds"), i, build) {
-		int n = snprintf(out + len, cap - len, "%s%s %s (%.*s)", i > 0 ? ", " : "",
-		                 ob__manifest_text(build, "name"),
-		                 ob__manifest_text(build, "version"), SHA_SHOWN,
-		                 ob__manifest_text(build, "sha256"));
+		const char *version = ob__manifest_text(build, "version");
+		int n = snprintf(out + len, cap - len, "%s%s%s%s (%.*s)", i > 0 ? ", " : "",
+		                 ob__manifest_text(build, "name"), version[0] != '\0' ? " " : "",
+		                 version, SHA_SHOWN, ob__manifest_text(build, "sha256"));
 		len += n > 0 ? (size_t)n : 0;
 		if (len >= cap) {
 			break;

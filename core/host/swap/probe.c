@@ -490,6 +490,7 @@ static int take_report(struct probe_run *run, int status)
 	p->flags = number_of(report, "flags");
 	p->state_write = number_of(report, "state_write");
 	p->state_read_min = number_of(report, "state_read_min");
+	snprintf(p->version, sizeof(p->version), "%s", text_of(report, "version"));
 	snprintf(p->provides, sizeof(p->provides), "%s", text_of(report, "provides"));
 	snprintf(p->needs, sizeof(p->needs), "%s", text_of(report, "needs"));
 	snprintf(p->resident, sizeof(p->resident), "%s", text_of(report, "resident"));
@@ -507,7 +508,7 @@ int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r)
 	uint64_t began = now_us();
 
 	p->flags = p->state_write = p->state_read_min = 0;
-	p->provides[0] = p->needs[0] = p->resident[0] = p->notes[0] = '\0';
+	p->version[0] = p->provides[0] = p->needs[0] = p->resident[0] = p->notes[0] = '\0';
 	run.deadline_us = began + (uint64_t)p->timeout_ms * 1000;
 	run.in = malloc(OB__PROBE_REPORT_MAX + 5);
 	int rc = run.in != NULL ? make_task(&run) : refuse_spawn(&run, "memory", ENOMEM);

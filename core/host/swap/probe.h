@@ -39,6 +39,7 @@ struct ob__probe {
 	uint32_t flags; /* of the descriptor */
 	uint32_t state_write;
 	uint32_t state_read_min;
+	char version[64];
 	char provides[256];
 	char needs[256];
 	char resident[160]; /* why it can't be unmapped safely; "" if it can */
