@@ -120,7 +120,13 @@ static void run_node(struct request *q)
 
 static void run_modules(struct request *q)
 {
-	finish_json(q, 200, json_pack("{s:o}", "modules", ob__swap_modules(q->node)));
+	json_t *shown = json_pack("{s:o}", "modules", ob__swap_modules(q->node));
+	json_t *loader = ob__swap_loader(q->node);
+
+	if (loader != NULL) {
+		json_object_set_new(shown, "loader", loader);
+	}
+	finish_json(q, 200, shown);
 }
 
 static void run_tx(struct request *q)
@@ -452,8 +458,10 @@ static void run_drain(struct request *q)
 
 static void run_stop(struct request *q)
 {
-	ob__node_stop(q->node);
+	struct ob__node *node = q->node;
+
 	finish_json(q, 202, json_pack("{s:s}", "status", "stopping"));
+	ob__node_stop(node);
 }
 
 static void run_log_level(struct request *q)

@@ -314,12 +314,22 @@ TWO_FACED = """
 #define CHECK  2
 #define START  3
 #define TEST   4
+#define UNMADE 5
+
+#ifndef GATE
+#define GATE "/nonexistent/gate"
+#endif
 
 static void misbehave(int place)
 {
-	while (PLACE == place && getenv("OBHOST_PROBE") == NULL) {
+	while (PLACE == place && getenv("OBHOST_PROBE") == NULL && access(GATE, F_OK) != 0) {
 		WHAT;
 	}
+}
+
+__attribute__((destructor)) static void unmade(void)
+{
+	misbehave(UNMADE);
 }
 
 __attribute__((constructor)) static void made(void)
@@ -380,6 +390,105 @@ def crashes_early(place, probation):
     equal(active["version"], "1.0.0")
     h.refused("stage", "quarantine")
     h.node.stop()
+
+
+def hangs(h, place, number=2, **more):
+    h.plugins.build("versioned", TWO_FACED, V=number, PLACE=place, WHAT="usleep(10000)", **more)
+
+
+def told_of_hang(h, answer, step, shown):
+    """A 503 that names the module and what to do."""
+    equal(answer.status, 503, repr(answer))
+    error = answer.json["error"]
+    equal((error["code"], error["step"], error["module"]), ("loader", step, "versioned"))
+    contains(error["remedy"], "restart the node")
+    loader = h.node.get("/modules")["loader"]
+    equal((loader["module"], loader["step"]), ("versioned", shown))
+
+
+@case("a constructor that does not return: whoever waits is told, clients are served, and the node "
+      "ends when it is told to; the next start takes the last good build", timeout=60)
+def hangs_at_load():
+    h = House("hanging", crowd=3).start()
+    h.exchange("versioned", force=True)
+    h.settle()
+    hangs(h, 1)
+    with h.serving():
+        first = Later(h.node.http, "POST", "/modules/reload", {"name": "versioned"})
+        eventually(lambda: h.node.get("/modules/tx/3")["step"] == "load", "the constructor")
+        second = Later(h.node.http, "POST", "/modules/reload", {"name": "echo", "force": True})
+        told_of_hang(h, first.result(), "load", "load")
+        told_of_hang(h, second.result(), "admit", "load")
+        told_of_hang(h, h.node.http("POST", "/modules", {"name": "codec_line"}), "admit", "load")
+        equal(h.tx(3)["error"]["code"], "loader")
+    equal(h.now(), 1)
+    h.node.stop()
+    contains(h.node.log(), "ld.so has not come back from it")
+    h.restart()
+    equal(h.now(), 1)
+    h.refused("stage", "quarantine")
+    h.node.stop()
+
+
+@case("a destructor that does not return keeps nobody out once it has returned after all",
+      timeout=60)
+def hangs_at_close():
+    h = House("late", crowd=1).start()
+    gate = temp_dir("gate") / "open"
+    hangs(h, 5, GATE=f'"{gate}"')
+    h.exchange("versioned")
+    h.version(3)
+    number = h.exchange("versioned")["tx"]
+    eventually(lambda: "loader" in h.node.get("/modules"), "the node notices", 20)
+    told_of_hang(h, h.node.http("POST", "/modules/reload", {"name": "echo"}), "admit", "close")
+    equal((h.now(), h.tx(number)["step"]), (3, "close"))
+    gate.touch()
+    eventually(lambda: "loader" not in h.node.get("/modules"), "the node notices")
+    h.settle()
+    h.version(4)
+    h.exchange("versioned")
+    equal(h.now(), 4)
+    h.node.stop()
+
+
+@case("TERM in a long rehearsal: whoever waits is told, and the node ends at once")
+def term_in_rehearsal():
+    h = House("hurried", crowd=1, reload={"probe": 600}).start()
+    _, loading = gated(h)
+    waiting = Later(h.node.http, "POST", "/modules/reload", {"name": "versioned", "force": True})
+    eventually(lambda: h.node.http("GET", "/modules/tx/3").status == 200, "the second waiting")
+    h.node.stop()
+    for answer in (loading.result(), waiting.result()):
+        equal((answer.status, answer.json["error"]["code"]), (503, "stopping"), repr(answer))
+
+
+HOLDS = """
+#include <obhost/obhost.h>
+
+static void hold(ob_ctx *ctx, ob_req req)
+{
+	ob_request_hold(ctx, req);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_http(ctx, "GET", "/held", hold, 0);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+@case("TERM: an HTTP request that is held gets its 503, not only the end of its connection")
+def term_while_held():
+    h = House("holding", crowd=1)
+    h.plugins.build("holds", HOLDS)
+    h.node.conf["modules"].append("holds")
+    h.start()
+    held = Later(h.node.http, "GET", "/held")
+    eventually(lambda: h.module("holds")["active"]["in_flight"] == 1, "the request")
+    h.node.stop()
+    equal(held.result().status, 503)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,10 @@ static void journal_done(struct ob__load_job *job)
 	if (tx->node->swap->stopping) {
 		return;
 	}
-	ob__tx_continue(&tx->machine, failed ? ob__tx_refuse(tx, NULL, &r) : OB__TX_OK);
+	if (failed && !tx->hung) {
+		ob__tx_refuse(tx, NULL, &r);
+	}
+	ob__tx_continue(&tx->machine, failed || tx->hung ? OB__TX_FAIL : OB__TX_OK);
 }
 
 enum ob__tx_answer ob__step_journal(struct ob__transaction *tx, struct ob__swap_item *none)
@@ -68,7 +71,7 @@ enum ob__tx_answer ob__step_journal(struct ob__transaction *tx, struct ob__swap_
 	tx->journal->call = trial_call;
 	tx->journal->done = journal_done;
 	tx->journal->arg = tx;
-	ob__loader_submit(tx->node->loader, tx->journal);
+	ob__watch_submit(tx->node, tx->journal);
 	return OB__TX_WAIT;
 }
 
@@ -89,7 +92,7 @@ void ob__step_journal_undo(struct ob__transaction *tx, struct ob__swap_item *non
 	job->call = trial_end_call;
 	job->arg = tx->node->swap->manifest;
 	job->loaders = true;
-	ob__loader_submit(tx->node->loader, job);
+	ob__watch_submit(tx->node, job);
 }
 
 /* ---- builds that have passed ---- */
@@ -155,5 +158,5 @@ void ob__journal_passed(struct ob__transaction *tx)
 	job->call = good_call;
 	job->arg = good;
 	job->loaders = true;
-	ob__loader_submit(tx->node->loader, job);
+	ob__watch_submit(tx->node, job);
 }

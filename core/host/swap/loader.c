@@ -13,9 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <uv.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -35,7 +39,15 @@ struct ob__loader {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool ending;
+	bool abandoned; /* the job under way hangs, and nobody waits for it any more */
 	struct ob__list jobs;
+	int stop_fd; /* readable: the node ends */
+
+	/* the job under way */
+	enum ob__load_op op; /* 0: none */
+	char name[64];
+	uint64_t number;
+	uint64_t since_ns;
 };
 
 static void run_stage(struct ob__loader *l, struct ob__load_job *job)
@@ -232,6 +244,7 @@ static void run_probe(struct ob__loader *l, struct ob__load_job *job)
 	job->probe.staged = job->staged;
 	job->probe.file = job->file;
 	job->probe.name = job->name;
+	job->probe.stop_fd = l->stop_fd;
 	job->failed = ob__probe_run(&job->probe, &job->refusal) != 0;
 }
 
@@ -408,6 +421,30 @@ static void job_done(void *arg)
 	job->done(job);
 }
 
+/* With the lock held, which is let go meanwhile. */
+static void run_first(struct ob__loader *l)
+{
+	struct ob__load_job *job = OB__CONTAINER(l->jobs.next, struct ob__load_job, link);
+
+	ob__list_del(&job->link);
+	l->op = job->op;
+	l->number++;
+	l->since_ns = uv_hrtime();
+	snprintf(l->name, sizeof(l->name), "%s", job->name);
+	pthread_mutex_unlock(&l->lock);
+	ob__loader_run(l, job);
+	pthread_mutex_lock(&l->lock);
+	l->op = 0;
+	if (l->abandoned) {
+		return; /* whoever asked is gone */
+	}
+	if (job->loaders) {
+		free(job);
+	} else if (ob__loop_post(l->loop, job_done, job) != 0) {
+		ob__error("loader", "%s: a result is lost (out of memory)", job->name);
+	}
+}
+
 static void *loader_main(void *arg)
 {
 	struct ob__loader *l = arg;
@@ -416,18 +453,9 @@ static void *loader_main(void *arg)
 	while (!l->ending) {
 		if (ob__list_empty(&l->jobs)) {
 			pthread_cond_wait(&l->wake, &l->lock);
-			continue;
+		} else {
+			run_first(l);
 		}
-		struct ob__load_job *job = OB__CONTAINER(l->jobs.next, struct ob__load_job, link);
-		ob__list_del(&job->link);
-		pthread_mutex_unlock(&l->lock);
-		ob__loader_run(l, job);
-		if (job->loaders) {
-			free(job);
-		} else if (ob__loop_post(l->loop, job_done, job) != 0) {
-			ob__error("loader", "%s: a result is lost (out of memory)", job->name);
-		}
-		pthread_mutex_lock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);
 	return NULL;
@@ -447,6 +475,18 @@ static char **copy_dirs(const char *const *dirs)
 	return copy;
 }
 
+/* Not 0, which means none. */
+static int stop_fd(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (fd == 0) {
+		fd = fcntl(0, F_DUPFD_CLOEXEC, 3);
+		close(0);
+	}
+	return fd;
+}
+
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
                                   const char *const *dirs, const char *probe_exe)
 {
@@ -463,6 +503,7 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 	ob__list_init(&l->jobs);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->wake, NULL);
+	l->stop_fd = stop_fd();
 	l->stage_dir = strdup(stage_dir);
 	l->dirs = copy_dirs(dirs);
 	l->probe_exe = probe_exe != NULL ? strdup(probe_exe) : NULL;
@@ -471,7 +512,7 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 		sigdelset(&all, faults[i]);
 	}
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	l->running = l->stage_dir != NULL && l->dirs != NULL &&
+	l->running = l->stop_fd > 0 && l->stage_dir != NULL && l->dirs != NULL &&
 	             pthread_create(&l->thread, NULL, loader_main, l) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!l->running) {
@@ -481,17 +522,46 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 	return l;
 }
 
-void ob__loader_free(struct ob__loader *l)
+void ob__loader_hurry(struct ob__loader *l)
 {
-	if (l == NULL) {
-		return;
+	uint64_t one = 1;
+
+	if (l != NULL && write(l->stop_fd, &one, sizeof(one)) < 0) {
+		ob__warning("loader", "a rehearsal can't be ended (%s)", strerror(errno));
 	}
+}
+
+/* True: its thread has ended. */
+static bool end_thread(struct ob__loader *l)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += OB__LOADER_END_MS / 1000;
 	pthread_mutex_lock(&l->lock);
 	l->ending = true;
 	pthread_cond_signal(&l->wake);
 	pthread_mutex_unlock(&l->lock);
-	if (l->running) {
-		pthread_join(l->thread, NULL);
+	ob__loader_hurry(l);
+	int rc = pthread_timedjoin_np(l->thread, NULL, &until);
+	if (rc == 0) {
+		return true;
+	}
+	pthread_mutex_lock(&l->lock);
+	l->abandoned = true;
+	ob__error("loader", "%s: ld.so has not come back from it; what it holds is left alone",
+	          l->name);
+	pthread_mutex_unlock(&l->lock);
+	return false;
+}
+
+int ob__loader_free(struct ob__loader *l)
+{
+	if (l == NULL) {
+		return 0;
+	}
+	if (l->running && !end_thread(l)) {
+		return -EBUSY;
 	}
 	OB__LIST_EACH_SAFE (it, &l->jobs) {
 		struct ob__load_job *job = OB__CONTAINER(it, struct ob__load_job, link);
@@ -507,8 +577,33 @@ void ob__loader_free(struct ob__loader *l)
 	}
 	free(l->dirs);
 	free(l->probe_exe);
+	if (l->stop_fd > 0) {
+		close(l->stop_fd);
+	}
 	free(l->stage_dir);
 	free(l);
+	return 0;
+}
+
+bool ob__load_op_runs_code(enum ob__load_op op)
+{
+	return op == OB__LOAD_OPEN || op == OB__LOAD_CLOSE || op == OB__LOAD_DISCARD ||
+	       op == OB__LOAD_WHOLE;
+}
+
+bool ob__loader_look(struct ob__loader *l, struct ob__loader_view *view)
+{
+	*view = (struct ob__loader_view){0};
+	pthread_mutex_lock(&l->lock);
+	bool busy = l->op != 0 || !ob__list_empty(&l->jobs);
+	if (l->op != 0) {
+		view->number = l->number;
+		view->op = l->op;
+		view->ms = (uv_hrtime() - l->since_ns) / 1000000u;
+		snprintf(view->name, sizeof(view->name), "%s", l->name);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return busy;
 }
 
 void ob__loader_submit(struct ob__loader *l, struct ob__load_job *job)

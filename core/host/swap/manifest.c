@@ -185,8 +185,13 @@ static void read_mark(const struct ob__manifest *m, char out[MARK_MAX])
 		return;
 	}
 	int number = strncmp(data, "signal ", 7) == 0 ? atoi(data + 7) : 0;
-	snprintf(out, MARK_MAX, number > 0 ? "by signal %d" : "by an exit nobody asked for",
-	         number);
+	if (number > 0) {
+		snprintf(out, MARK_MAX, "by signal %d", number);
+	} else {
+		bool hang = strncmp(data, "hang", 4) == 0;
+		snprintf(out, MARK_MAX,
+		         hang ? "with its loader hanging" : "by an exit nobody asked for");
+	}
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (names[i].number == number) {
 			snprintf(out, MARK_MAX, "by signal %d (%s)", number, names[i].name);

@@ -93,6 +93,11 @@ json_t *ob__manifest_json(const struct ob__manifest *m, const char *name);
  * fork() leave no mark. */
 int ob__manifest_guard(const char *dir);
 
+/* A build on trial hangs, so that the process will be ended from outside: the mark is there, unless
+ * it is taken back.  Nothing without a guard. */
+void ob__manifest_mark(void);
+void ob__manifest_unmark(void);
+
 /* The node ends as it should: no mark from here on, and one of a signal that somebody survived is
  * taken back.  Safe twice and without a guard. */
 void ob__manifest_disarm(void);

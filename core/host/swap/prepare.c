@@ -22,7 +22,7 @@ static enum ob__tx_answer submit(struct ob__swap_item *it, enum ob__load_op op,
 {
 	it->job->op = op;
 	it->job->done = done;
-	ob__loader_submit(it->tx->node->loader, it->job);
+	ob__watch_submit(it->tx->node, it->job);
 	return OB__TX_WAIT;
 }
 
@@ -42,7 +42,10 @@ static void job_done(struct ob__load_job *job)
 	if (!came_back(job)) {
 		return;
 	}
-	if (job->failed) {
+	if (it->tx->hung) {
+		it->tx->refused = it;
+		answer = OB__TX_FAIL; /* that is what was answered */
+	} else if (job->failed) {
 		answer = ob__tx_refuse(it->tx, it, &job->refusal);
 	}
 	ob__tx_continue(&it->tx->machine, answer);
@@ -179,7 +182,7 @@ void ob__step_stage_undo(struct ob__transaction *tx, struct ob__swap_item *it)
 	job->loaders = true;
 	memcpy(job->staged, it->job->staged, sizeof(job->staged));
 	it->job->staged[0] = '\0';
-	ob__loader_submit(tx->node->loader, job);
+	ob__watch_submit(tx->node, job);
 }
 
 /* ---- preflight ---- */
@@ -213,7 +216,7 @@ static void probe_done(struct ob__load_job *job)
 {
 	struct ob__swap_item *it = job->arg;
 
-	if (came_back(job) && !job->failed && needs_state(it)) {
+	if (came_back(job) && !job->failed && !it->tx->hung && needs_state(it)) {
 		ob__tx_continue(&it->tx->machine, OB__TX_AGAIN);
 		return;
 	}

@@ -34,6 +34,7 @@ struct ob__probe {
 	size_t state_len;
 	uint32_t state_version;
 	uint32_t timeout_ms;
+	int stop_fd; /* readable: the child is killed and the rehearsal refused; 0: none */
 
 	/* out */
 	uint32_t flags; /* of the descriptor */

@@ -91,7 +91,7 @@ static void close_library(struct ob__gen *g)
 	snprintf(job->name, sizeof(job->name), "%s", g->module->name);
 	snprintf(job->staged, sizeof(job->staged), "%s", g->staged);
 	g->closing = job;
-	ob__loader_submit(g->node->loader, job);
+	ob__watch_submit(g->node, job);
 }
 
 /* A word in memory that lives on and points into the code that goes. */

@@ -43,6 +43,7 @@ int ob__swap_init(struct ob__node *node)
 		return OB_E_NOMEM;
 	}
 	node->swap = s;
+	ob__watch_init(node);
 	int rc = ob__manifest_guard(node->dir); /* after the mark of the life before was read */
 	if (rc != 0 && rc != -EALREADY) {       /* a test has several nodes in a process */
 		ob__warning("module", "a build that crashes the node won't be known for it: %s",
@@ -340,6 +341,18 @@ static void enqueue(struct ob__transaction *tx)
 	}
 }
 
+void ob__swap_refuse_queue(struct ob__node *node)
+{
+	struct ob__swap *s = node->swap;
+
+	while (!ob__list_empty(&s->queue)) {
+		struct ob__transaction *tx =
+			OB__CONTAINER(s->queue.next, struct ob__transaction, link);
+		s->queued--;
+		reject(tx, 503, ob__watch_refusal(s, 0));
+	}
+}
+
 static struct ob__transaction *make(struct ob__node *node, const struct ob__swap_request *q,
                                     ob__swap_cb cb, void *arg)
 {
@@ -398,6 +411,8 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 
 	if (s->stopping) {
 		refusal = ob__plain_refusal("stopping", "", NULL, "the node stops");
+	} else if (s->hangs.number != 0) {
+		refusal = ob__watch_refusal(s, 0);
 	} else if (request->from_outside && !ob__rate_left(node)) {
 		status = 429;
 		refusal = ob__plain_refusal("rate", "", "wait a second, or raise reload.rate",
@@ -461,17 +476,26 @@ static void abandon(struct ob__transaction *tx)
 	}
 }
 
-void ob__swap_stop_all(struct ob__node *node)
+void ob__swap_stop(struct ob__node *node)
 {
 	struct ob__swap *s = node->swap;
 
 	s->stopping = true;
+	ob__loader_hurry(node->loader);
 	OB__LIST_EACH (it, &s->open) {
 		abandon(OB__CONTAINER(it, struct ob__transaction, link));
 	}
 	OB__LIST_EACH (it, &s->queue) {
 		abandon(OB__CONTAINER(it, struct ob__transaction, link));
 	}
+}
+
+void ob__swap_stop_all(struct ob__node *node)
+{
+	struct ob__swap *s = node->swap;
+
+	ob__swap_stop(node);
+	ob__watch_end(node);
 	s->current = NULL;
 	OB__LIST_EACH (it, &node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
