@@ -271,6 +271,9 @@ static void job_done(uv_work_t *req, int status)
 		ob__gen_leave(g, entered);
 	}
 	wait_end(w);
+	if (g->state == OB__GEN_STOPPED && !ob__work_running(g)) {
+		ob__gen_call_stop(g); /* the node ends, and it was still running */
+	}
 }
 
 int ob__work_job(struct ob__gen *g, ob_work_fn work, ob_post_fn done, void *arg)
@@ -313,6 +316,7 @@ static void post_run(void *arg)
 		ob__gen_unref(g);
 	}
 	free(p);
+	ob__gen_post_ran(g);
 }
 
 int ob__work_post(struct ob__gen *g, ob_post_fn fn, void *arg)
@@ -322,8 +326,11 @@ int ob__work_post(struct ob__gen *g, ob_post_fn fn, void *arg)
 		return fn == NULL ? OB_E_INVAL : OB_E_NOMEM;
 	}
 	*p = (struct post){g, fn, arg};
-	int rc = ob__loop_post(g->node->loop, post_run, p);
+	atomic_fetch_add(&g->posts,
+	                 1); /* before the look: whoever shuts the door looks behind it */
+	int rc = atomic_load(&g->open) ? ob__loop_post(g->node->loop, post_run, p) : OB_E_STATE;
 	if (rc != 0) {
+		atomic_fetch_sub(&g->posts, 1);
 		free(p);
 	}
 	return rc;
@@ -414,6 +421,16 @@ int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_
 void ob__work_drain(struct ob__gen *g)
 {
 	timers_end(g, false);
+}
+
+bool ob__work_running(const struct ob__gen *g)
+{
+	OB__LIST_EACH (it, &g->waits) {
+		if (OB__CONTAINER(it, struct wait, gen_link)->work != NULL) {
+			return true;
+		}
+	}
+	return false;
 }
 
 void ob__work_expire(struct ob__gen *g)

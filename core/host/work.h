@@ -44,6 +44,9 @@ int ob__work_http(struct ob__gen *g, const ob_http_request *request, ob_http_fn 
 int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_admin_fn fn,
                    void *arg);
 
+/* A job of the generation waits for, or runs on, the thread pool. */
+bool ob__work_running(const struct ob__gen *g);
+
 /* The generation drains: repeating timers end. */
 void ob__work_drain(struct ob__gen *g);
 

@@ -491,5 +491,172 @@ def term_while_held():
     equal(held.result().status, 503)
 
 
+KEEPS = """
+#include <obhost/obhost.h>
+
+static void answer(ob_ctx *ctx, ob_req req)
+{
+	size_t len;
+	const char *kept = ob_kv_get(ctx, "k", &len);
+
+	ob_reply_json(ctx, req, "{s:i, s:i, s:s}", "code", 200, "v", V, "kept", kept ? kept : "");
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_id(ctx, 6111, answer);
+}
+
+static void live(ob_ctx *ctx)
+{
+	if (V == 1) {
+		ob_kv_set(ctx, "k", "old", 4);
+	}
+}
+
+static int save(ob_ctx *ctx, ob_writer *writer, uint32_t version)
+{
+	return ob_section_write(ctx, writer, 1, 0, "x", 1);
+}
+
+static int load(ob_ctx *ctx, ob_reader *reader, uint32_t version)
+{
+	int rc = ob_kv_set(ctx, "k", "new", 4);
+
+	return rc == OB_E_STATE && ob_kv_del(ctx, "k") == OB_E_STATE && !ob_rehearsing(ctx)
+	               ? OB_E_BAD
+	               : rc == OB_E_STATE ? 0 : OB_E_LIMIT;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start, .live = live, .save = save, .load = load,
+          .state_write = V, .state_read_min = 1);
+"""
+
+
+@case("a load that is refused has changed no key; it is not let, in its rehearsal either")
+def keys_in_load():
+    h = House("keys", crowd=1)
+    h.plugins.build("keeps", KEEPS, V=1)
+    h.node.conf["modules"].append("keeps")
+    h.start()
+    h.plugins.build("keeps", KEEPS, V=2)
+    h.refused("state", "load", "keeps")
+    answer = h.crowd[0].ask(6111)
+    equal((answer["v"], answer["kept"]), (1, "old"))
+    h.node.stop()
+
+
+@case("what the configuration says of a module holds when it is taken out and put back")
+def put_back():
+    h, _, _, now = confed("back")
+    h.unload("confed")
+    h.load("confed")
+    equal(now(), (1, 1))
+    h.unload("confed")
+    h.load("confed", conf={"n": 5})
+    equal(now(), (1, 5))
+    h.unload("http_admin")
+    equal(h.node.http("GET", "/modules").status, 404)
+    equal(h.node.admin("modules.load", name="http_admin")[0], 200)
+    check(h.module("http_admin")["admin"], "it is no administrator")
+    h.node.stop()
+
+
+POSTS = """
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <obhost/obhost.h>
+
+static pthread_t thread;
+static atomic_int quit;
+static atomic_int taken;
+static int came;
+static ob_ctx *own;
+
+static void count(ob_ctx *ctx, void *arg)
+{
+	came++;
+}
+
+static void *run(void *arg)
+{
+	while (!quit) {
+		taken += ob_post(own, count, NULL) == 0;
+		usleep(20);
+	}
+	return NULL;
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_post(ctx, count, NULL) == OB_E_STATE ? 0 : OB_E_LIMIT;
+}
+
+static void live(ob_ctx *ctx)
+{
+	own = ctx;
+	quit = pthread_create(&thread, NULL, run, NULL) != 0;
+}
+
+static void stop(ob_ctx *ctx)
+{
+	if (own != NULL) {
+		quit = 1;
+		pthread_join(thread, NULL);
+		fprintf(stderr, "posts taken %d, lost %d\\n", taken, taken - came);
+	}
+}
+
+OB_MODULE(@NAME@, .version = V, .start = start, .live = live, .stop = stop);
+"""
+
+
+@case("a post that was taken is run before its generation is stopped, from a thread that posts "
+      "without end too")
+def posts():
+    h = House("posting", crowd=1)
+    flags = ["-pthread"]
+    h.plugins.build("posts", POSTS, flags, V='"1"')
+    h.node.conf["modules"].append("posts")
+    h.start()
+    for number in range(2, 8):
+        h.plugins.build("posts", POSTS, flags, V=f'"{number}"')
+        h.exchange("posts")
+        h.settle("posts")
+    lines = [line for line in h.node.log().splitlines() if line.startswith("posts taken")]
+    equal(len(lines), 6)
+    for line in lines:
+        check(line.endswith("lost 0"), line)
+    h.node.stop()
+
+
+ODD_CODE = """
+#include <stdbool.h>
+
+#include <obhost/obhost.h>
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_rehearsing(ctx) == REHEARSED ? 5 : 0;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+@case("a hook that returns a number above 0 is told that this is no code")
+def odd_code():
+    h = House("odd", crowd=1).start()
+    for rehearsed, step in (("true", "probe"), ("false", "start")):
+        h.plugins.build("odd", ODD_CODE, REHEARSED=rehearsed)
+        answer = h.node.http("POST", "/modules", {"name": "odd"})
+        equal((answer.status, answer.json["error"]["step"]), (422, step), repr(answer))
+        contains(answer.json["error"]["message"], "returned 5, which is no code")
+    h.node.stop()
+
+
 if __name__ == "__main__":
     main(all_ended, timeout=300)

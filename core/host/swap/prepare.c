@@ -139,6 +139,16 @@ static void stage_done(struct ob__load_job *job)
 	job_done(job);
 }
 
+static enum ob__tx_answer refuse_long(struct ob__transaction *tx, struct ob__swap_item *it)
+{
+	struct ob__load_refusal r = {0};
+
+	ob__refuse(&r, "stage", "unreadable", it->job->path, "a longer path",
+	           "a path of at most 511 bytes", "set a shorter path in the configuration",
+	           "%s: the path that is configured is too long", it->name);
+	return ob__tx_refuse(tx, it, &r);
+}
+
 enum ob__tx_answer ob__step_stage(struct ob__transaction *tx, struct ob__swap_item *it)
 {
 	struct ob__module *m = it->module;
@@ -159,7 +169,11 @@ enum ob__tx_answer ob__step_stage(struct ob__transaction *tx, struct ob__swap_it
 		snprintf(job->path, sizeof(job->path), "%s", it->from->staged);
 		memcpy(job->want_sha, it->from->sha256, sizeof(job->want_sha));
 	} else {
-		snprintf(job->path, sizeof(job->path), "%s", m->path != NULL ? m->path : "");
+		int len = snprintf(job->path, sizeof(job->path), "%s",
+		                   m->path != NULL ? m->path : "");
+		if (len < 0 || (size_t)len >= sizeof(job->path)) {
+			return refuse_long(tx, it);
+		}
 		memcpy(job->want_sha, tx->sha256, sizeof(job->want_sha));
 	}
 	if (tx->kind == OB__SWAP_RELOAD && it->from != NULL && !tx->force) {

@@ -46,6 +46,7 @@ void ob__swap_left(struct ob__gen *g, const char *how)
 static void make_zombie(struct ob__gen *g, const char *why)
 {
 	g->state = OB__GEN_ZOMBIE;
+	atomic_store(&g->open, false);
 	g->ctx.api = &ob__sdk_dead_api;
 	snprintf(g->why, sizeof(g->why), "%s", why);
 	++*g->node->swap->zombies;
@@ -170,10 +171,8 @@ static void bury(void *arg)
 
 void ob__gen_retire(struct ob__gen *g)
 {
-	if (g->started && g->desc->stop != NULL) {
-		g->desc->stop(&g->ctx);
-	}
-	g->started = false;
+	atomic_store(&g->open, false);
+	ob__gen_call_stop(g);
 	ob__slots_drop(&g->node->slots, g);
 	ob__work_drop(g);
 	g->ctx.api = &ob__sdk_dead_api;
@@ -191,7 +190,7 @@ static void drained_turn(void *arg)
 	struct ob__gen *g = arg;
 
 	g->drain_queued = false;
-	if ((g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE) && g->refs == 0) {
+	if ((g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE) && ob__gen_shut(g)) {
 		ob__info("module", "%s: generation %u drained", g->module->name, g->number);
 		ob__gen_retire(g);
 		if (g->leaving != NULL) {
