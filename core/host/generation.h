@@ -105,8 +105,14 @@ struct ob__gen {
 	char refused[256]; /* why a registration in start() failed, for the reply */
 	struct ob__timeout *drain_timeout;
 	struct ob__load_job *closing; /* while the loader unmaps it */
-	size_t scan_block;            /* how far its state was looked through for pointers */
-	size_t scan_at;
+	struct {                      /* how far it was looked for pointers into it */
+		size_t block;
+		size_t at;
+		char key[256];
+		uint32_t conn;
+		bool keys_done;
+		bool codecs; /* it had some */
+	} scan;
 	struct ob__swap_item *leaving; /* whose report waits for its end */
 	bool watched;                  /* in probation: its callbacks are timed */
 	unsigned share;                /* CANARY: percent of the sessions */

@@ -18,6 +18,7 @@
 #define TIMERS_MAX (1u << 20)
 #define MSGS_MAX   (1u << 20)
 #define DELAY_MAX  (366ull * 24 * 3600 * 1000)
+#define ADMIN_DEEP 8u /* verbs asked for in the answer to another, on one stack */
 
 struct timer {
 	uint64_t handle;
@@ -46,6 +47,8 @@ struct wait {
 	ob_work_fn work;
 	ob_http_fn http;
 	ob_admin_fn admin;
+	char *verb; /* that waits for its turn, with its arguments; owned */
+	json_t *args;
 	uint64_t http_id;
 	uv_work_t req;
 };
@@ -394,6 +397,32 @@ static void admin_done(void *arg, const ob_admin_reply *reply)
 	wait_end(w);
 }
 
+static void admin_run(struct wait *w, const char *verb, json_t *args_stolen)
+{
+	struct ob__works *works = &w->gen->node->works;
+
+	works->admin_deep++;
+	ob__admin_run(w->gen->node, verb, args_stolen, admin_done, w);
+	works->admin_deep--;
+}
+
+static void admin_turn(void *arg)
+{
+	struct wait *w = arg;
+	char *verb = w->verb;
+	json_t *args = w->args;
+
+	w->verb = NULL;
+	w->args = NULL;
+	if (w->gen->state == OB__GEN_STOPPED || w->gen->state == OB__GEN_ZOMBIE) {
+		json_decref(args);
+		wait_end(w);
+	} else {
+		admin_run(w, verb, args);
+	}
+	free(verb);
+}
+
 int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_admin_fn fn,
                    void *arg)
 {
@@ -412,7 +441,18 @@ int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_
 		return rc != 0 ? rc : OB_E_NOMEM;
 	}
 	w->admin = fn;
-	ob__admin_run(g->node, verb, args_stolen, admin_done, w);
+	if (g->node->works.admin_deep < ADMIN_DEEP) {
+		admin_run(w, verb, args_stolen);
+		return 0;
+	}
+	w->verb = strdup(verb);
+	w->args = args_stolen;
+	if (w->verb == NULL || ob__loop_defer(g->node->loop, admin_turn, w) != 0) {
+		json_decref(args_stolen);
+		free(w->verb);
+		wait_end(w);
+		return OB_E_NOMEM;
+	}
 	return 0;
 }
 

@@ -24,7 +24,8 @@
 struct ob__works {
 	struct ob__slab timers;
 	struct ob__slab msgs;
-	uint32_t jobs; /* on the thread pool */
+	uint32_t jobs;       /* on the thread pool */
+	uint32_t admin_deep; /* verbs on the stack that a module asked for */
 };
 
 void ob__works_init(struct ob__works *w);

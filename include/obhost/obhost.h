@@ -31,8 +31,9 @@
  * selftest -> load (the old generation's state, if its version differs) -> live (in the turn that
  * switches; send from here on) -> drain (a newer generation has taken over for good) -> stop.
  * Between start and live, registrations are inert, and push, call, timers, jobs, posts, HTTP calls
- * and writing keys answer OB_E_STATE.  For a while after the switch the old generation stands by: if the new one
- * fails, the old one is given the state back (load), told to `resume`, and serves again.
+ * and writing keys answer OB_E_STATE.  For a while after the switch the old generation stands by:
+ * if the new one fails, the old one is given the state back (load), told to `resume`, and serves
+ * again.
  *
  * REHEARSAL.  Before a module is let into the node, a child process loads it and runs check, start,
  * selftest, load and stop against a table of functions that only pretend.  ob_rehearsing() tells;

@@ -387,7 +387,7 @@ def crashes_early(place, probation):
     equal(h.now(), 1)
     contains(h.node.log(), "is in quarantine")
     active = h.module()["active"]
-    equal(active["version"], "1.0.0")
+    equal((active["file"], active["disk"]), (str(h.plugins.file("versioned")), "differs"))
     h.refused("stage", "quarantine")
     h.node.stop()
 
@@ -655,6 +655,85 @@ def odd_code():
         answer = h.node.http("POST", "/modules", {"name": "odd"})
         equal((answer.status, answer.json["error"]["step"]), (422, step), repr(answer))
         contains(answer.json["error"]["message"], "returned 5, which is no code")
+    h.node.stop()
+
+
+@cases((("flags", ".flags = 64"), ("state", ".state_write = 1, .state_read_min = 2")),
+       "a descriptor that makes no sense is refused in so many words: {0}")
+def descriptor(what, fields):
+    h = House("fields", crowd=1).start()
+    h.plugins.build("fields", f"""
+#include <obhost/obhost.h>
+
+OB_MODULE(@NAME@, .version = "1.0.0", {fields});
+""")
+    answer = h.node.http("POST", "/modules", {"name": "fields"})
+    error = answer.json["error"]
+    equal((answer.status, error["code"]), (422, "descriptor"), repr(answer))
+    contains(error["message"], "flags" if what == "flags" else "reads none before 2")
+    h.node.stop()
+
+
+KEEPS_POINTER = """
+#include <obhost/obhost.h>
+
+static void live(ob_ctx *ctx)
+{
+	void (*pointer)(ob_ctx *ctx) = live;
+	char spare[64] = "";
+
+	ob_kv_set(ctx, "a", spare, sizeof(spare));
+	ob_kv_set(ctx, "pointer", KEPT, sizeof(pointer));
+}
+
+OB_MODULE(@NAME@, .version = V, .live = live);
+"""
+
+
+@case("a key whose value points into a module keeps that mapped, as a block of ob_state does")
+def pointer_in_key():
+    h = House("pointer", crowd=1).start()
+    h.plugins.build("points", KEEPS_POINTER, V='"1"', KEPT="&pointer")
+    h.load("points")
+    h.plugins.build("points", KEEPS_POINTER, ["-Wno-unused-variable"], V='"2"', KEPT="spare")
+    h.exchange("points")
+    h.settle("points")  # the new one has overwritten it
+    h.plugins.build("points", KEEPS_POINTER, V='"3"', KEPT="&pointer")
+    h.exchange("points")
+    h.plugins.build("points", KEEPS_POINTER.replace("ob_kv_set", "(void)spare; //"),
+                    ["-Wno-unused-but-set-variable", "-Wno-unused-variable"], V='"4"', KEPT="0")
+    h.exchange("points")
+    eventually(lambda: [old["state"] for old in h.module("points")["old"]] == ["zombie"], "it")
+    contains(h.module("points")["old"][0]["why"], 'its key "pointer" holds a pointer')
+    h.node.stop()
+
+
+RESIDENT = """
+#include <obhost/obhost.h>
+
+OB_MODULE(@NAME@, .version = V, .flags = OB_MODULE_RESIDENT);
+"""
+
+
+@case("with as many zombies as may be, modules can be taken out, and others put in")
+def full_of_zombies():
+    h = House("zombies", crowd=1).start()
+    for number in range(9):
+        h.plugins.build("stays", RESIDENT, V=f'"{number}"')
+        if number == 0:
+            h.load("stays")
+        else:
+            h.exchange("stays")
+    zombies = lambda: sum(old["state"] == "zombie"  # noqa: E731
+                          for old in (h.module("stays") or {"old": []})["old"])
+    eventually(lambda: zombies() == 8, "the zombies")
+    answer = h.node.http("POST", "/modules/reload", {"name": "versioned", "force": True})
+    equal((answer.status, answer.json["error"]["code"]), (409, "zombies"), repr(answer))
+    h.unload("stays")
+    eventually(lambda: zombies() == 9, "the last one")
+    answer = h.node.http("POST", "/modules", {"name": "stays"})
+    equal((answer.status, answer.json["error"]["code"]), (409, "zombies"), repr(answer))
+    h.load("codec_line")
     h.node.stop()
 
 

@@ -93,6 +93,15 @@ static void fetched(ob_ctx *ctx, const ob_http_response *res, void *arg)
 static int answers;
 static int last_status;
 
+#define ASKED 100000
+
+static void asks_again(ob_ctx *ctx, const ob_admin_reply *reply, void *arg)
+{
+	if (++answers < ASKED) {
+		CU_ASSERT_EQUAL(ob_admin(ctx, "health", NULL, asks_again, arg), 0);
+	}
+}
+
 static void answered(ob_ctx *ctx, const ob_admin_reply *reply, void *arg)
 {
 	answers++;
@@ -435,6 +444,13 @@ static void test_live(void)
 	CU_ASSERT_EQUAL(ob_admin(ctx, "health", json_object(), NULL, NULL), OB_E_DENIED);
 	CU_ASSERT_EQUAL(ob_admin(two.ctx, "health", json_object(), answered, NULL), OB_E_DENIED);
 	CU_ASSERT_EQUAL(answers, 3);
+
+	/* One that asks for the next in the answer to the last does not go deeper for ever. */
+	answers = 0;
+	CU_ASSERT_EQUAL(ob_admin(ctx, "health", NULL, asks_again, NULL), 0);
+	CU_ASSERT(answers < 100);
+	CU_ASSERT_TRUE(RIG_UNTIL(answers == ASKED));
+	answers = 3;
 
 	/* A module that asks for its own reload is answered though its generation goes. */
 	one.start = NULL;

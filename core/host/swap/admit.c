@@ -220,6 +220,17 @@ static uint32_t leaving(const struct ob__module *m)
 	return n;
 }
 
+/* A module that was never here adds none. */
+static bool leaves_more(const struct ob__transaction *tx)
+{
+	for (size_t i = 0; i < tx->len; i++) {
+		if (!ob__list_empty(&tx->items[i].module->gens)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static json_t *crowded(const struct ob__transaction *tx)
 {
 	char text[192];
@@ -227,7 +238,7 @@ static json_t *crowded(const struct ob__transaction *tx)
 	if (tx->kind == OB__SWAP_UNLOAD) {
 		return NULL;
 	}
-	if (ob__swap_zombies(tx->node) >= SWAP_ZOMBIES_MAX) {
+	if (ob__swap_zombies(tx->node) >= SWAP_ZOMBIES_MAX && leaves_more(tx)) {
 		snprintf(text, sizeof(text), "%u old generations could not be unmapped",
 		         SWAP_ZOMBIES_MAX);
 		return ob__plain_refusal("zombies", "", "restart the node to go on", text);

@@ -89,6 +89,7 @@ static void refuse_quarantined(struct ob__transaction *tx, struct ob__load_job *
 static void stage_good(struct ob__transaction *tx, struct ob__load_job *job, const char *why)
 {
 	char good[512];
+	char installed[sizeof(job->file)];
 	char sha[65];
 
 	if (!ob__manifest_good(tx->node->swap->manifest, job->name, job->sha256, good, sizeof(good),
@@ -100,10 +101,14 @@ static void stage_good(struct ob__transaction *tx, struct ob__load_job *job, con
 	ob__error("module", "%s: %s is in quarantine (%s); the last good build, %.12s, is used",
 	          job->name, job->file, why, sha);
 	run_now(tx, job, OB__LOAD_DISCARD);
+	memcpy(installed, job->file, sizeof(installed));
 	snprintf(job->path, sizeof(job->path), "%s", good);
 	memcpy(job->want_sha, sha, sizeof(sha));
 	job->number += 1u << 30; /* the first name is used up */
 	run_now(tx, job, OB__LOAD_STAGE);
+	if (!job->failed) { /* what is there is another one, and is shown as that */
+		memcpy(job->file, installed, sizeof(job->file));
+	}
 }
 
 /* On the loader thread: the file, and what the manifest knows of it. */
@@ -275,11 +280,17 @@ static int make_generation(struct ob__swap_item *it)
 	g->low = job->low;
 	g->high = job->high;
 	g->staged = strdup(job->staged);
-	g->file = strdup(it->tx->kind == OB__SWAP_CONF ? it->from->file : job->file);
+	bool copy = it->tx->kind == OB__SWAP_CONF || it->tx->kind == OB__SWAP_ROLLBACK;
+	g->file = strdup(copy ? it->from->file : job->file);
 	g->conf = json_incref(it->conf != NULL ? it->conf : it->module->conf);
 	g->disk_size = job->size;
 	g->disk_mtime_ns = job->mtime_ns;
 	g->disk_inode = job->inode;
+	if (it->tx->kind == OB__SWAP_CONF) { /* the same code, from a copy of the same file */
+		g->disk_size = it->from->disk_size;
+		g->disk_mtime_ns = it->from->disk_mtime_ns;
+		g->disk_inode = it->from->disk_inode;
+	}
 	snprintf(g->version, sizeof(g->version), "%s",
 	         g->desc->version != NULL ? g->desc->version : "");
 	ob__make_utf8(g->version);

@@ -201,6 +201,16 @@ uint32_t ob__swap_zombies(const struct ob__node *node);
 /* `from` of an item is out, or stays for good. */
 void ob__swap_left(struct ob__gen *g, const char *how);
 
+/* ---- scan.c ---- */
+
+enum ob__scan {
+	OB__SCAN_MORE, /* call it again in another turn */
+	OB__SCAN_CLEAN,
+	OB__SCAN_FOUND, /* `why` says what points into the code that goes */
+};
+
+enum ob__scan ob__gen_scan(struct ob__gen *g, char *why, size_t cap);
+
 /* ---- watch.c ---- */
 
 /* The loader thread is looked at while it works: code of a module that does not return to ld.so
