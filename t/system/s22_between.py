@@ -415,7 +415,8 @@ def hangs_at_load():
     hangs(h, 1)
     with h.serving():
         first = Later(h.node.http, "POST", "/modules/reload", {"name": "versioned"})
-        eventually(lambda: h.node.get("/modules/tx/3")["step"] == "load", "the constructor")
+        eventually(lambda: h.node.http("GET", "/modules/tx/3").json.get("step") == "load",
+                   "the constructor")
         second = Later(h.node.http, "POST", "/modules/reload", {"name": "echo", "force": True})
         told_of_hang(h, first.result(), "load", "load")
         told_of_hang(h, second.result(), "admit", "load")
