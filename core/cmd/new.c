@@ -247,6 +247,7 @@ static int parse(struct project *p, int argc, char **argv)
 		}
 	}
 	if (rc == 0 && optind != argc - 1) {
+		complain(0, optind == argc ? "the NAME is missing" : "there are several NAMEs");
 		usage(stderr);
 		return OB__EXIT_USAGE;
 	}
