@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -48,8 +49,8 @@ static void usage(FILE *out)
 	      "  -s SIGNAL  tell the running node: stop, quit, reload or reopen\n"
 	      "  -t         check the configuration and its modules, then exit\n"
 	      "  -T         as -t, and show the configuration with secrets masked\n"
-	      "  -V         show the version\n"
-	      "  -h         show this\n"
+	      "  -V         show the version; --version\n"
+	      "  -h         show this; --help\n"
 	      "\n",
 	      out);
 	ob__commands_usage(out);
@@ -57,9 +58,14 @@ static void usage(FILE *out)
 
 static int parse(struct options *o, int argc, char **argv)
 {
+	static const struct option longs[] = {
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:p:m:s:tTVh")) != -1) {
+	while ((opt = getopt_long(argc, argv, "c:p:m:s:tTVh", longs, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
 			o->conf = optarg;
@@ -293,6 +299,10 @@ int main(int argc, char **argv)
 	int code;
 
 	if (command != NULL) {
+		char title[32];
+
+		snprintf(title, sizeof(title), "obhost %s", command->word);
+		argv[1] = title; /* what getopt's messages begin with */
 		return command->run(argc - 1, argv + 1);
 	}
 	if (parse(&o, argc, argv) != 0) {
