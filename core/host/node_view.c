@@ -3,6 +3,7 @@
  */
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,6 +258,24 @@ static double gauge_log_dropped(void *arg)
 	return (double)stats.dropped;
 }
 
+#ifdef HAVE_MALLINFO2
+static double gauge_heap(void *arg)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	(void)arg;
+	return (double)(m.uordblks + m.hblkhd);
+}
+
+static double gauge_heap_held(void *arg)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	(void)arg;
+	return (double)(m.arena + m.hblkhd);
+}
+#endif
+
 static double gauge_uptime(void *arg)
 {
 	const struct ob__node *node = arg;
@@ -273,6 +292,20 @@ static double gauge_peers_up(void *arg)
 		up += OB__CONTAINER(it, struct ob__peer, all_link)->link != NULL;
 	}
 	return up;
+}
+
+/* Where the C library says it. */
+static void heap_gauges(struct ob__stats *s)
+{
+#ifdef HAVE_MALLINFO2
+	ob__stat_gauge(s, "obhost_heap_bytes", NULL, "Memory in use on the heap.", gauge_heap,
+	               NULL);
+	ob__stat_gauge(s, "obhost_heap_held_bytes", NULL,
+	               "Memory that the heap has of the system, in use or not.", gauge_heap_held,
+	               NULL);
+#else
+	(void)s;
+#endif
 }
 
 void ob__node_gauges(struct ob__node *node)
@@ -302,6 +335,7 @@ void ob__node_gauges(struct ob__node *node)
 	               &node->pendings.stale);
 	ob__stat_gauge(s, "obhost_deadlines", NULL, "Requests and calls that ended by deadline.",
 	               gauge_u64, &node->pendings.deadlines);
+	heap_gauges(s);
 	ob__stat_gauge(s, "obhost_log_dropped", NULL, "Log lines dropped.", gauge_log_dropped,
 	               NULL);
 }
