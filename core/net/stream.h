@@ -58,6 +58,7 @@ struct ob__streams {
 	struct ob__chunk *reserved; /* a new chunk between reserve and commit */
 	struct uv_idle_s *wake;     /* active while `notify` has to be looked at without waiting */
 	uint32_t free_chunks_len;
+	uint32_t chunks;   /* with room of their own, in use or free */
 	uint32_t flushing; /* > 0 inside a flush walk */
 	size_t pending;    /* bytes that dirty streams hold; not what a slow peer holds up */
 	uint64_t turn;     /* the number of this one */

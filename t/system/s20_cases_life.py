@@ -18,9 +18,9 @@ from obtest import sources
 from obtest.env import LONG, MODULES, SANITIZE, SLOW
 from obtest.nodes import all_ended, free_port
 from obtest.plugin import VERSIONED, compile_plugin
-from obtest.seed import Client, Closed
+from obtest.seed import Client, Closed, frame, packet
 from obtest.swapping import ID, House, Later, Verbs
-from obtest.tap import case, cases, check, contains, equal, eventually, main, skip
+from obtest.tap import case, cases, check, comment, contains, equal, eventually, main, skip
 from obtest.temp import temp_dir
 
 house = {}
@@ -46,6 +46,52 @@ def commit(h):
     h.exchange("versioned", force=True)
     equal(h.node.http("POST", "/modules/versioned/commit").status, 200)
     h.settle()
+
+
+# ---------------------------------------------------------------- what has been said already
+
+ECHO = 30000
+QUEUE = 256 * 1024
+KEPT = 65536  # by the kernel, for a client that does not read
+
+
+def numbered(number):
+    """A body that is like no other, of a length of its own."""
+    return b"%d " % number * (100 + number % 150)
+
+
+@case("case 36: a client that reads nothing, with all the queue the node allows it, across swaps of "
+      "everything its answers go through: it gets them whole, once, in order", timeout=60)
+def slow_client():
+    h = House("slow", crowd=5, limits={"client_queue": QUEUE}).start()
+    total = 6000
+
+    def queued(session):
+        return next(entry["queued"] for entry in h.node.get("/sessions")["sessions"]
+                    if entry["id"] == session)
+    others = {entry["id"] for entry in h.node.get("/sessions")["sessions"]}
+    with Client(h.node.ws_port, timeout=30, receive=KEPT) as client:
+        client.ask(ECHO, 1)
+        mine = next(entry["id"] for entry in h.node.get("/sessions")["sessions"]
+                    if entry["id"] not in others)
+        sender = Later(client.send_bytes, b"".join(
+            frame(packet(ECHO, numbered(number))) for number in range(total)))
+        full = eventually(lambda: queued(mine) >= QUEUE // 2 and queued(mine), "a full queue")
+        with h.flat(), h.serving():
+            for round_ in range(100 if LONG else 10):
+                h.version(1 + round_ % 2)
+                for names in (["echo"], ["proxy"], ["codec_obespoir"],
+                              ["proxy", "codec_obespoir", "http_admin", "echo", "versioned"]):
+                    h.exchange(*names, force=True)
+                    check(queued(mine) >= QUEUE // 2, "the queue is full no more")
+        for number in range(total):
+            got, body = client.packet()
+            equal(got, ECHO)
+            check(body == numbered(number), f"answer {number} is {body[:40]!r}")
+        sender.result()
+        equal(client.ask(ECHO, "end"), "end")
+    comment(f"{full} bytes were queued, {total} answers")
+    h.node.stop()
 
 
 # ---------------------------------------------------------------- work in flight
