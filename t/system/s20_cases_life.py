@@ -222,6 +222,122 @@ def at_once():
     h.unload("second")
 
 
+TALLY = """
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <obhost/obhost.h>
+
+/* How often the connection has spoken: at another place of the state in each version. */
+struct state {
+	uint64_t count[4];
+};
+
+static unsigned leaps; /* states that came from the version before the last */
+
+static size_t decode(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool boundary, size_t max,
+                     ob_packet *out)
+{
+	struct state *s = state;
+	uint8_t *end = memchr(data, '\\n', len);
+
+	if (end == NULL) {
+		out->kind = OB_PACKET_NEED;
+		out->need = len + 1;
+		return 0;
+	}
+	s->count[V]++;
+	out->kind = OB_PACKET_MESSAGE;
+	out->id = 30000;
+	out->data = data;
+	out->len = (size_t)(end - data);
+	return out->len + 1;
+}
+
+static size_t encode(ob_ctx *ctx, void *state, const ob_packet *p, uint8_t *out, size_t cap)
+{
+	const struct state *s = state;
+
+	return (size_t)snprintf((char *)out, cap, "%d %u %.*s\\n", V, (unsigned)s->count[V],
+	                        (int)p->len, (const char *)p->data);
+}
+
+static int migrate(ob_ctx *ctx, uint32_t from, const void *old_state, void *state)
+{
+	const struct state *old = old_state;
+	struct state *s = state;
+
+	usleep(5000);
+	leaps += from + 2 == V;
+	s->count[V] = old->count[from];
+	return 0;
+}
+
+static void show(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i, s:i}", "code", 200, "leaps", (int)leaps);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	static const ob_codec tally = {
+		.size = sizeof(tally), .state_size = sizeof(struct state), .state_ver = V,
+		.flags = OB_CODEC_STREAM | OB_CODEC_TEXT, .overhead = 40, .name = "tally",
+		.decode = decode, .encode = encode, .migrate = migrate,
+	};
+	int rc = ob_on_codec(ctx, &tally);
+
+	return rc != 0 ? rc : ob_on_id(ctx, 6121, show);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+class Lines:
+    """A connection of the codec above."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), 10 * SLOW)
+        self.file = self.socket.makefile("rb")
+        self.asked = 0
+
+    def ask(self, word):
+        """Says it; the version that answers. The count must be right."""
+        self.socket.sendall(b"%s\n" % word)
+        self.asked += 1
+        version, count, said = self.file.readline().split()
+        equal((int(count), said), (self.asked, word))
+        return int(version)
+
+
+@case("case 20: a codec is replaced while the states of its 500 connections still move to the version "
+      "before: each arrives, with what it held, none is closed", timeout=60)
+def sweeping():
+    port = free_port()
+    h = House("sweep", crowd=5,
+              listen=[{"transport": "tcp", "codec": "tally", "port": port}])
+    builds = {version: compile_plugin("codec_tally", TALLY, V=version).read_bytes()
+              for version in (1, 2, 3)}
+    h.plugins.put("codec_tally", builds[1])
+    h.start()
+    lines = [Lines(port) for _ in range(500)]
+    for number, line in enumerate(lines):
+        equal(line.ask(b"w%d" % number), 1)
+    with h.flat("codec_tally"), h.serving():
+        for version in (2, 3):
+            h.plugins.put("codec_tally", builds[version])
+            h.exchange("codec_tally")
+        leaps = eventually(lambda: h.crowd[0].ask(6121)["leaps"], "states of version 1")
+        for number, line in enumerate(lines[::-1]):
+            equal(line.ask(b"x%d" % number), 3)
+    for number, line in enumerate(lines):
+        equal(line.ask(b"y%d" % number), 3)
+    comment(f"at least {leaps} states went from version 1 to 3")
+    h.node.stop()
+
+
 @case("case 19: a reload while the generation before still drains is taken; with four of them: "
       "409, until one has gone")
 def draining():
