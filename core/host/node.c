@@ -653,7 +653,7 @@ int ob__node_free(struct ob__node *node)
 	if (node == NULL) {
 		return 0;
 	}
-	ob__loader_free(node->loader);
+	bool stuck = ob__loader_free(node->loader) != 0;
 	node->loader = NULL;
 	ob__admin_close(node);
 	ob__web_free(node);
@@ -675,9 +675,9 @@ int ob__node_free(struct ob__node *node)
 	ob__notify_close(&node->notify);
 	if (node->loop != NULL) {
 		ob__streams_free(&node->streams);
-		rc = ob__loop_free(node->loop);
+		rc = stuck ? -EBUSY : ob__loop_free(node->loop);
 	}
-	if (rc != 0) { /* a job still runs in a module's code: what it can reach stays */
+	if (rc != 0) { /* a job still runs, perhaps in a module's code: what it can reach stays */
 		ob__log_close();
 		return rc;
 	}

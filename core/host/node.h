@@ -110,8 +110,8 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 /* Runs until the node is stopped; the process's exit code. */
 int ob__node_run(struct ob__node *node);
 
-/* 0, or -EBUSY: a job on the thread pool did not end in time, and what it may use is leaked; then
- * the process should _exit(). */
+/* 0, or -EBUSY: a job on the thread pool or of the loader did not end in time, and what it may use
+ * is leaked; then the process should _exit(). */
 int ob__node_free(struct ob__node *node);
 
 /* Takes no new clients; what is there goes on. */

@@ -306,6 +306,7 @@ struct ob__link *ob__link_new(struct ob__links *ls)
 	ob__timeout_set(ls->loop, &l->timeout, ls->options.hello_ms);
 	ob__stream_init(&l->stream, ls->m, &stream_ops, l);
 	l->stream.high = ls->options.high;
+	l->stream.trunk = true;
 	ls->refs++;
 	return l;
 }

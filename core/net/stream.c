@@ -19,6 +19,9 @@
 
 #include "net/stream_priv.h"
 
+#define READ_TURN  (1u << 20) /* bytes that all streams read in a turn, as long as ... */
+#define READ_LEAST (4u << 10) /* ... each has read so many */
+
 /* ---------------------------------------------------------------- telling owners */
 
 static void on_wake(uv_idle_t *handle)
@@ -85,9 +88,21 @@ static void tell_owners(struct ob__streams *m)
 	}
 }
 
+/* What was left unread in the last turn says how many want a part of the next. */
+static void share_turn(struct ob__streams *m)
+{
+	size_t share = READ_TURN / (m->hungry > 0 ? m->hungry : 1);
+
+	m->turn++;
+	m->turn_left = READ_TURN;
+	m->turn_share = share < OB__LOOP_READ_BUFFER ? share : OB__LOOP_READ_BUFFER;
+	m->hungry = 0;
+}
+
 static void before_poll(void *arg)
 {
 	struct ob__streams *m = arg;
+	share_turn(m);
 	ob__streams_flush(m);
 	if (!ob__list_empty(&m->notify)) {
 		tell_owners(m);
@@ -107,6 +122,7 @@ int ob__streams_init(struct ob__streams *m, struct ob__loop *loop)
 	ob__list_init(&m->dirty);
 	ob__list_init(&m->notify);
 	ob__list_init(&m->all);
+	share_turn(m);
 	ob__loop_before_poll(loop, &m->hook);
 	signal(SIGPIPE, SIG_IGN);
 	return 0;
@@ -289,11 +305,33 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
 
 /* ---------------------------------------------------------------- reading */
 
+/* libuv asks again as long as a buffer comes back full; no buffer ends that for this turn. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
 	(void)suggested;
 	struct ob__stream *s = handle->data;
-	*buf = uv_buf_init((char *)ob__loop_read_buffer(s->m->loop), OB__LOOP_READ_BUFFER);
+	struct ob__streams *m = s->m;
+	size_t room = m->turn_share < m->turn_left ? m->turn_share : m->turn_left;
+	if (s->read_turn == m->turn) {
+		m->hungry += !s->trunk;
+		*buf = uv_buf_init(NULL, 0);
+		return;
+	}
+	if (s->trunk) {
+		room = OB__LOOP_READ_BUFFER;
+	} else if (room < READ_LEAST) {
+		room = READ_LEAST;
+	}
+	s->read_turn = m->turn;
+	*buf = uv_buf_init((char *)ob__loop_read_buffer(m->loop), (unsigned)room);
+}
+
+static void count_read(struct ob__stream *s, size_t n)
+{
+	struct ob__streams *m = s->m;
+	size_t taken = n < m->turn_left ? n : m->turn_left;
+	m->bytes_in += n;
+	m->turn_left -= s->trunk ? 0 : taken;
 }
 
 /* The peer has ended, or the socket is broken, behind a close that still flushes. */
@@ -308,7 +346,7 @@ static void end_while_closing(struct ob__stream *s, int status)
 static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 {
 	struct ob__stream *s = handle->data;
-	if (n == 0) {
+	if (n == 0 || (n == UV_ENOBUFS && buf->base == NULL)) {
 		return;
 	}
 	if (n < 0) {
@@ -327,7 +365,7 @@ static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 		s->ops->on_end(s, (int)n);
 		return;
 	}
-	s->m->bytes_in += (size_t)n;
+	count_read(s, (size_t)n);
 	if (s->closing) {
 		return;
 	}

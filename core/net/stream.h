@@ -15,6 +15,10 @@
  *
  * So a hundred small messages to one peer in one turn are one system call.
  *
+ * Reading is shared out: a stream reads once per turn, and all of them about 1 MiB, in equal parts
+ * among those that have more than their part, and 4 KiB each at least.  So a turn stays short, and
+ * timers, signals and other connections have theirs, whatever a thousand peers send at once.
+ *
  * CALLBACKS.  No callback runs inside append, commit, flush, read or close.  What a flush finds out
  * (a broken socket, a queue that has drained) is told to the owner just before the loop polls, when
  * no other frame of ours is on the stack.
@@ -54,8 +58,13 @@ struct ob__streams {
 	struct ob__chunk *reserved; /* a new chunk between reserve and commit */
 	struct uv_idle_s *wake;     /* active while `notify` has to be looked at without waiting */
 	uint32_t free_chunks_len;
+	uint32_t chunks;   /* with room of their own, in use or free */
 	uint32_t flushing; /* > 0 inside a flush walk */
 	size_t pending;    /* bytes that dirty streams hold; not what a slow peer holds up */
+	uint64_t turn;     /* the number of this one */
+	size_t turn_left;  /* bytes still to be read in it, before all read the least */
+	size_t turn_share; /* what a stream reads in it at most */
+	uint32_t hungry;   /* streams that have left something unread in it */
 	uint64_t bytes_in;
 	uint64_t bytes_out;
 	uint64_t syscalls_out; /* try_write and write calls made */
@@ -123,6 +132,8 @@ struct ob__stream {
 	size_t queued;      /* read-only: bytes waiting, those in uv_write included */
 	size_t high;        /* set by the owner; 0: no mark */
 	uint64_t last_read; /* read-only: loop ms of the last bytes from the peer */
+	uint64_t read_turn; /* when it last had its part */
+	bool trunk;         /* set by the owner: carries what many send, so it reads a full part */
 	int failed;         /* why the socket is broken, or 0 */
 	bool above;         /* read-only: at or above `high` since it was last reached */
 	bool reading;

@@ -30,6 +30,7 @@ static struct ob__chunk *chunk_new(struct ob__streams *m)
 		if (!c) {
 			return NULL;
 		}
+		m->chunks++;
 	}
 	c->next = NULL;
 	c->ref = NULL;
@@ -48,6 +49,7 @@ static void chunk_free(struct ob__streams *m, struct ob__chunk *c)
 	}
 	if (m->free_chunks_len >= (c->len > FAT ? FREE_FAT_MAX : FREE_CHUNKS_MAX)) {
 		free(c);
+		m->chunks--;
 		return;
 	}
 	c->next = m->free_chunks;
@@ -71,6 +73,7 @@ void ob__streams_free_chunks(struct ob__streams *m)
 		m->free_chunks = c->next;
 		free(c);
 	}
+	m->chunks = 0;
 	m->free_chunks_len = 0;
 	free(m->reserved);
 	m->reserved = NULL;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,6 +45,23 @@ static int misbehave(const char *where, const char *how)
 	memset(&probe, 0, sizeof(probe));
 	probe.conf = conf;
 	return rehearse("misbehave", "misbehave", strcmp(how, "loop") == 0 ? 400 : 20000);
+}
+
+/* It would go on for 20 s; somebody has no time for that. */
+static void test_given_up(void)
+{
+	int fd = eventfd(1, EFD_CLOEXEC);
+
+	snprintf(conf, sizeof(conf), "{\"where\": \"start\", \"how\": \"loop\"}");
+	memset(&probe, 0, sizeof(probe));
+	probe.conf = conf;
+	probe.end_fd = &fd;
+	CU_ASSERT_EQUAL(rehearse("misbehave", "misbehave", 20000), -1);
+	CU_ASSERT_STRING_EQUAL(refusal.code, "stopping");
+	CU_ASSERT(probe.took_us < 10000000);
+	CU_ASSERT_EQUAL(waitpid(-1, NULL, WNOHANG), -1); /* there is no child */
+	CU_ASSERT_EQUAL(errno, ECHILD);
+	close(fd);
 }
 
 static int open_fds(void)
@@ -479,6 +497,7 @@ int main(void)
 	CU_add_test(s, "state", test_state);
 	CU_add_test(s, "large state", test_large_state);
 	CU_add_test(s, "killed from outside", test_killed_from_outside);
+	CU_add_test(s, "given up by the host", test_given_up);
 	CU_add_test(s, "fresh signals", test_fresh_signals);
 	return ob__tap_run();
 }

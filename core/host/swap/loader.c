@@ -13,8 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -24,6 +26,8 @@
 
 /* The shortest descriptor of this major number. */
 #define DESC_MIN sizeof(ob_module_desc)
+
+#define END_S 5 /* how long the end waits for the job under way */
 
 struct ob__loader {
 	struct ob__loop *loop;
@@ -35,6 +39,7 @@ struct ob__loader {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool ending;
+	int end_fd; /* readable once `ending` is true */
 	struct ob__list jobs;
 };
 
@@ -232,6 +237,7 @@ static void run_probe(struct ob__loader *l, struct ob__load_job *job)
 	job->probe.staged = job->staged;
 	job->probe.file = job->file;
 	job->probe.name = job->name;
+	job->probe.end_fd = &l->end_fd;
 	job->failed = ob__probe_run(&job->probe, &job->refusal) != 0;
 }
 
@@ -458,6 +464,7 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 		return NULL;
 	}
 	l->loop = loop;
+	l->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ob__list_init(&l->jobs);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->wake, NULL);
@@ -466,7 +473,7 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 	l->probe_exe = probe_exe != NULL ? strdup(probe_exe) : NULL;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	l->running = l->stage_dir != NULL && l->dirs != NULL &&
+	l->running = l->stage_dir != NULL && l->dirs != NULL && l->end_fd >= 0 &&
 	             pthread_create(&l->thread, NULL, loader_main, l) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!l->running) {
@@ -476,17 +483,29 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 	return l;
 }
 
-void ob__loader_free(struct ob__loader *l)
+/* 0, or -EBUSY when the thread does not end in time. */
+static int end_thread(struct ob__loader *l)
 {
-	if (l == NULL) {
-		return;
-	}
+	struct timespec until;
+
 	pthread_mutex_lock(&l->lock);
 	l->ending = true;
 	pthread_cond_signal(&l->wake);
 	pthread_mutex_unlock(&l->lock);
-	if (l->running) {
-		pthread_join(l->thread, NULL);
+	(void)eventfd_write(l->end_fd, 1);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += END_S;
+	return pthread_timedjoin_np(l->thread, NULL, &until) == 0 ? 0 : -EBUSY;
+}
+
+int ob__loader_free(struct ob__loader *l)
+{
+	if (l == NULL) {
+		return 0;
+	}
+	if (l->running && end_thread(l) != 0) {
+		ob__error("loader", "a job of the loader does not end; leaving without it");
+		return -EBUSY;
 	}
 	OB__LIST_EACH_SAFE (it, &l->jobs) {
 		struct ob__load_job *job = OB__CONTAINER(it, struct ob__load_job, link);
@@ -503,7 +522,11 @@ void ob__loader_free(struct ob__loader *l)
 	free(l->dirs);
 	free(l->probe_exe);
 	free(l->stage_dir);
+	if (l->end_fd >= 0) {
+		close(l->end_fd);
+	}
 	free(l);
+	return 0;
 }
 
 void ob__loader_submit(struct ob__loader *l, struct ob__load_job *job)

@@ -79,9 +79,12 @@ struct ob__load_job {
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
                                   const char *const *dirs, const char *probe_exe);
 
-/* Waits for the job under way and ends the thread.  Of those that wait, the loader's own are done
- * here and now; the others are dropped (their done is not called). */
-void ob__loader_free(struct ob__loader *l);
+/* Ends the thread.  A rehearsal under way is given up, any other job is waited for, five seconds at
+ * most.  Of those that wait, the loader's own are done here and now; the others are dropped (their
+ * done is not called).  0; -EBUSY: the job has not ended (a constructor that never returns, a disk
+ * that hangs): its thread lives, with the loader and the job and what they refer to, until the
+ * process has gone by _exit(). */
+int ob__loader_free(struct ob__loader *l);
 
 void ob__loader_submit(struct ob__loader *l, struct ob__load_job *job);
 

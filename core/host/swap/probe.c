@@ -40,6 +40,7 @@ struct probe_run {
 	int out; /* what the child prints */
 	bool dead;
 	bool timed_out;
+	bool given_up;
 	uint64_t deadline_us;
 
 	uint8_t *task; /* with its frame's header; owned */
@@ -339,18 +340,19 @@ static void turn(struct probe_run *run, bool *sock_open, bool *out_open)
 	uint64_t left = run->deadline_us > now ? run->deadline_us - now : 0;
 	int wait = (int)(left / 1000 + 1);
 	size_t len;
-	struct pollfd fds[3] = {
+	struct pollfd fds[4] = {
 		{.fd = *sock_open ? run->sock : -1,
 	         .events = (short)(POLLIN | (to_send(run, &len) != NULL ? POLLOUT : 0))},
 		{.fd = *out_open ? run->out : -1, .events = POLLIN},
 		{.fd = run->pidfd, .events = POLLIN},
+		{.fd = run->p->end_fd != NULL ? *run->p->end_fd : -1, .events = POLLIN},
 	};
 
 	if (left == 0) {
 		run->timed_out = true;
 		return;
 	}
-	poll(fds, 3, run->pidfd < 0 && wait > SLICE_MS ? SLICE_MS : wait);
+	poll(fds, 4, run->pidfd < 0 && wait > SLICE_MS ? SLICE_MS : wait);
 	if ((fds[0].revents & POLLOUT) != 0) {
 		send_some(run);
 	}
@@ -360,6 +362,7 @@ static void turn(struct probe_run *run, bool *sock_open, bool *out_open)
 	if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
 		*out_open = listen_out(run);
 	}
+	run->given_up = fds[3].revents != 0;
 	run->dead = is_dead(run);
 }
 
@@ -371,7 +374,7 @@ static int wait_for_end(struct probe_run *run)
 	bool out_open = true;
 	int status = 0;
 
-	while (!run->dead && !run->timed_out) {
+	while (!run->dead && !run->timed_out && !run->given_up) {
 		turn(run, &sock_open, &out_open);
 	}
 	kill(-run->pid, SIGKILL);
@@ -441,7 +444,10 @@ static int refuse_end(struct probe_run *run, int status)
 	char found[96];
 
 	last_words(run, words, sizeof(words));
-	if (run->timed_out) {
+	if (run->given_up) {
+		ob__refuse(run->r, "probe", "stopping", file, NULL, NULL, NULL,
+		           "%s: its rehearsal was given up: the node stops", file);
+	} else if (run->timed_out) {
 		snprintf(found, sizeof(found), "%s after %u ms", phase, run->p->timeout_ms);
 		ob__refuse(run->r, "probe", "timeout", file, found, "an end in time",
 		           "make it quicker, or raise reload.probe",

@@ -34,6 +34,7 @@ struct ob__probe {
 	size_t state_len;
 	uint32_t state_version;
 	uint32_t timeout_ms;
+	const int *end_fd; /* readable: the host ends, nobody waits for this any more; or NULL */
 
 	/* out */
 	uint32_t flags; /* of the descriptor */
