@@ -41,6 +41,7 @@ struct probe_run {
 	int sock;
 	int out; /* what the child prints */
 	bool dead;
+	bool scarce; /* no child for lack of something, which may pass */
 	bool timed_out;
 	uint64_t deadline_us;
 
@@ -128,6 +129,7 @@ static int refuse_spawn(struct probe_run *run, const char *what, int err)
 {
 	bool scarce = err == EAGAIN || err == ENOMEM || err == EMFILE || err == ENFILE;
 
+	run->scarce = scarce;
 	ob__refuse(run->r, "probe", "spawn", run->p->file, strerror(err), "a child process",
 	           scarce ? "raise the limits of processes, descriptors or memory, or try again "
 	                    "later"
@@ -524,14 +526,18 @@ static bool is_elsewhere(struct probe_run *run, bool spawned, int status)
 {
 	char *fault = run->p->program_fault;
 	size_t cap = sizeof(run->p->program_fault);
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; /* from outside */
 
+	if (run->scarce) {
+		return false;
+	}
 	if (!spawned) {
 		snprintf(fault, cap, "can't be started: %s", run->r->found);
 	} else if (run->stranger[0] != '\0') {
 		snprintf(fault, cap, "is of another build: %s, this is %s", run->stranger,
 		         OB__PROBE_BUILD);
 	} else if (run->phase[0] == '\0' && run->report == NULL && !run->elsewhere &&
-	           !run->timed_out) {
+	           !run->timed_out && !killed) {
 		snprintf(fault, cap, "ended without a word (%s %d)",
 		         WIFSIGNALED(status) ? "signal" : "exit",
 		         WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
