@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -296,6 +297,7 @@ int main(int argc, char **argv)
 {
 	struct options o = {.conf = DEFAULT_CONF};
 	const struct ob__command *command = argc > 1 ? ob__command_find(argv[1]) : NULL;
+	static char probe[PATH_MAX];
 	int code;
 
 	if (command != NULL) {
@@ -332,6 +334,8 @@ int main(int argc, char **argv)
 		return code;
 	}
 	c->probe_exe = "/proc/self/exe";
+	(void)ob__command_program(probe, "core/obhost-probe", "obhost-probe");
+	c->probe_program = probe; /* what is wrong with it the log says */
 	struct ob__node *node = ob__node_start(c, o.modules, o.modules_len, &code);
 	if (node == NULL) {
 		return code;

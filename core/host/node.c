@@ -348,6 +348,9 @@ static int start_host(struct ob__node *node)
 	                                             node->conf->probe_exe)
 	                            : NULL;
 	node->rehearses = node->conf->probe_exe != NULL;
+	if (node->loader != NULL && node->conf->probe_program != NULL) {
+		(void)ob__loader_program(node->loader, node->conf->probe_program);
+	}
 	ob__node_module_dirs_free(dirs);
 	node->httpc = ob__httpc_new(node->loop, HTTPC_MAX);
 	if (node->loader == NULL || node->httpc == NULL) {

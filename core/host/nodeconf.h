@@ -87,7 +87,8 @@ struct ob__nodeconf {
 	const char *host;
 	uint64_t call_timeout_ms;
 	struct ob__reload_conf reload;
-	const char *probe_exe; /* static: the program that rehearses modules; NULL: none does */
+	const char *probe_exe;     /* static: the program that rehearses modules; NULL: none does */
+	const char *probe_program; /* static: obhost-probe, quicker for most; NULL: no such one */
 	uint32_t session_closed_id;
 	struct ob__listen_conf *listens;
 	size_t listens_len;

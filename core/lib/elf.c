@@ -453,6 +453,19 @@ static const char *string(const struct look *l, uint64_t off)
 	return off < l->strings_len ? l->strings + off : NULL;
 }
 
+static void add_needed(struct look *l, const char *name)
+{
+	char *list = l->info.needed;
+	size_t len = strlen(list);
+	const char *space = len > 0 ? " " : "";
+
+	if (len + strlen(name) + sizeof(" ?") + 1 <= sizeof(l->info.needed)) {
+		snprintf(list + len, sizeof(l->info.needed) - len, "%s%s", space, name);
+	} else if (len == 0 || list[len - 1] != '?') {
+		snprintf(list + len, sizeof(l->info.needed) - len, "%s?", space);
+	}
+}
+
 static int check_names(struct look *l)
 {
 	for (size_t i = 0; i < l->ndynamic; i++) {
@@ -466,7 +479,9 @@ static int check_names(struct look *l)
 		if (name == NULL) {
 			return fault_is(l, MALFORMED, "a name outside the string table");
 		}
-		if (d.d_tag == DT_RPATH || d.d_tag == DT_RUNPATH) {
+		if (d.d_tag == DT_NEEDED) {
+			add_needed(l, name);
+		} else if (d.d_tag == DT_RPATH || d.d_tag == DT_RUNPATH) {
 			l->info.has_runpath = true;
 			snprintf(l->info.runpath, sizeof(l->info.runpath), "%s", name);
 			make_printable(l->info.runpath);
@@ -555,6 +570,8 @@ static int check_symbol(struct look *l, const ELF(Sym) * sym)
 			return fault_is(l, MALFORMED, MODULE_NAME " outside the segments");
 		}
 		l->info.module_size = (size_t)sym->st_size;
+	} else if (ST_BIND(sym->st_info) != STB_LOCAL && name[0] != '_' && name[0] != '\0') {
+		l->info.exports++;
 	}
 	return 0;
 }

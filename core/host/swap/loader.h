@@ -79,6 +79,11 @@ struct ob__load_job {
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
                                   const char *const *dirs, const char *probe_exe);
 
+/* Before the first job: most modules are rehearsed by this program, obhost-probe.  It must be
+ * trusted as a module is, and what is used for as long as the loader lives is the file of now,
+ * whatever is installed over it.  0, or -1 with a line logged: `probe_exe` does all of it. */
+int ob__loader_program(struct ob__loader *l, const char *path);
+
 /* Ends the thread.  A rehearsal under way is given up, any other job is waited for, five seconds at
  * most.  Of those that wait, the loader's own are done here and now; the others are dropped (their
  * done is not called).  0; -EBUSY: the job has not ended (a constructor that never returns, a disk
