@@ -119,8 +119,8 @@ struct ob__directory_ops {
 	/* There is no synced source any more, or there is one again. */
 	void (*on_stale)(void *arg, bool stale);
 
-	/* Somebody knows this higher incarnation of us: call ob__directory_incarnation() with one
-	 * more (here, or later). */
+	/* Somebody knows this incarnation of us, which is higher, or our own with a higher rev:
+	 * call ob__directory_incarnation() with one more (here, or later). */
 	void (*on_clash)(void *arg, uint64_t incarnation);
 
 	/* The answer of `source` to ob__directory_ask(): OB__MEMBER_UNKNOWN if it has never heard

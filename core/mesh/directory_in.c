@@ -161,25 +161,28 @@ static void resync(struct ob__directory *d, struct ob__dir_source *s, uint64_t n
 	}
 }
 
-static struct ob__dir_node *new_node(struct ob__directory *d, uint64_t id, uint64_t now_ms)
+/* 0, -ENOMEM, or 1: there are too many, and this one is left out. */
+static int new_node(struct ob__directory *d, uint64_t id, uint64_t now_ms,
+                    struct ob__dir_node **out)
 {
 	if (d->by_id.count >= OB__DIR_NODES && !ob__list_empty(&d->rest)) {
 		ob__directory_forget(d, node_of(d->rest.next));
 	}
 	if (d->by_id.count >= OB__DIR_NODES) {
 		d->overfull++;
-		return NULL;
+		return 1;
 	}
 	struct ob__dir_node *n = calloc(1, sizeof(*n));
 	if (n == NULL || ob__map_put(&d->by_id, id, 0, n) < 0) {
 		free(n);
-		return NULL;
+		return -ENOMEM;
 	}
 	n->best.id = id;
 	n->gone_at = now_ms;
 	ob__list_init(&n->link);
 	ob__list_append(&d->rest, &n->link);
-	return n;
+	*out = n;
+	return 0;
 }
 
 static struct ob__dir_said *said_of(struct ob__dir_node *n, size_t slot)
@@ -238,17 +241,22 @@ static int take_node(struct ob__directory *d, struct ob__dir_source *s, const st
                      uint64_t now_ms)
 {
 	struct ob__dir_node *n = ob__map_get(&d->by_id, r->m.id, 0);
+	int rc = 0;
 	if (n == NULL && !is_live(&r->m)) {
 		return 0;
 	}
+	if (n == NULL && r->wire_len == 0) {
+		resync(d, s, now_ms);
+		return 0;
+	}
 	if (n == NULL) {
-		n = new_node(d, r->m.id, now_ms);
+		rc = new_node(d, r->m.id, now_ms, &n);
 	}
-	struct ob__dir_said *said = n != NULL ? said_of(n, (size_t)(s - d->sources)) : NULL;
-	if (said == NULL) {
-		return n == NULL && d->overfull > 0 ? 0 : -ENOMEM;
+	if (rc != 0) {
+		return rc < 0 ? rc : 0;
 	}
-	int rc = take_best(n, r);
+	struct ob__dir_said *said = said_of(n, (size_t)(s - d->sources));
+	rc = said != NULL ? take_best(n, r) : -ENOMEM;
 	if (rc < 0) {
 		return rc;
 	}
@@ -272,7 +280,9 @@ static void take_self(struct ob__directory *d, struct ob__dir_source *s, const s
                       uint64_t now_ms)
 {
 	s->saw_self = true;
-	if (m->incarnation > d->self.incarnation) {
+	bool higher = m->incarnation > d->self.incarnation;
+	bool twin = m->incarnation == d->self.incarnation && m->rev > d->self.rev;
+	if (higher || twin) {
 		d->clash = m->incarnation > d->clash ? m->incarnation : d->clash;
 	} else if (!d->leaving && (!is_live(m) || m->incarnation < d->self.incarnation)) {
 		ob__directory_tell_again(d, s, now_ms);

@@ -437,8 +437,9 @@ int ob__member_get(struct ob__member *m, const uint8_t *data, size_t len, const 
 	if (more > WIRE_MAX) {
 		return -EMSGSIZE;
 	}
-	if (m->id == 0 || m->state > OB__MEMBER_LEFT || m->state == OB__MEMBER_DRAINING ||
-	    len - OB__MEMBER_HEAD < more) {
+	bool live = m->state == OB__MEMBER_UP || m->state == OB__MEMBER_SUSPECT;
+	if (m->id == 0 || (live && m->rev == 0) || m->state > OB__MEMBER_LEFT ||
+	    m->state == OB__MEMBER_DRAINING || len - OB__MEMBER_HEAD < more) {
 		return -EPROTO;
 	}
 	*wire = data + OB__MEMBER_HEAD;

@@ -146,8 +146,8 @@ size_t ob__member_put(const struct ob__member *m, bool whole, uint8_t *out, size
 /*
  * Reads the record that `data` begins with.  m->desc becomes NULL; the description's bytes, not yet
  * looked at, are in *wire and *wire_len (borrowed; 0: there is none).  Returns the record's length,
- * or -EPROTO: cut off, id 0, a state that is none or OB__MEMBER_DRAINING; -EMSGSIZE: longer than
- * OB__MEMBER_MAX.
+ * or -EPROTO: cut off, id 0, rev 0 of one that lives, a state that is none or OB__MEMBER_DRAINING;
+ * -EMSGSIZE: longer than OB__MEMBER_MAX.
  */
 int ob__member_get(struct ob__member *m, const uint8_t *data, size_t len, const uint8_t **wire,
                    size_t *wire_len);
