@@ -150,6 +150,35 @@ static void tell(struct ob__directory *d, struct ob__dir_source *s, bool with_be
 	}
 }
 
+/* The sources that list a life of the node that was over before, and no other: they tell it. */
+static bool tell_higher(struct ob__directory *d, const struct ob__dir_node *n)
+{
+	bool told = false;
+	for (size_t i = 0; i < n->said_len; i++) {
+		if (d->sources[i].synced && n->said[i].state == OB__MEMBER_UP &&
+		    n->said[i].incarnation < n->best.incarnation) {
+			uint8_t out[OB__HIGHER_SIZE];
+			ob__higher_put(out, &(struct ob__higher){n->best.id, n->best.incarnation});
+			send(d, &d->sources[i], OB__SYS_MEMBER_HIGHER, out, sizeof(out));
+			told = true;
+		}
+	}
+	return told;
+}
+
+static void tell_all_higher(struct ob__directory *d)
+{
+	struct ob__map_entry *it;
+	bool doubtful = false;
+	for (size_t i = 0; (it = ob__map_next(&d->by_id, &i)) != NULL;) {
+		const struct ob__dir_node *n = it->value;
+		if (!ob__directory_is_listed(d, n)) {
+			doubtful = tell_higher(d, n) || doubtful;
+		}
+	}
+	d->doubtful = doubtful;
+}
+
 static void tell_all(struct ob__directory *d, bool with_beat, uint64_t now_ms)
 {
 	for (size_t i = 0; i < OB__DIR_SOURCES; i++) {
@@ -347,6 +376,9 @@ void ob__directory_tick(struct ob__directory *d, uint64_t now_ms)
 	if (d->beat_at <= now_ms) {
 		d->beat_at = now_ms + BEAT_MS;
 		tell_all(d, true, now_ms);
+		if (d->doubtful) {
+			tell_all_higher(d);
+		}
 	}
 	while (due_forget(d) <= now_ms) {
 		ob__directory_forget(d, node_of(d->rest.next));

@@ -10,6 +10,7 @@
  *
  * - Of one node the higher incarnation counts, and what is said of a lower one counts as gone.
  *   Within one life the description with the higher rev counts.
+ *   A node that lost its memory and begins with a lower one is told so by those who remember.
  * - A node's state is the best that any synced source says (synced: the link is up and the source
  *   has told all that happened meanwhile).
  * - A node is REMOVED when each source with a link up is synced and none of them lists it, at least
@@ -140,6 +141,7 @@ struct ob__directory {
 	uint32_t synced;       /* sources */
 	uint64_t stale_since;  /* when the last one was lost; 0: it is not stale */
 	uint64_t beat_at;
+	bool doubtful;     /* a source may list a lower incarnation than is remembered */
 	uint64_t clash;    /* a higher incarnation of us that was seen in this receive */
 	uint64_t overfull; /* records left out for lack of room */
 	struct ob__dir_source sources[OB__DIR_SOURCES];

@@ -36,6 +36,7 @@ static bool is_live(const struct ob__member *m)
 struct verdict {
 	uint8_t state; /* the best that a synced one says; OB__MEMBER_UNKNOWN: none lists it */
 	bool gone;     /* none lists it, and what they don't list is gone */
+	bool lower;    /* one lists a former life as up */
 };
 
 static bool lists(const struct ob__dir_node *n, size_t slot)
@@ -54,6 +55,7 @@ static struct verdict hear(const struct ob__directory *d, const struct ob__dir_n
 			waiting = waiting || s->up;
 		} else if (!lists(n, i)) {
 			v.gone = v.gone || s->settled;
+			v.lower = v.lower || (i < n->said_len && n->said[i].state == OB__MEMBER_UP);
 		} else if (v.state == OB__MEMBER_UNKNOWN || n->said[i].state < v.state) {
 			v.state = n->said[i].state;
 		}
@@ -118,6 +120,11 @@ static void update(struct ob__directory *d, struct ob__dir_node *n, uint8_t stat
 	ob__description_unref(old.desc);
 }
 
+bool ob__directory_is_listed(const struct ob__directory *d, const struct ob__dir_node *n)
+{
+	return hear(d, n).state != OB__MEMBER_UNKNOWN;
+}
+
 void ob__directory_judge(struct ob__directory *d, struct ob__dir_node *n, uint64_t now_ms)
 {
 	struct verdict v = hear(d, n);
@@ -127,7 +134,10 @@ void ob__directory_judge(struct ob__directory *d, struct ob__dir_node *n, uint64
 		} else {
 			add(d, n, v.state);
 		}
-	} else if (n->listed && v.gone && !d->ops->linked(d->arg, n->m.id)) {
+		return;
+	}
+	d->doubtful = d->doubtful || v.lower;
+	if (n->listed && v.gone && !d->ops->linked(d->arg, n->m.id)) {
 		take_out(d, n, now_ms);
 	}
 }
@@ -328,8 +338,10 @@ static int take_answer(struct ob__directory *d, struct ob__dir_source *s, const 
 	if (n < 0 || (size_t)n != len) {
 		return n < 0 ? n : -EPROTO;
 	}
-	bool known = r.m.state != OB__MEMBER_UNKNOWN;
-	if (r.m.id == d->self.id || (known && s->synced)) {
+	if (r.m.id == d->self.id) {
+		return take(d, s, &r, now_ms);
+	}
+	if (r.m.state != OB__MEMBER_UNKNOWN && s->synced) {
 		int rc = take(d, s, &r, now_ms);
 		if (rc < 0) {
 			return rc;

@@ -20,6 +20,9 @@ struct ob__dir_said {
 /* Compares what is said of a node with what is shown, and tells the owner. */
 void ob__directory_judge(struct ob__directory *d, struct ob__dir_node *n, uint64_t now_ms);
 
+/* Whether a synced source lists the newest life of it. */
+bool ob__directory_is_listed(const struct ob__directory *d, const struct ob__dir_node *n);
+
 /* All of them: a source came, went, or has settled. */
 void ob__directory_judge_all(struct ob__directory *d, uint64_t now_ms);
 

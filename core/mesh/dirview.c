@@ -351,6 +351,21 @@ static int ask(struct ob__dirview *v, const struct ob__dirview_link *l, const ui
 	return 0;
 }
 
+/* A node that began anew with a lower incarnation hears of the one that others remember. */
+static int higher(struct ob__dirview *v, const uint8_t *data, size_t len, uint64_t now_ms)
+{
+	struct ob__higher h;
+	int rc = ob__higher_get(&h, data, len);
+	if (rc < 0) {
+		return rc;
+	}
+	const struct ob__dirview_entry *e = ob__dirview_get(v, h.id);
+	if (e != NULL && e->m.state == OB__MEMBER_UP && e->m.incarnation < h.incarnation) {
+		ob__dirview_tell_higher(v, &h, now_ms);
+	}
+	return 0;
+}
+
 static int receive(struct ob__dirview *v, uint64_t from, uint32_t sys, const uint8_t *data,
                    size_t len, uint64_t now_ms)
 {
@@ -369,6 +384,8 @@ static int receive(struct ob__dirview *v, uint64_t from, uint32_t sys, const uin
 		return subscribe(v, l, data, len, now_ms);
 	case OB__SYS_MEMBER_ASK:
 		return ask(v, l, data, len, now_ms);
+	case OB__SYS_MEMBER_HIGHER:
+		return higher(v, data, len, now_ms);
 	default:
 		return -ENOENT;
 	}

@@ -181,11 +181,8 @@ void ob__dirview_flush(struct ob__dirview *v, uint64_t now_ms)
 	v->flushed = v->seq;
 }
 
-void ob__dirview_answer(struct ob__dirview *v, uint64_t to, uint64_t id, uint64_t now_ms)
+static void answer(struct ob__dirview *v, uint64_t to, const struct ob__member *m, uint64_t now_ms)
 {
-	const struct ob__dirview_entry *e = ob__dirview_get(v, id);
-	const struct ob__member unknown = {.id = id};
-	const struct ob__member *m = e != NULL ? &e->m : &unknown;
 	struct ob__delta head = {
 		.boot = v->boot,
 		.seq = v->seq,
@@ -199,4 +196,21 @@ void ob__dirview_answer(struct ob__dirview *v, uint64_t to, uint64_t id, uint64_
 	size_t len = OB__DELTA_HEAD + ob__member_put(m, m->desc != NULL,
 	                                             v->scratch + OB__DELTA_HEAD, OB__MEMBER_MAX);
 	ob__dirview_send(v, to, OB__SYS_MEMBER_DELTA, len);
+}
+
+void ob__dirview_answer(struct ob__dirview *v, uint64_t to, uint64_t id, uint64_t now_ms)
+{
+	const struct ob__dirview_entry *e = ob__dirview_get(v, id);
+	const struct ob__member unknown = {.id = id};
+	answer(v, to, e != NULL ? &e->m : &unknown, now_ms);
+}
+
+void ob__dirview_tell_higher(struct ob__dirview *v, const struct ob__higher *h, uint64_t now_ms)
+{
+	const struct ob__member over = {
+		.id = h->id,
+		.incarnation = h->incarnation,
+		.state = OB__MEMBER_DEAD,
+	};
+	answer(v, h->id, &over, now_ms);
 }

@@ -35,6 +35,9 @@ int ob__dirview_send(struct ob__dirview *v, uint64_t to, uint32_t sys, size_t le
 /* Tells each subscriber what it has not heard. */
 void ob__dirview_flush(struct ob__dirview *v, uint64_t now_ms);
 
+/* Tells a node of a higher incarnation of its own. */
+void ob__dirview_tell_higher(struct ob__dirview *v, const struct ob__higher *h, uint64_t now_ms);
+
 /* Tells one node the record of another, or that there is none. */
 void ob__dirview_answer(struct ob__dirview *v, uint64_t to, uint64_t id, uint64_t now_ms);
 

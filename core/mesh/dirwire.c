@@ -47,7 +47,7 @@ static uint64_t get64(const uint8_t *at)
 const char *ob__dir_kind_word(enum ob__dir_kind kind)
 {
 	static const char *const words[] = {
-		"announce", "beat", "leave", "subscribe", "ask", "delta", "again",
+		"announce", "beat", "leave", "subscribe", "ask", "higher", "delta", "again",
 	};
 	return kind < OB__DIR_KINDS ? words[kind] : "?";
 }
@@ -65,6 +65,8 @@ int ob__dir_kind(uint32_t sys)
 		return OB__DIR_SUBSCRIBE;
 	case OB__SYS_MEMBER_ASK:
 		return OB__DIR_ASK;
+	case OB__SYS_MEMBER_HIGHER:
+		return OB__DIR_HIGHER;
 	case OB__SYS_MEMBER_DELTA:
 		return OB__DIR_DELTA;
 	case OB__SYS_MEMBER_AGAIN:
@@ -131,6 +133,22 @@ int ob__subscribe_get(struct ob__subscribe *s, const uint8_t *data, size_t len)
 	}
 	s->boot = get64(data);
 	s->seq = get64(data + 8);
+	return 0;
+}
+
+void ob__higher_put(uint8_t out[OB__HIGHER_SIZE], const struct ob__higher *h)
+{
+	ob__dir_u64_put(out, h->id);
+	ob__dir_u64_put(out + 8, h->incarnation);
+}
+
+int ob__higher_get(struct ob__higher *h, const uint8_t *data, size_t len)
+{
+	if (len != OB__HIGHER_SIZE) {
+		return -EPROTO;
+	}
+	h->id = get64(data);
+	h->incarnation = get64(data + 8);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
  *     LEAVE      u64 incarnation
  *     SUBSCRIBE  u64 boot | u64 seq: how far the member had followed which life of the route node
  *     ASK        u64 id
+ *     HIGHER     u64 id | u64 incarnation
  *     DELTA      u64 boot | u64 seq | u16 records | u16 flags | records
  *     AGAIN      nothing
  *
@@ -34,6 +35,7 @@
 #define OB__LEAVE_SIZE      8u
 #define OB__SUBSCRIBE_SIZE  16u
 #define OB__ASK_SIZE        8u
+#define OB__HIGHER_SIZE     16u
 #define OB__DIR_PAYLOAD_MAX OB__DELTA_MAX
 
 enum ob__delta_flag {
@@ -51,6 +53,7 @@ enum ob__dir_kind {
 	OB__DIR_LEAVE,
 	OB__DIR_SUBSCRIBE,
 	OB__DIR_ASK,
+	OB__DIR_HIGHER,
 	OB__DIR_DELTA,
 	OB__DIR_AGAIN,
 	OB__DIR_KINDS
@@ -94,6 +97,11 @@ struct ob__subscribe {
 	uint64_t seq;
 };
 
+struct ob__higher {
+	uint64_t id;
+	uint64_t incarnation;
+};
+
 struct ob__delta {
 	uint64_t boot;
 	uint64_t seq;
@@ -103,6 +111,7 @@ struct ob__delta {
 
 void ob__beat_put(uint8_t out[OB__BEAT_SIZE], const struct ob__beat *b);
 void ob__subscribe_put(uint8_t out[OB__SUBSCRIBE_SIZE], const struct ob__subscribe *s);
+void ob__higher_put(uint8_t out[OB__HIGHER_SIZE], const struct ob__higher *h);
 void ob__delta_put(uint8_t out[OB__DELTA_HEAD], const struct ob__delta *d);
 void ob__dir_u64_put(uint8_t out[8], uint64_t v); /* LEAVE and ASK */
 
@@ -110,6 +119,7 @@ void ob__dir_u64_put(uint8_t out[8], uint64_t v); /* LEAVE and ASK */
  * together). */
 int ob__beat_get(struct ob__beat *b, const uint8_t *data, size_t len);
 int ob__subscribe_get(struct ob__subscribe *s, const uint8_t *data, size_t len);
+int ob__higher_get(struct ob__higher *h, const uint8_t *data, size_t len);
 int ob__delta_get(struct ob__delta *d, const uint8_t *data, size_t len);
 int ob__dir_u64_get(uint64_t *v, const uint8_t *data, size_t len);
 

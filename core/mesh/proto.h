@@ -31,6 +31,7 @@ enum ob__system_id {
 	OB__SYS_MEMBER_LEAVE,     /* it goes, on purpose */
 	OB__SYS_MEMBER_SUBSCRIBE, /* tell me what changes, from here on */
 	OB__SYS_MEMBER_ASK,       /* does this node live? */
+	OB__SYS_MEMBER_HIGHER,    /* of a node you list I know a higher incarnation */
 	/* From a route node: */
 	OB__SYS_MEMBER_DELTA, /* records: changes, a snapshot or an answer */
 	OB__SYS_MEMBER_AGAIN, /* I don't know your record: announce it again */

@@ -209,8 +209,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	}
 	memcpy(copy, data + 1, len - 1);
-	uint32_t sys = OB__SYS_MEMBER_ANNOUNCE + data[0] % 8u - 1;
-	if (data[0] % 8u == 0) {
+	uint32_t sys = OB__SYS_MEMBER_ANNOUNCE + data[0] % 9u - 1;
+	if (data[0] % 9u == 0) {
 		fuzz_record(copy, len - 1);
 	} else if (ob__dir_kind_for_view((enum ob__dir_kind)ob__dir_kind(sys))) {
 		fuzz_view(sys, copy, len - 1);

@@ -341,6 +341,20 @@ static void test_view_incarnations(void)
 	CU_ASSERT_TRUE(ob__dirview_get(&view, ID(0))->m.draining);
 	CU_ASSERT_EQUAL(view_beat(0, 6, 2, 0), 0); /* of a rev that is not the one known */
 	CU_ASSERT_EQUAL(count_sent(ID(0), OB__SYS_MEMBER_AGAIN), 1);
+	/* Others remember a higher one of it. */
+	static const struct ob__higher rows[] = {{0, 6}, {0, 7}};
+	for (size_t i = 0; i < 2; i++) {
+		struct ob__higher h = {ID(0), rows[i].incarnation};
+		uint8_t out[OB__HIGHER_SIZE];
+		sent_len = 0;
+		ob__higher_put(out, &h);
+		CU_ASSERT_EQUAL(ob__dirview_receive(&view, ID(0), OB__SYS_MEMBER_HIGHER, out,
+		                                    sizeof(out), now),
+		                0);
+		CU_ASSERT_EQUAL(in_delta(ID(0), ID(0), &m, &whole), i == 1);
+	}
+	CU_ASSERT_EQUAL(m.incarnation, 7);
+	CU_ASSERT_EQUAL(m.state, OB__MEMBER_DEAD);
 	ob__dirview_free(&view);
 }
 
@@ -362,14 +376,14 @@ static void test_view_refuses(void)
 			ob__dirview_receive(&view, ID(0), OB__SYS_MEMBER_ANNOUNCE, bytes, len, now),
 			codes[i]);
 	}
-	for (uint32_t sys = OB__SYS_MEMBER_ANNOUNCE; sys <= OB__SYS_MEMBER_ASK; sys++) {
+	for (uint32_t sys = OB__SYS_MEMBER_ANNOUNCE; sys <= OB__SYS_MEMBER_HIGHER; sys++) {
 		CU_ASSERT_EQUAL(ob__dirview_receive(&view, ID(0), sys, bytes, 3, now), -EPROTO);
 	}
 	CU_ASSERT_EQUAL(ob__dirview_receive(&view, ID(0), OB__SYS_MEMBER_DELTA, bytes, 0, now),
 	                -ENOENT);
 	CU_ASSERT_EQUAL(ob__dirview_receive(&view, ID(1), OB__SYS_MEMBER_BEAT, bytes, 0, now),
 	                -ENOTCONN);
-	CU_ASSERT_EQUAL(view.counts.bad, 11);
+	CU_ASSERT_EQUAL(view.counts.bad, 12);
 	CU_ASSERT_EQUAL(view.entries.count, 0);
 	view_join(0, 5);
 	view_join(1, 5);
@@ -861,11 +875,23 @@ static void test_incarnations(void)
 	CU_ASSERT_EQUAL(changes, OB__DIR_REMOVED);
 	CU_ASSERT_EQUAL(tell_one(1, A_UP), 0); /* and it can't come back */
 	CU_ASSERT_EQUAL(state_of(0), OB__MEMBER_UNKNOWN);
+	struct ob__higher h;
+	sent_len = 0;
+	dir_until(now + 1000); /* but if it lives, it is told */
+	const struct sent *told = last_sent(SOURCE(1), OB__SYS_MEMBER_HIGHER);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(told);
+	CU_ASSERT_EQUAL(ob__higher_get(&h, told->data, told->len), 0);
+	CU_ASSERT_EQUAL(h.id, ID(0));
+	CU_ASSERT_EQUAL(h.incarnation, 6);
+	CU_ASSERT_EQUAL(count_sent(SOURCE(0), OB__SYS_MEMBER_HIGHER), 0);
 	next.state = OB__MEMBER_UP;
 	next.incarnation = 7;
 	CU_ASSERT_EQUAL(tell_one(1, next), 0);
 	CU_ASSERT_EQUAL(state_of(0), OB__MEMBER_UP);
 	CU_ASSERT_EQUAL(ob__directory_get(&dir, ID(0))->m.incarnation, 7);
+	sent_len = 0;
+	dir_until(now + 3000);
+	CU_ASSERT_EQUAL(count_sent(SOURCE(1), OB__SYS_MEMBER_HIGHER), 0);
 	ob__directory_free(&dir);
 }
 
