@@ -202,6 +202,7 @@ static void take(struct ob__dirview *v, struct ob__dirview_entry *e, const struc
 {
 	bool was_gone = ob__dirview_is_gone(e);
 	bool was_up = e->m.state == OB__MEMBER_UP;
+	bool reborn = e->m.incarnation != m->incarnation;
 	bool fresh = was_gone || !same_rev(&e->m, m);
 	ob__description_unref(e->m.desc);
 	e->load = m->load;
@@ -213,7 +214,7 @@ static void take(struct ob__dirview *v, struct ob__dirview_entry *e, const struc
 		v->tombs--;
 		v->living++;
 	}
-	if (!was_up) {
+	if (!was_up || reborn) {
 		e->since = now_ms;
 	}
 	if (!was_up || fresh) {

@@ -70,7 +70,7 @@ struct ob__dirview_ops {
 /* A record; read-only for others. */
 struct ob__dirview_entry {
 	struct ob__member m; /* as it is sent; without a description when dead or left */
-	uint64_t since;      /* when its state changed */
+	uint64_t since;      /* when this life came into this state */
 
 	/* The view's own. */
 	uint32_t load;      /* as of the last beat */
