@@ -74,7 +74,7 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "1: links are TLS 1.3 with a key from the token (not built yet, refused)."},
 	{"rpc.type", OB__CONF_STRING, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
 	{"rpc.reconnect_time", OB__CONF_SECONDS, 0, 0, 3600, NULL, "5", "Longest pause between attempts to reach a node."},
-	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy, offered by a module, that chooses which node of it takes a message; without one: round robin, and rendezvous hashing for sessions that stay."},
+	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. Messages of a session that stays go where its earlier ones went, unless a module chooses."},
 	{"rpc.policy.*", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Name of a policy."},
 	{"rpc.route", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The route table: which role takes which message id."},
 	{"rpc.route.range", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to ranges, both ends included; of overlapping ones the last wins."},

@@ -20,11 +20,11 @@ void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t 
 static void went_to(struct ob__pending *p, struct ob__peer *peer)
 {
 	if (p->to != NULL) {
-		p->to->pending--;
+		p->to->balance.pending--;
 	}
 	p->to = peer;
 	if (peer != NULL) {
-		peer->pending++;
+		peer->balance.pending++;
 	}
 }
 

@@ -229,19 +229,19 @@ static void test_of_a_peer(void)
 	struct ob__pending *p[4];
 	for (uint32_t i = 0; i < 4; i++) {
 		p[i] = make(OB__PENDING_CLIENT, i, 1000);
-		CU_ASSERT_EQUAL(a.pending, i);
+		CU_ASSERT_EQUAL(a.balance.pending, i);
 		ob__pending_sent(p[i], &links[0]);
 	}
-	CU_ASSERT_EQUAL(a.pending, 4);
+	CU_ASSERT_EQUAL(a.balance.pending, 4);
 	ob__pending_sent(p[0], &links[1]);
-	CU_ASSERT_EQUAL(a.pending, 3);
-	CU_ASSERT_EQUAL(b.pending, 1);
+	CU_ASSERT_EQUAL(a.balance.pending, 3);
+	CU_ASSERT_EQUAL(b.balance.pending, 1);
 	ob__pending_end(p[0], &good);
-	CU_ASSERT_EQUAL(b.pending, 0);
+	CU_ASSERT_EQUAL(b.balance.pending, 0);
 	ob__pending_drop(p[1]);
-	CU_ASSERT_EQUAL(a.pending, 2);
+	CU_ASSERT_EQUAL(a.balance.pending, 2);
 	ob__pending_link_lost(&links[0]);
-	CU_ASSERT_EQUAL(a.pending, 0);
+	CU_ASSERT_EQUAL(a.balance.pending, 0);
 	end();
 }
 
