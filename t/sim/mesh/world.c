@@ -314,10 +314,10 @@ void sim_crash(struct sim_node *n, enum sim_crash how)
 	sim_mark(w, 22, n->index, how, 0);
 	sim_say(w, "node%u dies (%s)", n->index, how == SIM_CRASH_PROCESS ? "process" : "machine");
 	n->silent = how == SIM_CRASH_MACHINE;
+	vlisteners_crash(n); /* first: who waits there is among the sockets */
 	while (!ob__list_empty(&n->socks)) {
 		vsock_crash(OB__CONTAINER(n->socks.next, struct vsock, node_link), how);
 	}
-	vlisteners_crash(n);
 	n->running = false;
 	n->net = NULL;
 	sim_current = n;
