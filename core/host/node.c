@@ -319,6 +319,10 @@ static int start_mesh(struct ob__node *node)
 	const struct ob__nodeconf *c = node->conf;
 	struct ob__links_options options = {
 		.token = c->rpc_token,
+		.roles = c->rpc_tokens,
+		.roles_len = c->rpc_tokens_len,
+		.security = c->rpc_security.mode,
+		.files = c->rpc_security.files,
 		.reconnect_ms = c->reconnect_ms,
 		.max_frame = c->limits.message + 4096,
 		.high = c->limits.link_queue / 4,

@@ -23,6 +23,7 @@
 
 #include "base/conf.h"
 #include "lib/idrange.h"
+#include "mesh/link.h"
 
 #define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
 
@@ -47,12 +48,19 @@ struct ob__module_conf {
 	bool implied; /* not written in the file */
 };
 
+/* The strings of a link's protection; see mesh/link.h. */
+struct ob__security_conf {
+	enum ob__link_security mode;
+	struct ob__link_files files;
+};
+
 struct ob__remote_conf {
 	const char *host;
 	int port;
 	const char *path;
 	const char *role;
-	const char *token;
+	const char *token; /* its own, or NULL */
+	struct ob__security_conf security;
 };
 
 struct ob__limits {
@@ -97,6 +105,9 @@ struct ob__nodeconf {
 	const char *admin_unix;
 	int rpc_port;
 	const char *rpc_token;
+	struct ob__role_token *rpc_tokens;
+	size_t rpc_tokens_len;
+	struct ob__security_conf rpc_security;
 	uint64_t reconnect_ms;
 	struct ob__remote_conf *remotes;
 	size_t remotes_len;
