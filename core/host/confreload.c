@@ -327,6 +327,9 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	ob__policy_apply(node, c);
 	ob__policy_check(node);
 	apply_tokens(node);
+	if (ob__permits_apply(node) != 0) {
+		ob__error("conf", "rpc.allow: out of memory, what it was stays");
+	}
 	ob__conf_apply_remotes(node);
 	reconf_modules(node, c);
 }

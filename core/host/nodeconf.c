@@ -80,6 +80,14 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.tls.cert", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "PEM file of this node's certificate, whose subjectAltName is URI:obhost:TYPE/NAME, and its chain."},
 	{"rpc.tls.key", OB__CONF_STRING, 0, 0, 0, NULL, "cert", "PEM file of its private key."},
 	{"rpc.tls.ca", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "PEM file of the authorities that may have signed the other node's certificate."},
+	{"rpc.allow", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to what its nodes may send here, over their links; \"*\" is for roles without an entry. A role without either may send everything."},
+	{"rpc.allow.*", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "What is not in it is denied with 403."},
+	{"rpc.allow.*.ranges", OB__CONF_LIST, 0, 0, 0, NULL, "all", "Ranges of message ids, both ends included."},
+	{"rpc.allow.*.ranges[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high]."},
+	{"rpc.allow.*.methods", OB__CONF_LIST, 0, 0, 0, NULL, "all", "Names of methods; a * at the end stands for the rest."},
+	{"rpc.allow.*.methods[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "A name, or the beginning of one and *."},
+	{"rpc.allow.*.calls", OB__CONF_BOOL, 0, 0, 0, NULL, "true", "Calls that code makes, besides messages of clients."},
+	{"rpc.allow.*.pushes", OB__CONF_BOOL, 0, 0, 0, NULL, "true", "Pushes to clients."},
 	{"rpc.type", OB__CONF_STRING, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
 	{"rpc.reconnect_time", OB__CONF_SECONDS, 0, 0, 3600, NULL, "5", "Longest pause between attempts to reach a node."},
 	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy, offered by a module, that chooses which node of it takes a message; without one: round robin, and rendezvous hashing for sessions that stay."},
@@ -110,6 +118,8 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.message", OB__CONF_SIZE, 0, 64, 67108864, NULL, "1m", "Bytes of one message or HTTP body."},
 	{"limits.client_queue", OB__CONF_SIZE, 0, 4096, 1073741824, NULL, "4m", "Bytes queued towards one client; beyond it the client is slow."},
 	{"limits.slow", OB__CONF_STRING, 0, 0, 0, "close|drop", "close", "A slow client is closed, or its pushes are dropped."},
+	{"limits.link_frames", OB__CONF_INT, 0, 0, 1000000000, NULL, "0", "Frames taken from one node in a second; beyond it requests end with 503 and pushes are dropped, and far beyond it the link is closed; 0: any number."},
+	{"limits.link_bytes", OB__CONF_SIZE, 0, 0, 1099511627776, NULL, "0", "The same in bytes."},
 	{"limits.link_queue", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "16m", "Bytes queued towards one node; beyond it requests end with 503."},
 	{"limits.held", OB__CONF_SIZE, 0, 0, 1073741824, NULL, "8m", "Bytes of messages that wait, until their deadline, for a node to come up."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
@@ -246,6 +256,8 @@ static void read_limits(struct reading *r)
 		.message = (size_t)ob__conf_int(j, "limits.message", 1 << 20),
 		.client_queue = (size_t)ob__conf_int(j, "limits.client_queue", 4 << 20),
 		.slow_drop = strcmp(ob__conf_str(j, "limits.slow", "close"), "drop") == 0,
+		.link_frames = (uint32_t)ob__conf_int(j, "limits.link_frames", 0),
+		.link_bytes = (size_t)ob__conf_int(j, "limits.link_bytes", 0),
 		.link_queue = (size_t)ob__conf_int(j, "limits.link_queue", 16 << 20),
 		.held = (size_t)ob__conf_int(j, "limits.held", 8 << 20),
 	};
@@ -501,6 +513,19 @@ static void read_policies(struct reading *r)
 	}
 }
 
+static void check_allow(struct reading *r)
+{
+	const char *role;
+	json_t *value;
+
+	json_object_foreach ((json_t *)(uintptr_t)ob__conf_get(r->c->root, "rpc.allow"), role,
+	                     value) {
+		if (strcmp(role, "*") != 0 && !word_ok(role)) {
+			wrong(r, "rpc.allow", "has a role that is no word");
+		}
+	}
+}
+
 static void read_rpc(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -517,6 +542,7 @@ static void read_rpc(struct reading *r)
 	if (c->rpc_token != NULL) {
 		check_token(r, "rpc.token", c->rpc_token);
 	}
+	check_allow(r);
 	read_policies(r);
 	read_remotes(r);
 }

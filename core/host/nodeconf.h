@@ -65,14 +65,16 @@ struct ob__remote_conf {
 
 struct ob__limits {
 	uint32_t connections;
-	uint32_t sessions;   /* records, other nodes' sessions included */
-	uint32_t requests;   /* waiting for an end, whole node */
-	uint32_t in_flight;  /* of one client, then reading it pauses */
-	size_t message;      /* bytes of one client message or HTTP body */
-	size_t client_queue; /* bytes towards one client, then it is closed */
-	bool slow_drop;      /* drop pushes instead of closing */
-	size_t link_queue;   /* bytes towards one node, then BUSY */
-	size_t held;         /* bytes waiting for a live node */
+	uint32_t sessions;    /* records, other nodes' sessions included */
+	uint32_t requests;    /* waiting for an end, whole node */
+	uint32_t in_flight;   /* of one client, then reading it pauses */
+	size_t message;       /* bytes of one client message or HTTP body */
+	size_t client_queue;  /* bytes towards one client, then it is closed */
+	bool slow_drop;       /* drop pushes instead of closing */
+	uint32_t link_frames; /* taken from one node in a second; 0: any */
+	size_t link_bytes;    /* the same in bytes */
+	size_t link_queue;    /* bytes towards one node, then BUSY */
+	size_t held;          /* bytes waiting for a live node */
 };
 
 /* How modules are replaced. */

@@ -254,6 +254,11 @@ void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *f
 	finish(l, why, ob__link_put(l, &f) == 0);
 }
 
+void ob__link_shut(struct ob__link *link, const char *reason)
+{
+	ob__link_close(link, OB__LINK_BY_OWNER, "%s", reason);
+}
+
 void ob__peer_close(struct ob__links *ls, struct ob__peer *peer, const char *reason)
 {
 	(void)ls;

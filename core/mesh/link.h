@@ -111,13 +111,17 @@ struct ob__link {
 	uint64_t frames_in;
 	uint64_t frames_out;
 	char address[80];
-	char reason[128];    /* why it was closed */
-	int why;             /* result code for what was on it: OB_E_MAYBE_SENT */
-	uint8_t expect;      /* the next step of the handshake */
-	uint64_t since;      /* loop ms of the last change of state */
-	uint64_t check_at;   /* loop ms for which `timeout` is set */
-	uint64_t probed;     /* loop ms of a probe, 0: none */
-	uint64_t alive_at;   /* loop ms of a sign of life other than bytes read */
+	char reason[128];     /* why it was closed */
+	int why;              /* result code for what was on it: OB_E_MAYBE_SENT */
+	uint8_t expect;       /* the next step of the handshake */
+	uint64_t since;       /* loop ms of the last change of state */
+	uint64_t check_at;    /* loop ms for which `timeout` is set */
+	uint64_t probed;      /* loop ms of a probe, 0: none */
+	uint64_t alive_at;    /* loop ms of a sign of life other than bytes read */
+	double credit_frames; /* for the owner: what it takes from this link before it is too much
+	                       */
+	double credit_bytes;
+	uint64_t credit_at;  /* loop ms */
 	uint64_t given_seen; /* as `given` at the last check, if the kernel was full then */
 };
 
@@ -224,6 +228,9 @@ size_t ob__peer_queued(const struct ob__peer *peer);
 /* True when what was sent up to `offset` (a former link->appended) may have reached the kernel;
  * never false when it has. */
 bool ob__link_given(const struct ob__link *link, uint64_t offset);
+
+/* Closes this link, whether it is its peer's path or not. */
+void ob__link_shut(struct ob__link *link, const char *reason);
 
 /* Closes the peer's link with a reason that is logged and shown. */
 void ob__peer_close(struct ob__links *ls, struct ob__peer *peer, const char *reason);

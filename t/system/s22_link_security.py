@@ -7,6 +7,7 @@ counted, and told what to do."""
 
 import os
 import socket
+import struct
 import subprocess
 import time
 
@@ -14,7 +15,7 @@ from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.load import Load
 from obtest.broken import Place
 from obtest.nodes import Node, Trio, all_ended, link, start_all
-from obtest.peer import Peer
+from obtest.peer import (CALL, METHOD, PUSH, REPLY, REQUEST, Frame, Peer, node_id, role_id)
 from obtest.plugin import PluginDir
 from obtest.seed import Client
 from obtest.tap import case, cases, check, comment, contains, equal, eventually, main
@@ -22,6 +23,7 @@ from obtest.temp import temp_dir
 
 ADMIN = {"name": "http_admin", "admin": True}
 ID = 6001
+BUSY_STATUS, DENIED_STATUS = 4, 9  # on the wire
 TOKENS = {name: f"the token of {name} nodes" for name in ("proxy", "route", "service")}
 
 house = {}
@@ -242,6 +244,109 @@ def roles():
                "the older token refused")
     for node in (one, two, route):
         node.stop()
+
+
+# ---------------------------------------------------------------- what a role may send
+
+# Who asks for what, and the wire's result: 0 is well, else -1 for DENIED.
+ASKED = [
+    ("proxy", {"id": 30000}, True, None),
+    ("proxy", {"id": 1000}, False, "id"),
+    ("proxy", {"id": 30000, "flags": CALL}, False, "call"),
+    ("proxy", {"id": 0, "flags": METHOD, "ext": "user.find"}, False, "method"),
+    ("service", {"id": 1000, "flags": CALL}, True, None),
+    ("service", {"id": 0, "flags": CALL | METHOD, "ext": "echo"}, False, "method"),
+    ("else", {"id": 30000}, False, "id"),
+]
+
+ALLOW = {"proxy": {"ranges": [[20000, 40000]], "methods": [], "calls": False, "pushes": False},
+         "service": {"methods": ["user.*"]},
+         "*": {"ranges": []}}
+
+
+def guard():
+    if "guard" not in house:
+        house["guard"] = Node("guard", "route", modules=["route", ADMIN, "login", "echo"],
+                              rpc={"allow": ALLOW}).start()
+    return house["guard"]
+
+
+def denied(node, reason):
+    return node.metric("obhost_link_denied_total", reason=reason)
+
+
+def ask(peer, **fields):
+    method = fields.pop("ext", "").encode()
+    ext = struct.pack("<HH", 1, len(method)) + method if method else b""
+    peer.send_bytes(Frame(REQUEST, b"{}", ext=ext, call=7, src=peer.hello.id, **fields).pack())
+    return peer.wanted(REPLY)
+
+
+@cases(ASKED, "a {0} asks for {1}: allowed {2}")
+def allowed(role, fields, well, reason):
+    node = guard()
+    before = denied(node, reason) if reason else 0
+    with Peer(node.rpc_port, f"a_{role}", role) as peer:
+        check(peer.meet(), peer.refused)
+        reply = ask(peer, **fields)
+        if well:
+            check(reply.status != DENIED_STATUS, repr(reply))
+            return
+        equal(reply.status, DENIED_STATUS)
+        contains(reply.ext.decode("latin-1"), "rpc.allow")
+    equal(denied(node, reason), before + 1)
+    eventually(lambda: "denied, id" in node.log(), "a line in the log")
+
+
+@case("what a denied peer says of its source and its target makes no difference")
+def denied_anyway():
+    node = guard()
+    before = denied(node, "id")
+    with Peer(node.rpc_port, "a_forger", "proxy") as peer:
+        check(peer.meet(), peer.refused)
+        for fields in ({"dst": node_id("elsewhere")}, {"role": role_id("service")},
+                       {"src": node_id("service_1")}):
+            fields = {"id": 1000, "call": 9, "src": peer.hello.id, **fields}
+            peer.send_bytes(Frame(REQUEST, b"{}", **fields).pack())
+        peer.send_bytes(Frame(PUSH, b"{}", id=5, src=peer.hello.id, dst=node_id("guard")).pack())
+        eventually(lambda: denied(node, "push") >= 1, "the push denied")
+    equal(denied(node, "id"), before + 3)
+
+
+@case("a reload changes who may send what")
+def allow_reload():
+    node = guard()
+    node.conf["rpc"]["allow"]["else"] = {"ranges": [[30000, 30000]]}
+    node.write_conf()
+    equal(node.http("POST", "/config/reload").json["changed"], ["rpc"])
+    with Peer(node.rpc_port, "now_allowed", "else") as peer:
+        check(peer.meet(), peer.refused)
+        equal(ask(peer, id=30000).status, 0)
+
+
+@case("more than limits.link_frames ends with 503, far more closes the link")
+def rates():
+    node = Node("rates", "route", modules=["route", ADMIN, "echo"],
+                limits={"link_frames": 50}).start()
+    with Peer(node.rpc_port, "eager", "proxy") as peer:
+        check(peer.meet(), peer.refused)
+        for number in range(200):
+            peer.send_bytes(Frame(REQUEST, b"{}", id=30000, call=number + 1,
+                                  src=peer.hello.id).pack())
+        answers = [peer.wanted(REPLY).status for _ in range(200)]
+        check(answers[:50] == [0] * 50, answers)
+        check(BUSY_STATUS in answers, answers)
+        check(set(answers) == {0, BUSY_STATUS}, answers)
+        check(denied(node, "rate") >= 100, "not counted")
+        flood = Frame(REQUEST, b"{}", id=30000, call=1, src=peer.hello.id).pack() * 1000
+        try:
+            for _ in range(30):
+                peer.send_bytes(flood)
+        except OSError:
+            pass
+        eventually(lambda: denied(node, "flood") == 1, "the flood")
+    eventually(lambda: "eager" not in node.peers(), "closed")
+    node.stop()
 
 
 @case("-T masks every token, and -t names what can't be used")
