@@ -218,6 +218,9 @@ static void on_connected(uv_connect_t *req, int status)
 		s->failed = status;
 	} else {
 		s->last_read = ob__loop_now(s->m->loop);
+		if (s->tls) {
+			ob__tls_begin(s);
+		}
 		if (s->queued > 0) {
 			ob__stream_mark_dirty(s);
 		}
@@ -298,7 +301,15 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
 	into->last_read = from->last_read;
 	into->unread = from->unread;
 	from->unread = NULL;
+	into->tls = from->tls;
+	from->tls = NULL;
+	if (into->tls) {
+		into->tls->s = into;
+	}
 	ob__stream_move_queue(into, from);
+	if (ob__tls_has_output(into)) {
+		ob__stream_mark_dirty(into);
+	}
 	ob__stream_close(from);
 	return 0;
 }
@@ -311,19 +322,21 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 	(void)suggested;
 	struct ob__stream *s = handle->data;
 	struct ob__streams *m = s->m;
+	size_t at = s->tls ? OB__TLS_READ_AT : 0;
+	size_t most = OB__LOOP_READ_BUFFER - at;
 	size_t room = m->turn_share < m->turn_left ? m->turn_share : m->turn_left;
 	if (s->read_turn == m->turn) {
 		m->hungry += !s->trunk;
 		*buf = uv_buf_init(NULL, 0);
 		return;
 	}
-	if (s->trunk) {
-		room = OB__LOOP_READ_BUFFER;
+	if (s->trunk || room > most) {
+		room = most;
 	} else if (room < READ_LEAST) {
 		room = READ_LEAST;
 	}
 	s->read_turn = m->turn;
-	*buf = uv_buf_init((char *)ob__loop_read_buffer(m->loop), (unsigned)room);
+	*buf = uv_buf_init((char *)ob__loop_read_buffer(m->loop) + at, (unsigned)room);
 }
 
 static void count_read(struct ob__stream *s, size_t n)
@@ -343,6 +356,24 @@ static void end_while_closing(struct ob__stream *s, int status)
 	}
 }
 
+void ob__stream_halt(struct ob__stream *s)
+{
+	uv_read_stop(&s->uv.stream);
+	s->reading = false;
+}
+
+void ob__stream_end(struct ob__stream *s, int status)
+{
+	ob__stream_halt(s);
+	s->ended = true;
+	if (status != UV_EOF && status != UV_EPROTONOSUPPORT) {
+		ob__stream_drop_queue(s);
+		s->failed = status;
+		s->tell_failed = false;
+	}
+	s->ops->on_end(s, status);
+}
+
 static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 {
 	struct ob__stream *s = handle->data;
@@ -350,19 +381,12 @@ static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 		return;
 	}
 	if (n < 0) {
-		uv_read_stop(handle);
-		s->reading = false;
 		if (s->closing) {
+			ob__stream_halt(s);
 			end_while_closing(s, (int)n);
 			return;
 		}
-		s->ended = true;
-		if (n != UV_EOF) {
-			ob__stream_drop_queue(s);
-			s->failed = (int)n;
-			s->tell_failed = false;
-		}
-		s->ops->on_end(s, (int)n);
+		ob__stream_end(s, s->tls ? ob__tls_end(s, (int)n) : (int)n);
 		return;
 	}
 	count_read(s, (size_t)n);
@@ -370,6 +394,10 @@ static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 		return;
 	}
 	s->last_read = ob__loop_now(s->m->loop);
+	if (s->tls) {
+		ob__tls_read(s, (const uint8_t *)buf->base, (size_t)n);
+		return;
+	}
 	s->ops->on_read(s, (uint8_t *)buf->base, (size_t)n);
 }
 
@@ -451,6 +479,7 @@ static void on_handle_closed(uv_handle_t *handle)
 {
 	struct ob__stream *s = handle->data;
 	s->closed = true;
+	ob__tls_free(s);
 	ob__list_del(&s->all_link);
 	s->ops->on_close(s);
 }
@@ -463,6 +492,7 @@ void ob__stream_close(struct ob__stream *s)
 	if (!s->opened && open_handle(s, false) < 0) {
 		assert(!"uv_tcp_init() without a socket can't fail");
 	}
+	ob__tls_last_try(s);
 	s->closing = true;
 	s->close_after_flush = false;
 	s->reading = false;
@@ -476,6 +506,10 @@ void ob__stream_close(struct ob__stream *s)
 
 void ob__stream_flushed(struct ob__stream *s)
 {
+	if (ob__tls_say_bye(s)) {
+		ob__stream_mark_dirty(s);
+		return;
+	}
 	if (s->ended) {
 		ob__stream_close(s);
 		return;
@@ -493,9 +527,14 @@ void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms)
 	if (s->closing) {
 		return;
 	}
-	if (!s->opened || s->connecting || s->failed != 0) {
+	bool refused = s->tls && s->tls->dead; /* and TLS has said why */
+	if (!s->opened || s->connecting || (s->failed != 0 && !refused) ||
+	    (s->tls && !s->tls->ready && !s->tls->plain && !refused)) {
 		ob__stream_close(s);
 		return;
+	}
+	if (refused || (s->tls && s->tls->plain)) {
+		s->ended = false; /* for TLS it has; the socket has more to throw away */
 	}
 	s->closing = true;
 	s->close_after_flush = true;

@@ -3,7 +3,7 @@
  */
 
 /*
- * Private to the host, floor F2.  A connected socket and the write path.
+ * Private to the host, floor F2.  A connected socket, perhaps with TLS, and the write path.
  *
  * Writing never makes a system call.  It copies into the stream's output chunk (64 KiB, from a
  * free list shared by all streams, owned only while there is something to send) or, for large
@@ -40,6 +40,7 @@
 #include "base/loop.h"
 #include "lib/buf.h"
 #include "lib/list.h"
+#include "net/tls.h"
 
 #define OB__CHUNK_SIZE         (64u << 10)
 #define OB__STREAM_GATHER      (16u << 10) /* from here on payloads are referenced, not copied */
@@ -127,6 +128,7 @@ struct ob__stream {
 	struct ob__chunk *out_tail;
 	struct ob__chunk *in_write; /* what the outstanding uv_write holds */
 	struct ob__rbuf *unread;    /* bytes to hand out before any others */
+	struct ob__tls *tls;        /* NULL: bytes go as they are */
 	struct ob__timeout linger;  /* the end of ob__stream_close_flushed() */
 	size_t in_write_len;
 	size_t queued;      /* read-only: bytes waiting, those in uv_write included */
@@ -162,6 +164,36 @@ int ob__stream_accept(struct ob__stream *s, uv_stream_t *server);
 typedef void (*ob__stream_connect_cb)(struct ob__stream *s, int status);
 int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const char *path,
                        ob__stream_connect_cb cb);
+
+/*
+ * Puts TLS below the stream: before ob__stream_connect(), or right after ob__stream_accept().  The
+ * handshake goes on while reading is on; what is appended meanwhile waits for its end, and so does
+ * what the peer sends.  0 or -ENOMEM; `start` is copied, the context held.
+ *
+ * What goes wrong arrives in on_end: UV_EPROTO for a handshake that failed or bytes that are wrong,
+ * UV_ETIMEDOUT for one that takes too long, UV_ECONNABORTED for an end without TLS's goodbye, after
+ * which what was read last may not be all there was.  UV_EPROTONOSUPPORT tells a server that the
+ * peer does not speak TLS: what was queued is dropped then, and the owner may append a last word,
+ * which is no secret, as it is, and close flushed.
+ */
+int ob__stream_tls(struct ob__stream *s, struct ob__tls_ctx *ctx,
+                   const struct ob__tls_start *start);
+
+/* The handshake is done. */
+bool ob__stream_is_secure(const struct ob__stream *s);
+
+/* A sentence for the status that on_end was told; valid until the stream is closed. */
+const char *ob__stream_error(const struct ob__stream *s, int status);
+
+/* Secret bytes that only the two ends of this very TLS connection have (RFC 5705). 0, -ENOTCONN
+ * before the handshake is done or without TLS, -EIO. */
+int ob__stream_export(const struct ob__stream *s, const char *label, uint8_t *out, size_t len);
+
+/* The certificate that the peer showed is for this URI (a subjectAltName of it). */
+bool ob__stream_peer_has_uri(const struct ob__stream *s, const char *uri);
+
+/* "TLSv1.3 TLS_AES_128_GCM_SHA256", or "" without TLS. */
+void ob__stream_cipher(const struct ob__stream *s, char *out, size_t cap);
 
 /* Starts or stops reading (backpressure). Harmless when already so, or closing. */
 void ob__stream_read(struct ob__stream *s, bool on);
