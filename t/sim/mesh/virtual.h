@@ -83,7 +83,8 @@ struct vconn {
 struct vloop {
 	uv_loop_t *uv;
 	struct sim_node *node;
-	struct ob__list handles; /* not closed yet */
+	struct ob__list handles; /* not closed yet: the loop's few own ones */
+	struct ob__list streams; /* the same: streams and listeners */
 	struct ob__list closing;
 	struct ob__list ready; /* streams and listeners that something has happened to */
 	struct ob__list lookups;
@@ -134,7 +135,6 @@ void sim_plan(struct sim_world *w, uint64_t at, void (*fn)(void *arg), void *arg
 void sim_wake(struct sim_node *n); /* something has happened in its kernel */
 bool sim_blocked(const struct sim_world *w, const struct sim_node *from, const struct sim_node *to);
 uint64_t sim_latency(struct sim_world *w, const struct sim_node *from, const struct sim_node *to);
-const struct sim_options *sim_options_of(const struct sim_world *w);
 struct sim_counts *sim_counting(struct sim_world *w);
 struct sim_node *sim_find_host(struct sim_world *w, const char *host);
 

@@ -42,7 +42,8 @@ struct vhandle *vhandle_new(uv_loop_t *loop, uv_handle_t *uv, uv_handle_type typ
 	h->type = type;
 	ob__list_init(&h->link);
 	ob__list_init(&h->ready_link);
-	ob__list_append(&h->loop->handles, &h->link);
+	bool stream = type == UV_TCP || type == UV_NAMED_PIPE;
+	ob__list_append(stream ? &h->loop->streams : &h->loop->handles, &h->link);
 	uv->loop = loop;
 	uv->type = type;
 	uv->u.reserved[3] = h;
@@ -185,14 +186,19 @@ int uv_timer_stop(uv_timer_t *h)
 	return 0;
 }
 
+static void walk(struct ob__list *handles, uv_walk_cb cb, void *arg)
+{
+	OB__LIST_EACH_SAFE (it, handles) {
+		cb(OB__CONTAINER(it, struct vhandle, link)->uv, arg);
+	}
+}
+
 void uv_walk(uv_loop_t *loop, uv_walk_cb cb, void *arg)
 {
-	OB__LIST_EACH_SAFE (it, &loop_of(loop)->handles) {
-		cb(OB__CONTAINER(it, struct vhandle, link)->uv, arg);
-	}
-	OB__LIST_EACH_SAFE (it, &loop_of(loop)->closing) {
-		cb(OB__CONTAINER(it, struct vhandle, link)->uv, arg);
-	}
+	struct vloop *l = loop_of(loop);
+	walk(&l->handles, cb, arg);
+	walk(&l->streams, cb, arg);
+	walk(&l->closing, cb, arg);
 }
 
 /* ---------------------------------------------------------------- look-ups */
@@ -313,6 +319,7 @@ int uv_loop_init(uv_loop_t *loop)
 	l->uv = loop;
 	l->node = sim_current;
 	ob__list_init(&l->handles);
+	ob__list_init(&l->streams);
 	ob__list_init(&l->closing);
 	ob__list_init(&l->ready);
 	ob__list_init(&l->lookups);
@@ -324,8 +331,8 @@ int uv_loop_init(uv_loop_t *loop)
 int uv_loop_close(uv_loop_t *loop)
 {
 	struct vloop *l = loop_of(loop);
-	if (!ob__list_empty(&l->handles) || !ob__list_empty(&l->closing) ||
-	    !ob__list_empty(&l->lookups)) {
+	if (!ob__list_empty(&l->handles) || !ob__list_empty(&l->streams) ||
+	    !ob__list_empty(&l->closing) || !ob__list_empty(&l->lookups)) {
 		return UV_EBUSY;
 	}
 	l->node->vloop = NULL;
@@ -348,19 +355,22 @@ void uv_stop(uv_loop_t *loop)
 	(void)loop;
 }
 
+static bool keeps_alive(const struct ob__list *handles)
+{
+	OB__LIST_EACH (it, handles) {
+		const struct vhandle *h = OB__CONTAINER(it, struct vhandle, link);
+		if (h->active && !h->weak) {
+			return true;
+		}
+	}
+	return false;
+}
+
 int uv_loop_alive(const uv_loop_t *loop)
 {
 	const struct vloop *l = loop_of(loop);
-	if (!ob__list_empty(&l->closing) || !ob__list_empty(&l->lookups)) {
-		return 1;
-	}
-	OB__LIST_EACH (it, &l->handles) {
-		const struct vhandle *h = OB__CONTAINER(it, struct vhandle, link);
-		if (h->active && !h->weak) {
-			return 1;
-		}
-	}
-	return 0;
+	return !ob__list_empty(&l->closing) || !ob__list_empty(&l->lookups) ||
+	       keeps_alive(&l->streams) || keeps_alive(&l->handles);
 }
 
 static struct vhandle *due_timer(const struct vloop *l)
@@ -497,7 +507,8 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
 	run_closing(l);
 	/* A wait, which only a process that ends does itself. */
 	uint64_t due = vloop_due(l);
-	if (mode == UV_RUN_ONCE && !vloop_busy(l) && due != UINT64_MAX && due > l->now) {
+	bool waits = mode == UV_RUN_ONCE || !l->node->running;
+	if (waits && !vloop_busy(l) && due != UINT64_MAX && due > l->now) {
 		l->ahead_us += (due - l->now) * 1000;
 	}
 	return uv_loop_alive(loop);

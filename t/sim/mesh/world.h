@@ -108,6 +108,7 @@ void *sim_user(const struct sim_world *w);
 struct sim_node *sim_node(struct sim_world *w, uint32_t index);
 uint32_t sim_nodes(const struct sim_world *w);
 const struct sim_counts *sim_counts(const struct sim_world *w);
+const struct sim_options *sim_options_of(const struct sim_world *w);
 
 /* ---------------------------------------------------------------- time and events */
 
