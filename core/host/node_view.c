@@ -111,10 +111,14 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 {
 	uint64_t now = ob__loop_now(node->loop);
 	char id[17];
+	char tls[64] = "";
 
 	snprintf(id, sizeof(id), "%016" PRIx64, p->who.id);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "id",
-	                 id, "name", p->who.name, "role", p->who.role, "state",
+	if (p->link != NULL) {
+		ob__stream_cipher(&p->link->stream, tls, sizeof(tls));
+	}
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}",
+	                 "id", id, "name", p->who.name, "role", p->who.role, "state",
 	                 p->link != NULL ? "up" : "down", "address", p->address, "direction",
 	                 p->link == NULL   ? ""
 	                 : p->link->dialer ? "dialled"
@@ -124,8 +128,8 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 	                 (json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
 	                 (json_int_t)ob__peer_queued(p), "frames_in",
 	                 (json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
-	                 (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "last_error",
-	                 p->last_error);
+	                 (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "tls", tls,
+	                 "last_error", p->last_error);
 }
 
 static void add_remote(void *arg, const char *address, const char *role, const char *name,

@@ -89,7 +89,7 @@ BAD = [
     ('{"name": "x", "type": "service",\n "rpc": {"port": 1,\n "token": "short"}}', 3, "rpc.token"),
     ('{"name": "x", "type": "service", "rpc": {\n"port": 1}}', 1, "rpc.token"),
     ('{"name": "x", "type": "service", "rpc": {"port": 1, "token": "0123456789abcdef",\n'
-     '"encode": 1}}', 2, "rpc.encode"),
+     '"encode": 2}}', 2, "rpc.encode"),
     ('{"name": "x", "type": "service", "websocket": {"port": 1,\n"encode": 1}}', 2,
      "websocket.encode"),
     ('{"name": "x", "type": "service", "host": "0.0.0.0",\n"http": {"port": 1,\n"token": "%s"}}' %

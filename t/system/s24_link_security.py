@@ -99,6 +99,8 @@ def works(kind):
     with Client(trio.proxy.ws_port) as client:
         for number in range(50):
             equal(client.code(ID, {"seq": number}), 200)
+    for peer in trio.route.get("/peers")["peers"]:
+        contains(peer["tls"], "TLSv1.3 TLS_")
     contains(first_bytes(trio.route).decode("latin-1"), "this node's links are encrypted")
     eventually(lambda: trio.route.metric("obhost_link_closed_total", reason="not_encrypted") >= 1,
                "the stranger counted")
