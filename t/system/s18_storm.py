@@ -159,7 +159,7 @@ def storm(node, rounds):
 
 
 @case(f"cases 17, 18 and 38: a storm of {ROUNDS} reloads, one in ten of a bad build, under 1,000 clients and more who "
-      "come and go", timeout=3000 if LONG else 150)
+      "come and go", timeout=4500 if LONG else 150)
 def reload_storm():
     node = the_node()
     begin(node)
@@ -233,7 +233,7 @@ def commit_all(trio):
 
 
 @case("each of six modules of a trio alone, and all at once, again and again under 1,000 clients",
-      timeout=120)
+      timeout=900 if LONG else 120)
 def six_modules():
     trio = the_trio()
 
@@ -473,4 +473,4 @@ def idle_and_busy():
 
 
 if __name__ == "__main__":
-    main(all_ended, timeout=4000 if LONG else 500)
+    main(all_ended, timeout=7200 if LONG else 500)

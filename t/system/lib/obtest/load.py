@@ -174,12 +174,13 @@ class Footprint:
     REST = 1024       # KiB
     REPORTS = 3072    # KiB on the heap: the node keeps the reports of its last 64 transactions
     TOUCHED = 4096    # KiB of the heap that may become resident, or
-    CONTROLS = 4      # so many times what became so in the control
+    CONTROLS = 4      # so many times what became so in the control, and
+    CHUNK = 8         # KiB for each chunk that there is more: its first pages
 
     def __init__(self, node):
         self.node = node
         self.fds, self.threads, self.maps = self._counts()
-        self.heap, self.touched, self.rest = self._memory()
+        self.heap, self.touched, self.rest, self.chunks = self._memory()
 
     def _counts(self):
         pid = self.node.pid
@@ -187,9 +188,10 @@ class Footprint:
             self.node.maps().splitlines())
 
     def _memory(self):
-        """In use on the heap; resident of it, and beside it. In KiB."""
+        """In use on the heap; resident of it, and beside it, in KiB; and the number of chunks."""
         series = self.node.metrics()
-        heap = series.get("obhost_heap_bytes", 0) - series["obhost_output_chunk_bytes"]
+        chunks = series["obhost_output_chunk_bytes"]
+        heap = series.get("obhost_heap_bytes", 0) - chunks
         resident = {True: 0, False: 0}
         in_heap = False
         with open(f"/proc/{self.node.pid}/smaps", encoding="utf-8") as file:
@@ -199,7 +201,7 @@ class Footprint:
                     resident[in_heap] += int(words[1]) if words[0] == "Rss:" else 0
                 else:
                     in_heap = words[-1] == "[heap]"
-        return int(heap) // 1024, resident[True], resident[False]
+        return int(heap) // 1024, resident[True], resident[False], int(chunks) // 65536
 
     def touched_since(self):
         """For a control: KiB of the heap that have become resident."""
@@ -207,8 +209,9 @@ class Footprint:
 
     def _check_memory(self, heap_kib, control):
         """A sanitizer keeps what is freed for a while, so nothing is looked at with one."""
-        most = max(self.TOUCHED, self.CONTROLS * control)
         now = self._memory()
+        most = max(self.TOUCHED, self.CONTROLS * control)
+        most += self.CHUNK * max(0, now[3] - self.chunks)
         for what, was, is_now, kib in (("in use on the heap", self.heap, now[0], heap_kib),
                                        ("resident of the heap", self.touched, now[1], most),
                                        ("resident beside the heap", self.rest, now[2], self.REST)):
@@ -232,9 +235,9 @@ class Footprint:
         except Failed:
             raise Failed(f"{self.node.name} had {(self.fds, self.threads, self.maps)} descriptors,"
                          f" threads and mappings, and has {last[0]}") from None
-        heap, touched, rest = self._check_memory(heap_kib, control)
+        heap, touched, rest, chunks = self._check_memory(heap_kib, control)
         fds, threads, mappings = last[0]
         return (f"{self.node.name}: descriptors {self.fds} then {fds}, threads {self.threads} then "
                 f"{threads}, mappings {self.maps} then {mappings}; KiB in use on the heap "
                 f"{self.heap} then {heap}, resident of it {self.touched} then {touched}, beside it "
-                f"{self.rest} then {rest}")
+                f"{self.rest} then {rest}; chunks {self.chunks} then {chunks}")
