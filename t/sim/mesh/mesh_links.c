@@ -1081,8 +1081,9 @@ static void check_ends(struct test *t)
 		}
 		OB__LIST_EACH (it, &a->registry.peers) {
 			const struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, all_link);
-			if (p->pending != 0) {
-				FAIL(t, "%s: %s owes %u answers", a->name, p->who.name, p->pending);
+			if (p->balance.pending != 0) {
+				FAIL(t, "%s: %s owes %u answers", a->name, p->who.name,
+				     p->balance.pending);
 			}
 		}
 	}
