@@ -25,7 +25,7 @@ IDLE, BUSY = (10000, 1000) if LONG else (2000, 200)
 KILLS = 200 if LONG else 20
 WARM = 128  # reloads until the reports of the last ones take all the memory they will
 CONTROL = 60 if LONG else 3  # seconds of load without a reload
-PROBE = 1 * SLOW  # seconds; a module that never returns costs so much
+PROBE = 3 * SLOW  # seconds; a module that never returns costs so much, a busy machine takes one
 
 # What a log line leaves in the ring is memory, too.
 QUIET = {"log_level": "warn", "log": {"ring": 64}}

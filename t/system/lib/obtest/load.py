@@ -175,7 +175,7 @@ class Footprint:
     REPORTS = 3072    # KiB on the heap: the node keeps the reports of its last 64 transactions
     TOUCHED = 4096    # KiB of the heap that may become resident, or
     CONTROLS = 4      # so many times what became so in the control, and
-    CHUNK = 8         # KiB for each chunk that there is more: its first pages
+    CHUNK = 12        # KiB for each chunk that there is more: its first pages
 
     def __init__(self, node):
         self.node = node
