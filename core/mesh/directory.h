@@ -121,7 +121,8 @@ struct ob__directory_ops {
 	void (*on_stale)(void *arg, bool stale);
 
 	/* Somebody knows this incarnation of us, which is higher, or our own with a higher rev:
-	 * call ob__directory_incarnation() with one more (here, or later). */
+	 * call ob__directory_incarnation() with one more (here, or later), or better with up to a
+	 * thousand more at random, as another life that lost its memory may be told the same. */
 	void (*on_clash)(void *arg, uint64_t incarnation);
 
 	/* The answer of `source` to ob__directory_ask(): OB__MEMBER_UNKNOWN if it has never heard

@@ -99,9 +99,6 @@ static void send_frame(struct ob__dirview *v, struct ob__list *group, const stru
 			l->at = b->snapshot ? l->at : upto;
 			continue;
 		}
-		if (b->snapshot) {
-			l->boot = 0; /* half a snapshot is no place to stand */
-		}
 		l->retry_at = now_ms + RETRY_MS;
 		ob__list_del(it);
 		ob__list_append(&v->behind, it);

@@ -369,7 +369,7 @@ static void on_clash(void *arg, uint64_t incarnation)
 	struct node *n = arg;
 	counts.clashes++;
 	say("%s meets a later self", n->name);
-	ob__directory_incarnation(&n->dir, incarnation + 1, w.now);
+	ob__directory_incarnation(&n->dir, incarnation + 1 + roll(1000), w.now);
 }
 
 static void on_answer(void *arg, uint64_t source, const struct ob__member *m)

@@ -567,7 +567,10 @@ static void test_settling(void)
 	view_begin(NULL); /* said even when nothing else is to say */
 	view_join(0, 5);
 	view_subscribe(0, 0, 0);
-	view_beats_until(0, 5, now + 4900);
+	view_until(now + 100);
+	view_join(1, 5);
+	view_leave(1, 5);
+	view_beats_until(0, 5, now + 4800);
 	sent_len = 0;
 	view_until(now + 200);
 	CU_ASSERT_EQUAL(count_sent(ID(0), OB__SYS_MEMBER_DELTA), 1);
@@ -899,7 +902,7 @@ static void test_incarnations(void)
 static void test_dead_of_higher(void)
 {
 	const struct said a = A_UP;
-	struct said next = {.who = 0, .incarnation = 6, .rev = 4, .state = OB__MEMBER_DEAD};
+	struct said next = {.who = 0, .incarnation = 6, .rev = 1, .state = OB__MEMBER_DEAD};
 	dir_begin();
 	up(0, 0, &a, 1);
 	CU_ASSERT_EQUAL(tell_one(0, next), 0);
@@ -1274,6 +1277,24 @@ static void test_directory_bounds(void)
 	ob__directory_free(&dir);
 }
 
+/* A source that is away lists one that is forgotten here: it must tell all when it is back. */
+static void test_forgotten(void)
+{
+	const struct said a = A_UP;
+	dir_begin();
+	up(0, 0, &a, 1);
+	up(1, 0, NULL, 0);
+	ob__directory_source_down(&dir, SOURCE(0), now);
+	CU_ASSERT_EQUAL(state_of(0), OB__MEMBER_UNKNOWN);
+	dir_until(now + 599000);
+	CU_ASSERT_EQUAL(ob__directory_source(&dir, SOURCE(0))->boot, BOOT);
+	dir_until(now + 1000);
+	CU_ASSERT_EQUAL(dir.by_id.count, 0);
+	CU_ASSERT_EQUAL(ob__directory_source(&dir, SOURCE(0))->boot, 0);
+	CU_ASSERT_EQUAL(ob__directory_source(&dir, SOURCE(1))->boot, BOOT);
+	ob__directory_free(&dir);
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -1309,5 +1330,6 @@ int main(void)
 	CU_add_test(s, "answers", test_answers);
 	CU_add_test(s, "what is refused", test_directory_refuses);
 	CU_add_test(s, "bounds", test_directory_bounds);
+	CU_add_test(s, "what is forgotten", test_forgotten);
 	return ob__tap_run();
 }
