@@ -363,8 +363,11 @@ void ob_mock_rehearse(ob_mock *m, bool rehearsing)
 /* Keeps the module's words, or the code's. */
 static int failed(ob_mock *m, const char *hook, int rc)
 {
+	char text[64];
+
+	snprintf(text, sizeof(text), "it returned %d, which is no code", rc);
 	ob__mock_fail(m, "%s: %s%s%s", hook, m->refused, m->refused[0] != '\0' ? ": " : "",
-	              ob__mock_strerror(rc));
+	              rc > 0 ? text : ob__mock_strerror(rc));
 	return rc;
 }
 

@@ -108,10 +108,17 @@ static int api_module_info(ob_ctx *ctx, ob_module_info *info)
 
 /* ---- memory ---- */
 
+/* The store is the serving generation's, and what load() does can be refused. */
+static bool may_keep(const ob_mock *m)
+{
+	return mock_live(m) && m->loading == NULL;
+}
+
 static int api_kv_set(ob_ctx *ctx, const char *key, const void *data, size_t len)
 {
-	return dead(mock_of(ctx)) ? OB_E_DEAD
-	                          : ob__mock_kv_set(mock_of(ctx)->world, key, data, len);
+	ob_mock *m = mock_of(ctx);
+
+	return may_keep(m) ? ob__mock_kv_set(m->world, key, data, len) : mock_no(m, OB_E_STATE);
 }
 
 static const void *api_kv_get(ob_ctx *ctx, const char *key, size_t *len)
@@ -122,7 +129,9 @@ static const void *api_kv_get(ob_ctx *ctx, const char *key, size_t *len)
 
 static int api_kv_del(ob_ctx *ctx, const char *key)
 {
-	return dead(mock_of(ctx)) ? OB_E_DEAD : ob__mock_kv_del(mock_of(ctx)->world, key);
+	ob_mock *m = mock_of(ctx);
+
+	return may_keep(m) ? ob__mock_kv_del(m->world, key) : mock_no(m, OB_E_STATE);
 }
 
 static const char *api_kv_next(ob_ctx *ctx, const char *after)
@@ -525,10 +534,10 @@ static int api_post(ob_ctx *ctx, ob_post_fn fn, void *arg)
 	ob_mock *m = mock_of(ctx);
 	struct work item = {.post = fn, .arg = arg};
 
-	if (dead(m) || fn == NULL) {
-		return mock_no(m, OB_E_INVAL);
+	if (!mock_live(m)) {
+		return mock_no(m, OB_E_STATE);
 	}
-	return ob__mock_work_queue(m, &item);
+	return fn != NULL ? ob__mock_work_queue(m, &item) : OB_E_INVAL;
 }
 
 static int api_http_call(ob_ctx *ctx, const ob_http_request *request, ob_http_fn fn, void *arg)

@@ -82,6 +82,10 @@ void ob__conf_free(struct ob__conf *c);
  * that lies elsewhere.  0 or -ENOMEM. */
 int ob__conf_set_home(struct ob__conf *c, const char *file);
 
+/* How many letters two words differ by (Levenshtein; case and - for _ don't count); SIZE_MAX for
+ * long ones. */
+size_t ob__conf_distance(const char *a, const char *b);
+
 /* The text as it was read; not terminated, owned by the conf. */
 const char *ob__conf_text(const struct ob__conf *c, size_t *len);
 

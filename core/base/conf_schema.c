@@ -242,8 +242,7 @@ static char fold(char ch)
 	return ch == '-' ? '_' : (char)tolower((unsigned char)ch);
 }
 
-/* Levenshtein's distance of two short words. */
-static size_t distance(const char *a, const char *b)
+size_t ob__conf_distance(const char *a, const char *b)
 {
 	size_t a_len = strlen(a);
 	size_t b_len = strlen(b);
@@ -276,7 +275,7 @@ static const char *suggest(const struct check *k, const char *parent, const char
 	size_t best_distance = SUGGEST_DISTANCE + 1;
 	for (const struct ob__conf_row *row = k->rows; row->path; row++) {
 		const char *word = ob__conf_word_below(row->path, parent);
-		size_t d = word ? distance(key, word) : SIZE_MAX;
+		size_t d = word ? ob__conf_distance(key, word) : SIZE_MAX;
 		if (d < best_distance && d < strlen(key) && d < strlen(word)) {
 			best = word;
 			best_distance = d;

@@ -18,6 +18,7 @@
 
 #define PAGE_DEFAULT 100
 #define PAGE_MAX     10000
+#define NAMES_MAX    64
 
 struct request {
 	struct ob__node *node;
@@ -32,8 +33,24 @@ struct verb {
 	const char *path; /* a * stands for args[tail], one segment */
 	const char *tail;
 	bool write;
-	bool open; /* needs no authentication */
+	bool open;              /* needs no authentication, and takes no notice of arguments */
+	const struct arg *args; /* it may be given; NULL: none */
 	void (*run)(struct request *q);
+};
+
+enum arg_type {
+	ANY = 1,
+	TEXT,
+	TEXTS,
+	TRUTH,  /* or its text: query strings are text */
+	NUMBER, /* or its text */
+	ID,     /* a text or a number */
+	OBJECT,
+};
+
+struct arg {
+	const char *key; /* NULL: the end */
+	enum arg_type type;
 };
 
 static const struct verb verbs[];
@@ -91,6 +108,118 @@ static long arg_int(const struct request *q, const char *key, long otherwise)
 	return *end == '\0' ? n : otherwise;
 }
 
+static bool is_number(const char *s)
+{
+	size_t digits = s != NULL ? strspn(s + (*s == '-'), "0123456789") : 0;
+
+	return digits > 0 && digits < 19 && s[(*s == '-') + digits] == '\0';
+}
+
+static bool is_truth(const char *s)
+{
+	static const char *const words[] = {"true", "false", "1", "0"};
+	bool is = false;
+
+	for (size_t i = 0; s != NULL && i < sizeof(words) / sizeof(words[0]); i++) {
+		is = is || strcmp(s, words[i]) == 0;
+	}
+	return is;
+}
+
+static bool are_texts(const json_t *list)
+{
+	size_t i;
+	const json_t *one;
+
+	json_array_foreach (list, i, one) {
+		if (!json_is_string(one)) {
+			return false;
+		}
+	}
+	return json_is_array(list);
+}
+
+static bool fits(const json_t *v, enum arg_type type)
+{
+	const char *s = json_string_value(v);
+	json_int_t n = json_integer_value(v);
+
+	switch (type) {
+	case ANY:
+		return true;
+	case TEXT:
+		return s != NULL;
+	case TEXTS:
+		return are_texts(v);
+	case TRUTH:
+		return json_is_boolean(v) || is_truth(s) ||
+		       (json_is_integer(v) && (n == 0 || n == 1));
+	case NUMBER:
+		return json_is_integer(v) || is_number(s);
+	case ID:
+		return s != NULL || json_is_integer(v);
+	case OBJECT:
+		return json_is_object(v);
+	}
+	return false;
+}
+
+static const char *type_text(enum arg_type type)
+{
+	static const char *const texts[] = {
+		[ANY] = "anything",        [TEXT] = "a text",     [TEXTS] = "a list of texts",
+		[TRUTH] = "true or false", [NUMBER] = "a number", [ID] = "a text or a number",
+		[OBJECT] = "an object",
+	};
+
+	return texts[type];
+}
+
+static void finish_unknown(struct request *q, const struct verb *v, const char *key)
+{
+	const char *meant = NULL;
+	size_t nearest = 3;
+	char text[256];
+
+	for (const struct arg *a = v->args; a != NULL && a->key != NULL; a++) {
+		size_t d = ob__conf_distance(key, a->key);
+		if (d < nearest && d < strlen(key)) {
+			nearest = d;
+			meant = a->key;
+		}
+	}
+	snprintf(text, sizeof(text), "%s takes no argument \"%.64s\"%s%s%s", v->name, key,
+	         meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "",
+	         meant != NULL ? "\"?" : "");
+	ob__make_utf8(text);
+	finish_error(q, 400, "unknown_argument", text);
+}
+
+/* Nothing that is asked for is left out silently.  False: it is answered. */
+static bool check_args(struct request *q, const struct verb *v)
+{
+	const char *key;
+	json_t *value;
+	char text[128];
+
+	json_object_foreach (q->args, key, value) {
+		const struct arg *a = v->args;
+		while (a != NULL && a->key != NULL && strcmp(a->key, key) != 0) {
+			a++;
+		}
+		if (a == NULL || a->key == NULL) {
+			finish_unknown(q, v, key);
+			return false;
+		}
+		if (!fits(value, a->type)) {
+			snprintf(text, sizeof(text), "%s must be %s", key, type_text(a->type));
+			finish_error(q, 400, key, text);
+			return false;
+		}
+	}
+	return true;
+}
+
 static size_t page_limit(const struct request *q)
 {
 	long limit = arg_int(q, "limit", PAGE_DEFAULT);
@@ -120,13 +249,21 @@ static void run_node(struct request *q)
 
 static void run_modules(struct request *q)
 {
-	finish_json(q, 200, json_pack("{s:o}", "modules", ob__swap_modules(q->node)));
+	json_t *shown = json_pack("{s:o}", "modules", ob__swap_modules(q->node));
+	json_t *loader = ob__swap_loader(q->node);
+
+	if (loader != NULL) {
+		json_object_set_new(shown, "loader", loader);
+	}
+	finish_json(q, 200, shown);
 }
 
 static void run_tx(struct request *q)
 {
-	const char *id = arg_str(q, "id");
-	json_t *report = id != NULL ? ob__swap_report(q->node, strtoull(id, NULL, 10)) : NULL;
+	const char *text = arg_str(q, "id");
+	bool whole = text == NULL || (is_number(text) && *text != '-');
+	long id = whole ? arg_int(q, "id", 0) : 0;
+	json_t *report = id > 0 ? ob__swap_report(q->node, (uint64_t)id) : NULL;
 
 	if (report == NULL) {
 		finish_error(q, 404, "unknown_tx", "no such transaction among the last 64");
@@ -293,9 +430,9 @@ static bool arg_true(const struct request *q, const char *key)
 
 static void run_reload(struct request *q)
 {
-	const char *names[64];
+	const char *names[NAMES_MAX];
 	const char *sha256 = arg_str(q, "sha256");
-	int n = reload_names(q, names, 64);
+	int n = reload_names(q, names, NAMES_MAX);
 	int wait = wait_of(q);
 	long canary = arg_int(q, "canary", 0);
 	struct ob__swap_request swap = {
@@ -452,8 +589,10 @@ static void run_drain(struct request *q)
 
 static void run_stop(struct request *q)
 {
-	ob__node_stop(q->node);
+	struct ob__node *node = q->node;
+
 	finish_json(q, 202, json_pack("{s:s}", "status", "stopping"));
+	ob__node_stop(node);
 }
 
 static void run_log_level(struct request *q)
@@ -483,35 +622,49 @@ static void run_session_close(struct request *q)
 	finish_json(q, 200, json_pack("{s:s}", "status", "closed"));
 }
 
+/* What the verbs may be given.  A path is refused by those that could be thought to take one. */
+static const struct arg tx_args[] = {{"id", ID}, {NULL, ANY}};
+static const struct arg id_args[] = {{"id", TEXT}, {NULL, ANY}};
+static const struct arg name_args[] = {{"name", TEXT}, {NULL, ANY}};
+static const struct arg level_args[] = {{"level", TEXT}, {NULL, ANY}};
+static const struct arg version_args[] = {{"version", NUMBER}, {"path", ANY}, {NULL, ANY}};
+static const struct arg sessions_args[] = {{"limit", NUMBER}, {"after", TEXT}, {NULL, ANY}};
+static const struct arg rollback_args[] = {{"name", TEXT}, {"wait", TEXT}, {NULL, ANY}};
+static const struct arg load_args[] = {
+	{"name", TEXT}, {"conf", OBJECT}, {"sha256", TEXT}, {"path", ANY}, {NULL, ANY}};
+static const struct arg reload_args[] = {{"name", TEXT},   {"names", TEXTS}, {"sha256", TEXT},
+                                         {"force", TRUTH}, {"wait", TEXT},   {"canary", NUMBER},
+                                         {"path", ANY},    {NULL, ANY}};
+
 /* clang-format off */
 static const struct verb verbs[] = {
-	{"verbs", "GET", "/verbs", NULL, false, false, run_verbs},
-	{"node", "GET", "/node", NULL, false, false, run_node},
-	{"modules", "GET", "/modules", NULL, false, false, run_modules},
-	{"modules.tx", "GET", "/modules/tx/*", "id", false, false, run_tx},
-	{"modules.builds", "GET", "/modules/builds", NULL, false, false, run_builds},
-	{"modules.load", "POST", "/modules", NULL, true, false, run_load},
-	{"modules.reload", "POST", "/modules/reload", NULL, true, false, run_reload},
-	{"modules.reload", "POST", "/modules/*/reload", "name", true, false, run_reload},
-	{"modules.rollback", "POST", "/modules/*/rollback", "name", true, false, run_rollback},
-	{"modules.commit", "POST", "/modules/*/commit", "name", true, false, run_commit},
-	{"modules.unload", "DELETE", "/modules/*", "name", true, false, run_unload},
-	{"peers", "GET", "/peers", NULL, false, false, run_peers},
-	{"sessions", "GET", "/sessions", NULL, false, false, run_sessions},
-	{"sessions.close", "DELETE", "/sessions/*", "id", true, false, run_session_close},
-	{"routes", "GET", "/routes", NULL, false, false, run_routes},
-	{"config", "GET", "/config", NULL, false, false, run_config},
-	{"config.reload", "POST", "/config/reload", NULL, true, false, run_config_reload},
-	{"config.reload", "POST", "/update_remote_rpc_config", NULL, true, false, run_config_reload},
-	{"config.history", "GET", "/config/history", NULL, false, false, run_config_history},
-	{"config.rollback", "POST", "/config/rollback", NULL, true, false, run_config_rollback},
-	{"metrics", "GET", "/metrics", NULL, false, false, run_metrics},
-	{"health", "GET", "/healthz", NULL, false, true, run_health},
-	{"ready", "GET", "/readyz", NULL, false, true, run_ready},
-	{"drain", "POST", "/drain", NULL, true, false, run_drain},
-	{"stop", "POST", "/stop", NULL, true, false, run_stop},
-	{"log.level", "PUT", "/log/level", NULL, true, false, run_log_level},
-	{NULL, NULL, NULL, NULL, false, false, NULL},
+	{"verbs", "GET", "/verbs", NULL, false, false, NULL, run_verbs},
+	{"node", "GET", "/node", NULL, false, false, NULL, run_node},
+	{"modules", "GET", "/modules", NULL, false, false, NULL, run_modules},
+	{"modules.tx", "GET", "/modules/tx/*", "id", false, false, tx_args, run_tx},
+	{"modules.builds", "GET", "/modules/builds", NULL, false, false, NULL, run_builds},
+	{"modules.load", "POST", "/modules", NULL, true, false, load_args, run_load},
+	{"modules.reload", "POST", "/modules/reload", NULL, true, false, reload_args, run_reload},
+	{"modules.reload", "POST", "/modules/*/reload", "name", true, false, reload_args, run_reload},
+	{"modules.rollback", "POST", "/modules/*/rollback", "name", true, false, rollback_args, run_rollback},
+	{"modules.commit", "POST", "/modules/*/commit", "name", true, false, name_args, run_commit},
+	{"modules.unload", "DELETE", "/modules/*", "name", true, false, name_args, run_unload},
+	{"peers", "GET", "/peers", NULL, false, false, NULL, run_peers},
+	{"sessions", "GET", "/sessions", NULL, false, false, sessions_args, run_sessions},
+	{"sessions.close", "DELETE", "/sessions/*", "id", true, false, id_args, run_session_close},
+	{"routes", "GET", "/routes", NULL, false, false, NULL, run_routes},
+	{"config", "GET", "/config", NULL, false, false, NULL, run_config},
+	{"config.reload", "POST", "/config/reload", NULL, true, false, NULL, run_config_reload},
+	{"config.reload", "POST", "/update_remote_rpc_config", NULL, true, false, NULL, run_config_reload},
+	{"config.history", "GET", "/config/history", NULL, false, false, NULL, run_config_history},
+	{"config.rollback", "POST", "/config/rollback", NULL, true, false, version_args, run_config_rollback},
+	{"metrics", "GET", "/metrics", NULL, false, false, NULL, run_metrics},
+	{"health", "GET", "/healthz", NULL, false, true, NULL, run_health},
+	{"ready", "GET", "/readyz", NULL, false, true, NULL, run_ready},
+	{"drain", "POST", "/drain", NULL, true, false, NULL, run_drain},
+	{"stop", "POST", "/stop", NULL, true, false, NULL, run_stop},
+	{"log.level", "PUT", "/log/level", NULL, true, false, level_args, run_log_level},
+	{NULL, NULL, NULL, NULL, false, false, NULL, NULL},
 };
 /* clang-format on */
 
@@ -544,6 +697,17 @@ bool ob__admin_path(const char *path)
 	return false;
 }
 
+static void run_verb(struct request *q, const struct verb *v)
+{
+	if (!v->open && !check_args(q, v)) {
+		return;
+	}
+	if (v->write) {
+		ob__notice("admin", "%s", v->name);
+	}
+	v->run(q);
+}
+
 void ob__admin_run(struct ob__node *node, const char *verb, json_t *args_stolen, ob__admin_cb cb,
                    void *arg)
 {
@@ -566,9 +730,6 @@ void ob__admin_run(struct ob__node *node, const char *verb, json_t *args_stolen,
 	} else if (!json_is_object(q->args)) {
 		finish_error(q, 400, "args", "args must be an object");
 	} else {
-		if (v->write) {
-			ob__notice("admin", "%s", v->name);
-		}
-		v->run(q);
+		run_verb(q, v);
 	}
 }

@@ -222,12 +222,17 @@ int ob__dispatch_call_cancel(struct ob__gen *g, uint64_t call)
 	return 0;
 }
 
-void ob__dispatch_abandon(struct ob__gen *g)
+void ob__dispatch_refuse_held(struct ob__gen *g, const char *why)
 {
 	while (!ob__list_empty(&g->reqs)) {
 		struct ob__req *r = OB__CONTAINER(g->reqs.next, struct ob__req, gen_link);
-		ob__req_end(r, OB_E_GONE, "the module was taken out", NULL, 0);
+		ob__req_end(r, OB_E_GONE, why, NULL, 0);
 	}
+}
+
+void ob__dispatch_abandon(struct ob__gen *g)
+{
+	ob__dispatch_refuse_held(g, "the module was taken out");
 	while (!ob__list_empty(&g->calls)) {
 		struct ob__pending *p =
 			OB__CONTAINER(g->calls.next, struct ob__pending, u.call.gen_link);

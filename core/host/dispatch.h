@@ -78,6 +78,9 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 /* Raises an event in every module that asked for it. */
 void ob__dispatch_event(struct ob__node *node, const ob_event_info *info);
 
+/* The requests it holds end with GONE. */
+void ob__dispatch_refuse_held(struct ob__gen *g, const char *why);
+
 /* The generation's time is over: its held requests and calls end with GONE. */
 void ob__dispatch_abandon(struct ob__gen *g);
 

@@ -127,6 +127,21 @@ void ob__gen_free(struct ob__gen *g)
 	free(g);
 }
 
+void ob__gen_call_stop(struct ob__gen *g)
+{
+	bool owed = g->started && g->desc->stop != NULL;
+
+	g->started = false;
+	if (owed) {
+		g->desc->stop(&g->ctx);
+	}
+}
+
+static bool leaving(const struct ob__gen *g)
+{
+	return g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE;
+}
+
 void ob__gen_ref(struct ob__gen *g)
 {
 	g->refs++;
@@ -134,9 +149,31 @@ void ob__gen_ref(struct ob__gen *g)
 
 void ob__gen_unref(struct ob__gen *g)
 {
-	if (--g->refs == 0 && (g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE)) {
+	if (--g->refs == 0 && leaving(g)) {
 		ob__swap_drained(g);
 	}
+}
+
+void ob__gen_post_ran(struct ob__gen *g)
+{
+	if (atomic_fetch_sub(&g->posts, 1) > 1 || !leaving(g)) {
+		return;
+	}
+	if (g->refs == 0) {
+		ob__swap_drained(g);
+	} else {
+		atomic_store(&g->open, g->state == OB__GEN_DRAINING); /* it began something */
+	}
+}
+
+/* Shut while only posts are left, so that a thread that goes on posting can't keep it for ever. */
+bool ob__gen_shut(struct ob__gen *g)
+{
+	if (g->refs > 0) {
+		return false;
+	}
+	atomic_store(&g->open, false);
+	return atomic_load(&g->posts) == 0;
 }
 
 const char *ob__gen_state_word(const struct ob__gen *g)

@@ -10,7 +10,8 @@
  * table of functions that all answer OB_E_DEAD, and unmapped.
  *
  * Everything a generation has registered or started hangs on it, and everything in flight holds a
- * reference (ob__gen_ref): held requests, calls, single timers, jobs, posts, HTTP and admin calls.
+ * reference (ob__gen_ref): held requests, calls, single timers, jobs, HTTP and admin calls.  Posts,
+ * which come from any thread, are counted apart; it is stopped when they have run, too.
  * The module's own code has no unregistering to do.
  *
  * An ob_ctx is the first member of its generation, so the pointer a module passes is the
@@ -20,6 +21,7 @@
 #ifndef OB__GENERATION_H
 #define OB__GENERATION_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -93,17 +95,24 @@ struct ob__gen {
 
 	struct ob__blob_writer *writer; /* while save() runs */
 	struct ob__blob_reader *reader; /* while load() runs */
-	bool in_switch;                 /* a hook of it runs in the turn that switches */
 
-	uint32_t refs;     /* what is in flight */
+	uint32_t refs;     /* what is in flight, but for posts */
+	atomic_uint posts; /* that ob_post() took and the loop has not run: from any thread */
+	atomic_bool open;  /* takes posts */
 	bool started;      /* start() has succeeded: stop() is owed */
 	bool drain_queued; /* a turn that looks whether it has drained is coming */
 	bool expired;      /* its time to drain is over: nothing new may begin */
 	char refused[256]; /* why a registration in start() failed, for the reply */
 	struct ob__timeout *drain_timeout;
 	struct ob__load_job *closing; /* while the loader unmaps it */
-	size_t scan_block;            /* how far its state was looked through for pointers */
-	size_t scan_at;
+	struct {                      /* how far it was looked for pointers into it */
+		size_t block;
+		size_t at;
+		char key[256];
+		uint32_t conn;
+		bool keys_done;
+		bool codecs; /* it had some */
+	} scan;
 	struct ob__swap_item *leaving; /* whose report waits for its end */
 	bool watched;                  /* in probation: its callbacks are timed */
 	unsigned share;                /* CANARY: percent of the sessions */
@@ -159,6 +168,15 @@ void ob__gen_free(struct ob__gen *g);
  * leads to its stop in a later turn. */
 void ob__gen_ref(struct ob__gen *g);
 void ob__gen_unref(struct ob__gen *g);
+
+/* Its stop(), if that is owed. */
+void ob__gen_call_stop(struct ob__gen *g);
+
+/* A post of the generation has run: perhaps that was what its stop waited for. */
+void ob__gen_post_ran(struct ob__gen *g);
+
+/* Nothing is in flight.  If it is but for posts, they are taken no more. */
+bool ob__gen_shut(struct ob__gen *g);
 
 /* May send, call and set timers. */
 static inline bool ob__gen_live(const struct ob__gen *g)

@@ -521,7 +521,9 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 		(void)ob__notify_send(&node->notify, OB__NOTIFY_SAME,
 		                      "%s: not started (at %s), the log says why", conf->name,
 		                      step);
-		ob__node_free(node);
+		if (ob__node_free(node) != 0) {
+			_exit(*exit_code); /* exit handlers would wait for what hangs */
+		}
 		return NULL;
 	}
 	ob__node_gauges(node);
@@ -565,6 +567,21 @@ static bool all_closed(const struct ob__node *node)
 	       ob__list_empty(&node->sessions.notice_list);
 }
 
+/* Whoever waits for something that won't come any more is told so while he is connected. */
+static void tell_waiting(struct ob__node *node)
+{
+	node->told = true;
+	ob__swap_stop(node);
+	OB__LIST_EACH (it, &node->modules) {
+		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
+		OB__LIST_EACH (gen, &m->gens) {
+			ob__dispatch_refuse_held(OB__CONTAINER(gen, struct ob__gen, link),
+			                         "the node stops");
+		}
+	}
+	ob__streams_flush(&node->streams);
+}
+
 static void leave_check(void *arg)
 {
 	struct ob__node *node = arg;
@@ -574,7 +591,9 @@ static void leave_check(void *arg)
 		ob__node_stop(node);
 		return;
 	}
-	if (node->phase == OB__NODE_STOPPING && (late || all_closed(node))) {
+	if (node->phase == OB__NODE_STOPPING && !node->told) {
+		tell_waiting(node);
+	} else if (node->phase == OB__NODE_STOPPING && (late || all_closed(node))) {
 		ob__streams_flush(&node->streams);
 		ob__loop_stop(node->loop);
 		return;
@@ -604,7 +623,7 @@ void ob__node_stop(struct ob__node *node)
 	ob__clients_unlisten(node);
 	ob__web_unlisten(node);
 	ob__clients_close(node, OB__WS_GOING_AWAY, "the node stops");
-	ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
+	ob__timeout_set(node->loop, &node->leave_timeout, 0);
 }
 
 const char *ob__node_not_ready(const struct ob__node *node)
@@ -663,7 +682,7 @@ int ob__node_free(struct ob__node *node)
 	if (node == NULL) {
 		return 0;
 	}
-	bool stuck = ob__loader_free(node->loader) != 0;
+	int hangs = ob__loader_free(node->loader);
 	node->loader = NULL;
 	ob__admin_close(node);
 	ob__web_free(node);
@@ -685,9 +704,10 @@ int ob__node_free(struct ob__node *node)
 	ob__notify_close(&node->notify);
 	if (node->loop != NULL) {
 		ob__streams_free(&node->streams);
-		rc = stuck ? -EBUSY : ob__loop_free(node->loop);
+		rc = ob__loop_free(node->loop);
 	}
-	if (rc != 0) { /* a job still runs, perhaps in a module's code: what it can reach stays */
+	rc = rc != 0 ? rc : hangs;
+	if (rc != 0) { /* a module's code still runs elsewhere: what it can reach stays */
 		ob__log_close();
 		return rc;
 	}

@@ -101,6 +101,7 @@ struct ob__node {
 	uint64_t started_ms;
 	struct ob__timeout leave_timeout;
 	uint64_t leave_until;
+	bool told; /* STOPPING: whoever waited for an answer has one */
 	int exit_code;
 	char peer_text[80]; /* for ob_session_get() */
 };
@@ -112,8 +113,8 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 /* Runs until the node is stopped; the process's exit code. */
 int ob__node_run(struct ob__node *node);
 
-/* 0, or -EBUSY: a job on the thread pool or of the loader did not end in time, and what it may use
- * is leaked; then the process should _exit(). */
+/* 0, or -EBUSY: a job on the thread pool or the loader did not end in time, and what it may use is
+ * leaked; then the process should _exit(), as ob__node_start() does in that case. */
 int ob__node_free(struct ob__node *node);
 
 /* Takes no new clients; what is there goes on. */

@@ -184,10 +184,11 @@ static bool started(const struct ob__gen *g)
 	return g->state != OB__GEN_LOADED;
 }
 
-/* Before the switch the other generation serves, and the store is its own. */
+/* Before the switch the other generation serves, and the store is its own; what a load() that is
+ * refused had written would stay. */
 static bool may_keep(const struct ob__gen *g)
 {
-	return started(g) && (g->state != OB__GEN_STARTING || g->in_switch);
+	return started(g) && g->state != OB__GEN_STARTING && g->reader == NULL;
 }
 
 static int sdk_kv_set(ob_ctx *ctx, const char *key, const void *data, size_t len)

@@ -18,6 +18,7 @@
 #define TIMERS_MAX (1u << 20)
 #define MSGS_MAX   (1u << 20)
 #define DELAY_MAX  (366ull * 24 * 3600 * 1000)
+#define ADMIN_DEEP 8u /* verbs asked for in the answer to another, on one stack */
 
 struct timer {
 	uint64_t handle;
@@ -46,6 +47,8 @@ struct wait {
 	ob_work_fn work;
 	ob_http_fn http;
 	ob_admin_fn admin;
+	char *verb; /* that waits for its turn, with its arguments; owned */
+	json_t *args;
 	uint64_t http_id;
 	uv_work_t req;
 };
@@ -271,6 +274,9 @@ static void job_done(uv_work_t *req, int status)
 		ob__gen_leave(g, entered);
 	}
 	wait_end(w);
+	if (g->state == OB__GEN_STOPPED && !ob__work_running(g)) {
+		ob__gen_call_stop(g); /* the node ends, and it was still running */
+	}
 }
 
 int ob__work_job(struct ob__gen *g, ob_work_fn work, ob_post_fn done, void *arg)
@@ -313,6 +319,7 @@ static void post_run(void *arg)
 		ob__gen_unref(g);
 	}
 	free(p);
+	ob__gen_post_ran(g);
 }
 
 int ob__work_post(struct ob__gen *g, ob_post_fn fn, void *arg)
@@ -322,8 +329,11 @@ int ob__work_post(struct ob__gen *g, ob_post_fn fn, void *arg)
 		return fn == NULL ? OB_E_INVAL : OB_E_NOMEM;
 	}
 	*p = (struct post){g, fn, arg};
-	int rc = ob__loop_post(g->node->loop, post_run, p);
+	atomic_fetch_add(&g->posts,
+	                 1); /* before the look: whoever shuts the door looks behind it */
+	int rc = atomic_load(&g->open) ? ob__loop_post(g->node->loop, post_run, p) : OB_E_STATE;
 	if (rc != 0) {
+		atomic_fetch_sub(&g->posts, 1);
 		free(p);
 	}
 	return rc;
@@ -387,6 +397,32 @@ static void admin_done(void *arg, const ob_admin_reply *reply)
 	wait_end(w);
 }
 
+static void admin_run(struct wait *w, const char *verb, json_t *args_stolen)
+{
+	struct ob__works *works = &w->gen->node->works;
+
+	works->admin_deep++;
+	ob__admin_run(w->gen->node, verb, args_stolen, admin_done, w);
+	works->admin_deep--;
+}
+
+static void admin_turn(void *arg)
+{
+	struct wait *w = arg;
+	char *verb = w->verb;
+	json_t *args = w->args;
+
+	w->verb = NULL;
+	w->args = NULL;
+	if (w->gen->state == OB__GEN_STOPPED || w->gen->state == OB__GEN_ZOMBIE) {
+		json_decref(args);
+		wait_end(w);
+	} else {
+		admin_run(w, verb, args);
+	}
+	free(verb);
+}
+
 int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_admin_fn fn,
                    void *arg)
 {
@@ -405,7 +441,18 @@ int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_
 		return rc != 0 ? rc : OB_E_NOMEM;
 	}
 	w->admin = fn;
-	ob__admin_run(g->node, verb, args_stolen, admin_done, w);
+	if (g->node->works.admin_deep < ADMIN_DEEP) {
+		admin_run(w, verb, args_stolen);
+		return 0;
+	}
+	w->verb = strdup(verb);
+	w->args = args_stolen;
+	if (w->verb == NULL || ob__loop_defer(g->node->loop, admin_turn, w) != 0) {
+		json_decref(args_stolen);
+		free(w->verb);
+		wait_end(w);
+		return OB_E_NOMEM;
+	}
 	return 0;
 }
 
@@ -414,6 +461,16 @@ int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_
 void ob__work_drain(struct ob__gen *g)
 {
 	timers_end(g, false);
+}
+
+bool ob__work_running(const struct ob__gen *g)
+{
+	OB__LIST_EACH (it, &g->waits) {
+		if (OB__CONTAINER(it, struct wait, gen_link)->work != NULL) {
+			return true;
+		}
+	}
+	return false;
 }
 
 void ob__work_expire(struct ob__gen *g)

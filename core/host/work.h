@@ -24,7 +24,8 @@
 struct ob__works {
 	struct ob__slab timers;
 	struct ob__slab msgs;
-	uint32_t jobs; /* on the thread pool */
+	uint32_t jobs;       /* on the thread pool */
+	uint32_t admin_deep; /* verbs on the stack that a module asked for */
 };
 
 void ob__works_init(struct ob__works *w);
@@ -43,6 +44,9 @@ int ob__work_post(struct ob__gen *g, ob_post_fn fn, void *arg);
 int ob__work_http(struct ob__gen *g, const ob_http_request *request, ob_http_fn fn, void *arg);
 int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_admin_fn fn,
                    void *arg);
+
+/* A job of the generation waits for, or runs on, the thread pool. */
+bool ob__work_running(const struct ob__gen *g);
 
 /* The generation drains: repeating timers end. */
 void ob__work_drain(struct ob__gen *g);

@@ -30,9 +30,10 @@
  * LIFE.  check (is this configuration right?) -> start (register; nothing goes out yet) ->
  * selftest -> load (the old generation's state, if its version differs) -> live (in the turn that
  * switches; send from here on) -> drain (a newer generation has taken over for good) -> stop.
- * Between start and live, registrations are inert, and push, call, timers, jobs and HTTP calls
- * answer OB_E_STATE.  For a while after the switch the old generation stands by: if the new one
- * fails, the old one is given the state back (load), told to `resume`, and serves again.
+ * Between start and live, registrations are inert, and push, call, timers, jobs, posts, HTTP calls
+ * and writing keys answer OB_E_STATE.  For a while after the switch the old generation stands by:
+ * if the new one fails, the old one is given the state back (load), told to `resume`, and serves
+ * again.
  *
  * REHEARSAL.  Before a module is let into the node, a child process loads it and runs check, start,
  * selftest, load and stop against a table of functions that only pretend.  ob_rehearsing() tells;
@@ -764,7 +765,7 @@ static inline int ob_module_get(ob_ctx *ctx, ob_module_info *info)
 /* Keeps a copy of the bytes under a key (1..255 bytes of text) in the module's key-value store.
  * It survives reloads, both ways, as long as the module stays on the node; all generations of the
  * module share it.  OB_E_TOO_BIG beyond 1 MiB a value, OB_E_LIMIT beyond 65,536 keys or 64 MiB in
- * all. */
+ * all, OB_E_STATE before live() and in load(): a reload that is refused changes nothing. */
 static inline int ob_kv_set(ob_ctx *ctx, const char *key, const void *data, size_t len)
 {
 	return ctx->api->kv_set(ctx, key, data, len);
@@ -1103,7 +1104,8 @@ static inline int ob_job(ob_ctx *ctx, ob_work_fn work, ob_post_fn done, void *ar
 }
 
 /* Runs fn(ctx, arg) on the loop, in the order of the calls.  From any thread that ends before
- * stop() returns. */
+ * stop() returns.  What it has taken (0) is run before a generation that is replaced is stopped;
+ * OB_E_STATE before live() and once the generation is about to be stopped. */
 static inline int ob_post(ob_ctx *ctx, ob_post_fn fn, void *arg)
 {
 	return ctx->api->post(ctx, fn, arg);

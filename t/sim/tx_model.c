@@ -187,11 +187,11 @@ static const struct {
 	enum ob__tx_step step;
 	bool each;
 } table[] = {
-	{OB__TX_ADMIT, false},     {OB__TX_STAGE, true},   {OB__TX_PREFLIGHT, true},
-	{OB__TX_PROBE, true},      {OB__TX_OPEN, true},    {OB__TX_DEPEND, false},
-	{OB__TX_CHECK, true},      {OB__TX_START, true},   {OB__TX_SELFTEST, true},
-	{OB__TX_JOURNAL, false},   {OB__TX_STATE, false},  {OB__TX_SWITCH, false},
-	{OB__TX_PROBATION, false}, {OB__TX_COMMIT, false}, {OB__TX_DRAIN, true},
+	{OB__TX_ADMIT, false},     {OB__TX_STAGE, true},    {OB__TX_PREFLIGHT, true},
+	{OB__TX_PROBE, true},      {OB__TX_JOURNAL, false}, {OB__TX_OPEN, true},
+	{OB__TX_DEPEND, false},    {OB__TX_CHECK, true},    {OB__TX_START, true},
+	{OB__TX_SELFTEST, true},   {OB__TX_STATE, false},   {OB__TX_SWITCH, false},
+	{OB__TX_PROBATION, false}, {OB__TX_COMMIT, false},  {OB__TX_DRAIN, true},
 	{OB__TX_CLOSE, true},      {OB__TX_REPORT, false},
 };
 
@@ -229,13 +229,18 @@ static void gen_stop(struct world *w, struct gen *g)
 
 /* ---------------------------------------------------------------- the loader that pretends */
 
-static void do_open(struct world *w, struct item *it)
+static void do_open(struct request *r, struct item *it)
 {
+	struct world *w = r->world;
+
 	if (it->kind == UNCHANGED || it->kind == UNLOAD) {
 		return;
 	}
 	if (it->to != NULL) {
 		broken(w, "loaded twice");
+	}
+	if (!r->journal) {
+		broken(w, "code runs in the node that the journal does not know");
 	}
 	it->to = gen_new(w, it->module, LOADED);
 	it->staged = false; /* the generation's, now */
@@ -292,7 +297,7 @@ static void effect(struct request *r, enum ob__tx_step step, struct item *it)
 		it->staged = it->kind == RELOAD || it->kind == LOAD;
 		return;
 	case OB__TX_OPEN:
-		do_open(r->world, it);
+		do_open(r, it);
 		return;
 	case OB__TX_START:
 		if (it->to != NULL) {

@@ -72,7 +72,10 @@ static void test_reads(void)
 	         "{'modules': [{'name': 'puppet', 'admin': false, 'old': [], 'active': {'generation': "
 	         "1, 'version': '1', 'state': 'active', 'handled': 0, 'in_flight': 0}}]}"},
 		{"modules.tx", NULL, 404, "{'error': {'code': 'unknown_tx'}}"},
-		{"modules.tx", "{'id': 1}", 404, "{'error': {'code': 'unknown_tx'}}"},
+		{"modules.tx", "{'id': 1}", 200, "{'tx': 1, 'result': 'committed'}"},
+		{"modules.tx", "{'id': 2}", 404, "{'error': {'code': 'unknown_tx'}}"},
+		{"modules.tx", "{'id': '1abc'}", 404, "{'error': {'code': 'unknown_tx'}}"},
+		{"modules.tx", "{'id': '-1'}", 404, "{'error': {'code': 'unknown_tx'}}"},
 		{"modules.tx", "{'id': 'x'}", 404, "{'error': {'code': 'unknown_tx'}}"},
 		{"modules.tx", "{'id': '0'}", 404, "{'error': {'code': 'unknown_tx'}}"},
 		{"modules.tx", "{'id': '1'}", 200, "{'tx': 1, 'result': 'committed'}"},
@@ -130,7 +133,7 @@ static void test_modules(void)
 		{"modules.load", "{'name': 'puppet'}", 409, "{'error': {'code': 'exists'}}"},
 		{"modules.load", "{'name': 'no_such'}", 422,
 	         "{'error': {'code': 'not_found', 'step': 'stage', 'module': 'no_such'}}"},
-		{"modules.reload", "{'name': 7}", 400, "{'error': {'code': 'names'}}"},
+		{"modules.reload", "{'name': 7}", 400, "{'error': {'code': 'name'}}"},
 		{"modules.reload", "{'name': 'puppet', 'names': ['puppet']}", 400,
 	         "{'error': {'code': 'names'}}"},
 		{"modules.reload", "{'names': 'puppet'}", 400, "{'error': {'code': 'names'}}"},
@@ -175,6 +178,54 @@ static void test_modules(void)
 	end();
 }
 
+/* What a verb does not know, or not so, is refused by name, and nothing is done. */
+static void test_arguments(void)
+{
+	static const struct {
+		const char *verb;
+		const char *args;
+		const char *code;
+		const char *message;
+	} rows[] = {
+		{"modules.reload", "{'nmae': 'puppet'}", "unknown_argument",
+	         "modules.reload takes no argument \"nmae\"; did you mean \"name\"?"},
+		{"modules.reload", "{'name': 'puppet', 'probation': 3}", "unknown_argument",
+	         "modules.reload takes no argument \"probation\""},
+		{"modules.reload", "{'force': 'yes'}", "force", "force must be true or false"},
+		{"modules.reload", "{'force': ''}", "force", "force must be true or false"},
+		{"modules.reload", "{'force': 2}", "force", "force must be true or false"},
+		{"modules.reload", "{'name': 'puppet', 'canary': '10%'}", "canary",
+	         "canary must be a number"},
+		{"modules.reload", "{'wait': 1}", "wait", "wait must be a text"},
+		{"modules.reload", "{'names': 'puppet'}", "names", "names must be a list of texts"},
+		{"modules.load", "{'name': 'puppet', 'config': {}}", "unknown_argument",
+	         "modules.load takes no argument \"config\"; did you mean \"conf\"?"},
+		{"modules.unload", "{'name': 'puppet', 'force': true}", "unknown_argument",
+	         "modules.unload takes no argument \"force\""},
+		{"sessions", "{'limit': 'x'}", "limit", "limit must be a number"},
+		{"sessions", "{'limit': ''}", "limit", "limit must be a number"},
+		{"sessions", "{'limit': null}", "limit", "limit must be a number"},
+		{"node", "{'x': 1}", "unknown_argument", "node takes no argument \"x\""},
+		{"stop", "{'now': true}", "unknown_argument", "stop takes no argument \"now\""},
+	};
+
+	begin("");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *body;
+		CU_ASSERT_EQUAL(rig_admin(&n, rows[i].verb, rows[i].args, &body), 400);
+		const json_t *error = json_object_get(body, "error");
+		const char *code = json_string_value(json_object_get(error, "code"));
+		const char *message = json_string_value(json_object_get(error, "message"));
+		CU_ASSERT_STRING_EQUAL(code != NULL ? code : "", rows[i].code);
+		CU_ASSERT_STRING_EQUAL(message != NULL ? message : "", rows[i].message);
+		json_decref(body);
+	}
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "health", "{'t': '1'}", 200, "{}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&n, "modules.reload", "{'force': '1'}", 200,
+	                                "{'tx': 2, 'result': 'switched'}"));
+	end();
+}
+
 static void test_node_verbs(void)
 {
 	static const struct row rows[] = {
@@ -184,7 +235,7 @@ static void test_node_verbs(void)
 		{"log.level", "{'level': 'warn'}", 200, "{'level': 'warning'}"},
 		{"log.level", "{'level': 'debug'}", 200, "{'level': 'debug'}"},
 		{"sessions.close", NULL, 404, "{'error': {'code': 'unknown_session'}}"},
-		{"sessions.close", "{'id': 7}", 404, "{'error': {'code': 'unknown_session'}}"},
+		{"sessions.close", "{'id': 7}", 400, "{'error': {'code': 'id'}}"},
 		{"sessions.close", "{'id': 'n-0000000000000001'}", 404,
 	         "{'error': {'code': 'unknown_session'}}"},
 		{"config.reload", NULL, 200,
@@ -312,8 +363,10 @@ static void test_sessions(void)
 	static const struct {
 		const char *args;
 		size_t len;
-	} rows[] = {{"{'limit': 0}", 1},   {"{'limit': -7}", 1}, {"{'limit': 99999999}", 5},
-	            {"{'limit': 'x'}", 5}, {"{'limit': ''}", 5}, {"{'limit': null}", 5}};
+	} rows[] = {{"{'limit': 0}", 1},
+	            {"{'limit': -7}", 1},
+	            {"{'limit': 99999999}", 5},
+	            {"{'limit': '3'}", 3}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		json_t *body;
 		CU_ASSERT_EQUAL(rig_admin(&n, "sessions", rows[i].args, &body), 200);
@@ -511,6 +564,7 @@ int main(void)
 	CU_pSuite s = CU_add_suite("admin", NULL, NULL);
 	CU_add_test(s, "reading", test_reads);
 	CU_add_test(s, "modules", test_modules);
+	CU_add_test(s, "arguments", test_arguments);
 	CU_add_test(s, "the node", test_node_verbs);
 	CU_add_test(s, "the table", test_verbs);
 	CU_add_test(s, "sessions, page by page", test_sessions);

@@ -322,8 +322,9 @@ static void test_inert_before_live(void)
 	CU_ASSERT(r.ended && r.code == OB_E_STATE);
 	r = ob_mock_http(m, "GET", "/", NULL, 0);
 	CU_ASSERT(r.ended && r.code == OB_E_STATE);
-	/* a post is allowed, and comes when it is live; never, if it never is */
-	CU_ASSERT_EQUAL(ob_post(ctx, never_post, NULL), 0);
+	CU_ASSERT_EQUAL(ob_post(ctx, never_post, NULL), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_kv_set(ctx, "k", "v", 1), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_kv_del(ctx, "k"), OB_E_STATE);
 	ob_mock_advance(m, 10000);
 	ob_mock_free(m);
 }

@@ -62,7 +62,7 @@ static void test_given_up(void)
 	snprintf(conf, sizeof(conf), "{\"where\": \"start\", \"how\": \"loop\"}");
 	memset(&probe, 0, sizeof(probe));
 	probe.conf = conf;
-	probe.end_fd = &fd;
+	probe.stop_fd = fd;
 	CU_ASSERT_EQUAL(rehearse("misbehave", "misbehave", 20000), -1);
 	CU_ASSERT_STRING_EQUAL(refusal.code, "stopping");
 	CU_ASSERT(probe.took_us < 10000000);

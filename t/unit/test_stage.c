@@ -417,6 +417,18 @@ static void test_hashes(void)
 	end();
 }
 
+/* Where others could exchange the copy behind the hash, none is made. */
+static void test_open_stage(void)
+{
+	begin();
+	put(in("up/mods/m.so"), "abc", 0644);
+	CU_ASSERT_EQUAL(chmod(in("stage"), 0777), 0);
+	CU_ASSERT_TRUE(refused_with("m", "", "", "writable", "/stage", "mode 0777", "chmod o-w"));
+	CU_ASSERT_EQUAL(chmod(in("stage"), 0700), 0);
+	CU_ASSERT_TRUE(taken("m", "", "abc"));
+	end();
+}
+
 static void test_no_stage(void)
 {
 	char longest[500];
@@ -427,6 +439,7 @@ static void test_no_stage(void)
 	CU_ASSERT_EQUAL(ob__stage_run(&s, &refusal), -1);
 	CU_ASSERT_STRING_EQUAL(refusal.code, "no_stage");
 	CU_ASSERT_STRING_EQUAL(refusal.found, "No such file or directory");
+	CU_ASSERT_TRUE(has("remedy", "restart the node", refusal.remedy));
 	CU_ASSERT_STRING_EQUAL(s.staged, "");
 	/* a path that exists is neither used nor removed */
 	s = stage_of("m", "");
@@ -660,6 +673,7 @@ int main(void)
 	CU_add_test(s, "modes of the file and the directories above", test_modes);
 	CU_add_test(s, "owners", test_owners);
 	CU_add_test(s, "hashes", test_hashes);
+	CU_add_test(s, "a staging directory that is open to others", test_open_stage);
 	CU_add_test(s, "the copy can't be made", test_no_stage);
 	CU_add_test(s, "nothing left: descriptors, space, rights", test_exhausted);
 	CU_add_test(s, "without openat2", test_without_openat2);

@@ -563,6 +563,36 @@ static void on_answer(void *arg, int status, const json_t *body)
 	statuses[answers++] = status;
 }
 
+/* Only a request for the same gives way: the order of names does not matter, what is to be done
+ * with them does. */
+static void test_superseded(void)
+{
+	static const char *const ab[] = {"answer", "puppet"};
+	static const char *const ba[] = {"puppet", "answer"};
+	struct ob__swap_request forced = {
+		.kind = OB__SWAP_RELOAD, .force = true, .names = ab, .names_len = 2};
+	struct ob__swap_request plain = {.kind = OB__SWAP_RELOAD, .names = ba, .names_len = 2};
+
+	begin();
+	rig_install("answer_a", "answer");
+	rig_start(&n, "n", "x", "'modules': ['answer', " PUPPET "]", HOOKS(&first));
+	answers = 0;
+	ob__swap_begin(n.node, &forced, on_answer, &answers);
+	ob__swap_begin(n.node, &forced, on_answer, &answers); /* waits */
+	ob__swap_begin(n.node, &plain, on_answer, &answers);  /* waits beside it */
+	CU_ASSERT_EQUAL(answers, 0);
+	forced.names = ba;
+	ob__swap_begin(n.node, &forced, on_answer, &answers);
+	CU_ASSERT_EQUAL(answers, 1);
+	CU_ASSERT_EQUAL(statuses[0], 409);
+	plain.names_len = 1;
+	ob__swap_begin(n.node, &plain, on_answer, &answers);
+	CU_ASSERT_EQUAL(answers, 1);
+	CU_ASSERT_TRUE(RIG_UNTIL(answers == 5));
+	rig_stop(&n);
+	rig_end();
+}
+
 static void test_queue(void)
 {
 	const char *name = "answer";
@@ -1001,6 +1031,7 @@ int main(void)
 	CU_add_test(s, "loaded while the old one drains", test_load_while_draining);
 	CU_add_test(s, "load refused", test_load_refused);
 	CU_add_test(s, "one at a time, others wait", test_queue);
+	CU_add_test(s, "what takes the place of what", test_superseded);
 	CU_add_test(s, "the queue is bounded", test_queue_full);
 	CU_add_test(s, "old generations are bounded", test_too_many_old);
 	CU_add_test(s, "timers over a reload", test_timers_over_reload);

@@ -88,6 +88,38 @@ static void collect_all(struct ob__transaction *tx, bool active)
 	}
 }
 
+/* What the configuration says of a module, one that was taken out included; or NULL. */
+static const struct ob__module_conf *configured(const struct ob__node *node, const char *name)
+{
+	for (size_t i = 0; i < node->conf->modules_len; i++) {
+		if (strcmp(node->conf->modules[i].name, name) == 0) {
+			return &node->conf->modules[i];
+		}
+	}
+	return NULL;
+}
+
+/* The request's, else the configuration's. */
+static json_t *conf_of(const struct ob__transaction *tx, const struct ob__module_conf *mc)
+{
+	if (tx->conf != NULL) {
+		return json_deep_copy(tx->conf);
+	}
+	return mc != NULL ? json_incref(mc->conf) : json_object();
+}
+
+static bool set_path(struct ob__module *m, const char *path)
+{
+	char *copy = path != NULL ? strdup(path) : NULL;
+
+	if (path != NULL && copy == NULL) {
+		return false;
+	}
+	free(m->path);
+	m->path = copy;
+	return true;
+}
+
 static json_t *collect_new(struct ob__transaction *tx, int *status)
 {
 	const char *name = tx->names[0];
@@ -99,16 +131,21 @@ static json_t *collect_new(struct ob__transaction *tx, int *status)
 		snprintf(text, sizeof(text), "a module %.64s is loaded; reload it instead", name);
 		return ob__plain_refusal("exists", name, "POST /modules/reload", text);
 	}
-	json_t *conf = tx->conf != NULL ? json_deep_copy(tx->conf) : json_object();
-	if (m != NULL && conf != NULL) { /* taken out, but an old generation is still there */
-		json_decref(m->conf);
+	const struct ob__module_conf *mc = configured(tx->node, name);
+	json_t *conf = conf_of(tx, mc);
+	const char *path = mc != NULL ? mc->path : tx->path; /* a request gives none */
+	bool admin = mc != NULL && mc->admin;
+	if (m != NULL && conf != NULL && set_path(m, path)) {
+		json_decref(m->conf); /* taken out, but an old generation is still there */
 		m->conf = conf;
-		free(m->path);
-		m->path = NULL; /* a request names a module, never a path */
+		m->admin = admin;
 		add_item(tx, m);
 		return NULL;
 	}
-	m = ob__module_new(tx->node, name, tx->path, conf, false, false);
+	if (m != NULL) {
+		json_decref(conf);
+	}
+	m = m == NULL ? ob__module_new(tx->node, name, path, conf, admin, false) : NULL;
 	if (m == NULL) {
 		*status = 503;
 		return ob__plain_refusal("memory", name, NULL, "out of memory");
@@ -183,6 +220,17 @@ static uint32_t leaving(const struct ob__module *m)
 	return n;
 }
 
+/* A module that was never here adds none. */
+static bool leaves_more(const struct ob__transaction *tx)
+{
+	for (size_t i = 0; i < tx->len; i++) {
+		if (!ob__list_empty(&tx->items[i].module->gens)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static json_t *crowded(const struct ob__transaction *tx)
 {
 	char text[192];
@@ -190,7 +238,7 @@ static json_t *crowded(const struct ob__transaction *tx)
 	if (tx->kind == OB__SWAP_UNLOAD) {
 		return NULL;
 	}
-	if (ob__swap_zombies(tx->node) >= SWAP_ZOMBIES_MAX) {
+	if (ob__swap_zombies(tx->node) >= SWAP_ZOMBIES_MAX && leaves_more(tx)) {
 		snprintf(text, sizeof(text), "%u old generations could not be unmapped",
 		         SWAP_ZOMBIES_MAX);
 		return ob__plain_refusal("zombies", "", "restart the node to go on", text);

@@ -12,7 +12,7 @@
 
 /* ---- the trial ---- */
 
-/* On the loader thread, which leaves the items alone but for their names meanwhile.  A start brings
+/* On the loader thread; the loop leaves the items and their jobs alone meanwhile.  A start brings
  * the modules all at once: those that have proved themselves before are not suspected. */
 static void trial_call(struct ob__load_job *job)
 {
@@ -22,13 +22,13 @@ static void trial_call(struct ob__load_job *job)
 	size_t n = 0;
 
 	for (size_t i = 0; i < tx->len; i++) {
-		const char *name = tx->items[i].name;
-		const struct ob__gen *g = tx->items[i].to;
-		bool proved = tx->kind == OB__SWAP_START && g != NULL &&
-		              ob__manifest_known(manifest, name, g->sha256);
-		if (g != NULL && !proved) {
-			builds[n++] =
-				(struct ob__manifest_build){name, g->sha256, g->version, g->staged};
+		const struct ob__swap_item *it = &tx->items[i];
+		const struct ob__load_job *copy = it->unchanged ? NULL : it->job;
+		bool proved = tx->kind == OB__SWAP_START && copy != NULL &&
+		              ob__manifest_known(manifest, it->name, copy->sha256);
+		if (copy != NULL && !proved) {
+			builds[n++] = (struct ob__manifest_build){
+				it->name, copy->sha256, copy->probe.version, copy->staged};
 		}
 	}
 	int rc = n > 0 ? ob__manifest_trial(manifest, builds, n) : 0;
@@ -51,13 +51,16 @@ static void journal_done(struct ob__load_job *job)
 	if (tx->node->swap->stopping) {
 		return;
 	}
-	ob__tx_continue(&tx->machine, failed ? ob__tx_refuse(tx, NULL, &r) : OB__TX_OK);
+	if (failed && !tx->hung) {
+		ob__tx_refuse(tx, NULL, &r);
+	}
+	ob__tx_continue(&tx->machine, failed || tx->hung ? OB__TX_FAIL : OB__TX_OK);
 }
 
 enum ob__tx_answer ob__step_journal(struct ob__transaction *tx, struct ob__swap_item *none)
 {
 	(void)none;
-	if (!ob__tx_on_trial(tx)) {
+	if (!ob__tx_in_journal(tx)) {
 		return OB__TX_OK;
 	}
 	tx->journal = calloc(1, sizeof(*tx->journal));
@@ -68,7 +71,7 @@ enum ob__tx_answer ob__step_journal(struct ob__transaction *tx, struct ob__swap_
 	tx->journal->call = trial_call;
 	tx->journal->done = journal_done;
 	tx->journal->arg = tx;
-	ob__loader_submit(tx->node->loader, tx->journal);
+	ob__watch_submit(tx->node, tx->journal);
 	return OB__TX_WAIT;
 }
 
@@ -79,7 +82,7 @@ static void trial_end_call(struct ob__load_job *job)
 
 void ob__step_journal_undo(struct ob__transaction *tx, struct ob__swap_item *none)
 {
-	struct ob__load_job *job = ob__tx_on_trial(tx) ? calloc(1, sizeof(*job)) : NULL;
+	struct ob__load_job *job = ob__tx_in_journal(tx) ? calloc(1, sizeof(*job)) : NULL;
 
 	(void)none;
 	if (job == NULL) {
@@ -89,7 +92,7 @@ void ob__step_journal_undo(struct ob__transaction *tx, struct ob__swap_item *non
 	job->call = trial_end_call;
 	job->arg = tx->node->swap->manifest;
 	job->loaders = true;
-	ob__loader_submit(tx->node->loader, job);
+	ob__watch_submit(tx->node, job);
 }
 
 /* ---- builds that have passed ---- */
@@ -137,7 +140,7 @@ void ob__journal_passed(struct ob__transaction *tx)
 		return;
 	}
 	good->manifest = tx->node->swap->manifest;
-	good->trial = ob__tx_on_trial(tx);
+	good->trial = ob__tx_in_journal(tx);
 	for (size_t i = 0; i < tx->len; i++) {
 		const struct ob__gen *g = tx->items[i].to;
 		if (g == NULL) {
@@ -155,5 +158,5 @@ void ob__journal_passed(struct ob__transaction *tx)
 	job->call = good_call;
 	job->arg = good;
 	job->loaders = true;
-	ob__loader_submit(tx->node->loader, job);
+	ob__watch_submit(tx->node, job);
 }

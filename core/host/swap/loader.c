@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <uv.h>
+
 #include "base/err.h"
 #include "base/log.h"
 #include "host/swap/open.h"
@@ -22,8 +24,6 @@
 
 #define FD_MIN    10
 #define REINSTALL "install all of obhost again, then restart the node"
-
-#define END_S 5 /* how long the end waits for the job under way */
 
 struct ob__loader {
 	struct ob__loop *loop;
@@ -37,8 +37,15 @@ struct ob__loader {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool ending;
-	int end_fd; /* readable once `ending` is true */
+	bool abandoned; /* the job under way hangs, and nobody waits for it any more */
 	struct ob__list jobs;
+	int stop_fd; /* readable: the node ends */
+
+	/* the job under way */
+	enum ob__load_op op; /* 0: none */
+	char name[64];
+	uint64_t number;
+	uint64_t since_ns;
 };
 
 static void run_stage(struct ob__loader *l, struct ob__load_job *job)
@@ -91,7 +98,7 @@ static void run_probe(struct ob__loader *l, struct ob__load_job *job)
 	job->probe.staged = job->staged;
 	job->probe.file = job->file;
 	job->probe.name = job->name;
-	job->probe.end_fd = &l->end_fd;
+	job->probe.stop_fd = l->stop_fd;
 	job->failed = ob__probe_run(&job->probe, &job->refusal) != 0;
 	job->probe.program = NULL;
 	if (job->probe.program_fault[0] != '\0') {
@@ -168,6 +175,30 @@ static void job_done(void *arg)
 	job->done(job);
 }
 
+/* With the lock held, which is let go meanwhile. */
+static void run_first(struct ob__loader *l)
+{
+	struct ob__load_job *job = OB__CONTAINER(l->jobs.next, struct ob__load_job, link);
+
+	ob__list_del(&job->link);
+	l->op = job->op;
+	l->number++;
+	l->since_ns = uv_hrtime();
+	snprintf(l->name, sizeof(l->name), "%s", job->name);
+	pthread_mutex_unlock(&l->lock);
+	ob__loader_run(l, job);
+	pthread_mutex_lock(&l->lock);
+	l->op = 0;
+	if (l->abandoned) {
+		return; /* whoever asked is gone */
+	}
+	if (job->loaders) {
+		free(job);
+	} else if (ob__loop_post(l->loop, job_done, job) != 0) {
+		ob__error("loader", "%s: a result is lost (out of memory)", job->name);
+	}
+}
+
 static void *loader_main(void *arg)
 {
 	struct ob__loader *l = arg;
@@ -176,18 +207,9 @@ static void *loader_main(void *arg)
 	while (!l->ending) {
 		if (ob__list_empty(&l->jobs)) {
 			pthread_cond_wait(&l->wake, &l->lock);
-			continue;
+		} else {
+			run_first(l);
 		}
-		struct ob__load_job *job = OB__CONTAINER(l->jobs.next, struct ob__load_job, link);
-		ob__list_del(&job->link);
-		pthread_mutex_unlock(&l->lock);
-		ob__loader_run(l, job);
-		if (job->loaders) {
-			free(job);
-		} else if (ob__loop_post(l->loop, job_done, job) != 0) {
-			ob__error("loader", "%s: a result is lost (out of memory)", job->name);
-		}
-		pthread_mutex_lock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);
 	return NULL;
@@ -207,10 +229,24 @@ static char **copy_dirs(const char *const *dirs)
 	return copy;
 }
 
+/* Not 0, which means none. */
+static int stop_fd(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (fd == 0) {
+		fd = fcntl(0, F_DUPFD_CLOEXEC, 3);
+		close(0);
+	}
+	return fd;
+}
+
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
                                   const char *const *dirs, const char *probe_exe)
 {
 	struct ob__loader *l = calloc(1, sizeof(*l));
+	/* A fault while it is blocked ends the process past every handler, and leaves no mark. */
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP};
 	sigset_t all;
 	sigset_t old;
 
@@ -218,17 +254,20 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
 		return NULL;
 	}
 	l->loop = loop;
-	l->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ob__list_init(&l->jobs);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->wake, NULL);
+	l->stop_fd = stop_fd();
 	l->stage_dir = strdup(stage_dir);
 	l->dirs = copy_dirs(dirs);
 	l->program_fd = -1;
 	l->probe_exe = probe_exe != NULL ? strdup(probe_exe) : NULL;
 	sigfillset(&all);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		sigdelset(&all, faults[i]);
+	}
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	l->running = l->stage_dir != NULL && l->dirs != NULL && l->end_fd >= 0 &&
+	l->running = l->stop_fd > 0 && l->stage_dir != NULL && l->dirs != NULL &&
 	             pthread_create(&l->thread, NULL, loader_main, l) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!l->running) {
@@ -264,19 +303,37 @@ int ob__loader_program(struct ob__loader *l, const char *path)
 	return 0;
 }
 
-/* 0, or -EBUSY when the thread does not end in time. */
-static int end_thread(struct ob__loader *l)
+void ob__loader_hurry(struct ob__loader *l)
+{
+	uint64_t one = 1;
+
+	if (l != NULL && write(l->stop_fd, &one, sizeof(one)) < 0) {
+		ob__warning("loader", "a rehearsal can't be ended (%s)", strerror(errno));
+	}
+}
+
+/* True: its thread has ended. */
+static bool end_thread(struct ob__loader *l)
 {
 	struct timespec until;
 
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += OB__LOADER_END_MS / 1000;
 	pthread_mutex_lock(&l->lock);
 	l->ending = true;
 	pthread_cond_signal(&l->wake);
 	pthread_mutex_unlock(&l->lock);
-	(void)eventfd_write(l->end_fd, 1);
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += END_S;
-	return pthread_timedjoin_np(l->thread, NULL, &until) == 0 ? 0 : -EBUSY;
+	ob__loader_hurry(l);
+	int rc = pthread_timedjoin_np(l->thread, NULL, &until);
+	if (rc == 0) {
+		return true;
+	}
+	pthread_mutex_lock(&l->lock);
+	l->abandoned = true;
+	ob__error("loader", "%s: ld.so has not come back from it; what it holds is left alone",
+	          l->name);
+	pthread_mutex_unlock(&l->lock);
+	return false;
 }
 
 int ob__loader_free(struct ob__loader *l)
@@ -284,8 +341,7 @@ int ob__loader_free(struct ob__loader *l)
 	if (l == NULL) {
 		return 0;
 	}
-	if (l->running && end_thread(l) != 0) {
-		ob__error("loader", "a job of the loader does not end; leaving without it");
+	if (l->running && !end_thread(l)) {
 		return -EBUSY;
 	}
 	OB__LIST_EACH_SAFE (it, &l->jobs) {
@@ -306,12 +362,33 @@ int ob__loader_free(struct ob__loader *l)
 	}
 	free(l->program);
 	free(l->probe_exe);
-	free(l->stage_dir);
-	if (l->end_fd >= 0) {
-		close(l->end_fd);
+	if (l->stop_fd > 0) {
+		close(l->stop_fd);
 	}
+	free(l->stage_dir);
 	free(l);
 	return 0;
+}
+
+bool ob__load_op_runs_code(enum ob__load_op op)
+{
+	return op == OB__LOAD_OPEN || op == OB__LOAD_CLOSE || op == OB__LOAD_DISCARD ||
+	       op == OB__LOAD_WHOLE;
+}
+
+bool ob__loader_look(struct ob__loader *l, struct ob__loader_view *view)
+{
+	*view = (struct ob__loader_view){0};
+	pthread_mutex_lock(&l->lock);
+	bool busy = l->op != 0 || !ob__list_empty(&l->jobs);
+	if (l->op != 0) {
+		view->number = l->number;
+		view->op = l->op;
+		view->ms = (uv_hrtime() - l->since_ns) / 1000000u;
+		snprintf(view->name, sizeof(view->name), "%s", l->name);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return busy;
 }
 
 void ob__loader_submit(struct ob__loader *l, struct ob__load_job *job)

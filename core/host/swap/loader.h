@@ -27,6 +27,8 @@
 
 struct ob__loader;
 
+#define OB__LOADER_END_MS 3000
+
 enum ob__load_op {
 	OB__LOAD_STAGE = 1, /* file, staged, sha256, unchanged */
 	OB__LOAD_PREFLIGHT, /* the copy is looked at, byte by byte */
@@ -84,14 +86,32 @@ struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
  * whatever is installed over it.  0, or -1 with a line logged: `probe_exe` does all of it. */
 int ob__loader_program(struct ob__loader *l, const char *path);
 
-/* Ends the thread.  A rehearsal under way is given up, any other job is waited for, five seconds at
- * most.  Of those that wait, the loader's own are done here and now; the others are dropped (their
- * done is not called).  0; -EBUSY: the job has not ended (a constructor that never returns, a disk
- * that hangs): its thread lives, with the loader and the job and what they refer to, until the
- * process has gone by _exit(). */
+/* A rehearsal that is under way, or begins, is given up: the node ends. */
+void ob__loader_hurry(struct ob__loader *l);
+
+/* Waits for the job under way and ends the thread.  Of those that wait, the loader's own are done
+ * here and now; the others are dropped (their done is not called).
+ *
+ * 0, or -EBUSY after OB__LOADER_END_MS: code of a module that ld.so runs does not return.  Then the
+ * loader, its jobs and what they point at stay (no done is called any more), and as ld.so keeps its
+ * locks, the process should _exit(). */
 int ob__loader_free(struct ob__loader *l);
 
 void ob__loader_submit(struct ob__loader *l, struct ob__load_job *job);
+
+/* What the thread is doing. */
+struct ob__loader_view {
+	uint64_t number; /* of the job, as they were begun */
+	enum ob__load_op op;
+	char name[64];
+	uint64_t ms; /* for so long */
+};
+
+/* False while it does nothing, and nothing waits. */
+bool ob__loader_look(struct ob__loader *l, struct ob__loader_view *view);
+
+/* Code of a module runs in it: a constructor or a destructor. */
+bool ob__load_op_runs_code(enum ob__load_op op);
 
 /* The same work on the calling thread; for `obhost -t` and tools. */
 void ob__loader_run(struct ob__loader *l, struct ob__load_job *job);

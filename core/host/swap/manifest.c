@@ -157,10 +157,10 @@ static void list_trial(const struct ob__manifest *m, char *out, size_t cap)
 
 	out[0] = '\0';
 	json_array_foreach (json_object_get(m->trial, "builds"), i, build) {
-		int n = snprintf(out + len, cap - len, "%s%s %s (%.*s)", i > 0 ? ", " : "",
-		                 ob__manifest_text(build, "name"),
-		                 ob__manifest_text(build, "version"), SHA_SHOWN,
-		                 ob__manifest_text(build, "sha256"));
+		const char *version = ob__manifest_text(build, "version");
+		int n = snprintf(out + len, cap - len, "%s%s%s%s (%.*s)", i > 0 ? ", " : "",
+		                 ob__manifest_text(build, "name"), version[0] != '\0' ? " " : "",
+		                 version, SHA_SHOWN, ob__manifest_text(build, "sha256"));
 		len += n > 0 ? (size_t)n : 0;
 		if (len >= cap) {
 			break;
@@ -185,8 +185,13 @@ static void read_mark(const struct ob__manifest *m, char out[MARK_MAX])
 		return;
 	}
 	int number = strncmp(data, "signal ", 7) == 0 ? atoi(data + 7) : 0;
-	snprintf(out, MARK_MAX, number > 0 ? "by signal %d" : "by an exit nobody asked for",
-	         number);
+	if (number > 0) {
+		snprintf(out, MARK_MAX, "by signal %d", number);
+	} else {
+		bool hang = strncmp(data, "hang", 4) == 0;
+		snprintf(out, MARK_MAX,
+		         hang ? "with its loader hanging" : "by an exit nobody asked for");
+	}
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (names[i].number == number) {
 			snprintf(out, MARK_MAX, "by signal %d (%s)", number, names[i].name);

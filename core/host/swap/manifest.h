@@ -7,12 +7,13 @@
  * on trial, and which ones have brought the node down.
  *
  * DIR/modules.json names, for each module, the last builds that passed their probation, with a copy
- * of each in DIR/good, so that a rollback needs nothing of the operator.  Before a switch that has
- * a probation the builds on trial are written down; the entry goes when the probation ends or the
- * node stops properly.  A node that starts and finds one, together with the mark that a fatal
- * signal (or an exit nobody asked for) left in DIR/crashed, quarantines those builds: they are
- * refused, and the last good copy is loaded instead, until they are asked for with "force".  A node
- * that was killed from outside (SIGKILL, power) leaves no such mark and quarantines nothing.
+ * of each in DIR/good, so that a rollback needs nothing of the operator.  Before new builds are
+ * opened they are written down as on trial; the entry goes when they are refused, returned or
+ * committed, or the node stops properly.  A node that starts and finds one, together with the mark
+ * that a fatal signal (or an exit nobody asked for) left in DIR/crashed, quarantines those builds:
+ * they are refused, and the last good copy is loaded instead, until they are asked for with
+ * "force".  A node that was killed from outside (SIGKILL, power) leaves no such mark and
+ * quarantines nothing.
  *
  * modules.json is replaced whole (written beside, synced, renamed), so a crash while it is written
  * leaves the old one.  One that can't be read, is longer than 1 MiB or makes no sense is set aside
@@ -66,8 +67,8 @@ bool ob__manifest_good(const struct ob__manifest *m, const char *name, const cha
 /* The build has passed a probation here, and is among those that are kept. */
 bool ob__manifest_known(const struct ob__manifest *m, const char *name, const char *sha256);
 
-/* These builds are about to take over; on disk (synced) when this returns.  Ends a trial before it.
- * `staged` is not used.  0, or -errno: then there is no trial. */
+/* These builds are about to run in this process; on disk (synced) when this returns.  Ends a trial
+ * before it. `staged` is not used.  0, or -errno: then there is no trial. */
 int ob__manifest_trial(struct ob__manifest *m, const struct ob__manifest_build *builds, size_t len);
 
 /* The trial is over, one way or the other; 0 as well if there was none. */
@@ -91,6 +92,11 @@ json_t *ob__manifest_json(const struct ob__manifest *m, const char *name);
  * Neither does _exit(), which runs nothing: the rehearsal is what finds it.  Children made by
  * fork() leave no mark. */
 int ob__manifest_guard(const char *dir);
+
+/* A build on trial hangs, so that the process will be ended from outside: the mark is there, unless
+ * it is taken back.  Nothing without a guard. */
+void ob__manifest_mark(void);
+void ob__manifest_unmark(void);
 
 /* The node ends as it should: no mark from here on, and one of a signal that somebody survived is
  * taken back.  Safe twice and without a guard. */

@@ -136,6 +136,33 @@ int ob__manifest_guard(const char *dir)
 	return 0;
 }
 
+void ob__manifest_mark(void)
+{
+	leave_mark("hang\n", 5);
+}
+
+/* The mark that is there, if any, did not mean the end. */
+static void take_back(int fd)
+{
+	if (!atomic_load(&guard.marked) || getpid() != guard.pid) {
+		return;
+	}
+	if (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0) {
+		ob__warning("manifest", "can't take back the mark of a crash (%s)",
+		            strerror(errno));
+	}
+	atomic_store(&guard.marked, false);
+}
+
+void ob__manifest_unmark(void)
+{
+	int fd = atomic_load(&guard.fd);
+
+	if (fd >= 0) {
+		take_back(fd);
+	}
+}
+
 void ob__manifest_disarm(void)
 {
 	int fd = atomic_exchange(&guard.fd, -1);
@@ -156,9 +183,6 @@ void ob__manifest_disarm(void)
 		sigaltstack(&stack, NULL);
 	}
 	/* Somebody ignored a signal, or handled it and went on. */
-	if (atomic_load(&guard.marked) && getpid() == guard.pid && ftruncate(fd, 0) != 0) {
-		ob__warning("manifest", "can't take back the mark of a crash (%s)",
-		            strerror(errno));
-	}
+	take_back(fd);
 	close(fd);
 }

@@ -182,6 +182,34 @@ void ob__open_preflight(struct ob__load_job *job)
 		read_note(job, "preflight", &note) != 0 || check_note(job, "preflight", &note) != 0;
 }
 
+/* What its author wrote into the descriptor. */
+static int check_descriptor(struct ob__load_job *job)
+{
+	const uint32_t known = OB_MODULE_PARALLEL | OB_MODULE_RESIDENT;
+	const ob_module_desc *d = job->desc;
+	char found[96];
+
+	if ((d->flags & ~known) != 0) {
+		snprintf(found, sizeof(found), "flags %#x", d->flags);
+		ob__refuse(&job->refusal, "load", "descriptor", job->file, found,
+		           "OB_MODULE_PARALLEL, OB_MODULE_RESIDENT or none", "correct .flags",
+		           "%s: its descriptor has flags that this host does not know: %#x",
+		           job->file, d->flags & ~known);
+		return -1;
+	}
+	if (d->state_read_min > d->state_write) {
+		snprintf(found, sizeof(found), "state_read_min %u, state_write %u",
+		         d->state_read_min, d->state_write);
+		ob__refuse(&job->refusal, "load", "descriptor", job->file, found,
+		           "state_read_min at most state_write",
+		           "correct .state_read_min or .state_write",
+		           "%s: it writes state of version %u and reads none before %u", job->file,
+		           d->state_write, d->state_read_min);
+		return -1;
+	}
+	return 0;
+}
+
 /* The descriptor of the mapped module against the note of its file, which is against this host. */
 static int check_identity(struct ob__load_job *job)
 {
@@ -198,7 +226,7 @@ static int check_identity(struct ob__load_job *job)
 	               d->abi_minor == n.abi_minor && d->size == n.size;
 	const char *name = !numbers ? "?" : d->name != NULL ? d->name : "none";
 	if (numbers && strcmp(name, job->name) == 0) {
-		return 0;
+		return check_descriptor(job);
 	}
 	snprintf(found, sizeof(found), "descriptor: magic %#x, ABI %u.%u, %u bytes, name %.64s",
 	         d->magic, d->abi_major, d->abi_minor, d->size, name);

@@ -22,7 +22,7 @@ static enum ob__tx_answer submit(struct ob__swap_item *it, enum ob__load_op op,
 {
 	it->job->op = op;
 	it->job->done = done;
-	ob__loader_submit(it->tx->node->loader, it->job);
+	ob__watch_submit(it->tx->node, it->job);
 	return OB__TX_WAIT;
 }
 
@@ -42,7 +42,10 @@ static void job_done(struct ob__load_job *job)
 	if (!came_back(job)) {
 		return;
 	}
-	if (job->failed) {
+	if (it->tx->hung) {
+		it->tx->refused = it;
+		answer = OB__TX_FAIL; /* that is what was answered */
+	} else if (job->failed) {
 		answer = ob__tx_refuse(it->tx, it, &job->refusal);
 	}
 	ob__tx_continue(&it->tx->machine, answer);
@@ -86,6 +89,7 @@ static void refuse_quarantined(struct ob__transaction *tx, struct ob__load_job *
 static void stage_good(struct ob__transaction *tx, struct ob__load_job *job, const char *why)
 {
 	char good[512];
+	char installed[sizeof(job->file)];
 	char sha[65];
 
 	if (!ob__manifest_good(tx->node->swap->manifest, job->name, job->sha256, good, sizeof(good),
@@ -97,10 +101,14 @@ static void stage_good(struct ob__transaction *tx, struct ob__load_job *job, con
 	ob__error("module", "%s: %s is in quarantine (%s); the last good build, %.12s, is used",
 	          job->name, job->file, why, sha);
 	run_now(tx, job, OB__LOAD_DISCARD);
+	memcpy(installed, job->file, sizeof(installed));
 	snprintf(job->path, sizeof(job->path), "%s", good);
 	memcpy(job->want_sha, sha, sizeof(sha));
 	job->number += 1u << 30; /* the first name is used up */
 	run_now(tx, job, OB__LOAD_STAGE);
+	if (!job->failed) { /* what is there is another one, and is shown as that */
+		memcpy(job->file, installed, sizeof(job->file));
+	}
 }
 
 /* On the loader thread: the file, and what the manifest knows of it. */
@@ -136,6 +144,16 @@ static void stage_done(struct ob__load_job *job)
 	job_done(job);
 }
 
+static enum ob__tx_answer refuse_long(struct ob__transaction *tx, struct ob__swap_item *it)
+{
+	struct ob__load_refusal r = {0};
+
+	ob__refuse(&r, "stage", "unreadable", it->job->path, "a longer path",
+	           "a path of at most 511 bytes", "set a shorter path in the configuration",
+	           "%s: the path that is configured is too long", it->name);
+	return ob__tx_refuse(tx, it, &r);
+}
+
 enum ob__tx_answer ob__step_stage(struct ob__transaction *tx, struct ob__swap_item *it)
 {
 	struct ob__module *m = it->module;
@@ -156,7 +174,11 @@ enum ob__tx_answer ob__step_stage(struct ob__transaction *tx, struct ob__swap_it
 		snprintf(job->path, sizeof(job->path), "%s", it->from->staged);
 		memcpy(job->want_sha, it->from->sha256, sizeof(job->want_sha));
 	} else {
-		snprintf(job->path, sizeof(job->path), "%s", m->path != NULL ? m->path : "");
+		int len = snprintf(job->path, sizeof(job->path), "%s",
+		                   m->path != NULL ? m->path : "");
+		if (len < 0 || (size_t)len >= sizeof(job->path)) {
+			return refuse_long(tx, it);
+		}
 		memcpy(job->want_sha, tx->sha256, sizeof(job->want_sha));
 	}
 	if (tx->kind == OB__SWAP_RELOAD && it->from != NULL && !tx->force) {
@@ -179,7 +201,7 @@ void ob__step_stage_undo(struct ob__transaction *tx, struct ob__swap_item *it)
 	job->loaders = true;
 	memcpy(job->staged, it->job->staged, sizeof(job->staged));
 	it->job->staged[0] = '\0';
-	ob__loader_submit(tx->node->loader, job);
+	ob__watch_submit(tx->node, job);
 }
 
 /* ---- preflight ---- */
@@ -213,7 +235,7 @@ static void probe_done(struct ob__load_job *job)
 {
 	struct ob__swap_item *it = job->arg;
 
-	if (came_back(job) && !job->failed && needs_state(it)) {
+	if (came_back(job) && !job->failed && !it->tx->hung && needs_state(it)) {
 		ob__tx_continue(&it->tx->machine, OB__TX_AGAIN);
 		return;
 	}
@@ -258,11 +280,17 @@ static int make_generation(struct ob__swap_item *it)
 	g->low = job->low;
 	g->high = job->high;
 	g->staged = strdup(job->staged);
-	g->file = strdup(it->tx->kind == OB__SWAP_CONF ? it->from->file : job->file);
+	bool copy = it->tx->kind == OB__SWAP_CONF || it->tx->kind == OB__SWAP_ROLLBACK;
+	g->file = strdup(copy ? it->from->file : job->file);
 	g->conf = json_incref(it->conf != NULL ? it->conf : it->module->conf);
 	g->disk_size = job->size;
 	g->disk_mtime_ns = job->mtime_ns;
 	g->disk_inode = job->inode;
+	if (it->tx->kind == OB__SWAP_CONF) { /* the same code, from a copy of the same file */
+		g->disk_size = it->from->disk_size;
+		g->disk_mtime_ns = it->from->disk_mtime_ns;
+		g->disk_inode = it->from->disk_inode;
+	}
 	snprintf(g->version, sizeof(g->version), "%s",
 	         g->desc->version != NULL ? g->desc->version : "");
 	ob__make_utf8(g->version);

@@ -43,7 +43,7 @@ struct probe_run {
 	bool dead;
 	bool scarce; /* no child for lack of something, which may pass */
 	bool timed_out;
-	bool given_up;
+	bool stopped; /* the node ends */
 	uint64_t deadline_us;
 
 	uint8_t *task; /* with its frame's header; owned */
@@ -363,7 +363,7 @@ static void turn(struct probe_run *run, bool *sock_open, bool *out_open)
 	         .events = (short)(POLLIN | (to_send(run, &len) != NULL ? POLLOUT : 0))},
 		{.fd = *out_open ? run->out : -1, .events = POLLIN},
 		{.fd = run->pidfd, .events = POLLIN},
-		{.fd = run->p->end_fd != NULL ? *run->p->end_fd : -1, .events = POLLIN},
+		{.fd = run->p->stop_fd > 0 ? run->p->stop_fd : -1, .events = POLLIN},
 	};
 
 	if (left == 0) {
@@ -380,7 +380,7 @@ static void turn(struct probe_run *run, bool *sock_open, bool *out_open)
 	if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
 		*out_open = listen_out(run);
 	}
-	run->given_up = fds[3].revents != 0;
+	run->stopped = (fds[3].revents & POLLIN) != 0;
 	run->dead = is_dead(run);
 }
 
@@ -392,7 +392,7 @@ static int wait_for_end(struct probe_run *run)
 	bool out_open = true;
 	int status = 0;
 
-	while (!run->dead && !run->timed_out && !run->given_up) {
+	while (!run->dead && !run->timed_out && !run->stopped) {
 		turn(run, &sock_open, &out_open);
 	}
 	kill(-run->pid, SIGKILL);
@@ -462,9 +462,9 @@ static int refuse_end(struct probe_run *run, int status)
 	char found[96];
 
 	last_words(run, words, sizeof(words));
-	if (run->given_up) {
+	if (run->stopped) {
 		ob__refuse(run->r, "probe", "stopping", file, NULL, NULL, NULL,
-		           "%s: its rehearsal was given up: the node stops", file);
+		           "%s: the node stops in the middle of its rehearsal", file);
 	} else if (run->timed_out) {
 		snprintf(found, sizeof(found), "%s after %u ms", phase, run->p->timeout_ms);
 		ob__refuse(run->r, "probe", "timeout", file, found, "an end in time",
@@ -514,6 +514,7 @@ static int take_report(struct probe_run *run, int status)
 	p->flags = number_of(report, "flags");
 	p->state_write = number_of(report, "state_write");
 	p->state_read_min = number_of(report, "state_read_min");
+	snprintf(p->version, sizeof(p->version), "%s", text_of(report, "version"));
 	snprintf(p->provides, sizeof(p->provides), "%s", text_of(report, "provides"));
 	snprintf(p->needs, sizeof(p->needs), "%s", text_of(report, "needs"));
 	snprintf(p->resident, sizeof(p->resident), "%s", text_of(report, "resident"));
@@ -595,7 +596,7 @@ int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r)
 	int rc = -1;
 
 	p->flags = p->state_write = p->state_read_min = 0;
-	p->provides[0] = p->needs[0] = p->resident[0] = p->notes[0] = '\0';
+	p->version[0] = p->provides[0] = p->needs[0] = p->resident[0] = p->notes[0] = '\0';
 	p->program_fault[0] = '\0';
 	p->whole = p->program == NULL || !run_in(p, r, p->program, deadline, &rc);
 	if (p->whole) {

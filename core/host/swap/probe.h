@@ -44,12 +44,13 @@ struct ob__probe {
 	size_t state_len;
 	uint32_t state_version;
 	uint32_t timeout_ms;
-	const int *end_fd; /* readable: the host ends, nobody waits for this any more; or NULL */
+	int stop_fd; /* readable: the child is killed and the rehearsal refused; 0: none */
 
 	/* out */
 	uint32_t flags; /* of the descriptor */
 	uint32_t state_write;
 	uint32_t state_read_min;
+	char version[64];
 	char provides[256];
 	char needs[256];
 	char resident[160]; /* why it can't be unmapped safely; "" if it can */

@@ -191,6 +191,11 @@ json_t *ob__tx_json(struct ob__transaction *tx)
 	if (tx->probing) {
 		json_object_set_new(shown, "probation", ob__probation_json(tx));
 	}
+	if (tx->hung) {
+		json_t *refusal = ob__watch_refusal(tx->node->swap, tx->id);
+		json_object_set(shown, "error", json_object_get(refusal, "error"));
+		json_decref(refusal);
+	}
 	if (tx->returned[0] != '\0') {
 		json_object_set_new(shown, "why", json_string(tx->returned));
 	}

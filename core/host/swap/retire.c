@@ -13,8 +13,6 @@
 #include "host/swap/swap_priv.h"
 #include "host/work.h"
 
-#define SCAN_STEP (1u << 20) /* bytes looked at per loop turn */
-
 uint32_t ob__swap_zombies(const struct ob__node *node)
 {
 	uint32_t n = 0;
@@ -46,6 +44,7 @@ void ob__swap_left(struct ob__gen *g, const char *how)
 static void make_zombie(struct ob__gen *g, const char *why)
 {
 	g->state = OB__GEN_ZOMBIE;
+	atomic_store(&g->open, false);
 	g->ctx.api = &ob__sdk_dead_api;
 	snprintf(g->why, sizeof(g->why), "%s", why);
 	++*g->node->swap->zombies;
@@ -91,63 +90,24 @@ static void close_library(struct ob__gen *g)
 	snprintf(job->name, sizeof(job->name), "%s", g->module->name);
 	snprintf(job->staged, sizeof(job->staged), "%s", g->staged);
 	g->closing = job;
-	ob__loader_submit(g->node->loader, job);
-}
-
-/* A word in memory that lives on and points into the code that goes. */
-static const uintptr_t *find_pointer(const struct ob__gen *g, const uint8_t *data, size_t len)
-{
-	for (size_t i = 0; i + sizeof(uintptr_t) <= len; i += sizeof(uintptr_t)) {
-		const uintptr_t *word = (const uintptr_t *)(const void *)(data + i);
-		if (*word >= g->low && *word < g->high) {
-			return word;
-		}
-	}
-	return NULL;
-}
-
-static void scan_turn(void *arg);
-
-/* The blocks that others share are looked at, a piece per turn; false: more is to come, or it is a
- * zombie now. */
-static bool scanned(struct ob__gen *g)
-{
-	char why[256];
-
-	while (g->scan_block < g->states_len) {
-		const struct ob__state *s = g->states[g->scan_block];
-		size_t left = s->refs > 1 ? s->size - g->scan_at : 0;
-		size_t len = left < SCAN_STEP ? left : SCAN_STEP;
-		const uint8_t *data = (const uint8_t *)s->data + g->scan_at;
-		const uintptr_t *word = find_pointer(g, data, len);
-		if (word != NULL) {
-			snprintf(
-				why, sizeof(why),
-				"its ob_state() block \"%.64s\" holds a pointer into it at byte %zu",
-				s->key, (size_t)((const uint8_t *)word - (const uint8_t *)s->data));
-			make_zombie(g, why);
-			return false;
-		}
-		g->scan_at += len;
-		if (len == left) {
-			g->scan_block++;
-			g->scan_at = 0;
-			continue;
-		}
-		if (ob__loop_defer(g->node->loop, scan_turn, g) != 0) {
-			make_zombie(g, "out of memory");
-		}
-		return false;
-	}
-	return true;
+	ob__watch_submit(g->node, job);
 }
 
 static void scan_turn(void *arg)
 {
 	struct ob__gen *g = arg;
+	char why[256];
 
-	if (g->node->loader != NULL && scanned(g)) {
+	if (g->node->loader == NULL) {
+		return; /* the node ends: nothing is unmapped any more */
+	}
+	enum ob__scan scan = ob__gen_scan(g, why, sizeof(why));
+	if (scan == OB__SCAN_FOUND) {
+		make_zombie(g, why);
+	} else if (scan == OB__SCAN_CLEAN) {
 		close_library(g);
+	} else if (ob__loop_defer(g->node->loop, scan_turn, g) != 0) {
+		make_zombie(g, "out of memory");
 	}
 }
 
@@ -158,7 +118,7 @@ static void bury(void *arg)
 	char why[256];
 
 	if (g->node->loader == NULL) {
-		return; /* the node ends: nothing is unmapped any more */
+		return;
 	}
 	if (g->resident[0] != '\0') {
 		snprintf(why, sizeof(why), "it can't be unmapped safely: %s", g->resident);
@@ -168,12 +128,21 @@ static void bury(void *arg)
 	scan_turn(g);
 }
 
+static bool has_codec(const struct ob__gen *g)
+{
+	OB__LIST_EACH (it, &g->regs) {
+		if (OB__CONTAINER(it, struct ob__reg, gen_link)->slot->kind == OB__SLOT_CODEC) {
+			return true;
+		}
+	}
+	return false;
+}
+
 void ob__gen_retire(struct ob__gen *g)
 {
-	if (g->started && g->desc->stop != NULL) {
-		g->desc->stop(&g->ctx);
-	}
-	g->started = false;
+	atomic_store(&g->open, false);
+	ob__gen_call_stop(g);
+	g->scan.codecs = has_codec(g);
 	ob__slots_drop(&g->node->slots, g);
 	ob__work_drop(g);
 	g->ctx.api = &ob__sdk_dead_api;
@@ -191,7 +160,7 @@ static void drained_turn(void *arg)
 	struct ob__gen *g = arg;
 
 	g->drain_queued = false;
-	if ((g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE) && g->refs == 0) {
+	if ((g->state == OB__GEN_DRAINING || g->state == OB__GEN_ZOMBIE) && ob__gen_shut(g)) {
 		ob__info("module", "%s: generation %u drained", g->module->name, g->number);
 		ob__gen_retire(g);
 		if (g->leaving != NULL) {

@@ -2,6 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,10 +91,21 @@ enum ob__tx_answer ob__step_depend(struct ob__transaction *tx, struct ob__swap_i
 
 /* ---- check, start, selftest ---- */
 
+/* What a hook that failed has returned. */
+static const char *code_text(const char *hook, int rc, char *out, size_t cap)
+{
+	if (rc <= 0) {
+		return ob__strerror(rc);
+	}
+	snprintf(out, cap, "%s returned %d, which is no code", hook, rc);
+	return out;
+}
+
 enum ob__tx_answer ob__step_check(struct ob__transaction *tx, struct ob__swap_item *it)
 {
 	struct ob__load_refusal r = {0};
 	ob_err err = {""};
+	char text[64];
 
 	if (it->to == NULL || it->to->desc->check == NULL) {
 		return OB__TX_OK;
@@ -103,7 +115,7 @@ enum ob__tx_answer ob__step_check(struct ob__transaction *tx, struct ob__swap_it
 		return OB__TX_OK;
 	}
 	ob__refuse(&r, "check", "conf", it->to->file, NULL, NULL, "correct the module's conf", "%s",
-	           err.text[0] != '\0' ? err.text : ob__strerror(rc));
+	           err.text[0] != '\0' ? err.text : code_text("check", rc, text, sizeof(text)));
 	return ob__tx_refuse(tx, it, &r);
 }
 
@@ -139,6 +151,7 @@ enum ob__tx_answer ob__step_start(struct ob__transaction *tx, struct ob__swap_it
 {
 	struct ob__gen *g = it->to;
 	struct ob__load_refusal r = {0};
+	char text[64];
 
 	if (g == NULL) {
 		return OB__TX_OK;
@@ -154,7 +167,8 @@ enum ob__tx_answer ob__step_start(struct ob__transaction *tx, struct ob__swap_it
 		                   ? "another module has an id, method or path it asks for"
 		                   : NULL,
 		           "start failed: %s%s%s", g->refused[0] != '\0' ? g->refused : "",
-		           g->refused[0] != '\0' ? ": " : "", ob__strerror(rc));
+		           g->refused[0] != '\0' ? ": " : "",
+		           code_text("start", rc, text, sizeof(text)));
 		return ob__tx_refuse(tx, it, &r);
 	}
 	g->started = true;
@@ -172,6 +186,7 @@ enum ob__tx_answer ob__step_selftest(struct ob__transaction *tx, struct ob__swap
 {
 	struct ob__gen *g = it->to;
 	struct ob__load_refusal r = {0};
+	char text[64];
 
 	if (g == NULL || g->desc->selftest == NULL) {
 		return OB__TX_OK;
@@ -184,6 +199,6 @@ enum ob__tx_answer ob__step_selftest(struct ob__transaction *tx, struct ob__swap
 		return OB__TX_OK;
 	}
 	ob__refuse(&r, "selftest", "selftest", g->file, NULL, NULL, NULL, "selftest failed: %s",
-	           ob__strerror(rc));
+	           code_text("selftest", rc, text, sizeof(text)));
 	return ob__tx_refuse(tx, it, &r);
 }

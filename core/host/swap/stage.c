@@ -66,6 +66,8 @@ static const char *remedy_for(int err)
 	case EMFILE:
 	case ENFILE:
 		return "raise the limit of open files (LimitNOFILE, ulimit -n)";
+	case ENOENT:
+		return "restart the node: it makes its directories when it starts";
 	case ENOSPC:
 	case EDQUOT:
 		return "make room in state_dir";
@@ -485,6 +487,17 @@ static int check_exec(struct ob__stage *s, int fd, struct ob__load_refusal *r)
 	return -1;
 }
 
+/* Whoever can write there exchanges the copy between the hash and the mapping. */
+static int check_stage(struct ob__stage *s, struct ob__load_refusal *r)
+{
+	struct stat st;
+
+	if (lstat(s->stage_dir, &st) != 0) {
+		return 0; /* what is wrong with it shows when it is used */
+	}
+	return check_trust(&st, s->stage_dir, true, r);
+}
+
 /* Makes the copy; what was made goes again if it fails. */
 static int stage(struct ob__stage *s, int in, struct ob__load_refusal *r)
 {
@@ -550,7 +563,8 @@ int ob__stage_run(struct ob__stage *s, struct ob__load_refusal *r)
 	} else if (lseek(fd, 0, SEEK_SET) != 0) {
 		rc = refuse_errno(s, r, errno);
 	} else {
-		rc = stage(s, fd, r);
+		rc = check_stage(s, r);
+		rc = rc == 0 ? stage(s, fd, r) : rc;
 	}
 	close(fd);
 	return rc;

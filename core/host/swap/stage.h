@@ -11,12 +11,12 @@
  * copied, while its SHA-256 is computed, to a path that was never used before in a directory of the
  * node's own.  What was hashed is what is loaded.
  *
- * TRUST.  The file and every directory above it, up to the root, belong to root, to the user the
- * node runs as or to the owner of the program itself (who could as well change that), are not
- * writable by others, and not by their group unless it is the node's or the program's.  A directory
- * of root's with the sticky bit (/tmp) may be writable, and directories that lead to the program as
- * well are not looked at.  A directory may be reached through links: what is looked at is where
- * they lead.
+ * TRUST.  The file and every directory above it, up to the root, and the staging directory belong
+ * to root, to the user the node runs as or to the owner of the program itself (who could as well
+ * change that), are not writable by others, and not by their group unless it is the node's or the
+ * program's.  A directory of root's with the sticky bit (/tmp) may be writable, and directories
+ * that lead to the program as well are not looked at.  A directory may be reached through links:
+ * what is looked at is where they lead.
  *
  * Refusals have the step "stage" and one of these codes: not_found, unreadable, symlink,
  * not_a_file, owner, writable (both for the file or a directory, which `file` names), empty,

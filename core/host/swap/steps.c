@@ -49,6 +49,11 @@ bool ob__tx_on_trial(const struct ob__transaction *tx)
 	return tx->probation_ms > 0 && tx->kind != OB__SWAP_UNLOAD;
 }
 
+bool ob__tx_in_journal(const struct ob__transaction *tx)
+{
+	return tx->kind != OB__SWAP_UNLOAD && tx->kind != OB__SWAP_CONF;
+}
+
 bool ob__tx_changes(const struct ob__transaction *tx)
 {
 	for (size_t i = 0; i < tx->len; i++) {
@@ -150,12 +155,12 @@ static const struct {
 	[OB__TX_STAGE] = {ob__step_stage, ob__step_stage_undo},
 	[OB__TX_PREFLIGHT] = {ob__step_preflight, NULL},
 	[OB__TX_PROBE] = {ob__step_probe, NULL},
+	[OB__TX_JOURNAL] = {ob__step_journal, ob__step_journal_undo},
 	[OB__TX_OPEN] = {ob__step_open, ob__step_open_undo},
 	[OB__TX_DEPEND] = {ob__step_depend, NULL},
 	[OB__TX_CHECK] = {ob__step_check, NULL},
 	[OB__TX_START] = {ob__step_start, NULL},
 	[OB__TX_SELFTEST] = {ob__step_selftest, NULL},
-	[OB__TX_JOURNAL] = {ob__step_journal, ob__step_journal_undo},
 	[OB__TX_STATE] = {run_state, NULL},
 	[OB__TX_SWITCH] = {run_switch, undo_switch},
 	[OB__TX_PROBATION] = {run_probation, undo_probation},

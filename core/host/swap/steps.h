@@ -11,9 +11,10 @@
  *
  *     prepare.c   stage, preflight, probe, open: the file, its copy, a child that rehearses it,
  *                 dlopen.  On the loader thread; no code of the module runs on the loop.
+ *     journal.c   journal (before open), and what the commit keeps: what has to be on disk if the
+ *                 node crashes.
  *     shadow.c    depend, check, start, selftest: the new code runs on the loop, in turns of its
  *                 own, and registers where nobody reaches it.
- *     journal.c   journal, and what the commit keeps: what has to be on disk if the node crashes.
  *     steps.c     state, switch, probation, commit, drain, close: when takeover.c, probation.c and
  *                 retire.c have to do what they do.
  *     outcome.c   no step, but what a transaction's new state brings: answers, the log, draining.
@@ -37,6 +38,10 @@ enum ob__tx_answer ob__tx_no_memory(struct ob__transaction *tx, struct ob__swap_
 
 /* Its builds are watched for a while: they may be taken back. */
 bool ob__tx_on_trial(const struct ob__transaction *tx);
+
+/* Its builds stand in the journal from before they are opened until the commit: code comes into the
+ * process that has not been there. */
+bool ob__tx_in_journal(const struct ob__transaction *tx);
 
 /* ---- prepare.c ---- */
 
@@ -66,7 +71,7 @@ enum ob__tx_answer ob__step_selftest(struct ob__transaction *tx, struct ob__swap
 
 /* ---- journal.c ---- */
 
-/* The builds on trial are on disk. */
+/* The builds on trial are on disk, before any of their code runs in this process. */
 enum ob__tx_answer ob__step_journal(struct ob__transaction *tx, struct ob__swap_item *none);
 void ob__step_journal_undo(struct ob__transaction *tx, struct ob__swap_item *none);
 

@@ -43,6 +43,7 @@ int ob__swap_init(struct ob__node *node)
 		return OB_E_NOMEM;
 	}
 	node->swap = s;
+	ob__watch_init(node);
 	int rc = ob__manifest_guard(node->dir); /* after the mark of the life before was read */
 	if (rc != 0 && rc != -EALREADY) {       /* a test has several nodes in a process */
 		ob__warning("module", "a build that crashes the node won't be known for it: %s",
@@ -286,27 +287,38 @@ static void next_turn(void *arg)
 	}
 }
 
-static bool same_names(const struct ob__transaction *a, const struct ob__transaction *b)
+static bool has_names(const struct ob__transaction *tx, const struct ob__transaction *of)
 {
-	if (a->kind != b->kind || a->names_len != b->names_len) {
-		return false;
-	}
-	for (size_t i = 0; i < a->names_len; i++) {
-		if (strcmp(a->names[i], b->names[i]) != 0) {
+	for (size_t i = 0; i < of->names_len; i++) {
+		bool found = false;
+		for (size_t k = 0; k < tx->names_len && !found; k++) {
+			found = strcmp(tx->names[k], of->names[i]) == 0;
+		}
+		if (!found) {
 			return false;
 		}
 	}
 	return true;
 }
 
-/* A later request for the same modules takes the place of one that waits. */
+/* The same modules, in whatever order, and the same to be done with them. */
+static bool same_request(const struct ob__transaction *a, const struct ob__transaction *b)
+{
+	bool all = a->names_len == 0 || b->names_len == 0;
+
+	return a->kind == b->kind && a->force == b->force && a->canary == b->canary &&
+	       strcmp(a->sha256, b->sha256) == 0 &&
+	       (all ? a->names_len == b->names_len : has_names(a, b) && has_names(b, a));
+}
+
+/* A later request for the same takes the place of one that waits. */
 static void supersede(struct ob__transaction *tx)
 {
 	struct ob__swap *s = tx->node->swap;
 
 	OB__LIST_EACH_SAFE (it, &s->queue) {
 		struct ob__transaction *old = OB__CONTAINER(it, struct ob__transaction, link);
-		if (tx->kind == OB__SWAP_RELOAD && same_names(old, tx)) {
+		if (tx->kind == OB__SWAP_RELOAD && same_request(old, tx)) {
 			s->queued--;
 			reject(old, 409,
 			       ob__plain_refusal("superseded", "", NULL,
@@ -337,6 +349,18 @@ static void enqueue(struct ob__transaction *tx)
 		bool clean = ob__probation_clean(current, why, sizeof(why));
 		snprintf(current->returned, sizeof(current->returned), "%s", why);
 		ob__probation_decide(current, clean);
+	}
+}
+
+void ob__swap_refuse_queue(struct ob__node *node)
+{
+	struct ob__swap *s = node->swap;
+
+	while (!ob__list_empty(&s->queue)) {
+		struct ob__transaction *tx =
+			OB__CONTAINER(s->queue.next, struct ob__transaction, link);
+		s->queued--;
+		reject(tx, 503, ob__watch_refusal(s, 0));
 	}
 }
 
@@ -398,6 +422,8 @@ void ob__swap_begin(struct ob__node *node, const struct ob__swap_request *reques
 
 	if (s->stopping) {
 		refusal = ob__plain_refusal("stopping", "", NULL, "the node stops");
+	} else if (s->hangs.number != 0) {
+		refusal = ob__watch_refusal(s, 0);
 	} else if (request->from_outside && !ob__rate_left(node)) {
 		status = 429;
 		refusal = ob__plain_refusal("rate", "", "wait a second, or raise reload.rate",
@@ -438,10 +464,10 @@ static void stop_gen(struct ob__gen *g)
 		ob__dispatch_abandon(g);
 		ob__work_expire(g);
 	}
-	if (g->started && g->desc->stop != NULL) {
-		g->desc->stop(&g->ctx);
+	atomic_store(&g->open, false);
+	if (!ob__work_running(g)) { /* else stop() comes when its jobs have ended, or never */
+		ob__gen_call_stop(g);
 	}
-	g->started = false;
 	ob__work_drop(g);
 	ob__slots_drop(&g->node->slots, g);
 	if (g->drain_timeout != NULL) {
@@ -461,17 +487,26 @@ static void abandon(struct ob__transaction *tx)
 	}
 }
 
-void ob__swap_stop_all(struct ob__node *node)
+void ob__swap_stop(struct ob__node *node)
 {
 	struct ob__swap *s = node->swap;
 
 	s->stopping = true;
+	ob__loader_hurry(node->loader);
 	OB__LIST_EACH (it, &s->open) {
 		abandon(OB__CONTAINER(it, struct ob__transaction, link));
 	}
 	OB__LIST_EACH (it, &s->queue) {
 		abandon(OB__CONTAINER(it, struct ob__transaction, link));
 	}
+}
+
+void ob__swap_stop_all(struct ob__node *node)
+{
+	struct ob__swap *s = node->swap;
+
+	ob__swap_stop(node);
+	ob__watch_end(node);
 	s->current = NULL;
 	OB__LIST_EACH (it, &node->modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);

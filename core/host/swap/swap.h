@@ -84,6 +84,14 @@ void ob__swap_drained(struct ob__gen *g);
 /* All modules with their generations, as GET /modules shows them; new reference. */
 json_t *ob__swap_modules(struct ob__node *node);
 
+/* {"module", "step", "hangs_s", "remedy"} while a module's code does not return to the loader; new
+ * reference, NULL: all is well. */
+json_t *ob__swap_loader(struct ob__node *node);
+
+/* The node is about to end: whoever waits for a transaction is answered 503, nothing new begins, a
+ * rehearsal is given up. */
+void ob__swap_stop(struct ob__node *node);
+
 /* drain() and stop() for every generation: the node ends.  Nothing is unmapped; the generations are
  * freed by ob__swap_free(), when the loop has ended. */
 void ob__swap_stop_all(struct ob__node *node);

@@ -87,6 +87,7 @@ struct ob__transaction {
 	bool queued_up; /* a turn that continues is coming */
 	bool probing;   /* waits in probation */
 	bool canarying; /* `to` serves a share */
+	bool hung;      /* the loader hung meanwhile: answered, and refused when that ends */
 	bool ended;     /* freed in the next turn */
 	int state_tries;
 	char returned[256]; /* why it was taken back */
@@ -109,6 +110,13 @@ struct ob__swap {
 	size_t queued;
 	uint64_t next_id;
 	bool stopping;
+	struct ob__timeout watch; /* looks at the loader while it has something to do */
+	struct {
+		uint64_t number; /* of the loader's job; 0: it does not hang */
+		uint64_t since;  /* loop ms */
+		const char *step;
+		char module[64];
+	} hangs;
 	double rate_left; /* admissions */
 	uint64_t rate_at;
 	struct ob__manifest *manifest; /* the loader thread's, once it runs */
@@ -193,6 +201,30 @@ uint32_t ob__swap_zombies(const struct ob__node *node);
 /* `from` of an item is out, or stays for good. */
 void ob__swap_left(struct ob__gen *g, const char *how);
 
+/* ---- scan.c ---- */
+
+enum ob__scan {
+	OB__SCAN_MORE, /* call it again in another turn */
+	OB__SCAN_CLEAN,
+	OB__SCAN_FOUND, /* `why` says what points into the code that goes */
+};
+
+enum ob__scan ob__gen_scan(struct ob__gen *g, char *why, size_t cap);
+
+/* ---- watch.c ---- */
+
+/* The loader thread is looked at while it works: code of a module that does not return to ld.so
+ * (10 s, or reload.probe if that is more) is said once, the transaction that waits is answered 503,
+ * and those after it are refused at once, until it returns after all. */
+void ob__watch_init(struct ob__node *node);
+void ob__watch_end(struct ob__node *node);
+
+/* ob__loader_submit(), watched. */
+void ob__watch_submit(struct ob__node *node, struct ob__load_job *job);
+
+/* The refusal, while it hangs; for a transaction, or (0) at its admission. */
+json_t *ob__watch_refusal(const struct ob__swap *s, uint64_t tx);
+
 /* ---- report.c ---- */
 
 json_t *ob__tx_json(struct ob__transaction *tx);
@@ -212,6 +244,9 @@ void ob__tx_reply(struct ob__transaction *tx, int status, json_t *body_stolen);
 
 /* The transaction no longer keeps others from running. */
 void ob__tx_release(struct ob__transaction *tx);
+
+/* The loader hangs: those that wait for their turn are refused. */
+void ob__swap_refuse_queue(struct ob__node *node);
 
 /* The last generation of a module that was taken out is gone; unless one is on its way in. */
 void ob__module_gone(struct ob__node *node, struct ob__module *m);

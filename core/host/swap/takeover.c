@@ -89,9 +89,7 @@ static int load_into(struct ob__gen *to, const uint8_t *data, size_t len, uint32
 		return rc;
 	}
 	to->reader = &reader;
-	to->in_switch = true;
 	rc = to->desc->load(&to->ctx, (ob_reader *)&reader, version);
-	to->in_switch = false;
 	to->reader = NULL;
 	if (rc != 0) {
 		ob__refuse(r, "state", "load", to->file, ob__strerror(rc), NULL,
@@ -265,6 +263,7 @@ static uint32_t exchange(struct ob__node *node, struct ob__module *m, struct ob_
 		touched += ob__slots_activate(&node->slots, to);
 		ob__gen_states_commit(to);
 		to->state = OB__GEN_ACTIVE;
+		atomic_store(&to->open, true);
 		to->since = ob__loop_now(node->loop);
 		ob__listens_activate(to);
 		ob__codecs_switched(to);
@@ -284,6 +283,7 @@ static void begin_canary(struct ob__transaction *tx)
 			continue;
 		}
 		it->to->state = OB__GEN_CANARY;
+		atomic_store(&it->to->open, true);
 		it->to->share = tx->canary;
 		it->to->since = ob__loop_now(tx->node->loop);
 		tx->switch_objects += 1 + ob__slots_canary(&tx->node->slots, it->to);

@@ -10,22 +10,14 @@ static const struct {
 	const char *word;
 	bool each;
 } steps[OB__TX_STEPS] = {
-	[OB__TX_ADMIT] = {"admit", false},
-	[OB__TX_STAGE] = {"stage", true},
-	[OB__TX_PREFLIGHT] = {"preflight", true},
-	[OB__TX_PROBE] = {"probe", true},
-	[OB__TX_OPEN] = {"load", true},
-	[OB__TX_DEPEND] = {"depend", false},
-	[OB__TX_CHECK] = {"check", true},
-	[OB__TX_START] = {"start", true},
-	[OB__TX_SELFTEST] = {"selftest", true},
-	[OB__TX_JOURNAL] = {"journal", false},
-	[OB__TX_STATE] = {"state", false},
-	[OB__TX_SWITCH] = {"switch", false},
-	[OB__TX_PROBATION] = {"probation", false},
-	[OB__TX_COMMIT] = {"commit", false},
-	[OB__TX_DRAIN] = {"drain", true},
-	[OB__TX_CLOSE] = {"close", true},
+	[OB__TX_ADMIT] = {"admit", false},         [OB__TX_STAGE] = {"stage", true},
+	[OB__TX_PREFLIGHT] = {"preflight", true},  [OB__TX_PROBE] = {"probe", true},
+	[OB__TX_JOURNAL] = {"journal", false},     [OB__TX_OPEN] = {"load", true},
+	[OB__TX_DEPEND] = {"depend", false},       [OB__TX_CHECK] = {"check", true},
+	[OB__TX_START] = {"start", true},          [OB__TX_SELFTEST] = {"selftest", true},
+	[OB__TX_STATE] = {"state", false},         [OB__TX_SWITCH] = {"switch", false},
+	[OB__TX_PROBATION] = {"probation", false}, [OB__TX_COMMIT] = {"commit", false},
+	[OB__TX_DRAIN] = {"drain", true},          [OB__TX_CLOSE] = {"close", true},
 	[OB__TX_REPORT] = {"report", false},
 };
 

@@ -12,10 +12,12 @@
  * way back has it in one place.  After the commit nothing is undone; what is left is taking the old
  * generations out.
  *
- *     admit  stage  preflight  probe  open  depend  check  start  selftest  journal  state
+ *     admit  stage  preflight  probe  journal  open  depend  check  start  selftest  state
  *     switch  probation  commit | drain  close  report
  *
- * Between the switch and the commit both generations are there, and FAIL is the automatic return.
+ * What is to be known if the node crashes is written (journal) before the first of the new code
+ * runs in the node's process (open).  Between the switch and the commit both generations are there,
+ * and FAIL is the automatic return.
  */
 
 #ifndef OB__TX_H
@@ -29,12 +31,12 @@ enum ob__tx_step {
 	OB__TX_STAGE,
 	OB__TX_PREFLIGHT,
 	OB__TX_PROBE,
+	OB__TX_JOURNAL,
 	OB__TX_OPEN,
 	OB__TX_DEPEND,
 	OB__TX_CHECK,
 	OB__TX_START,
 	OB__TX_SELFTEST,
-	OB__TX_JOURNAL,
 	OB__TX_STATE,
 	OB__TX_SWITCH,
 	OB__TX_PROBATION,
