@@ -83,7 +83,7 @@ def slow_client():
                 for names in (["echo"], ["proxy"], ["codec_obespoir"],
                               ["proxy", "codec_obespoir", "http_admin", "echo", "versioned"]):
                     h.exchange(*names, force=True)
-                    check(queued(mine) >= QUEUE // 2, "the queue is full no more")
+                    check(queued(mine) >= QUEUE // 4, "the queue is full no more")
         for number in range(total):
             got, body = client.packet()
             equal(got, ECHO)

@@ -150,7 +150,7 @@ def usage():
     done = subprocess.run([OBHOST, "probe"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, check=False, timeout=30)
     equal(done.returncode, 2)
-    contains(done.stderr, "what the host runs")
+    contains(done.stderr, "rehearse a module")
 
 
 if __name__ == "__main__":

@@ -94,12 +94,13 @@ static void test_round_trip(void)
 	check_p1(back.desc);
 	CU_ASSERT_TRUE(ob__description_equal(m.desc, back.desc));
 	CU_ASSERT_FALSE(ob__description_equal(m.desc, NULL));
+	ob__description_unref(back.desc);
 
 	len = ob__member_put(&m, false, out, sizeof(out));
 	CU_ASSERT_EQUAL(len, OB__MEMBER_HEAD);
 	CU_ASSERT_EQUAL(ob__member_get(&back, out, len, &wire, &wire_len), (int)len);
 	CU_ASSERT_EQUAL(wire_len, 0);
-	ob__description_unref(back.desc);
+	CU_ASSERT_PTR_NULL(back.desc);
 	ob__description_unref(m.desc);
 
 	struct ob__description *d;
