@@ -213,7 +213,7 @@ class Footprint:
     def _check_memory(self, heap_kib, control):
         """A sanitizer keeps what is freed for a while, so nothing is looked at with one."""
         now = self._memory()
-        most = max(self.TOUCHED, self.CONTROLS * control)
+        most = heap_kib + max(self.TOUCHED, self.CONTROLS * control)
         most += self.CHUNK * max(0, self.connections - self.chunks)
         for what, was, is_now, kib in (("in use on the heap", self.heap, now[0], heap_kib),
                                        ("resident of the heap", self.touched, now[1], most),
