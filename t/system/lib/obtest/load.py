@@ -169,16 +169,18 @@ class Footprint:
     (64 KiB each, as many as connections had an answer in one turn, kept for a while). What is
     resident beside the heap: code, mappings, stacks. And what of the heap is resident, which grows
     without any reload too, as chunks are taken and given back and more of their pages have been
-    touched: its limit comes from a control, the same load for a while with nothing else."""
+    touched: a turn that was late answers all connections at once, and each has a chunk then. Its
+    limit comes from that and from a control, the same load for a while with nothing else."""
 
     REST = 1024       # KiB
     REPORTS = 3072    # KiB on the heap: the node keeps the reports of its last 64 transactions
     TOUCHED = 4096    # KiB of the heap that may become resident, or
     CONTROLS = 4      # so many times what became so in the control, and
-    CHUNK = 12        # KiB for each chunk that there is more: its first pages
+    CHUNK = 12        # KiB for each connection that had no chunk yet: its first pages
 
     def __init__(self, node):
         self.node = node
+        self.connections = 0
         self.fds, self.threads, self.maps = self._counts()
         self.heap, self.touched, self.rest, self.chunks = self._memory()
 
@@ -191,6 +193,7 @@ class Footprint:
         """In use on the heap; resident of it, and beside it, in KiB; and the number of chunks."""
         series = self.node.metrics()
         chunks = series["obhost_output_chunk_bytes"]
+        self.connections = int(series["obhost_connections"])
         heap = series.get("obhost_heap_bytes", 0) - chunks
         resident = {True: 0, False: 0}
         in_heap = False
@@ -210,8 +213,8 @@ class Footprint:
     def _check_memory(self, heap_kib, control):
         """A sanitizer keeps what is freed for a while, so nothing is looked at with one."""
         now = self._memory()
-        most = max(self.TOUCHED, self.CONTROLS * control)
-        most += self.CHUNK * max(0, now[3] - self.chunks)
+        most = heap_kib + max(self.TOUCHED, self.CONTROLS * control)
+        most += self.CHUNK * max(0, self.connections - self.chunks)
         for what, was, is_now, kib in (("in use on the heap", self.heap, now[0], heap_kib),
                                        ("resident of the heap", self.touched, now[1], most),
                                        ("resident beside the heap", self.rest, now[2], self.REST)):
