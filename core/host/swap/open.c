@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <link.h>
 #include <stdio.h>
 #include <string.h>
@@ -182,6 +183,38 @@ void ob__open_preflight(struct ob__load_job *job)
 		read_note(job, "preflight", &note) != 0 || check_note(job, "preflight", &note) != 0;
 }
 
+/* Most hooks are called for the first time when the module serves: too late to find out that one
+ * leads nowhere. */
+static int check_hooks(struct ob__load_job *job)
+{
+	const ob_module_desc *d = job->desc;
+	const struct {
+		const char *name;
+		uintptr_t at;
+	} hooks[] = {
+		{"check", (uintptr_t)d->check},   {"start", (uintptr_t)d->start},
+		{"load", (uintptr_t)d->load},     {"selftest", (uintptr_t)d->selftest},
+		{"live", (uintptr_t)d->live},     {"save", (uintptr_t)d->save},
+		{"drain", (uintptr_t)d->drain},   {"resume", (uintptr_t)d->resume},
+		{"reconf", (uintptr_t)d->reconf}, {"stop", (uintptr_t)d->stop},
+	};
+	char found[96];
+	Dl_info info;
+
+	for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++) {
+		if (hooks[i].at == 0 || dladdr((void *)hooks[i].at, &info) != 0) {
+			continue;
+		}
+		snprintf(found, sizeof(found), "%s at %#" PRIxPTR, hooks[i].name, hooks[i].at);
+		ob__refuse(&job->refusal, "load", "descriptor", job->file, found,
+		           "NULL or a function", "copy or install the file again",
+		           "%s: its descriptor's %s leads out of all code", job->file,
+		           hooks[i].name);
+		return -1;
+	}
+	return 0;
+}
+
 /* What its author wrote into the descriptor. */
 static int check_descriptor(struct ob__load_job *job)
 {
@@ -207,7 +240,7 @@ static int check_descriptor(struct ob__load_job *job)
 		           d->state_write, d->state_read_min);
 		return -1;
 	}
-	return 0;
+	return check_hooks(job);
 }
 
 /* The descriptor of the mapped module against the note of its file, which is against this host. */
