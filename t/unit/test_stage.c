@@ -439,7 +439,7 @@ static void test_no_stage(void)
 	CU_ASSERT_EQUAL(ob__stage_run(&s, &refusal), -1);
 	CU_ASSERT_STRING_EQUAL(refusal.code, "no_stage");
 	CU_ASSERT_STRING_EQUAL(refusal.found, "No such file or directory");
-	CU_ASSERT_TRUE(has("remedy", "restart the node", refusal.remedy));
+	CU_ASSERT_TRUE(has("remedy", refusal.remedy, "restart the node"));
 	CU_ASSERT_STRING_EQUAL(s.staged, "");
 	/* a path that exists is neither used nor removed */
 	s = stage_of("m", "");

@@ -238,9 +238,9 @@ static json_t *crowded(const struct ob__transaction *tx)
 	if (tx->kind == OB__SWAP_UNLOAD) {
 		return NULL;
 	}
-	if (ob__swap_zombies(tx->node) >= SWAP_ZOMBIES_MAX && leaves_more(tx)) {
-		snprintf(text, sizeof(text), "%u old generations could not be unmapped",
-		         SWAP_ZOMBIES_MAX);
+	uint32_t zombies = ob__swap_zombies(tx->node);
+	if (zombies >= SWAP_ZOMBIES_MAX && leaves_more(tx)) {
+		snprintf(text, sizeof(text), "%u old generations could not be unmapped", zombies);
 		return ob__plain_refusal("zombies", "", "restart the node to go on", text);
 	}
 	for (size_t i = 0; i < tx->len; i++) {
