@@ -3,7 +3,8 @@
 # Copyright (c) The obhost authors
 """What a hot swap costs, and what connected clients notice of it.
 
-Three tables, all of them or those that are asked for:
+Four tables, all of them or those that are asked for:
+  cost     the CPU time of a reload, of the node and of the children that rehearse
   switch   the CPU time of the loop turn that switches, with 10, 1,000 and 10,000 clients connected
   reload   throughput and latency with a reload every 5 s against none, in interleaved runs
   nginx    `nginx -s reload` and obhost's reload under the same WebSocket clients: connections
@@ -42,11 +43,11 @@ Row = collections.namedtuple("Row", "label report reloads left rss")
 class Node:
     """obhost, which answers itself, and its admin socket."""
 
-    def __init__(self, procs, args, pinned=True):
+    def __init__(self, procs, args, pinned=True, **reload):
         (self.port,) = run.free_ports(1)
         conf = run.node_conf(procs, args, "proxy", ["proxy", run.echo_module(args)],
                              websocket={"port": self.port, "timeout": 3600},
-                             reload={"probation": 0, "rate": "0/s"})
+                             reload={"probation": 0, "rate": "0/s", **reload})
         self.socket = os.path.join(procs.folder, "state-proxy", NODE, "admin.sock")
         self.modules = [*MODULES, args.echo_module]
         server = procs.start("obhost", [args.obhost, "-c", conf], args.server_cpu if pinned
@@ -67,6 +68,15 @@ class Node:
 
     def reload(self, names):
         return self.ask("modules.reload", names=list(names), force=True)
+
+    def cpu_ms(self):
+        """Of the node and of its children that have ended; fine enough for many reloads."""
+        (pid,) = self.side.pids
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        ticks = [int(fields[n]) for n in (11, 12, 13, 14)]
+        tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
+        return sum(ticks[:2]) * tick_ms, sum(ticks[2:]) * tick_ms
 
     def old_generations(self):
         return sum(len(entry["old"]) for entry in self.ask("modules")["modules"])
@@ -131,6 +141,39 @@ class Clients:
         if not out.startswith("{"):
             raise run.Failure(f"obbench: {err}")
         return json.loads(out)
+
+
+# ---- what a reload costs ----
+
+
+def cost_table(procs, args):
+    """Both nodes are up all the time and reload in turn: what disturbs one disturbs the other."""
+    sides = {"with rehearsal": {}, "without (reload.probe 0)": {"probe": 0}}
+    others = []
+    rows = {}
+    try:
+        for label, reload in sides.items():
+            others.append(run.Processes(tempfile.mkdtemp(dir=procs.folder)))
+            node = Node(others[-1], args, **reload)
+            node.reload(node.modules)
+            node.settle()
+            rows[label] = [node, node.cpu_ms(), 0]
+        for _ in range(args.switches):
+            for row in rows.values():
+                began = time.monotonic()
+                row[0].reload(row[0].modules)
+                row[2] += time.monotonic() - began
+                row[0].settle()
+        print("| reload of proxy, codec and handler | node, CPU ms | children, CPU ms | wall ms |")
+        print("|---|---:|---:|---:|")
+        for label, (node, before, wall) in rows.items():
+            own, children = ((now - then) / args.switches
+                             for then, now in zip(before, node.cpu_ms()))
+            print(f"| {label} | {own:.1f} | {children:.1f} | {wall * 1000 / args.switches:.1f} |")
+        print(f"\n{args.switches} reloads each, in turn, without clients; wall clock until the answer.")
+    finally:
+        for other in others:
+            other.stop()
 
 
 # ---- the switch turn ----
@@ -326,7 +369,7 @@ def nginx_table(procs, args):
 
 # ---- the command ----
 
-TABLES = {"switch": switch_table, "reload": reload_table, "nginx": nginx_table}
+TABLES = {"cost": cost_table, "switch": switch_table, "reload": reload_table, "nginx": nginx_table}
 
 
 def arguments():

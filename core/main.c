@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -48,8 +50,8 @@ static void usage(FILE *out)
 	      "  -s SIGNAL  tell the running node: stop, quit, reload or reopen\n"
 	      "  -t         check the configuration and its modules, then exit\n"
 	      "  -T         as -t, and show the configuration with secrets masked\n"
-	      "  -V         show the version\n"
-	      "  -h         show this\n"
+	      "  -V         show the version; --version\n"
+	      "  -h         show this; --help\n"
 	      "\n",
 	      out);
 	ob__commands_usage(out);
@@ -57,9 +59,14 @@ static void usage(FILE *out)
 
 static int parse(struct options *o, int argc, char **argv)
 {
+	static const struct option longs[] = {
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:p:m:s:tTVh")) != -1) {
+	while ((opt = getopt_long(argc, argv, "c:p:m:s:tTVh", longs, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
 			o->conf = optarg;
@@ -290,9 +297,14 @@ int main(int argc, char **argv)
 {
 	struct options o = {.conf = DEFAULT_CONF};
 	const struct ob__command *command = argc > 1 ? ob__command_find(argv[1]) : NULL;
+	static char probe[PATH_MAX];
 	int code;
 
 	if (command != NULL) {
+		char title[32];
+
+		snprintf(title, sizeof(title), "obhost %s", command->word);
+		argv[1] = title; /* what getopt's messages begin with */
 		return command->run(argc - 1, argv + 1);
 	}
 	if (parse(&o, argc, argv) != 0) {
@@ -322,6 +334,11 @@ int main(int argc, char **argv)
 		return code;
 	}
 	c->probe_exe = "/proc/self/exe";
+	/* A sanitizer looks at what lies side by side in memory, so there the neighbours count. */
+	if (OB_SANITIZER == 0) {
+		(void)ob__command_program(probe, "core/obhost-probe", "obhost-probe");
+		c->probe_program = probe; /* what is wrong with it the log says */
+	}
 	struct ob__node *node = ob__node_start(c, o.modules, o.modules_len, &code);
 	if (node == NULL) {
 		return code;

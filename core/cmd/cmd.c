@@ -4,7 +4,9 @@
 
 #include "cmd/cmd.h"
 
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "host/swap/probe.h"
 
@@ -35,7 +37,24 @@ void ob__commands_usage(FILE *out)
 	}
 }
 
+int ob__command_program(char *out, const char *in_tree, const char *name)
+{
+	char self[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[len > 0 ? len : 0] = '\0';
+	const char *slash = strrchr(self, '/');
+	if (slash != NULL) {
+		int n = snprintf(out, PATH_MAX, "%.*s/%s", (int)(slash - self), self, in_tree);
+		if (n < PATH_MAX && access(out, X_OK) == 0) {
+			return 0;
+		}
+	}
+	snprintf(out, PATH_MAX, "%s/%s", OB_LIBEXEC_DIR, name);
+	return access(out, X_OK);
+}
+
 int ob__cmd_probe(int argc, char **argv)
 {
-	return ob__probe_main();
+	return ob__probe_main(true);
 }

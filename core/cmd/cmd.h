@@ -21,6 +21,11 @@ struct ob__command {
 	const char *help; /* one line for usage(), or NULL: not shown */
 };
 
+/* A program that comes with this one: at the path `in_tree` from this one's folder, or of that
+ * `name` where it is installed.  0 with its path in `out` (PATH_MAX), or -1 with the path where it
+ * should have been. */
+int ob__command_program(char *out, const char *in_tree, const char *name);
+
 /* The subcommand of that name, or NULL. */
 const struct ob__command *ob__command_find(const char *word);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -266,7 +267,8 @@ static int usage(FILE *out, int code)
 	      "Would a node load and unload these modules?  Each file is read, rehearsed in a\n"
 	      "child process, and reported: one line per finding, the last one is the verdict.\n"
 	      "\n"
-	      "  -c FILE  the module's conf, a JSON object (default {})\n",
+	      "  -c FILE  the module's conf, a JSON object (default {})\n"
+	      "  -h       show this; --help\n",
 	      out);
 	return code;
 }
@@ -274,10 +276,11 @@ static int usage(FILE *out, int code)
 int ob__cmd_lint(int argc, char **argv)
 {
 	const char *conf_path = NULL;
+	static const struct option longs[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	int errors = 0;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:h")) != -1) {
+	while ((opt = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
 		if (opt == 'h') {
 			return usage(stdout, OB__EXIT_OK);
 		}
@@ -287,6 +290,7 @@ int ob__cmd_lint(int argc, char **argv)
 		conf_path = optarg;
 	}
 	if (optind == argc) {
+		fputs("obhost lint: no FILE.so is given\n", stderr);
 		return usage(stderr, OB__EXIT_USAGE);
 	}
 	char *conf = read_conf(conf_path);

@@ -60,6 +60,7 @@ static const struct {
 	{"common/gitignore", ".gitignore", ALL, 0666},
 	{"common/node.sh", "test/node.sh", ALL, 0666},
 	{"codec/line_client.c", "test/line_client.c", CODEC, 0666},
+	{"listener/lint.json", "test/lint.json", LISTENER, 0666},
 	{"listener/swap.json", "test/swap.json", LISTENER, 0666},
 	{"@KIND@/module.c", "src/@NAME@.c", ALL, 0666},
 	{"@KIND@/test_node.sh", "test/test_node.sh", ALL, 0777},
@@ -247,6 +248,7 @@ static int parse(struct project *p, int argc, char **argv)
 		}
 	}
 	if (rc == 0 && optind != argc - 1) {
+		complain(0, optind == argc ? "the NAME is missing" : "there are several NAMEs");
 		usage(stderr);
 		return OB__EXIT_USAGE;
 	}
@@ -420,7 +422,8 @@ static void settle(struct project *p)
 		{"YEAR", p->year},
 		{"CODEC", codec},
 		{"TEST_PROGRAMS", p->kind == CODEC ? "test/line_client" : ""},
-		{"TEST_FILES", p->kind == LISTENER ? "test/swap.json" : ""},
+		{"TEST_FILES", p->kind == LISTENER ? "test/lint.json test/swap.json" : ""},
+		{"LINT_FLAGS", p->kind == LISTENER ? "-c $(srcdir)/test/lint.json" : ""},
 		{"SWAP_FLAGS", p->kind == HANDLER    ? "--id 1000 --verify"
 	                       : p->kind == LISTENER ? "--conf $(srcdir)/test/swap.json"
 	                                             : ""},

@@ -14,19 +14,6 @@
 
 #define PROGRAM "obhost-swap-test"
 
-/* In its build tree the program lies in tools/ beside this one. */
-static int find(char *out, const char *self)
-{
-	const char *slash = strrchr(self, '/');
-	int n = snprintf(out, PATH_MAX, "%.*s/tools/" PROGRAM, (int)(slash - self), self);
-
-	if (n > 0 && n < PATH_MAX && access(out, X_OK) == 0) {
-		return 0;
-	}
-	n = snprintf(out, PATH_MAX, "%s/" PROGRAM, OB_LIBEXEC_DIR);
-	return n > 0 && n < PATH_MAX && access(out, X_OK) == 0 ? 0 : -1;
-}
-
 /* The load client is no part of a node, so it is a program of its own. */
 int ob__cmd_swap_test(int argc, char **argv)
 {
@@ -35,7 +22,7 @@ int ob__cmd_swap_test(int argc, char **argv)
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	self[n > 0 ? n : 0] = '\0';
-	if (n <= 0 || strchr(self, '/') == NULL || find(path, self) != 0) {
+	if (n <= 0 || ob__command_program(path, "tools/" PROGRAM, PROGRAM) != 0) {
 		fprintf(stderr, "obhost swap-test: " PROGRAM " is not in " OB_LIBEXEC_DIR
 		                "; it comes with obhost's development package\n");
 		return OB__EXIT_FAILURE;

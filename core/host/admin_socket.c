@@ -46,7 +46,7 @@ static void conn_free(struct conn *c)
 
 static void send_line(struct conn *c, const json_t *line)
 {
-	char *text = json_dumps(line, JSON_COMPACT);
+	char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15));
 
 	if (text != NULL && !c->gone) {
 		ob__stream_append(&c->stream, text, strlen(text));

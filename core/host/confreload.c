@@ -28,7 +28,7 @@ static const struct {
 	{"modules", {NULL}},
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
-	{"rpc", {"port", "token", "encode", "reconnect_time", NULL}},
+	{"rpc", {"port", "encode", "tls", "reconnect_time", NULL}},
 	{"session_closed_id", {NULL}},
 };
 
@@ -117,6 +117,8 @@ int ob__conf_apply_remotes(struct ob__node *node)
 			.path = m->path,
 			.token = m->token,
 			.role = m->role,
+			.security = m->security.mode,
+			.files = m->security.files,
 		};
 	}
 	ob__links_retain(node->links, list, c->remotes_len);
@@ -295,6 +297,23 @@ static int prepare_policies(struct ob__node *node, const struct ob__nodeconf *c,
 	return rc;
 }
 
+/* Links that are there stay; who knows no token of now can't make new ones. */
+static void apply_tokens(struct ob__node *node)
+{
+	const struct ob__nodeconf *c = node->conf;
+	const struct ob__links_options options = {
+		.token = c->rpc_token,
+		.roles = c->rpc_tokens,
+		.roles_len = c->rpc_tokens_len,
+	};
+	int rc = ob__links_rekey(node->links, &options);
+
+	if (rc != 0) {
+		ob__error("link", "rpc: the tokens and certificates of before stay in use (%s)",
+		          ob__strerror(rc));
+	}
+}
+
 static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idrange *table)
 {
 	if (c->log_level != node->conf->log_level) {
@@ -308,6 +327,10 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	ob__router_set_table(&node->router, table);
 	ob__policy_apply(node, c);
 	ob__policy_check(node);
+	apply_tokens(node);
+	if (ob__permits_apply(node) != 0) {
+		ob__error("conf", "rpc.allow: out of memory, what it was stays");
+	}
 	ob__conf_apply_remotes(node);
 	reconf_modules(node, c);
 }

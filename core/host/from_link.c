@@ -216,6 +216,9 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
                         uint8_t *raw)
 {
 	++*node->dispatch.link_frames;
+	if (node->permits.active && !ob__permit_frame(node, link, f)) {
+		return;
+	}
 	if (f->kind == OB__FRAME_REQUEST) {
 		frame_request(node, link, f, raw);
 		return;

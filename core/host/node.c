@@ -309,6 +309,10 @@ static int start_mesh(struct ob__node *node)
 	const struct ob__nodeconf *c = node->conf;
 	struct ob__links_options options = {
 		.token = c->rpc_token,
+		.roles = c->rpc_tokens,
+		.roles_len = c->rpc_tokens_len,
+		.security = c->rpc_security.mode,
+		.files = c->rpc_security.files,
 		.reconnect_ms = c->reconnect_ms,
 		.max_frame = c->limits.message + 4096,
 		.high = c->limits.link_queue / 4,
@@ -328,7 +332,10 @@ static int start_mesh(struct ob__node *node)
 	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
-	return node->links != NULL ? ob__conf_apply_routes(node) : OB_E_NOMEM;
+	if (node->links == NULL || ob__permits_apply(node) != 0) {
+		return OB_E_NOMEM;
+	}
+	return ob__conf_apply_routes(node);
 }
 
 static int start_host(struct ob__node *node)
@@ -348,6 +355,9 @@ static int start_host(struct ob__node *node)
 	                                             node->conf->probe_exe)
 	                            : NULL;
 	node->rehearses = node->conf->probe_exe != NULL;
+	if (node->loader != NULL && node->conf->probe_program != NULL) {
+		(void)ob__loader_program(node->loader, node->conf->probe_program);
+	}
 	ob__node_module_dirs_free(dirs);
 	node->httpc = ob__httpc_new(node->loop, HTTPC_MAX);
 	if (node->loader == NULL || node->httpc == NULL) {
@@ -701,6 +711,7 @@ int ob__node_free(struct ob__node *node)
 		ob__log_close();
 		return rc;
 	}
+	ob__permits_free(&node->permits);
 	ob__router_free(&node->router);
 	ob__registry_free(&node->registry);
 	ob__clients_free(node);

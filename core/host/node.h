@@ -28,6 +28,7 @@
 #include "host/dispatch.h"
 #include "host/generation.h"
 #include "host/nodeconf.h"
+#include "host/permit.h"
 #include "host/slot.h"
 #include "host/swap/loader.h"
 #include "host/web.h"
@@ -72,6 +73,7 @@ struct ob__node {
 	struct ob__registry registry;
 	struct ob__links *links;
 	struct ob__listener *link_listener;
+	struct ob__permits permits;
 	struct ob__router router;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;

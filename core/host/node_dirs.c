@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,16 @@ static int make_dirs(const char *path, mode_t mode)
 	return 0;
 }
 
+/* The system's directory, made when root starts the first node; of nodes that start together one
+ * makes it, and all are in it. */
+static bool have_default_dir(void)
+{
+	if (access("/var/lib", W_OK) == 0) {
+		mkdir(DEFAULT_STATE_DIR, 0755);
+	}
+	return access(DEFAULT_STATE_DIR, W_OK) == 0;
+}
+
 /* The base of all state: the configured one, systemd's, the system's, the user's. */
 static int state_base(const struct ob__nodeconf *conf, char *out, size_t cap)
 {
@@ -51,8 +62,7 @@ static int state_base(const struct ob__nodeconf *conf, char *out, size_t cap)
 		len = snprintf(out, cap, "%s", conf->state_dir);
 	} else if (env != NULL && *env == '/') {
 		len = snprintf(out, cap, "%.*s", (int)strcspn(env, ":"), env);
-	} else if (access(DEFAULT_STATE_DIR, W_OK) == 0 ||
-	           (access("/var/lib", W_OK) == 0 && mkdir(DEFAULT_STATE_DIR, 0755) == 0)) {
+	} else if (have_default_dir()) {
 		len = snprintf(out, cap, "%s", DEFAULT_STATE_DIR);
 	} else if (cache != NULL && *cache == '/') {
 		len = snprintf(out, cap, "%s/obhost", cache);

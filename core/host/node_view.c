@@ -3,6 +3,7 @@
  */
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,9 +76,10 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 		snprintf(id, sizeof(id), "%016" PRIx64, s->served[i]);
 		json_array_append_new(served, json_string(name != NULL ? name : id));
 	}
-	return json_pack("{s:s, s:b, s:s, s:I, s:i, s:o}", "id", text, "local", s->conn != 0,
+	return json_pack("{s:s, s:b, s:s, s:I, s:i, s:I, s:o}", "id", text, "local", s->conn != 0,
 	                 "peer", peer, "messages", (json_int_t)s->messages, "in_flight",
-	                 conn != NULL ? (int)conn->in_flight : 0, "served_by", served);
+	                 conn != NULL ? (int)conn->in_flight : 0, "queued",
+	                 (json_int_t)(conn != NULL ? conn->stream.queued : 0), "served_by", served);
 }
 
 json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, const char *after)
@@ -109,10 +111,14 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 {
 	uint64_t now = ob__loop_now(node->loop);
 	char id[17];
+	char tls[64] = "";
 
 	snprintf(id, sizeof(id), "%016" PRIx64, p->who.id);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "id",
-	                 id, "name", p->who.name, "role", p->who.role, "state",
+	if (p->link != NULL) {
+		ob__stream_cipher(&p->link->stream, tls, sizeof(tls));
+	}
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}",
+	                 "id", id, "name", p->who.name, "role", p->who.role, "state",
 	                 p->link != NULL ? "up" : "down", "address", p->address, "direction",
 	                 p->link == NULL   ? ""
 	                 : p->link->dialer ? "dialled"
@@ -122,8 +128,8 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 	                 (json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
 	                 (json_int_t)ob__peer_queued(p), "frames_in",
 	                 (json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
-	                 (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "last_error",
-	                 p->last_error);
+	                 (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "tls", tls,
+	                 "last_error", p->last_error);
 }
 
 static void add_remote(void *arg, const char *address, const char *role, const char *name,
@@ -257,6 +263,29 @@ static double gauge_log_dropped(void *arg)
 	return (double)stats.dropped;
 }
 
+#ifdef HAVE_MALLINFO2
+static double gauge_heap(void *arg)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	(void)arg;
+	return (double)(m.uordblks + m.hblkhd);
+}
+
+static double gauge_heap_held(void *arg)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	(void)arg;
+	return (double)(m.arena + m.hblkhd);
+}
+#endif
+
+static double gauge_chunks(void *arg)
+{
+	return (double)*(const uint32_t *)arg * (sizeof(struct ob__chunk) + OB__CHUNK_SIZE);
+}
+
 static double gauge_uptime(void *arg)
 {
 	const struct ob__node *node = arg;
@@ -273,6 +302,20 @@ static double gauge_peers_up(void *arg)
 		up += OB__CONTAINER(it, struct ob__peer, all_link)->link != NULL;
 	}
 	return up;
+}
+
+/* Where the C library says it. */
+static void heap_gauges(struct ob__stats *s)
+{
+#ifdef HAVE_MALLINFO2
+	ob__stat_gauge(s, "obhost_heap_bytes", NULL, "Memory in use on the heap.", gauge_heap,
+	               NULL);
+	ob__stat_gauge(s, "obhost_heap_held_bytes", NULL,
+	               "Memory that the heap has of the system, in use or not.", gauge_heap_held,
+	               NULL);
+#else
+	(void)s;
+#endif
 }
 
 void ob__node_gauges(struct ob__node *node)
@@ -296,12 +339,16 @@ void ob__node_gauges(struct ob__node *node)
 	               &node->streams.bytes_in);
 	ob__stat_gauge(s, "obhost_bytes_out", NULL, "Bytes given to sockets.", gauge_u64,
 	               &node->streams.bytes_out);
+	ob__stat_gauge(s, "obhost_output_chunk_bytes", NULL,
+	               "Memory for what is sent, in use or kept for later; a part of the heap.",
+	               gauge_chunks, &node->streams.chunks);
 	ob__stat_gauge(s, "obhost_syscalls_out", NULL, "Write calls made.", gauge_u64,
 	               &node->streams.syscalls_out);
 	ob__stat_gauge(s, "obhost_replies_stale", NULL, "Replies that came too late.", gauge_u64,
 	               &node->pendings.stale);
 	ob__stat_gauge(s, "obhost_deadlines", NULL, "Requests and calls that ended by deadline.",
 	               gauge_u64, &node->pendings.deadlines);
+	heap_gauges(s);
 	ob__stat_gauge(s, "obhost_log_dropped", NULL, "Log lines dropped.", gauge_log_dropped,
 	               NULL);
 }

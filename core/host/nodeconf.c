@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "mesh/hello.h"
+#include "net/tls.h"
 
 #define SEED_TOKEN    "helloworldiloveyou~1234567890123"
 #define DEFAULT_CODEC "obespoir"
@@ -71,10 +72,25 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Links with other nodes."},
 	{"rpc.port", OB__CONF_INT, 0, 0, 65535, NULL, "0", "Port on which other nodes' links are accepted; 0: none."},
 	{"rpc.token", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "What both ends of a link must know; at least 16 bytes."},
-	{"rpc.encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "1: links are TLS 1.3 with a key from the token (not built yet, refused)."},
+	{"rpc.tokens", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the token that proves it. If there is one, links are accepted from these roles only, each with its own token, and this node dials with that of its own type."},
+	{"rpc.tokens.*", OB__CONF_LIST, OB__CONF_STRING_OK, 0, 0, NULL, NULL, "A token, or two while it is being changed: either is accepted, the first is used for dialling."},
+	{"rpc.tokens.*[]", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "A token of at least 16 bytes."},
+	{"rpc.encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "1: links are TLS 1.3 with a key from the token. Must be the same at both ends."},
+	{"rpc.tls", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Links are TLS 1.3 with certificates on both sides. Files are read again when the configuration is."},
+	{"rpc.tls.cert", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "PEM file of this node's certificate, whose subjectAltName is URI:obhost:TYPE/NAME, and its chain."},
+	{"rpc.tls.key", OB__CONF_STRING, 0, 0, 0, NULL, "cert", "PEM file of its private key."},
+	{"rpc.tls.ca", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "PEM file of the authorities that may have signed the other node's certificate."},
+	{"rpc.allow", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to what its nodes may send here, over their links; \"*\" is for roles without an entry. A role without either may send everything."},
+	{"rpc.allow.*", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "What is not in it is denied with 403."},
+	{"rpc.allow.*.ranges", OB__CONF_LIST, 0, 0, 0, NULL, "all", "Ranges of message ids, both ends included."},
+	{"rpc.allow.*.ranges[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high]."},
+	{"rpc.allow.*.methods", OB__CONF_LIST, 0, 0, 0, NULL, "all", "Names of methods; a * at the end stands for the rest."},
+	{"rpc.allow.*.methods[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "A name, or the beginning of one and *."},
+	{"rpc.allow.*.calls", OB__CONF_BOOL, 0, 0, 0, NULL, "true", "Calls that code makes, besides messages of clients."},
+	{"rpc.allow.*.pushes", OB__CONF_BOOL, 0, 0, 0, NULL, "true", "Pushes to clients."},
 	{"rpc.type", OB__CONF_STRING, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
 	{"rpc.reconnect_time", OB__CONF_SECONDS, 0, 0, 3600, NULL, "5", "Longest pause between attempts to reach a node."},
-	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy, offered by a module, that chooses which node of it takes a message; without one: round robin, and rendezvous hashing for sessions that stay."},
+	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. Messages of a session that stays go where its earlier ones went, unless a module chooses."},
 	{"rpc.policy.*", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Name of a policy."},
 	{"rpc.route", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The route table: which role takes which message id."},
 	{"rpc.route.range", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to ranges, both ends included; of overlapping ones the last wins."},
@@ -88,8 +104,12 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"remote_ports[].host", OB__CONF_STRING, 0, 0, 0, NULL, "127.0.0.1", "Its address."},
 	{"remote_ports[].port", OB__CONF_INT, OB__CONF_REQUIRED, 1, 65535, NULL, NULL, "Its rpc.port."},
 	{"remote_ports[].type", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "The role it must have."},
-	{"remote_ports[].token", OB__CONF_SECRET, 0, 0, 0, NULL, "rpc.token", "Its rpc.token."},
-	{"remote_ports[].encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "As rpc.encode."},
+	{"remote_ports[].token", OB__CONF_SECRET, 0, 0, 0, NULL, "see text", "Its rpc.token, or what its rpc.tokens has for this node's type; absent: rpc.tokens has it for this node's type, else rpc.token."},
+	{"remote_ports[].encode", OB__CONF_INT, 0, 0, 1, NULL, "rpc.encode", "Its rpc.encode; 0 with an rpc.tls here: plain all the same."},
+	{"remote_ports[].tls", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "As rpc.tls."},
+	{"remote_ports[].tls.cert", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "PEM file of this node's certificate, whose subjectAltName is URI:obhost:TYPE/NAME, and its chain."},
+	{"remote_ports[].tls.key", OB__CONF_STRING, 0, 0, 0, NULL, "cert", "PEM file of its private key."},
+	{"remote_ports[].tls.ca", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "PEM file of the authorities that may have signed the other node's certificate."},
 	{"limits", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Bounds."},
 	{"limits.connections", OB__CONF_INT, 0, 1, 1000000, NULL, "100000", "Most client connections."},
 	{"limits.sessions", OB__CONF_INT, 0, 1, 4000000, NULL, "1000000", "Most sessions known, those of other nodes' clients included."},
@@ -98,6 +118,8 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.message", OB__CONF_SIZE, 0, 64, 67108864, NULL, "1m", "Bytes of one message or HTTP body."},
 	{"limits.client_queue", OB__CONF_SIZE, 0, 4096, 1073741824, NULL, "4m", "Bytes queued towards one client; beyond it the client is slow."},
 	{"limits.slow", OB__CONF_STRING, 0, 0, 0, "close|drop", "close", "A slow client is closed, or its pushes are dropped."},
+	{"limits.link_frames", OB__CONF_INT, 0, 0, 1000000000, NULL, "0", "Frames taken from one node in a second; beyond it requests end with 503 and pushes are dropped, and far beyond it the link is closed; 0: any number."},
+	{"limits.link_bytes", OB__CONF_SIZE, 0, 0, 1099511627776, NULL, "0", "The same in bytes."},
 	{"limits.link_queue", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "16m", "Bytes queued towards one node; beyond it requests end with 503."},
 	{"limits.held", OB__CONF_SIZE, 0, 0, 1073741824, NULL, "8m", "Bytes of messages that wait, until their deadline, for a node to come up."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
@@ -234,6 +256,8 @@ static void read_limits(struct reading *r)
 		.message = (size_t)ob__conf_int(j, "limits.message", 1 << 20),
 		.client_queue = (size_t)ob__conf_int(j, "limits.client_queue", 4 << 20),
 		.slow_drop = strcmp(ob__conf_str(j, "limits.slow", "close"), "drop") == 0,
+		.link_frames = (uint32_t)ob__conf_int(j, "limits.link_frames", 0),
+		.link_bytes = (size_t)ob__conf_int(j, "limits.link_bytes", 0),
 		.link_queue = (size_t)ob__conf_int(j, "limits.link_queue", 16 << 20),
 		.held = (size_t)ob__conf_int(j, "limits.held", 8 << 20),
 	};
@@ -344,6 +368,102 @@ static void check_token(struct reading *r, const char *path, const char *token)
 	}
 }
 
+/* The token with which this node dials, if an entry has none of its own. */
+static bool has_dial_token(const struct ob__nodeconf *c)
+{
+	for (size_t i = 0; i < c->rpc_tokens_len; i++) {
+		if (strcmp(c->rpc_tokens[i].role, c->role) == 0) {
+			return true;
+		}
+	}
+	return c->rpc_token != NULL;
+}
+
+/* Whether the files can be used is seen now, and not when a link is to come up. */
+static void check_files(struct reading *r, const char *path, const struct ob__link_files *files)
+{
+	const struct ob__tls_options o = {
+		.server = true,
+		.only_13 = true,
+		.cert = files->cert,
+		.key = files->key,
+		.ca = files->ca,
+	};
+	char err[256];
+	struct ob__tls_ctx *ctx = ob__tls_ctx_new(&o, err, sizeof(err));
+
+	if (ctx == NULL) {
+		wrong(r, path, err);
+	}
+	ob__tls_ctx_free(ctx);
+}
+
+/* The encode and tls of `j`, which is at `prefix` in the file. */
+static void read_security(struct reading *r, const json_t *j, const char *prefix,
+                          enum ob__link_security absent, struct ob__security_conf *s)
+{
+	char path[80];
+
+	s->mode = absent;
+	if (json_object_get(j, "encode") != NULL) {
+		s->mode = ob__conf_int(j, "encode", 0) != 0 ? OB__LINK_PSK : OB__LINK_PLAIN;
+	}
+	if (json_object_get(j, "tls") == NULL) {
+		return;
+	}
+	snprintf(path, sizeof(path), "%stls", prefix);
+	if (s->mode == OB__LINK_PSK) {
+		wrong(r, path, "and encode are two ways to encrypt; choose one");
+	}
+	s->mode = OB__LINK_CERT;
+	s->files = (struct ob__link_files){
+		.cert = ob__conf_str(j, "tls.cert", NULL),
+		.key = ob__conf_str(j, "tls.key", NULL),
+		.ca = ob__conf_str(j, "tls.ca", NULL),
+	};
+	check_files(r, path, &s->files);
+}
+
+static void read_role_token(struct reading *r, const char *role, const json_t *value,
+                            struct ob__role_token *t)
+{
+	size_t n = json_is_array(value) ? json_array_size(value) : 1;
+	char path[OB__HELLO_NAME + 32];
+
+	if (!word_ok(role)) {
+		wrong(r, "rpc.tokens", "has a role that is no word");
+		return;
+	}
+	t->role = role;
+	snprintf(path, sizeof(path), "rpc.tokens.%s", role);
+	if (n < 1 || n > 2) {
+		wrong(r, path, "must be one token, or two while it is being changed");
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		t->token[i] =
+			json_string_value(json_is_array(value) ? json_array_get(value, i) : value);
+		check_token(r, path, t->token[i]);
+	}
+}
+
+static void read_tokens(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	json_t *map = (json_t *)(uintptr_t)ob__conf_get(c->root, "rpc.tokens");
+	const char *role;
+	json_t *value;
+
+	c->rpc_tokens = calloc(json_object_size(map) + 1, sizeof(*c->rpc_tokens));
+	if (c->rpc_tokens == NULL) {
+		wrong(r, "rpc.tokens", "out of memory");
+		return;
+	}
+	json_object_foreach (map, role, value) {
+		read_role_token(r, role, value, &c->rpc_tokens[c->rpc_tokens_len++]);
+	}
+}
+
 static void read_remotes(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -362,16 +482,17 @@ static void read_remotes(struct reading *r)
 		m->host = ob__conf_str(item, "host", "127.0.0.1");
 		m->port = (int)ob__conf_int(item, "port", 0);
 		m->role = ob__conf_str(item, "type", NULL);
-		m->token = ob__conf_str(item, "token", c->rpc_token);
+		m->token = ob__conf_str(item, "token", NULL);
+		snprintf(path, sizeof(path), "remote_ports[%zu].", i);
+		read_security(r, item, path, OB__LINK_AS_NODE, &m->security);
+		bool by_cert = m->security.mode == OB__LINK_CERT ||
+		               (m->security.mode == OB__LINK_AS_NODE &&
+		                c->rpc_security.mode == OB__LINK_CERT);
 		snprintf(path, sizeof(path), "remote_ports[%zu].token", i);
-		if (m->token == NULL) {
-			wrong(r, path, "is missing, and there is no rpc.token");
-		} else {
+		if (m->token != NULL) {
 			check_token(r, path, m->token);
-		}
-		if (ob__conf_int(item, "encode", 0) != 0) {
-			snprintf(path, sizeof(path), "remote_ports[%zu].encode", i);
-			wrong(r, path, "encryption of links is not built; use 0");
+		} else if (!has_dial_token(c) && !by_cert) {
+			wrong(r, path, "is missing, and there is no rpc.token");
 		}
 	}
 }
@@ -392,6 +513,19 @@ static void read_policies(struct reading *r)
 	}
 }
 
+static void check_allow(struct reading *r)
+{
+	const char *role;
+	json_t *value;
+
+	json_object_foreach ((json_t *)(uintptr_t)ob__conf_get(r->c->root, "rpc.allow"), role,
+	                     value) {
+		if (strcmp(role, "*") != 0 && !word_ok(role)) {
+			wrong(r, "rpc.allow", "has a role that is no word");
+		}
+	}
+}
+
 static void read_rpc(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -399,15 +533,16 @@ static void read_rpc(struct reading *r)
 	c->rpc_port = (int)ob__conf_int(c->root, "rpc.port", 0);
 	c->rpc_token = ob__conf_str(c->root, "rpc.token", NULL);
 	c->reconnect_ms = ob__conf_ms(c->root, "rpc.reconnect_time", 5000);
-	if (ob__conf_int(c->root, "rpc.encode", 0) != 0) {
-		wrong(r, "rpc.encode", "encryption of links is not built; use 0");
-	}
-	if (c->rpc_port != 0 && c->rpc_token == NULL) {
+	read_tokens(r);
+	read_security(r, json_object_get(c->root, "rpc"), "rpc.", OB__LINK_PLAIN, &c->rpc_security);
+	if (c->rpc_port != 0 && c->rpc_token == NULL && c->rpc_tokens_len == 0 &&
+	    c->rpc_security.mode != OB__LINK_CERT) {
 		wrong(r, "rpc.token", "is missing: links without a token are not accepted");
 	}
 	if (c->rpc_token != NULL) {
 		check_token(r, "rpc.token", c->rpc_token);
 	}
+	check_allow(r);
 	read_policies(r);
 	read_remotes(r);
 }
@@ -595,6 +730,7 @@ void ob__nodeconf_free(struct ob__nodeconf *c)
 	}
 	free(c->listens);
 	free(c->remotes);
+	free(c->rpc_tokens);
 	free(c->modules);
 	free(c->module_dirs);
 	free(c->path);

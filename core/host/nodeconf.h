@@ -23,6 +23,7 @@
 
 #include "base/conf.h"
 #include "lib/idrange.h"
+#include "mesh/link.h"
 
 #define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
 
@@ -47,24 +48,33 @@ struct ob__module_conf {
 	bool implied; /* not written in the file */
 };
 
+/* The strings of a link's protection; see mesh/link.h. */
+struct ob__security_conf {
+	enum ob__link_security mode;
+	struct ob__link_files files;
+};
+
 struct ob__remote_conf {
 	const char *host;
 	int port;
 	const char *path;
 	const char *role;
-	const char *token;
+	const char *token; /* its own, or NULL */
+	struct ob__security_conf security;
 };
 
 struct ob__limits {
 	uint32_t connections;
-	uint32_t sessions;   /* records, other nodes' sessions included */
-	uint32_t requests;   /* waiting for an end, whole node */
-	uint32_t in_flight;  /* of one client, then reading it pauses */
-	size_t message;      /* bytes of one client message or HTTP body */
-	size_t client_queue; /* bytes towards one client, then it is closed */
-	bool slow_drop;      /* drop pushes instead of closing */
-	size_t link_queue;   /* bytes towards one node, then BUSY */
-	size_t held;         /* bytes waiting for a live node */
+	uint32_t sessions;    /* records, other nodes' sessions included */
+	uint32_t requests;    /* waiting for an end, whole node */
+	uint32_t in_flight;   /* of one client, then reading it pauses */
+	size_t message;       /* bytes of one client message or HTTP body */
+	size_t client_queue;  /* bytes towards one client, then it is closed */
+	bool slow_drop;       /* drop pushes instead of closing */
+	uint32_t link_frames; /* taken from one node in a second; 0: any */
+	size_t link_bytes;    /* the same in bytes */
+	size_t link_queue;    /* bytes towards one node, then BUSY */
+	size_t held;          /* bytes waiting for a live node */
 };
 
 /* How modules are replaced. */
@@ -87,7 +97,8 @@ struct ob__nodeconf {
 	const char *host;
 	uint64_t call_timeout_ms;
 	struct ob__reload_conf reload;
-	const char *probe_exe; /* static: the program that rehearses modules; NULL: none does */
+	const char *probe_exe;     /* static: the program that rehearses modules; NULL: none does */
+	const char *probe_program; /* static: obhost-probe, quicker for most; NULL: no such one */
 	uint32_t session_closed_id;
 	struct ob__listen_conf *listens;
 	size_t listens_len;
@@ -97,6 +108,9 @@ struct ob__nodeconf {
 	const char *admin_unix;
 	int rpc_port;
 	const char *rpc_token;
+	struct ob__role_token *rpc_tokens;
+	size_t rpc_tokens_len;
+	struct ob__security_conf rpc_security;
 	uint64_t reconnect_ms;
 	struct ob__remote_conf *remotes;
 	size_t remotes_len;

@@ -12,7 +12,6 @@
 #include "host/reply.h"
 #include "mesh/link.h"
 
-#define WEIGHT      100u
 #define REG_SAID_SO 1u /* that its choice made no sense */
 
 /* ---- choosing ---- */
@@ -88,10 +87,10 @@ static int choose(void *arg, const struct ob__route_query *q, const struct ob__r
 	for (size_t i = 0; i < len; i++) {
 		candidates[i] = (ob_candidate){
 			.size = sizeof(candidates[i]),
-			.weight = WEIGHT,
+			.weight = peers[i]->balance.weight,
 			.node = peers[i]->who.id,
 			.name = peers[i]->who.name,
-			.pending = peers[i]->pending,
+			.pending = peers[i]->balance.pending,
 		};
 	}
 	view_frame(node, q, method, &view);
@@ -129,6 +128,11 @@ static const json_t *policies(const struct ob__nodeconf *c)
 	return ob__conf_get(c->root, "rpc.policy");
 }
 
+static enum ob__balance_way built_in(const json_t *name)
+{
+	return ob__balance_way(json_string_value(name));
+}
+
 static struct ob__slot *slot_of(struct ob__node *node, const json_t *name)
 {
 	struct ob__slot_key key = {.kind = OB__SLOT_POLICY, .name = json_string_value(name)};
@@ -146,7 +150,7 @@ int ob__policy_prepare(struct ob__node *node, const struct ob__nodeconf *c, cons
 		if (ob__registry_role(&node->registry, *role, &id) != 0) {
 			return OB_E_EXISTS;
 		}
-		if (slot_of(node, name) == NULL) {
+		if (built_in(name) == 0 && slot_of(node, name) == NULL) {
 			return OB_E_LIMIT;
 		}
 	}
@@ -160,14 +164,18 @@ void ob__policy_apply(struct ob__node *node, const struct ob__nodeconf *c)
 	json_t *name;
 
 	for (size_t i = 0; (e = ob__map_next(&node->registry.by_role, &i)) != NULL;) {
-		((struct ob__registry_role *)e->value)->policy = NULL;
+		struct ob__registry_role *role = e->value;
+		role->policy = NULL;
+		role->way = 0;
 	}
 	json_object_foreach ((json_t *)(uintptr_t)policies(c), word, name) {
 		struct ob__registry_role *role =
 			ob__registry_role_get(&node->registry, ob__fnv1a32(word));
-		if (role != NULL) {
-			role->policy = slot_of(node, name);
+		if (role == NULL) {
+			continue;
 		}
+		role->way = built_in(name);
+		role->policy = role->way == 0 ? slot_of(node, name) : NULL;
 	}
 }
 
@@ -198,13 +206,16 @@ json_t *ob__policy_json(const struct ob__node *node)
 	for (size_t i = 0; (e = ob__map_next(&node->registry.by_role, &i)) != NULL;) {
 		const struct ob__registry_role *role = e->value;
 		const struct ob__slot *slot = role->policy;
-		if (slot != NULL) {
-			const char *module =
-				slot->active != NULL ? slot->active->gen->module->name : NULL;
-			json_object_set_new(
-				all, role->word,
-				json_pack("{s:s, s:s?}", "policy", slot->name, "module", module));
+		if (slot == NULL && role->way == 0) {
+			continue;
 		}
+		const char *name = slot != NULL ? slot->name : ob__balance_name(role->way);
+		const char *module = slot != NULL && slot->active != NULL
+		                             ? slot->active->gen->module->name
+		                             : NULL;
+		json_t *one = json_pack("{s:s, s:b, s:s?}", "policy", name, "built_in",
+		                        slot == NULL, "module", module);
+		json_object_set_new(all, role->word, one);
 	}
 	return all;
 }

@@ -5,10 +5,10 @@
 /*
  * Private to the host, floor F4.  Policies: modules that choose the node of a role.
  *
- * The configuration names a policy for a role (rpc.policy); modules offer policies by name
- * (ob_on_policy).  The role points at the policy's slot, so either may come first, and a new
- * generation chooses from the switch on.  While nobody offers it, and for a choice that makes no
- * sense, the router chooses as it would without.
+ * The configuration names a policy for a role (rpc.policy): one that is built in (mesh/balance.h),
+ * or one that a module offers by name (ob_on_policy).  For the latter the role points at the
+ * policy's slot, so either may come first, and a new generation chooses from the switch on.  While
+ * nobody offers it, and for a choice that makes no sense, the router chooses as it would without.
  */
 
 #ifndef OB__POLICY_H
@@ -34,8 +34,8 @@ void ob__policy_apply(struct ob__node *node, const struct ob__nodeconf *c);
 /* Warns of those that nobody offers. */
 void ob__policy_check(const struct ob__node *node);
 
-/* {"service": {"policy": "least_busy", "module": "balance"}}, module null: nobody offers it; new
- * reference. */
+/* {"service": {"policy": "least_busy", "built_in": false, "module": "balance"}}, module null: it is
+ * built in, or nobody offers it; new reference. */
 json_t *ob__policy_json(const struct ob__node *node);
 
 #endif

@@ -498,6 +498,9 @@ static int sdk_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	if (fn == NULL || name == NULL || !ob__module_name_ok(name)) {
 		return OB_E_INVAL;
 	}
+	if (ob__balance_way(name) != 0) {
+		return OB_E_EXISTS;
+	}
 	int rc = reg_slot(ctx, OB__SLOT_POLICY, 0, name, &reg);
 	if (rc == 0) {
 		reg->fn.policy = fn;

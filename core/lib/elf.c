@@ -14,12 +14,14 @@
 #define ELF(type)     Elf64_##type
 #define ST_BIND(info) ELF64_ST_BIND(info)
 #define ST_TYPE(info) ELF64_ST_TYPE(info)
+#define R_SYM(info)   ELF64_R_SYM(info)
 #define OUR_CLASS     ELFCLASS64
 #define GNU_HASH_WORD 8
 #else
 #define ELF(type)     Elf32_##type
 #define ST_BIND(info) ELF32_ST_BIND(info)
 #define ST_TYPE(info) ELF32_ST_TYPE(info)
+#define R_SYM(info)   ELF32_R_SYM(info)
 #define OUR_CLASS     ELFCLASS32
 #define GNU_HASH_WORD 4
 #endif
@@ -52,10 +54,11 @@
 #define DF_1_PIE 0x08000000
 #endif
 
-#define OWNER       "obhost"
-#define MODULE_NAME "ob_module"
-#define LOADS_MAX   64 /* segments that are mapped; modules have four */
-#define NO_TAG      0
+#define OWNER        "obhost"
+#define MODULE_NAME  "ob_module"
+#define LOADS_MAX    64 /* segments that are mapped; modules have four */
+#define NO_TAG       0
+#define RELOC_WRITES 4 /* bytes a relocation changes, at least */
 
 /* One look at one file. */
 struct look {
@@ -70,6 +73,7 @@ struct look {
 	size_t ndynamic;
 	const char *strings;
 	uint64_t strings_len;
+	uint64_t nsymbols;
 	uint32_t notes; /* identity notes seen */
 };
 
@@ -453,6 +457,19 @@ static const char *string(const struct look *l, uint64_t off)
 	return off < l->strings_len ? l->strings + off : NULL;
 }
 
+static void add_needed(struct look *l, const char *name)
+{
+	char *list = l->info.needed;
+	size_t len = strlen(list);
+	const char *space = len > 0 ? " " : "";
+
+	if (len + strlen(name) + sizeof(" ?") + 1 <= sizeof(l->info.needed)) {
+		snprintf(list + len, sizeof(l->info.needed) - len, "%s%s", space, name);
+	} else if (len == 0 || list[len - 1] != '?') {
+		snprintf(list + len, sizeof(l->info.needed) - len, "%s?", space);
+	}
+}
+
 static int check_names(struct look *l)
 {
 	for (size_t i = 0; i < l->ndynamic; i++) {
@@ -466,7 +483,9 @@ static int check_names(struct look *l)
 		if (name == NULL) {
 			return fault_is(l, MALFORMED, "a name outside the string table");
 		}
-		if (d.d_tag == DT_RPATH || d.d_tag == DT_RUNPATH) {
+		if (d.d_tag == DT_NEEDED) {
+			add_needed(l, name);
+		} else if (d.d_tag == DT_RPATH || d.d_tag == DT_RUNPATH) {
 			l->info.has_runpath = true;
 			snprintf(l->info.runpath, sizeof(l->info.runpath), "%s", name);
 			make_printable(l->info.runpath);
@@ -555,6 +574,8 @@ static int check_symbol(struct look *l, const ELF(Sym) * sym)
 			return fault_is(l, MALFORMED, MODULE_NAME " outside the segments");
 		}
 		l->info.module_size = (size_t)sym->st_size;
+	} else if (ST_BIND(sym->st_info) != STB_LOCAL && name[0] != '_' && name[0] != '\0') {
+		l->info.exports++;
 	}
 	return 0;
 }
@@ -586,6 +607,7 @@ static int check_symbols(struct look *l)
 	if (count > 0 && symbols == NULL) {
 		return fault_is(l, MALFORMED, "the symbol table outside the segments");
 	}
+	l->nsymbols = count;
 	for (uint64_t i = 0; rc == 0 && i < count; i++) {
 		ELF(Sym) sym;
 		memcpy(&sym, symbols + i * sizeof(sym), sizeof(sym));
@@ -593,6 +615,76 @@ static int check_symbols(struct look *l)
 	}
 	if (rc == 0 && l->info.module_size == 0) {
 		rc = fault_is(l, NO_MODULE, "no symbol " MODULE_NAME);
+	}
+	return rc;
+}
+
+/* ---------------------------------------------------------------- relocations */
+
+static bool is_writable(const struct look *l, uint64_t addr)
+{
+	for (size_t i = 0; i < l->nloads; i++) {
+		const ELF(Phdr) *ph = &l->loads[i];
+		if ((ph->p_flags & PF_W) != 0 && addr >= ph->p_vaddr &&
+		    within(addr - ph->p_vaddr, RELOC_WRITES, ph->p_memsz)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ld.so writes wherever it is told to, and the neighbours of a module are the host's. */
+static int check_reloc(struct look *l, const ELF(Rel) * r)
+{
+	if (r->r_info == 0) {
+		return 0;
+	}
+	if (!is_writable(l, r->r_offset)) {
+		return fault_is(l, MALFORMED, "a relocation of what is not the module's to write");
+	}
+	if (R_SYM(r->r_info) != 0 && R_SYM(r->r_info) >= l->nsymbols) {
+		return fault_is(l, MALFORMED, "a relocation by a symbol that there is not");
+	}
+	return 0;
+}
+
+/* Entries begin alike, with an addend behind them or without. */
+static int check_reloc_table(struct look *l, int64_t tag, int64_t size_tag, size_t entry)
+{
+	uint64_t where;
+	uint64_t size;
+	int rc = 0;
+
+	if (!dynamic_value(l, tag, &where) || !dynamic_value(l, size_tag, &size)) {
+		return 0;
+	}
+	const uint8_t *p = at(l, where, size);
+	for (uint64_t off = 0; p != NULL && rc == 0 && within(off, entry, size); off += entry) {
+		ELF(Rel) r;
+		memcpy(&r, p + off, sizeof(r));
+		rc = check_reloc(l, &r);
+	}
+	return rc;
+}
+
+static int check_relocs(struct look *l)
+{
+	uint64_t kind;
+	uint64_t entry;
+
+	if ((dynamic_value(l, DT_RELAENT, &entry) && entry != sizeof(ELF(Rela))) ||
+	    (dynamic_value(l, DT_RELENT, &entry) && entry != sizeof(ELF(Rel)))) {
+		return fault_is(l, MALFORMED, "relocations of another size");
+	}
+	bool calls = dynamic_value(l, DT_PLTREL, &kind);
+	if (calls && kind != DT_RELA && kind != DT_REL) {
+		return fault_is(l, MALFORMED, "relocations of calls of no known kind");
+	}
+	int rc = check_reloc_table(l, DT_RELA, DT_RELASZ, sizeof(ELF(Rela)));
+	rc = rc == 0 ? check_reloc_table(l, DT_REL, DT_RELSZ, sizeof(ELF(Rel))) : rc;
+	if (rc == 0 && calls) {
+		rc = check_reloc_table(l, DT_JMPREL, DT_PLTRELSZ,
+		                       kind == DT_RELA ? sizeof(ELF(Rela)) : sizeof(ELF(Rel)));
 	}
 	return rc;
 }
@@ -651,8 +743,9 @@ int ob__elf_check(const uint8_t *data, size_t len, struct ob__elf_fault *fault,
                   struct ob__elf_info *info)
 {
 	static int (*const steps[])(struct look *) = {
-		check_ident, check_header, check_sections, check_segments, find_dynamic,
-		check_flags, check_tables, check_names,    check_symbols,  check_notes,
+		check_ident,   check_header, check_sections, check_segments,
+		find_dynamic,  check_flags,  check_tables,   check_names,
+		check_symbols, check_relocs, check_notes,
 	};
 	struct look l = {.data = data, .len = len, .fault = fault};
 	int rc = 0;

@@ -43,6 +43,9 @@ struct ob__elf_info {
 	uint32_t constructors; /* entries of DT_INIT_ARRAY; a compiler makes one itself */
 	uint32_t destructors;  /* of DT_FINI_ARRAY; likewise */
 	bool has_tls;          /* thread-local variables of its own */
+	uint32_t exports;      /* what it defines for others besides ob_module: names that don't
+	                          begin with an underscore */
+	char needed[512];      /* the libraries it links, a space between; "?" for what is cut */
 	bool has_runpath;      /* DT_RPATH or DT_RUNPATH: it chooses where libraries come from */
 	char runpath[128];     /* cut and printable */
 };

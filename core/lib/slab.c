@@ -53,7 +53,14 @@ void ob__slab_init(struct ob__slab *s, size_t size, uint8_t kind, uint32_t limit
 		.stride = sizeof(struct ob__slab_head) + (size + align - 1) / align * align,
 		.limit = limit,
 		.kind = kind,
+		.first_serial = SERIAL_FIRST,
 	};
+}
+
+void ob__slab_begin(struct ob__slab *s, uint64_t serial)
+{
+	assert(s->fresh == 0);
+	s->first_serial = serial & SERIAL_MASK;
 }
 
 void ob__slab_destroy(struct ob__slab *s)
@@ -92,7 +99,7 @@ static struct ob__slab_head *take_fresh(struct ob__slab *s)
 	}
 	uint32_t slot = s->fresh++;
 	struct ob__slab_head *head = ob__slab_at(s, slot);
-	head->handle = (uint64_t)SERIAL_FIRST << OB__SLAB_SLOT_BITS | slot;
+	head->handle = s->first_serial << OB__SLAB_SLOT_BITS | slot;
 	return head;
 }
 

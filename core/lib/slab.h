@@ -45,11 +45,17 @@ struct ob__slab {
 	uint32_t free_head; /* first free slot + 1, or 0 */
 	uint32_t fresh;     /* slots ever used */
 	uint8_t kind;
+	uint64_t first_serial; /* of slots that are new */
 };
 
 /* `size`: bytes of one object; `kind`: 1..15; `limit`: most live objects, at most
  * OB__SLAB_SLOTS_MAX.  Allocates nothing yet. */
 void ob__slab_init(struct ob__slab *s, size_t size, uint8_t kind, uint32_t limit);
+
+/* Before the first alloc: slots get their first serial from here (its low 36 bits) instead of 1.
+ * For handles that another process may bring back: with a random one it never hits an object of
+ * this process by a handle that an earlier process gave out. */
+void ob__slab_begin(struct ob__slab *s, uint64_t serial);
 
 /* Frees all pages, those of live objects too, and zeroes the struct.  NULL is accepted. */
 void ob__slab_destroy(struct ob__slab *s);

@@ -122,7 +122,7 @@ uint8_t ob__hello_version(const struct ob__hello *a, const struct ob__hello *b)
 	return top >= a->version_min && top >= b->version_min ? top : 0;
 }
 
-int ob__hello_key(const char *token, uint8_t key[32])
+static int derive(const char *token, const char *info, uint8_t *key, size_t key_len)
 {
 	size_t len = strlen(token);
 	if (len < OB__HELLO_TOKEN_MIN) {
@@ -137,13 +137,23 @@ int ob__hello_key(const char *token, uint8_t key[32])
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA256", 0),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)token, len),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)LABEL,
-	                                          sizeof(LABEL) - 1),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)info, strlen(info)),
 		OSSL_PARAM_construct_end(),
 	};
-	int ok = EVP_KDF_derive(ctx, key, 32, params);
+	int ok = EVP_KDF_derive(ctx, key, key_len, params);
 	EVP_KDF_CTX_free(ctx);
 	return ok == 1 ? 0 : -EIO;
+}
+
+int ob__hello_key(const char *token, uint8_t key[32])
+{
+	return derive(token, LABEL, key, 32);
+}
+
+int ob__hello_psk(const char *token, uint8_t psk[OB__HELLO_PSK], uint8_t id[OB__HELLO_PSK_ID])
+{
+	int rc = derive(token, "obhost-link-psk-1", psk, OB__HELLO_PSK);
+	return rc < 0 ? rc : derive(token, "obhost-link-psk-id-1", id, OB__HELLO_PSK_ID);
 }
 
 static uint8_t *put_field(uint8_t *at, const void *data, size_t len)

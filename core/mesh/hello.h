@@ -62,6 +62,13 @@ uint8_t ob__hello_version(const struct ob__hello *a, const struct ob__hello *b);
 /* K for a token. 0; -EINVAL for one of fewer than OB__HELLO_TOKEN_MIN bytes; -ENOMEM, -EIO. */
 int ob__hello_key(const char *token, uint8_t key[32]);
 
+#define OB__HELLO_PSK    32u
+#define OB__HELLO_PSK_ID 8u
+
+/* What a token gives to TLS: a key, and a name for the key.  HKDF as above, infos
+ * "obhost-link-psk-1" and "obhost-link-psk-id-1". Returns as ob__hello_key(). */
+int ob__hello_psk(const char *token, uint8_t psk[OB__HELLO_PSK], uint8_t id[OB__HELLO_PSK_ID]);
+
 /* `side`: 'D' or 'A'.  exporter may be NULL with length 0, and has at most 64 bytes. 0, -EINVAL,
  * -EIO. */
 int ob__hello_mac(const uint8_t key[32], char side, const struct ob__hello *dialer,

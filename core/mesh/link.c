@@ -42,6 +42,18 @@ static const struct {
 	[OB__LINK_WRONG_TOKEN] = {"wrong_token", OB_LOG_WARNING,
                                   "make the token in remote_ports that of the other node's rpc"},
 	[OB__LINK_NO_TOKEN] = {"no_token", OB_LOG_WARNING, "set rpc.token"},
+	[OB__LINK_NOT_ENCRYPTED] = {"not_encrypted", OB_LOG_WARNING,
+                                    "give the caller's entry in remote_ports this node's encode or"
+                                    " tls"},
+	[OB__LINK_ENCRYPTED] = {"encrypted", OB_LOG_WARNING,
+                                "set encode or tls in this node's rpc, or take it out of the"
+                                " caller's entry in remote_ports"},
+	[OB__LINK_TLS] = {"tls", OB_LOG_WARNING,
+                          "are encode and tls the same at both ends, and the token or the"
+                          " certificates right and in date?"},
+	[OB__LINK_CERTIFICATE] = {"certificate", OB_LOG_WARNING,
+                                  "a node's certificate needs the subjectAltName"
+                                  " URI:obhost:ROLE/NAME"},
 	[OB__LINK_VERSION] = {"version", OB_LOG_WARNING, "update the older of the two nodes"},
 	[OB__LINK_SELF] = {"self", OB_LOG_WARNING,
                            "take this node out of its own remote_ports, or give each node a name"
@@ -213,6 +225,18 @@ void ob__link_close(struct ob__link *l, enum ob__link_reason why, const char *fm
 	finish(l, why, false);
 }
 
+void ob__link_close_gently(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
+{
+	if (l->state == OB__LINK_CLOSED) {
+		return;
+	}
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(l->reason, sizeof(l->reason), fmt, ap);
+	va_end(ap);
+	finish(l, why, true);
+}
+
 void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
 {
 	va_list ap;
@@ -230,6 +254,11 @@ void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *f
 	finish(l, why, ob__link_put(l, &f) == 0);
 }
 
+void ob__link_shut(struct ob__link *link, const char *reason)
+{
+	ob__link_close(link, OB__LINK_BY_OWNER, "%s", reason);
+}
+
 void ob__peer_close(struct ob__links *ls, struct ob__peer *peer, const char *reason)
 {
 	(void)ls;
@@ -239,16 +268,6 @@ void ob__peer_close(struct ob__links *ls, struct ob__peer *peer, const char *rea
 }
 
 /* ---------------------------------------------------------------- making and coming up */
-
-static void on_end(struct ob__stream *s, int status)
-{
-	struct ob__link *l = s->owner;
-	if (status == UV_EOF) {
-		ob__link_close(l, OB__LINK_ENDED, "the other side closed the connection");
-	} else {
-		ob__link_close(l, OB__LINK_ENDED, "%s", uv_strerror(status));
-	}
-}
 
 static void on_drained(struct ob__stream *s)
 {
@@ -267,13 +286,14 @@ static void on_close(struct ob__stream *s)
 	struct ob__link *l = s->owner;
 	ob__buf_free(&l->in);
 	ob__buf_free(&l->held);
+	OPENSSL_cleanse(l->key, sizeof(l->key));
 	ob__links_unref(l->links);
 	free(l);
 }
 
 static const struct ob__stream_ops stream_ops = {
 	.on_read = ob__link_on_read,
-	.on_end = on_end,
+	.on_end = ob__link_on_end,
 	.on_drained = on_drained,
 	.on_close = on_close,
 };
@@ -306,6 +326,7 @@ struct ob__link *ob__link_new(struct ob__links *ls)
 	ob__timeout_set(ls->loop, &l->timeout, ls->options.hello_ms);
 	ob__stream_init(&l->stream, ls->m, &stream_ops, l);
 	l->stream.high = ls->options.high;
+	l->stream.trunk = true;
 	ls->refs++;
 	return l;
 }
@@ -323,11 +344,13 @@ void ob__links_accept(struct ob__links *ls, uv_stream_t *server)
 	ls->in_hello++;
 	if (rc < 0) {
 		ob__link_close(l, OB__LINK_ENDED, "%s", uv_strerror(rc));
-	} else if (!ls->has_key) {
+	} else if (ls->options.security != OB__LINK_CERT && !ob__link_keys_has(&ls->keys)) {
 		ob__link_refuse(l, OB__LINK_NO_TOKEN, "this node has no rpc token");
 	} else if (ls->in_hello > ls->options.max_hello) {
 		ob__link_close(l, OB__LINK_CROWDED, "%u others are in the handshake",
 		               ls->in_hello - 1);
+	} else if (ob__link_protect(l) < 0) {
+		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
 	} else {
 		ob__stream_read(&l->stream, true);
 	}
@@ -542,6 +565,9 @@ static void set_options(struct ob__links *ls, const struct ob__links_options *op
 	struct ob__links_options *o = &ls->options;
 	*o = *options;
 	o->token = NULL;
+	o->roles = NULL;
+	o->roles_len = 0;
+	o->files = (struct ob__link_files){NULL, NULL, NULL};
 	o->reconnect_ms = o->reconnect_ms != 0 ? o->reconnect_ms : 5000;
 	o->hello_ms = o->hello_ms != 0 ? o->hello_ms : 3000;
 	o->ping_ms = o->ping_ms != 0 ? o->ping_ms : 2000;
@@ -569,8 +595,8 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
 	ob__list_init(&ls->links);
 	ob__list_init(&ls->remotes);
 	set_options(ls, options);
-	ls->has_key = options->token != NULL;
-	if ((ls->has_key && ob__hello_key(options->token, ls->key) < 0) ||
+	if (ob__link_keys_set(&ls->keys, options, registry->self.role) < 0 ||
+	    ob__links_tls_new(ls, &options->files) < 0 ||
 	    RAND_bytes((unsigned char *)&ls->random, sizeof(ls->random)) != 1) {
 		ob__links_unref(ls);
 		return NULL;
@@ -585,11 +611,28 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
 	return ls;
 }
 
+int ob__links_rekey(struct ob__links *ls, const struct ob__links_options *options)
+{
+	struct ob__link_keys fresh = {0};
+	int rc = ob__link_keys_set(&fresh, options, ls->registry->self.role);
+	if (rc == 0) {
+		rc = ob__links_tls_reload(ls);
+	}
+	if (rc < 0) {
+		ob__link_keys_free(&fresh);
+		return rc;
+	}
+	ob__link_keys_free(&ls->keys);
+	ls->keys = fresh;
+	return 0;
+}
+
 void ob__links_unref(struct ob__links *ls)
 {
 	assert(ls->refs > 0);
 	if (--ls->refs == 0) {
-		OPENSSL_cleanse(ls->key, sizeof(ls->key));
+		ob__link_keys_free(&ls->keys);
+		ob__links_tls_free(ls);
 		free(ls);
 	}
 }

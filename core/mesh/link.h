@@ -24,6 +24,12 @@
  * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY, system frames excepted,
  * which have twice the room; a peer that makes us answer and never reads is closed.
  *
+ * WHO MAY.  A token proves membership; a token per role, or a certificate, the role as well.  Links
+ * are plain, or TLS 1.3 with a key from the token, or TLS 1.3 with certificates on both sides whose
+ * subjectAltName is URI:obhost:ROLE/NAME.  Which of the three is settled at each end beforehand and
+ * never between the two: the hello's proof covers the TLS exporter, a plain caller of a node that
+ * encrypts is refused, and so is the reverse.
+ *
  * Every close has a reason, counted in obhost_link_closed_total{reason=...} and logged.
  */
 
@@ -55,6 +61,28 @@ enum ob__link_state {
 	OB__LINK_CLOSED,
 };
 
+/* How the bytes of a link are protected. */
+enum ob__link_security {
+	OB__LINK_AS_NODE, /* of an entry to dial: as the node's own */
+	OB__LINK_PLAIN,
+	OB__LINK_PSK,  /* TLS 1.3 with a key from the token */
+	OB__LINK_CERT, /* TLS 1.3 with certificates on both sides */
+};
+
+/* PEM files of OB__LINK_CERT. */
+struct ob__link_files {
+	const char *cert;
+	const char *key; /* NULL: in `cert` */
+	const char *ca;
+};
+
+/* The token by which nodes of a role prove it, and, while it is being changed, the one before or
+ * after it. */
+struct ob__role_token {
+	const char *role;
+	const char *token[2]; /* the second may be NULL */
+};
+
 struct ob__link {
 	struct ob__stream stream;
 	struct ob__links *links;
@@ -64,6 +92,11 @@ struct ob__link {
 	struct ob__peer *peer;     /* from UP on */
 	enum ob__link_state state;
 	bool dialer;
+	uint8_t key[32]; /* of the proofs: the dialer's from the start, the acceptor's once found */
+	uint8_t exporter[32]; /* of its TLS */
+	uint8_t exporter_len; /* 0: plain */
+	uint8_t psk_refused;  /* enum ob__link_reason: why no key was found for its TLS */
+	uint64_t psk_dialer;  /* who it said it is in the TLS handshake */
 	struct ob__hello mine;
 	struct ob__hello theirs;
 	struct ob__timeout timeout; /* of the handshake, then of the next ping */
@@ -78,13 +111,17 @@ struct ob__link {
 	uint64_t frames_in;
 	uint64_t frames_out;
 	char address[80];
-	char reason[128];    /* why it was closed */
-	int why;             /* result code for what was on it: OB_E_MAYBE_SENT */
-	uint8_t expect;      /* the next step of the handshake */
-	uint64_t since;      /* loop ms of the last change of state */
-	uint64_t check_at;   /* loop ms for which `timeout` is set */
-	uint64_t probed;     /* loop ms of a probe, 0: none */
-	uint64_t alive_at;   /* loop ms of a sign of life other than bytes read */
+	char reason[128];     /* why it was closed */
+	int why;              /* result code for what was on it: OB_E_MAYBE_SENT */
+	uint8_t expect;       /* the next step of the handshake */
+	uint64_t since;       /* loop ms of the last change of state */
+	uint64_t check_at;    /* loop ms for which `timeout` is set */
+	uint64_t probed;      /* loop ms of a probe, 0: none */
+	uint64_t alive_at;    /* loop ms of a sign of life other than bytes read */
+	double credit_frames; /* for the owner: what it takes from this link before it is too much
+	                       */
+	double credit_bytes;
+	uint64_t credit_at;  /* loop ms */
 	uint64_t given_seen; /* as `given` at the last check, if the kernel was full then */
 };
 
@@ -107,8 +144,14 @@ struct ob__links_ops {
 	void (*on_drained)(void *arg, struct ob__peer *peer);
 };
 
+/* Strings are copied. */
 struct ob__links_options {
-	const char *token;     /* of this node's listener; copied */
+	const char *token;                  /* of membership */
+	const struct ob__role_token *roles; /* if there are any, callers are checked against these,
+	                                     * and this node dials with its own role's first */
+	size_t roles_len;
+	enum ob__link_security security; /* AS_NODE: plain */
+	struct ob__link_files files;
 	uint64_t reconnect_ms; /* longest pause between attempts; 0: 5000 */
 	uint32_t hello_ms;     /* for connecting, and for the handshake; 0: 3000 */
 	uint32_t ping_ms;      /* silence before a ping; 0: 2000 */
@@ -119,8 +162,9 @@ struct ob__links_options {
 	size_t hard;           /* 0: 16 MiB; system frames have twice the room */
 };
 
-/* NULL when out of memory, or when the token is shorter than OB__HELLO_TOKEN_MIN; without a token
- * every caller is refused.  What is passed must live as long as the links. */
+/* NULL when out of memory, when a token is shorter than OB__HELLO_TOKEN_MIN, or, logged, when the
+ * files can't be used; without a token every caller is refused, unless it has a certificate.  What
+ * is passed must live as long as the links. */
 struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *registry,
                                 struct ob__stats *stats, const struct ob__links_options *options,
                                 const struct ob__links_ops *ops, void *arg);
@@ -129,6 +173,10 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
  * list; memory goes in later turns, until when the streams and the loop must live. NULL is
  * accepted. */
 void ob__links_free(struct ob__links *ls);
+
+/* Takes the tokens of `options` for handshakes to come, and reads the node's certificate files
+ * again.  Links that are there stay.  0; -EINVAL or -ENOMEM, and nothing has changed. */
+int ob__links_rekey(struct ob__links *ls, const struct ob__links_options *options);
 
 /* For the link listener's callback: takes the waiting connection. */
 void ob__links_accept(struct ob__links *ls, uv_stream_t *server);
@@ -139,14 +187,17 @@ struct ob__remote_options {
 	const char *path;  /* instead of both: a unix socket */
 	const char *token; /* NULL: the node's own */
 	const char *role;  /* what the peer must be, or NULL */
+	enum ob__link_security security;
+	struct ob__link_files files; /* with OB__LINK_CERT; no cert: the node's own */
 };
 
 /* Adds an entry to dial; the first attempt is made in the next turn. 0, or -EEXIST if the same
- * address is there already, -EINVAL (no address, a short token or none), -ENOMEM. */
+ * address is there already, -EINVAL (no address, a short token or none, files that can't be used),
+ * -ENOMEM. */
 int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote);
 
-/* Takes entries out that are not in `keep[0..n)` and closes their links.  An entry whose token or
- * role has changed is taken out too, so dial all of `keep` afterwards. */
+/* Takes entries out that are not in `keep[0..n)` and closes their links.  An entry whose own token,
+ * role or security has changed is taken out too, so dial all of `keep` afterwards. */
 void ob__links_retain(struct ob__links *ls, const struct ob__remote_options *keep, size_t n);
 
 /* Whether an entry of that role exists, up or down. */
@@ -177,6 +228,9 @@ size_t ob__peer_queued(const struct ob__peer *peer);
 /* True when what was sent up to `offset` (a former link->appended) may have reached the kernel;
  * never false when it has. */
 bool ob__link_given(const struct ob__link *link, uint64_t offset);
+
+/* Closes this link, whether it is its peer's path or not. */
+void ob__link_shut(struct ob__link *link, const char *reason);
 
 /* Closes the peer's link with a reason that is logged and shown. */
 void ob__peer_close(struct ob__links *ls, struct ob__peer *peer, const char *reason);

@@ -11,11 +11,6 @@
 
 #define REASON_SHOWN 100 /* characters of the other side's words */
 
-static const uint8_t *key_of(const struct ob__link *l)
-{
-	return l->remote != NULL ? ob__remote_key(l->remote) : l->links->key;
-}
-
 static int say(struct ob__link *l, enum ob__hello_step step, const uint8_t *payload, size_t len)
 {
 	struct ob__frame f = {
@@ -52,7 +47,7 @@ static int make_mac(const struct ob__link *l, char side, uint8_t mac[OB__HELLO_M
 {
 	const struct ob__hello *dialer = l->dialer ? &l->mine : &l->theirs;
 	const struct ob__hello *acceptor = l->dialer ? &l->theirs : &l->mine;
-	return ob__hello_mac(key_of(l), side, dialer, acceptor, NULL, 0, mac);
+	return ob__hello_mac(l->key, side, dialer, acceptor, l->exporter, l->exporter_len, mac);
 }
 
 static int prove(struct ob__link *l, enum ob__hello_step step)
@@ -67,6 +62,23 @@ static bool is_proof(const struct ob__link *l, const struct ob__frame *f)
 	uint8_t mac[OB__HELLO_MAC];
 	return f->payload_len == sizeof(mac) && make_mac(l, l->dialer ? 'A' : 'D', mac) == 0 &&
 	       ob__hello_mac_equal(mac, f->payload);
+}
+
+/* A caller's proof, made with any of the tokens that its role may have; the one that fits stays. */
+static bool find_proof(struct ob__link *l, const struct ob__frame *f)
+{
+	const struct ob__link_keys *keys = &l->links->keys;
+	const struct ob__link_key *key;
+	if (!ob__link_keys_has(keys)) {
+		return is_proof(l, f); /* by certificate: the key is TLS's own */
+	}
+	for (size_t i = 0; (key = ob__link_keys_for(keys, l->theirs.role, i)) != NULL; i++) {
+		memcpy(l->key, key->key, sizeof(l->key));
+		if (is_proof(l, f)) {
+			return true;
+		}
+	}
+	return false;
 }
 
 static void cannot_speak(struct ob__link *l)
@@ -102,7 +114,7 @@ static bool meet(struct ob__link *l, const struct ob__frame *f)
 		                l->theirs.role, role);
 		return false;
 	}
-	return true;
+	return ob__link_check_identity(l);
 }
 
 /* Refuses a second link, or a second node of the same name; false when it did. */
@@ -199,8 +211,11 @@ static void on_acceptor(struct ob__link *l, const struct ob__frame *f)
 
 static void on_proof(struct ob__link *l, const struct ob__frame *f)
 {
-	if (!is_proof(l, f)) {
-		ob__link_refuse(l, OB__LINK_WRONG_TOKEN, "wrong token");
+	if (!find_proof(l, f)) {
+		ob__link_refuse(l, OB__LINK_WRONG_TOKEN,
+		                l->links->keys.by_role ? "wrong token for the role %s"
+		                                       : "wrong token",
+		                l->theirs.role);
 		return;
 	}
 	struct ob__peer *peer = enroll(l);

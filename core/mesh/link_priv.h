@@ -36,6 +36,10 @@ enum ob__link_reason {
 	OB__LINK_TOO_BIG,
 	OB__LINK_WRONG_TOKEN,
 	OB__LINK_NO_TOKEN,
+	OB__LINK_NOT_ENCRYPTED,
+	OB__LINK_ENCRYPTED,
+	OB__LINK_TLS,
+	OB__LINK_CERTIFICATE,
 	OB__LINK_VERSION,
 	OB__LINK_SELF,
 	OB__LINK_ROLE,
@@ -53,16 +57,34 @@ enum ob__link_reason {
 	OB__LINK_REASONS,
 };
 
+/* What one token is good for. */
+struct ob__link_key {
+	char role[OB__HELLO_NAME]; /* that it proves, or "": membership */
+	uint8_t key[32];
+	uint8_t psk[OB__HELLO_PSK];
+	uint8_t psk_id[OB__HELLO_PSK_ID];
+};
+
+/* The tokens of a node. */
+struct ob__link_keys {
+	struct ob__link_key *list;
+	size_t len;
+	const struct ob__link_key *dial; /* with which it dials, or NULL */
+	bool by_role;                    /* membership is not enough to be let in */
+};
+
 struct ob__links {
 	struct ob__streams *m;
 	struct ob__loop *loop;
 	struct ob__registry *registry;
 	struct ob__links_ops ops;
 	void *arg;
-	struct ob__links_options options; /* the token in it is not ours: NULL */
-	uint8_t key[32];
-	bool has_key;
-	struct ob__list links; /* not closed */
+	struct ob__links_options options; /* the strings in it are not ours: NULL */
+	struct ob__link_keys keys;
+	struct ob__tls_ctx *accept_tls; /* of the node's own security; NULL: plain */
+	struct ob__tls_ctx *dial_tls;
+	struct ob__tls_ctx *dial_psk; /* for entries of their own, made when needed */
+	struct ob__list links;        /* not closed */
 	struct ob__list remotes;
 	uint32_t in_hello; /* accepted links in the handshake */
 	uint32_t refs;     /* ours, one per link, one per address look-up */
@@ -100,6 +122,42 @@ void ob__link_on_read(struct ob__stream *s, uint8_t *data, size_t len);
 void ob__link_watch(struct ob__link *l);
 void ob__link_probe(struct ob__link *l); /* must answer within a second */
 
+/* As close, and what is being sent, TLS's last word included, may go out. */
+void ob__link_close_gently(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* link_keys.c */
+int ob__link_keys_set(struct ob__link_keys *keys, const struct ob__links_options *options,
+                      const char *own_role);
+void ob__link_keys_free(struct ob__link_keys *keys);
+int ob__link_key_make(struct ob__link_key *key, const char *role, const char *token);
+bool ob__link_keys_has(const struct ob__link_keys *keys);
+
+/* The i-th key that may prove `role`, or NULL. */
+const struct ob__link_key *ob__link_keys_for(const struct ob__link_keys *keys, const char *role,
+                                             size_t i);
+
+/* link_tls.c */
+int ob__links_tls_new(struct ob__links *ls, const struct ob__link_files *files);
+int ob__links_tls_reload(struct ob__links *ls);
+void ob__links_tls_free(struct ob__links *ls);
+
+/* A context for an entry's files; NULL was logged. */
+struct ob__tls_ctx *ob__link_tls_files(const struct ob__link_files *files, bool server,
+                                       const char *whose);
+
+/* Puts TLS below an accepted or dialled link, if it is to be there. 0 or negative. */
+int ob__link_protect(struct ob__link *l);
+
+/* The stream has ended: closes the link with the reason. */
+void ob__link_on_end(struct ob__stream *s, int status);
+
+/* The first bytes of a caller are those of TLS, on a link without: closes it. */
+bool ob__link_is_tls(struct ob__link *l, const uint8_t *data);
+
+/* What the hello says is what TLS has proved; else refuses. */
+bool ob__link_check_identity(struct ob__link *l);
+
 /* link_hello.c */
 void ob__link_greet(struct ob__link *l); /* the dialer's first word */
 void ob__link_on_hello(struct ob__link *l, const struct ob__frame *f);
@@ -112,7 +170,10 @@ void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__
                        enum ob__link_reason why);
 void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id); /* that peer is down */
 void ob__remotes_free(struct ob__links *ls);
-const uint8_t *ob__remote_key(const struct ob__remote *r);
-const char *ob__remote_role(const struct ob__remote *r); /* expected, or NULL */
+const struct ob__link_key *ob__remote_key(const struct ob__remote *r); /* NULL: none */
+enum ob__link_security ob__remote_security(const struct ob__remote *r);
+struct ob__tls_ctx *ob__remote_tls(const struct ob__remote *r); /* NULL: plain */
+uint64_t ob__remote_expects(const struct ob__remote *r);        /* a node's id, or 0 */
+const char *ob__remote_role(const struct ob__remote *r);        /* expected, or NULL */
 
 #endif

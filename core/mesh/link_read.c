@@ -140,6 +140,9 @@ static void keep(struct ob__link *l, const uint8_t *data, size_t len, size_t nee
 void ob__link_on_read(struct ob__stream *s, uint8_t *data, size_t len)
 {
 	struct ob__link *l = s->owner;
+	if (l->state == OB__LINK_HELLO && ob__link_is_tls(l, data)) {
+		return;
+	}
 	size_t at = complete(l, data, len);
 	while (at < len && is_open(l)) {
 		struct ob__frame f;

@@ -5,6 +5,7 @@
 #include "mesh/pending.h"
 
 #include <obhost/obhost.h>
+#include <openssl/rand.h>
 
 #include "mesh/handles.h"
 #include "mesh/link.h"
@@ -13,18 +14,21 @@
 void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t limit,
                        ob__pending_fn on_end, void *arg)
 {
+	uint64_t serial = 0;
+	RAND_bytes((unsigned char *)&serial, sizeof(serial));
 	*ps = (struct ob__pendings){.loop = loop, .on_end = on_end, .arg = arg};
 	ob__slab_init(&ps->slab, sizeof(struct ob__pending), OB__KIND_PENDING, limit);
+	ob__slab_begin(&ps->slab, serial);
 }
 
 static void went_to(struct ob__pending *p, struct ob__peer *peer)
 {
 	if (p->to != NULL) {
-		p->to->pending--;
+		p->to->balance.pending--;
 	}
 	p->to = peer;
 	if (peer != NULL) {
-		peer->pending++;
+		peer->balance.pending++;
 	}
 }
 

@@ -8,7 +8,9 @@
  * An entry is made when a request leaves this node and is ended exactly once: by the reply that
  * carries its handle as call id, by its deadline, or by the loss of the link it went out on.  It
  * lives in a slab and its deadline on the loop's wheel, so making one costs neither malloc nor a
- * timer handle; a reply for an entry that has ended finds a stale handle and is counted.
+ * timer handle; a reply for an entry that has ended finds a stale handle and is counted.  So does
+ * one for a request of this node's former process, which a route node may still have: handles begin
+ * at random.
  */
 
 #ifndef OB__PENDING_H

@@ -24,6 +24,17 @@ enum ob__system_id {
 	OB__SYS_CLOSED_ACK, /* back, with the same call id */
 	OB__SYS_KICK,       /* to a session's proxy: close the client; payload: u16 code, reason */
 	OB__SYS_NAME,       /* from a route node: payload is the name of a node it has heard of */
+
+	/* The directory (mesh/dirwire.h); link only.  To a route node: */
+	OB__SYS_MEMBER_ANNOUNCE,  /* the sender's whole record */
+	OB__SYS_MEMBER_BEAT,      /* it lives, and its load */
+	OB__SYS_MEMBER_LEAVE,     /* it goes, on purpose */
+	OB__SYS_MEMBER_SUBSCRIBE, /* tell me what changes, from here on */
+	OB__SYS_MEMBER_ASK,       /* does this node live? */
+	OB__SYS_MEMBER_HIGHER,    /* of a node you list I know a higher incarnation */
+	/* From a route node: */
+	OB__SYS_MEMBER_DELTA, /* records: changes, a snapshot or an answer */
+	OB__SYS_MEMBER_AGAIN, /* I don't know your record: announce it again */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

@@ -38,6 +38,7 @@ int ob__registry_init(struct ob__registry *r, const struct ob__identity *self)
 	uint64_t seed = 0;
 	RAND_bytes((unsigned char *)&seed, sizeof(seed));
 	memset(r, 0, sizeof(*r));
+	r->seed = seed;
 	ob__map_init(&r->by_id, seed);
 	ob__map_init(&r->by_role, ~seed);
 	ob__list_init(&r->peers);
@@ -68,6 +69,7 @@ void ob__registry_free(struct ob__registry *r)
 	struct ob__map_entry *e;
 	for (size_t i = 0; (e = ob__map_next(&r->by_role, &i)) != NULL;) {
 		struct ob__registry_role *role = e->value;
+		ob__balance_free(&role->ready);
 		free(role->word);
 		free(role);
 	}
@@ -89,6 +91,7 @@ static int new_role(struct ob__registry *r, const char *word, uint32_t id)
 	role->id = id;
 	role->word = strdup(word);
 	ob__list_init(&role->peers);
+	ob__balance_init(&role->ready, r->seed ^ id);
 	if (role->word == NULL || ob__map_put(&r->by_role, id, 0, role) < 0) {
 		free(role->word);
 		free(role);
@@ -144,9 +147,34 @@ static struct ob__peer *new_peer(struct ob__registry *r, const struct ob__identi
 		*err = -ENOMEM;
 		return NULL;
 	}
+	p->balance = (struct ob__balance_node){.id = who->id, .weight = OB__BALANCE_WEIGHT};
 	ob__list_append(&r->peers, &p->all_link);
 	r->count++;
 	return p;
+}
+
+/* Puts the peer into its role; what the role has ready has room for it from now on. */
+static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
+{
+	struct ob__registry_role *role = ob__registry_role_get(r, id);
+	int rc = ob__balance_reserve(&role->ready, role->len + 1);
+	if (rc < 0) {
+		return rc;
+	}
+	ob__list_append(&role->peers, &p->role_link);
+	role->len++;
+	if (p->link != NULL) {
+		ob__balance_add(&role->ready, &p->balance);
+	}
+	return 0;
+}
+
+static void leave_role(struct ob__registry *r, struct ob__peer *p)
+{
+	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
+	ob__list_del(&p->role_link);
+	role->len--;
+	ob__balance_remove(&role->ready, &p->balance);
 }
 
 /* A node that starts again may have another role. */
@@ -161,11 +189,9 @@ static int update_peer(struct ob__registry *r, struct ob__peer *p, const struct 
 	if (rc < 0) {
 		return rc;
 	}
-	if (p->link != NULL) {
-		ob__registry_role_get(r, p->who.role_id)->up--;
-		ob__registry_role_get(r, next.role_id)->up++;
+	if (ob__list_on(&p->role_link)) {
+		leave_role(r, p);
 	}
-	ob__list_del(&p->role_link);
 	free_identity(&p->who);
 	p->who = next;
 	return 0;
@@ -188,9 +214,9 @@ struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__ident
 		return NULL;
 	}
 	if (!ob__list_on(&p->role_link)) {
-		ob__list_append(&ob__registry_role_get(r, role)->peers, &p->role_link);
+		*err = join_role(r, p, role);
 	}
-	return p;
+	return *err == 0 ? p : NULL;
 }
 
 void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
@@ -204,9 +230,9 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
 	p->since = now_ms;
 	if (was) {
-		role->up--;
+		ob__balance_remove(&role->ready, &p->balance);
 	} else {
-		role->up++;
+		ob__balance_add(&role->ready, &p->balance); /* there is room: join_role() */
 		p->ups++;
 	}
 }

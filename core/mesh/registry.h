@@ -19,6 +19,7 @@
 
 #include "lib/list.h"
 #include "lib/map.h"
+#include "mesh/balance.h"
 #include "mesh/proto.h"
 
 #define OB__PEERS_MAX 4096u
@@ -27,12 +28,13 @@
 struct ob__link;
 
 struct ob__peer {
-	struct ob__identity who; /* strings owned by the peer */
-	struct ob__link *link;   /* the path frames take, or NULL: down */
-	char address[80];        /* of the last link */
-	uint64_t since;          /* loop ms of the last change up or down */
-	uint64_t ups;            /* times it came up */
-	uint32_t pending;        /* requests and calls of this node that wait for its answer */
+	struct ob__identity who;         /* strings owned by the peer */
+	struct ob__link *link;           /* the path frames take, or NULL: down */
+	char address[80];                /* of the last link */
+	uint64_t since;                  /* loop ms of the last change up or down */
+	uint64_t ups;                    /* times it came up */
+	struct ob__balance_node balance; /* pending: requests and calls of this node that wait for
+	                                  * its answer */
 	char last_error[128];
 	struct ob__list all_link;
 	struct ob__list role_link;
@@ -42,9 +44,11 @@ struct ob__peer {
 struct ob__registry_role {
 	uint32_t id;
 	char *word;
-	struct ob__list peers; /* of ob__peer.role_link, up and down */
-	uint32_t up;           /* how many of them are up */
-	void *policy;          /* the floor above's: who chooses among them; NULL: the router */
+	struct ob__list peers;    /* of ob__peer.role_link, up and down */
+	uint32_t len;             /* how many */
+	struct ob__balance ready; /* those that are up */
+	enum ob__balance_way way; /* how to choose among them; 0: by turns */
+	void *policy;             /* the floor above's: who chooses instead, or NULL */
 };
 
 struct ob__registry {
@@ -53,6 +57,7 @@ struct ob__registry {
 	struct ob__map by_role; /* role id -> ob__registry_role */
 	struct ob__list peers;
 	size_t count;
+	uint64_t seed;
 };
 
 /* Copies `self` (its strings too; role_id is computed here). 0 or -ENOMEM. */
@@ -75,7 +80,7 @@ struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id);
  * collision), -ENOSPC or -ENOMEM. */
 struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__identity *who, int *err);
 
-/* The link is the peer's path from now on (NULL: none). Keeps the counts of roles. */
+/* The link is the peer's path from now on (NULL: none). Keeps what roles have ready. */
 void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
                            uint64_t now_ms);
 

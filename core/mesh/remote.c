@@ -41,7 +41,12 @@ struct ob__remote {
 	int port;
 	char *path;
 	char *role;
-	uint8_t key[32];
+	struct ob__link_key key; /* its own, if it has one */
+	bool has_key;
+	enum ob__link_security security; /* never AS_NODE */
+	struct ob__tls_ctx *tls;         /* its own, or NULL */
+	char *files[3];                  /* of which it is made */
+	uint64_t expects;                /* who was there the last time */
 	char address[160];
 	enum remote_state state;
 	struct ob__link *link;
@@ -56,9 +61,31 @@ struct ob__remote {
 	struct ob__log_limit limit;
 };
 
-const uint8_t *ob__remote_key(const struct ob__remote *r)
+const struct ob__link_key *ob__remote_key(const struct ob__remote *r)
 {
-	return r->key;
+	return r->has_key ? &r->key : r->links->keys.dial;
+}
+
+enum ob__link_security ob__remote_security(const struct ob__remote *r)
+{
+	return r->security;
+}
+
+struct ob__tls_ctx *ob__remote_tls(const struct ob__remote *r)
+{
+	struct ob__links *ls = r->links;
+	if (r->security == OB__LINK_PLAIN) {
+		return NULL;
+	}
+	if (r->tls != NULL) {
+		return r->tls;
+	}
+	return r->security == OB__LINK_PSK ? ls->dial_psk : ls->dial_tls;
+}
+
+uint64_t ob__remote_expects(const struct ob__remote *r)
+{
+	return r->expects;
 }
 
 const char *ob__remote_role(const struct ob__remote *r)
@@ -132,7 +159,14 @@ static void on_connected(struct ob__stream *s, int status)
 	if (!ob__stream_is_unix(s)) {
 		ob__stream_peer(s, l->address, sizeof(l->address));
 	}
-	ob__link_greet(l);
+	if (l->stream.tls == NULL) {
+		ob__link_greet(l);
+		return;
+	}
+	/* Says its first word when TLS is there. */
+	l->state = OB__LINK_HELLO;
+	ob__timeout_set(l->links->loop, &l->timeout, l->links->options.hello_ms);
+	ob__stream_read(s, true);
 }
 
 static void dial(struct ob__remote *r, const struct sockaddr *addr)
@@ -148,7 +182,10 @@ static void dial(struct ob__remote *r, const struct sockaddr *addr)
 	l->remote = r;
 	l->dialer = true;
 	snprintf(l->address, sizeof(l->address), "%.*s", (int)sizeof(l->address) - 1, r->address);
-	int rc = ob__stream_connect(&l->stream, addr, r->path, on_connected);
+	int rc = ob__link_protect(l);
+	if (rc == 0) {
+		rc = ob__stream_connect(&l->stream, addr, r->path, on_connected);
+	}
 	if (rc < 0) {
 		ob__link_close(l, OB__LINK_UNREACHABLE, "%s", uv_strerror(rc));
 	}
@@ -247,6 +284,7 @@ void ob__remote_up(struct ob__remote *r, const struct ob__link *l)
 	forget_found(r);
 	snprintf(r->name, sizeof(r->name), "%s", l->theirs.name);
 	r->error[0] = '\0';
+	r->expects = l->theirs.id;
 }
 
 /* An established link is gone. */
@@ -264,6 +302,9 @@ void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__
                        enum ob__link_reason why)
 {
 	r->link = NULL;
+	if (l->peer == NULL) {
+		r->expects = 0;
+	}
 	snprintf(r->error, sizeof(r->error), "%s", l->reason);
 	if (r->next != NULL && l->peer == NULL && why != OB__LINK_DUPLICATE) {
 		try_soon(r); /* not that node, or nobody, at this address: the next one */
@@ -310,7 +351,11 @@ static void remote_free(struct ob__remote *r)
 		uv_cancel((uv_req_t *)&r->lookup->req);
 	}
 	forget_found(r);
-	OPENSSL_cleanse(r->key, sizeof(r->key));
+	OPENSSL_cleanse(&r->key, sizeof(r->key));
+	ob__tls_ctx_free(r->tls);
+	for (size_t i = 0; i < 3; i++) {
+		free(r->files[i]);
+	}
 	free(r->host);
 	free(r->path);
 	free(r->role);
@@ -337,24 +382,50 @@ static bool same_address(const struct ob__remote *r, const struct ob__remote_opt
 	return r->port == o->port && same_text(r->host, o->host);
 }
 
-static int key_for(const struct ob__links *ls, const char *token, uint8_t key[32])
-{
-	if (token != NULL) {
-		return ob__hello_key(token, key);
-	}
-	memcpy(key, ls->key, sizeof(ls->key));
-	return ls->has_key ? 0 : -EINVAL;
-}
-
 static int copy_text(char **to, const char *from)
 {
 	*to = from != NULL ? strdup(from) : NULL;
 	return from != NULL && *to == NULL ? -ENOMEM : 0;
 }
 
+static int fill_files(struct ob__remote *r, const struct ob__link_files *files)
+{
+	if (files->cert == NULL) {
+		return r->links->dial_tls != NULL && r->links->options.security == OB__LINK_CERT
+		               ? 0
+		               : -EINVAL;
+	}
+	if (copy_text(&r->files[0], files->cert) < 0 || copy_text(&r->files[1], files->key) < 0 ||
+	    copy_text(&r->files[2], files->ca) < 0) {
+		return -ENOMEM;
+	}
+	r->tls = ob__link_tls_files(files, false, "remote_ports");
+	return r->tls != NULL ? 0 : -EINVAL;
+}
+
+static enum ob__link_security security_of(const struct ob__links *ls,
+                                          const struct ob__remote_options *o)
+{
+	return o->security != OB__LINK_AS_NODE ? o->security : ls->options.security;
+}
+
+static int fill_security(struct ob__remote *r, const struct ob__remote_options *o)
+{
+	r->security = security_of(r->links, o);
+	r->has_key = o->token != NULL;
+	int rc = r->has_key ? ob__link_key_make(&r->key, "", o->token) : 0;
+	if (rc < 0) {
+		return rc;
+	}
+	if (r->security == OB__LINK_CERT) {
+		return fill_files(r, &o->files);
+	}
+	return ob__remote_key(r) != NULL ? 0 : -EINVAL;
+}
+
 static int fill(struct ob__remote *r, const struct ob__remote_options *o)
 {
-	int rc = key_for(r->links, o->token, r->key);
+	int rc = fill_security(r, o);
 	if (rc < 0) {
 		return rc;
 	}
@@ -402,14 +473,34 @@ int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote
 	return 0;
 }
 
+static bool same_key(const struct ob__remote *r, const char *token)
+{
+	struct ob__link_key theirs;
+	const struct ob__link_key *key = r->links->keys.dial;
+	const struct ob__link_key *own = ob__remote_key(r);
+	if (token != NULL) {
+		key = ob__link_key_make(&theirs, "", token) == 0 ? &theirs : NULL;
+	}
+	bool same = key == own || (key != NULL && own != NULL &&
+	                           CRYPTO_memcmp(key->key, own->key, sizeof(own->key)) == 0);
+	OPENSSL_cleanse(&theirs, sizeof(theirs));
+	return same;
+}
+
+static bool same_files(const struct ob__remote *r, const struct ob__link_files *files)
+{
+	return r->security != OB__LINK_CERT ||
+	       (same_text(r->files[0], files->cert) && same_text(r->files[1], files->key) &&
+	        same_text(r->files[2], files->ca));
+}
+
 static bool is_kept(const struct ob__remote *r, const struct ob__remote_options *keep, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint8_t key[32];
 		if (same_address(r, &keep[i])) {
-			return same_text(r->role, keep[i].role) &&
-			       key_for(r->links, keep[i].token, key) == 0 &&
-			       CRYPTO_memcmp(key, r->key, sizeof(key)) == 0;
+			return same_text(r->role, keep[i].role) && same_key(r, keep[i].token) &&
+			       r->security == security_of(r->links, &keep[i]) &&
+			       same_files(r, &keep[i].files);
 		}
 	}
 	return false;

@@ -34,51 +34,9 @@ uint32_t ob__router_role(const struct ob__router *r, uint32_t id)
 	return r->table != NULL && ob__idrange_find(r->table, id, &role) ? role : 0;
 }
 
-/* The same on every node: no seed.  Two rounds of the splitmix64 finaliser. */
-static uint64_t mix(uint64_t x)
+static struct ob__peer *peer_of(struct ob__balance_node *n)
 {
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return x ^ x >> 31;
-}
-
-static bool may_take(const struct ob__peer *p, const struct ob__route_query *q)
-{
-	return p->link != NULL && p != q->from;
-}
-
-static struct ob__peer *pick_sticky(const struct ob__registry_role *role,
-                                    const struct ob__route_query *q)
-{
-	uint64_t session = mix(q->session_node + mix(q->session_seq));
-	struct ob__peer *best = NULL;
-	uint64_t best_score = 0;
-	OB__LIST_EACH (it, &role->peers) {
-		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
-		uint64_t score = mix(session ^ p->who.id);
-		if (may_take(p, q) && (best == NULL || score > best_score)) {
-			best = p;
-			best_score = score;
-		}
-	}
-	return best;
-}
-
-/* Takes turns: whoever is picked goes to the end of the list. */
-static struct ob__peer *pick_next(struct ob__registry_role *role, const struct ob__route_query *q)
-{
-	OB__LIST_EACH (it, &role->peers) {
-		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
-		if (!may_take(p, q)) {
-			continue;
-		}
-		if (role->up > 1) {
-			ob__list_del(it);
-			ob__list_append(&role->peers, it);
-		}
-		return p;
-	}
-	return NULL;
+	return n != NULL ? OB__CONTAINER(n, struct ob__peer, balance) : NULL;
 }
 
 static struct ob__route towards(struct ob__peer *p)
@@ -91,19 +49,11 @@ static size_t list_candidates(const struct ob__registry_role *role, const struct
                               struct ob__peer **out)
 {
 	size_t len = 0;
-	OB__LIST_EACH (it, &role->peers) {
-		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
-		if (!may_take(p, q)) {
-			continue;
+	for (uint32_t i = 0; i < role->ready.len && len < OB__ROUTE_CANDIDATES; i++) {
+		struct ob__peer *p = peer_of(role->ready.nodes[i]);
+		if (p != q->from) {
+			out[len++] = p;
 		}
-		size_t at = len < OB__ROUTE_CANDIDATES ? len++ : len;
-		if (at == len && out[--at]->who.id < p->who.id) {
-			continue; /* it is full, and of smaller ones */
-		}
-		for (; at > 0 && out[at - 1]->who.id > p->who.id; at--) {
-			out[at] = out[at - 1];
-		}
-		out[at] = p;
 	}
 	return len;
 }
@@ -139,14 +89,18 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
 			r->route = role; /* roles are never forgotten */
 		}
 	}
-	if (role == NULL || role->up == 0) {
+	if (role == NULL || role->ready.len == 0) {
 		return towards(NULL);
 	}
 	if (role->policy != NULL && q->node == 0 && r->choose != NULL &&
 	    ask_policy(r, role, q, &route)) {
 		return route;
 	}
-	return towards(q->sticky ? pick_sticky(role, q) : pick_next(role, q));
+	const struct ob__balance_node *from = q->from != NULL ? &q->from->balance : NULL;
+	enum ob__balance_way way = role->way != 0 ? role->way : OB__BALANCE_ROUND_ROBIN;
+	uint64_t key = ob__balance_key(q->session_node, q->session_seq);
+	return towards(peer_of(
+		ob__balance_pick(&role->ready, q->sticky ? OB__BALANCE_STICKY : way, key, from)));
 }
 
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q)

@@ -14,9 +14,10 @@
  * node;
  * - neither: a live route node.
  *
- * Of several peers a sticky message goes to the same one for the same session, by rendezvous
- * hashing: every node that asks picks the same one, and the loss of a peer moves its sessions only.
- * Others are spread round robin, with a turn per role.  The peer a frame came from is never chosen.
+ * Of several peers a sticky message goes to the same one for the same session: every node that asks
+ * picks the same one, and the loss of a peer moves its sessions only.  Others are spread in the
+ * role's way, by turns if it has none (mesh/balance.h).  The peer a frame came from is never
+ * chosen.
  *
  * A role may have a policy, which is the floor above's: it is shown the peers that could take the
  * message, in the order of their ids, and chooses one, or ends the message, or leaves it to the

@@ -18,6 +18,7 @@ void ob__sessions_init(struct ob__sessions *ss, uint64_t self, uint64_t incarnat
 	*ss = (struct ob__sessions){.self = self, .next_seq = incarnation / 1000 << 32};
 	ob__slab_init(&ss->slab, sizeof(struct ob__session), OB__KIND_SESSION, limit);
 	ob__slab_init(&ss->notices, sizeof(struct ob__notice), OB__KIND_NOTICE, limit);
+	ob__slab_begin(&ss->notices, ~seed); /* an ACK may be for a former process's */
 	ob__map_init(&ss->by_name, seed);
 	ob__list_init(&ss->notice_list);
 }

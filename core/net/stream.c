@@ -19,6 +19,9 @@
 
 #include "net/stream_priv.h"
 
+#define READ_TURN  (1u << 20) /* bytes that all streams read in a turn, as long as ... */
+#define READ_LEAST (4u << 10) /* ... each has read so many */
+
 /* ---------------------------------------------------------------- telling owners */
 
 static void on_wake(uv_idle_t *handle)
@@ -85,9 +88,21 @@ static void tell_owners(struct ob__streams *m)
 	}
 }
 
+/* What was left unread in the last turn says how many want a part of the next. */
+static void share_turn(struct ob__streams *m)
+{
+	size_t share = READ_TURN / (m->hungry > 0 ? m->hungry : 1);
+
+	m->turn++;
+	m->turn_left = READ_TURN;
+	m->turn_share = share < OB__LOOP_READ_BUFFER ? share : OB__LOOP_READ_BUFFER;
+	m->hungry = 0;
+}
+
 static void before_poll(void *arg)
 {
 	struct ob__streams *m = arg;
+	share_turn(m);
 	ob__streams_flush(m);
 	if (!ob__list_empty(&m->notify)) {
 		tell_owners(m);
@@ -107,6 +122,7 @@ int ob__streams_init(struct ob__streams *m, struct ob__loop *loop)
 	ob__list_init(&m->dirty);
 	ob__list_init(&m->notify);
 	ob__list_init(&m->all);
+	share_turn(m);
 	ob__loop_before_poll(loop, &m->hook);
 	signal(SIGPIPE, SIG_IGN);
 	return 0;
@@ -202,6 +218,9 @@ static void on_connected(uv_connect_t *req, int status)
 		s->failed = status;
 	} else {
 		s->last_read = ob__loop_now(s->m->loop);
+		if (s->tls) {
+			ob__tls_begin(s);
+		}
 		if (s->queued > 0) {
 			ob__stream_mark_dirty(s);
 		}
@@ -282,18 +301,50 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
 	into->last_read = from->last_read;
 	into->unread = from->unread;
 	from->unread = NULL;
+	into->tls = from->tls;
+	from->tls = NULL;
+	if (into->tls) {
+		into->tls->s = into;
+	}
 	ob__stream_move_queue(into, from);
+	if (ob__tls_has_output(into)) {
+		ob__stream_mark_dirty(into);
+	}
 	ob__stream_close(from);
 	return 0;
 }
 
 /* ---------------------------------------------------------------- reading */
 
+/* libuv asks again as long as a buffer comes back full; no buffer ends that for this turn. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
 	(void)suggested;
 	struct ob__stream *s = handle->data;
-	*buf = uv_buf_init((char *)ob__loop_read_buffer(s->m->loop), OB__LOOP_READ_BUFFER);
+	struct ob__streams *m = s->m;
+	size_t at = s->tls ? OB__TLS_READ_AT : 0;
+	size_t most = OB__LOOP_READ_BUFFER - at;
+	size_t room = m->turn_share < m->turn_left ? m->turn_share : m->turn_left;
+	if (s->read_turn == m->turn) {
+		m->hungry += !s->trunk;
+		*buf = uv_buf_init(NULL, 0);
+		return;
+	}
+	if (s->trunk || room > most) {
+		room = most;
+	} else if (room < READ_LEAST) {
+		room = READ_LEAST;
+	}
+	s->read_turn = m->turn;
+	*buf = uv_buf_init((char *)ob__loop_read_buffer(m->loop) + at, (unsigned)room);
+}
+
+static void count_read(struct ob__stream *s, size_t n)
+{
+	struct ob__streams *m = s->m;
+	size_t taken = n < m->turn_left ? n : m->turn_left;
+	m->bytes_in += n;
+	m->turn_left -= s->trunk ? 0 : taken;
 }
 
 /* The peer has ended, or the socket is broken, behind a close that still flushes. */
@@ -305,33 +356,48 @@ static void end_while_closing(struct ob__stream *s, int status)
 	}
 }
 
+void ob__stream_halt(struct ob__stream *s)
+{
+	uv_read_stop(&s->uv.stream);
+	s->reading = false;
+}
+
+void ob__stream_end(struct ob__stream *s, int status)
+{
+	ob__stream_halt(s);
+	s->ended = true;
+	if (status != UV_EOF && status != UV_EPROTONOSUPPORT) {
+		ob__stream_drop_queue(s);
+		s->failed = status;
+		s->tell_failed = false;
+	}
+	s->ops->on_end(s, status);
+}
+
 static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 {
 	struct ob__stream *s = handle->data;
-	if (n == 0) {
+	if (n == 0 || (n == UV_ENOBUFS && buf->base == NULL)) {
 		return;
 	}
 	if (n < 0) {
-		uv_read_stop(handle);
-		s->reading = false;
 		if (s->closing) {
+			ob__stream_halt(s);
 			end_while_closing(s, (int)n);
 			return;
 		}
-		s->ended = true;
-		if (n != UV_EOF) {
-			ob__stream_drop_queue(s);
-			s->failed = (int)n;
-			s->tell_failed = false;
-		}
-		s->ops->on_end(s, (int)n);
+		ob__stream_end(s, s->tls ? ob__tls_end(s, (int)n) : (int)n);
 		return;
 	}
-	s->m->bytes_in += (size_t)n;
+	count_read(s, (size_t)n);
 	if (s->closing) {
 		return;
 	}
 	s->last_read = ob__loop_now(s->m->loop);
+	if (s->tls) {
+		ob__tls_read(s, (const uint8_t *)buf->base, (size_t)n);
+		return;
+	}
 	s->ops->on_read(s, (uint8_t *)buf->base, (size_t)n);
 }
 
@@ -413,6 +479,7 @@ static void on_handle_closed(uv_handle_t *handle)
 {
 	struct ob__stream *s = handle->data;
 	s->closed = true;
+	ob__tls_free(s);
 	ob__list_del(&s->all_link);
 	s->ops->on_close(s);
 }
@@ -425,6 +492,7 @@ void ob__stream_close(struct ob__stream *s)
 	if (!s->opened && open_handle(s, false) < 0) {
 		assert(!"uv_tcp_init() without a socket can't fail");
 	}
+	ob__tls_last_try(s);
 	s->closing = true;
 	s->close_after_flush = false;
 	s->reading = false;
@@ -438,6 +506,10 @@ void ob__stream_close(struct ob__stream *s)
 
 void ob__stream_flushed(struct ob__stream *s)
 {
+	if (ob__tls_say_bye(s)) {
+		ob__stream_mark_dirty(s);
+		return;
+	}
 	if (s->ended) {
 		ob__stream_close(s);
 		return;
@@ -455,9 +527,14 @@ void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms)
 	if (s->closing) {
 		return;
 	}
-	if (!s->opened || s->connecting || s->failed != 0) {
+	bool refused = s->tls && s->tls->dead; /* and TLS has said why */
+	if (!s->opened || s->connecting || (s->failed != 0 && !refused) ||
+	    (s->tls && !s->tls->ready && !s->tls->plain && !refused)) {
 		ob__stream_close(s);
 		return;
+	}
+	if (refused || (s->tls && s->tls->plain)) {
+		s->ended = false; /* for TLS it has; the socket has more to throw away */
 	}
 	s->closing = true;
 	s->close_after_flush = true;

@@ -3,7 +3,7 @@
  */
 
 /*
- * Private to the host, floor F2.  A connected socket and the write path.
+ * Private to the host, floor F2.  A connected socket, perhaps with TLS, and the write path.
  *
  * Writing never makes a system call.  It copies into the stream's output chunk (64 KiB, from a
  * free list shared by all streams, owned only while there is something to send) or, for large
@@ -14,6 +14,10 @@
  * the cache.
  *
  * So a hundred small messages to one peer in one turn are one system call.
+ *
+ * Reading is shared out: a stream reads once per turn, and all of them about 1 MiB, in equal parts
+ * among those that have more than their part, and 4 KiB each at least.  So a turn stays short, and
+ * timers, signals and other connections have theirs, whatever a thousand peers send at once.
  *
  * CALLBACKS.  No callback runs inside append, commit, flush, read or close.  What a flush finds out
  * (a broken socket, a queue that has drained) is told to the owner just before the loop polls, when
@@ -36,6 +40,7 @@
 #include "base/loop.h"
 #include "lib/buf.h"
 #include "lib/list.h"
+#include "net/tls.h"
 
 #define OB__CHUNK_SIZE         (64u << 10)
 #define OB__STREAM_GATHER      (16u << 10) /* from here on payloads are referenced, not copied */
@@ -54,8 +59,13 @@ struct ob__streams {
 	struct ob__chunk *reserved; /* a new chunk between reserve and commit */
 	struct uv_idle_s *wake;     /* active while `notify` has to be looked at without waiting */
 	uint32_t free_chunks_len;
+	uint32_t chunks;   /* with room of their own, in use or free */
 	uint32_t flushing; /* > 0 inside a flush walk */
 	size_t pending;    /* bytes that dirty streams hold; not what a slow peer holds up */
+	uint64_t turn;     /* the number of this one */
+	size_t turn_left;  /* bytes still to be read in it, before all read the least */
+	size_t turn_share; /* what a stream reads in it at most */
+	uint32_t hungry;   /* streams that have left something unread in it */
 	uint64_t bytes_in;
 	uint64_t bytes_out;
 	uint64_t syscalls_out; /* try_write and write calls made */
@@ -118,11 +128,14 @@ struct ob__stream {
 	struct ob__chunk *out_tail;
 	struct ob__chunk *in_write; /* what the outstanding uv_write holds */
 	struct ob__rbuf *unread;    /* bytes to hand out before any others */
+	struct ob__tls *tls;        /* NULL: bytes go as they are */
 	struct ob__timeout linger;  /* the end of ob__stream_close_flushed() */
 	size_t in_write_len;
 	size_t queued;      /* read-only: bytes waiting, those in uv_write included */
 	size_t high;        /* set by the owner; 0: no mark */
 	uint64_t last_read; /* read-only: loop ms of the last bytes from the peer */
+	uint64_t read_turn; /* when it last had its part */
+	bool trunk;         /* set by the owner: carries what many send, so it reads a full part */
 	int failed;         /* why the socket is broken, or 0 */
 	bool above;         /* read-only: at or above `high` since it was last reached */
 	bool reading;
@@ -151,6 +164,36 @@ int ob__stream_accept(struct ob__stream *s, uv_stream_t *server);
 typedef void (*ob__stream_connect_cb)(struct ob__stream *s, int status);
 int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const char *path,
                        ob__stream_connect_cb cb);
+
+/*
+ * Puts TLS below the stream: before ob__stream_connect(), or right after ob__stream_accept().  The
+ * handshake goes on while reading is on; what is appended meanwhile waits for its end, and so does
+ * what the peer sends.  0 or -ENOMEM; `start` is copied, the context held.
+ *
+ * What goes wrong arrives in on_end: UV_EPROTO for a handshake that failed or bytes that are wrong,
+ * UV_ETIMEDOUT for one that takes too long, UV_ECONNABORTED for an end without TLS's goodbye, after
+ * which what was read last may not be all there was.  UV_EPROTONOSUPPORT tells a server that the
+ * peer does not speak TLS: what was queued is dropped then, and the owner may append a last word,
+ * which is no secret, as it is, and close flushed.
+ */
+int ob__stream_tls(struct ob__stream *s, struct ob__tls_ctx *ctx,
+                   const struct ob__tls_start *start);
+
+/* The handshake is done. */
+bool ob__stream_is_secure(const struct ob__stream *s);
+
+/* A sentence for the status that on_end was told; valid until the stream is closed. */
+const char *ob__stream_error(const struct ob__stream *s, int status);
+
+/* Secret bytes that only the two ends of this very TLS connection have (RFC 5705). 0, -ENOTCONN
+ * before the handshake is done or without TLS, -EIO. */
+int ob__stream_export(const struct ob__stream *s, const char *label, uint8_t *out, size_t len);
+
+/* The certificate that the peer showed is for this URI (a subjectAltName of it). */
+bool ob__stream_peer_has_uri(const struct ob__stream *s, const char *uri);
+
+/* "TLSv1.3 TLS_AES_128_GCM_SHA256", or "" without TLS. */
+void ob__stream_cipher(const struct ob__stream *s, char *out, size_t cap);
 
 /* Starts or stops reading (backpressure). Harmless when already so, or closing. */
 void ob__stream_read(struct ob__stream *s, bool on);

@@ -14,12 +14,11 @@
 #define FREE_CHUNKS_MAX 1024u /* kept for reuse; a thousand peers with a word each need as many */
 #define FREE_FAT_MAX    64u   /* from here on only those that touched little memory */
 #define FAT             4096u
-#define TRY_IOVS        64u /* pieces in one uv_try_write */
-#define WRITE_IOVS      4u  /* pieces in one uv_write, which allocates beyond four */
+#define WRITE_IOVS      4u /* pieces in one uv_write, which allocates beyond four */
 
 /* ---------------------------------------------------------------- chunks */
 
-static struct ob__chunk *chunk_new(struct ob__streams *m)
+struct ob__chunk *ob__chunk_new(struct ob__streams *m)
 {
 	struct ob__chunk *c = m->free_chunks;
 	if (c) {
@@ -30,6 +29,7 @@ static struct ob__chunk *chunk_new(struct ob__streams *m)
 		if (!c) {
 			return NULL;
 		}
+		m->chunks++;
 	}
 	c->next = NULL;
 	c->ref = NULL;
@@ -48,6 +48,7 @@ static void chunk_free(struct ob__streams *m, struct ob__chunk *c)
 	}
 	if (m->free_chunks_len >= (c->len > FAT ? FREE_FAT_MAX : FREE_CHUNKS_MAX)) {
 		free(c);
+		m->chunks--;
 		return;
 	}
 	c->next = m->free_chunks;
@@ -55,7 +56,7 @@ static void chunk_free(struct ob__streams *m, struct ob__chunk *c)
 	m->free_chunks_len++;
 }
 
-static void chunks_free(struct ob__streams *m, struct ob__chunk *c)
+void ob__chunks_free(struct ob__streams *m, struct ob__chunk *c)
 {
 	while (c) {
 		struct ob__chunk *next = c->next;
@@ -71,6 +72,7 @@ void ob__streams_free_chunks(struct ob__streams *m)
 		m->free_chunks = c->next;
 		free(c);
 	}
+	m->chunks = 0;
 	m->free_chunks_len = 0;
 	free(m->reserved);
 	m->reserved = NULL;
@@ -117,6 +119,9 @@ void ob__stream_mark_dirty(struct ob__stream *s)
 	if (s->in_write || s->connecting || !s->opened || ob__list_on(&s->dirty_link)) {
 		return;
 	}
+	if (s->tls && !s->tls->ready && !s->tls->plain && !ob__tls_has_output(s)) {
+		return; /* waits for the handshake */
+	}
 	ob__list_append(&s->m->dirty, &s->dirty_link);
 	s->m->pending += s->queued;
 }
@@ -155,7 +160,7 @@ uint8_t *ob__stream_reserve_new(struct ob__stream *s, size_t len)
 		return NULL;
 	}
 	/* Linked by the commit, so that no queue ever has an empty piece. */
-	s->m->reserved = chunk_new(s->m);
+	s->m->reserved = ob__chunk_new(s->m);
 	return s->m->reserved ? s->m->reserved->data : NULL;
 }
 
@@ -182,9 +187,9 @@ static struct ob__chunk *chunks_new(struct ob__streams *m, size_t len)
 {
 	struct ob__chunk *list = NULL;
 	for (size_t got = 0; got < len; got += OB__CHUNK_SIZE) {
-		struct ob__chunk *c = chunk_new(m);
+		struct ob__chunk *c = ob__chunk_new(m);
 		if (!c) {
-			chunks_free(m, list);
+			ob__chunks_free(m, list);
 			return NULL;
 		}
 		c->next = list;
@@ -263,7 +268,7 @@ int ob__stream_append_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, 
 void ob__stream_drop_queue(struct ob__stream *s)
 {
 	unmark_dirty(s);
-	chunks_free(s->m, s->out_head);
+	ob__chunks_free(s->m, s->out_head);
 	s->out_head = NULL;
 	s->out_tail = NULL;
 	s->queued = s->in_write_len;
@@ -286,7 +291,7 @@ void ob__stream_move_queue(struct ob__stream *into, struct ob__stream *from)
 
 /* ---------------------------------------------------------------- flushing */
 
-static void check_drained(struct ob__stream *s)
+void ob__stream_check_drained(struct ob__stream *s)
 {
 	if (!s->above || s->queued > s->high / 2) {
 		return;
@@ -298,11 +303,11 @@ static void check_drained(struct ob__stream *s)
 	}
 }
 
-static unsigned gather(struct ob__chunk *c, uv_buf_t *iov, unsigned cap, size_t *total)
+unsigned ob__chunks_gather(struct ob__chunk *list, uv_buf_t *iov, unsigned cap, size_t *total)
 {
 	unsigned n = 0;
 	*total = 0;
-	for (; c && n < cap; c = c->next) {
+	for (struct ob__chunk *c = list; c && n < cap; c = c->next) {
 		size_t len = c->len - c->sent;
 		iov[n++] = uv_buf_init((char *)c->data + c->sent, (unsigned)len);
 		*total += len;
@@ -310,11 +315,8 @@ static unsigned gather(struct ob__chunk *c, uv_buf_t *iov, unsigned cap, size_t 
 	return n;
 }
 
-/* The kernel took `n` bytes from the front. */
-static void took(struct ob__stream *s, size_t n)
+void ob__stream_drop_front(struct ob__stream *s, size_t n)
 {
-	s->queued -= n;
-	s->m->bytes_out += n;
 	while (n > 0) {
 		struct ob__chunk *c = s->out_head;
 		size_t left = c->len - c->sent;
@@ -327,11 +329,18 @@ static void took(struct ob__stream *s, size_t n)
 	}
 }
 
-/* After a write has ended: what next. */
-static void settle(struct ob__stream *s)
+/* The kernel took `n` bytes from the front. */
+static void took(struct ob__stream *s, size_t n)
 {
-	check_drained(s);
-	if (s->out_head) {
+	s->queued -= n;
+	s->m->bytes_out += n;
+	ob__stream_drop_front(s, n);
+}
+
+void ob__stream_settle(struct ob__stream *s)
+{
+	ob__stream_check_drained(s);
+	if (s->out_head || ob__tls_has_output(s)) {
 		ob__stream_mark_dirty(s);
 	} else if (s->close_after_flush) {
 		ob__stream_flushed(s);
@@ -342,7 +351,7 @@ static void on_written(uv_write_t *req, int status)
 {
 	struct ob__stream *s = req->data;
 	size_t len = s->in_write_len;
-	chunks_free(s->m, s->in_write); /* and with it, req */
+	ob__chunks_free(s->m, s->in_write); /* and with it, req */
 	s->in_write = NULL;
 	s->in_write_len = 0;
 	s->queued -= len;
@@ -353,8 +362,28 @@ static void on_written(uv_write_t *req, int status)
 		ob__stream_fail(s, status);
 		return;
 	}
-	s->m->bytes_out += len;
-	settle(s);
+	if (!s->tls) {
+		s->m->bytes_out += len; /* else counted as what it became */
+	}
+	ob__stream_settle(s);
+}
+
+void ob__stream_write(struct ob__stream *s, struct ob__chunk *list, const uv_buf_t *iov, unsigned n,
+                      size_t stands_for)
+{
+	s->in_write = list;
+	s->in_write_len = stands_for;
+	s->m->syscalls_out++;
+	uv_write_t *req = &list->req;
+	req->data = s;
+	int err = uv_write(req, &s->uv.stream, iov, n, on_written);
+	if (err < 0) {
+		ob__chunks_free(s->m, list);
+		s->in_write = NULL;
+		s->in_write_len = 0;
+		s->queued -= stands_for;
+		ob__stream_fail(s, err);
+	}
 }
 
 /* The kernel is full: libuv waits with the front of the queue. */
@@ -362,32 +391,26 @@ static void start_write(struct ob__stream *s)
 {
 	uv_buf_t iov[WRITE_IOVS];
 	size_t total;
-	unsigned n = gather(s->out_head, iov, WRITE_IOVS, &total);
-	struct ob__chunk **last = &s->in_write;
+	unsigned n = ob__chunks_gather(s->out_head, iov, WRITE_IOVS, &total);
+	struct ob__chunk *list = NULL;
+	struct ob__chunk **last = &list;
 	for (unsigned i = 0; i < n; i++) {
 		*last = queue_take(s);
 		last = &(*last)->next;
 	}
-	s->in_write_len = total;
-	s->m->syscalls_out++;
-	uv_write_t *req = &s->in_write->req;
-	req->data = s;
-	int err = uv_write(req, &s->uv.stream, iov, n, on_written);
-	if (err < 0) {
-		chunks_free(s->m, s->in_write);
-		s->in_write = NULL;
-		s->in_write_len = 0;
-		s->queued -= total;
-		ob__stream_fail(s, err);
-	}
+	ob__stream_write(s, list, iov, n, total);
 }
 
 static void flush(struct ob__stream *s)
 {
+	if (s->tls && !s->tls->plain) {
+		ob__tls_flush(s);
+		return;
+	}
 	while (s->out_head) {
-		uv_buf_t iov[TRY_IOVS];
+		uv_buf_t iov[OB__TRY_IOVS];
 		size_t total;
-		unsigned n = gather(s->out_head, iov, TRY_IOVS, &total);
+		unsigned n = ob__chunks_gather(s->out_head, iov, OB__TRY_IOVS, &total);
 		s->m->syscalls_out++;
 		int done = uv_try_write(&s->uv.stream, iov, n);
 		if (done < 0 && done != UV_EAGAIN) {
@@ -399,14 +422,15 @@ static void flush(struct ob__stream *s)
 		}
 		if (done < 0 || (size_t)done < total) {
 			start_write(s);
-			check_drained(s);
+			ob__stream_check_drained(s);
 			return;
 		}
 	}
-	settle(s);
+	ob__stream_settle(s);
 }
 
-/* Nothing in the walk calls back, and a flushed stream never becomes dirty in it again. */
+/* Nothing in the walk calls back, and a flushed stream becomes dirty in it again only to say TLS's
+ * goodbye. */
 void ob__streams_flush(struct ob__streams *m)
 {
 	if (m->flushing > 0) {

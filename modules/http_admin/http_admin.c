@@ -82,7 +82,7 @@ static const char *word_of(int status)
 
 static int answer_json(ob_ctx *ctx, ob_req req, int status, const json_t *body)
 {
-	char *text = json_dumps(body, JSON_ENCODE_ANY);
+	char *text = json_dumps(body, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 	size_t len = text ? strlen(text) : 0;
 
 	/* The place of the final zero takes the line's end. */

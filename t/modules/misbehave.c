@@ -12,10 +12,12 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -107,6 +109,16 @@ static int try_file(void)
 	return written == 1 << 20 ? 0 : OB_E_LIMIT;
 }
 
+/* 0 when it gives way to whoever started it. */
+static int try_priority(void)
+{
+	int parent = getpriority(PRIO_PROCESS, (id_t)getppid());
+	int mine = getpriority(PRIO_PROCESS, 0);
+	int wanted = parent + 10 < 19 ? parent + 10 : 19;
+
+	return mine == wanted && sched_getscheduler(0) == SCHED_BATCH ? 0 : OB_E_STATE;
+}
+
 static int act(const char *what)
 {
 	if (strcmp(what, "crash") == 0) {
@@ -145,6 +157,8 @@ static int act(const char *what)
 		atexit(at_close);
 	} else if (strcmp(what, "network") == 0) {
 		return try_network();
+	} else if (strcmp(what, "priority") == 0) {
+		return try_priority();
 	} else if (strcmp(what, "file") == 0) {
 		return try_file();
 	} else if (strcmp(what, "talk") == 0) {

@@ -149,8 +149,8 @@ refused() {
 	[ "$(ls -A "$tmp")" = "$before" ] || echo "it left something behind"
 }
 
-result "new: no name" "$(refused 2 usage:)"
-result "new: two names" "$(refused 2 usage: one two)"
+result "new: no name" "$(refused 2 'NAME is missing')"
+result "new: two names" "$(refused 2 'several NAMEs' one two)"
 result "new: help" "$(refused 0 usage: --help)"
 for bad in '' Hello 1st he-llo a/b .. _x 'a b' "$(printf 'a%040d' 0)"; do
 	result "new: the name \"$bad\"" "$(refused 2 'no name for a module' "$bad")"

@@ -38,22 +38,22 @@ def holding_node(name):
 
 # ---------------------------------------------------------------- the command line
 
-@case("-V shows the version")
-def version():
-    run = run_obhost("-V")
+@cases([("-V",), ("--version",)], "{0} shows the version")
+def version(word):
+    run = run_obhost(word)
     equal((run.returncode, run.stderr), (0, ""))
     check(re.match(r"obhost \d+\.\d+\.\d+ .*ABI \d+\.\d+", run.stdout), run.stdout)
 
 
-@case("-h shows the options")
-def usage():
-    run = run_obhost("-h")
+@cases([("-h",), ("--help",)], "{0} shows the options")
+def usage(word):
+    run = run_obhost(word)
     equal(run.returncode, 0)
     for option in ("-c", "-m", "-p", "-s", "-t", "-T", "-V"):
         contains(run.stdout, option)
 
 
-@cases([("-x",), ("-c",), ("stray",)], "{0}: usage, exit status 2")
+@cases([("-x",), ("--x",), ("-c",), ("stray",)], "{0}: usage, exit status 2")
 def bad_usage(word):
     run = run_obhost(word)
     equal(run.returncode, 2)
@@ -89,7 +89,7 @@ BAD = [
     ('{"name": "x", "type": "service",\n "rpc": {"port": 1,\n "token": "short"}}', 3, "rpc.token"),
     ('{"name": "x", "type": "service", "rpc": {\n"port": 1}}', 1, "rpc.token"),
     ('{"name": "x", "type": "service", "rpc": {"port": 1, "token": "0123456789abcdef",\n'
-     '"encode": 1}}', 2, "rpc.encode"),
+     '"encode": 2}}', 2, "rpc.encode"),
     ('{"name": "x", "type": "service", "websocket": {"port": 1,\n"encode": 1}}', 2,
      "websocket.encode"),
     ('{"name": "x", "type": "service", "host": "0.0.0.0",\n"http": {"port": 1,\n"token": "%s"}}' %

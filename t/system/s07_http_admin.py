@@ -446,7 +446,10 @@ def routes_reload():
 @case("PUT /log/level")
 def log_level():
     node = open_node()
+    asked = node.log().count("[admin] log.level")
     equal(node.http("PUT", "/log/level", {"level": "error"}).json, {"level": "error"})
+    # The last line of the old level; what was said before it is written before it.
+    eventually(lambda: node.log().count("[admin] log.level") > asked, "the line in the log")
     size = len(node.log())
     node.reload("echo", force=True)
     equal(len(node.log()), size, "bytes logged at level error")

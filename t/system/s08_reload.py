@@ -203,7 +203,7 @@ def messages_through_trio():
     pids = [node.pid for node in trio.nodes]
     stream, reloads = storm(trio.service, trio.proxy.ws_port, MESSAGES)
     equal((stream.answered, dict(stream.codes)), (MESSAGES, {200: MESSAGES}))
-    check(reloads >= 10, f"only {reloads} reloads")
+    check(reloads >= 10 // SLOW, f"only {reloads} reloads")
     check(len(stream.versions) >= min(reloads, 10), f"{reloads} reloads: {stream.versions}")
     equal([node.pid for node in trio.nodes], pids)
     settle(trio.service)

@@ -302,8 +302,9 @@ def the_cluster():
     if "cluster" not in house:
         policy(1)
         plugins().build("probe", sources.PROBE)
+        plugins().build("holder", sources.HOLDER)
         probe = {"name": "probe", "conf": {"ids": [6001, 6501]}}
-        games = [Node(name, "game", module_dirs=dirs(), modules=["service", ADMIN, probe])
+        games = [Node(name, "game", module_dirs=dirs(), modules=["service", ADMIN, probe, "holder"])
                  for name in ("game_a", "game_b")]
         proxy = Node("proxy", "proxy", module_dirs=dirs(), modules=["proxy", ADMIN, "chooser"],
                      reload={"drain": 5, "probation": 0},
@@ -319,7 +320,8 @@ def the_cluster():
 @case("a policy routes by the message's content")
 def by_content():
     proxy = the_cluster()[0]
-    equal(proxy.get("/routes")["policies"], {"game": {"policy": "named", "module": "chooser"}})
+    equal(proxy.get("/routes")["policies"],
+          {"game": {"policy": "named", "built_in": False, "module": "chooser"}})
     with Client(proxy.ws_port) as client:
         for name in ("game_a", "game_b", "game_b", "game_a") * 5:
             equal(client.ask(6001, {"to": name})["node"], name)
@@ -401,6 +403,23 @@ def without():
         shown = proxy.http("POST", "/config/reload")
         equal(shown.status, 422, repr(shown))
         contains(json.dumps(shown.json), "rpc.policy")
+
+
+@case("a policy that is built in, changed while the node runs: the least busy takes the message")
+def built_in():
+    proxy = the_cluster()[0]
+    with Client(proxy.ws_port) as client:
+        for name in ("least_pending", "round_robin", "hash"):
+            proxy.conf["rpc"]["policy"] = {"game": name}
+            proxy.write_conf()
+            shown = proxy.http("POST", "/config/reload")
+            equal((shown.status, shown.json["needs_restart"]), (200, []), repr(shown))
+            equal(proxy.get("/routes")["policies"],
+                  {"game": {"policy": name, "built_in": True, "module": None}})
+            if name == "least_pending":
+                client.tell(6302, {})  # is never answered
+            nodes = {client.ask(6001)["node"] for _ in range(6)}
+            equal(len(nodes), 2 if name == "round_robin" else 1, name)
 
 
 if __name__ == "__main__":

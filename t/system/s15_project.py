@@ -264,9 +264,8 @@ def _(kind):
     must([*CC.split(), "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror",
           "-Wno-unused-parameter", *SANITIZER_FLAGS.get(SANITIZE, "").split(), *flags,
           f"src/{name}.c", "-o", f"{name}.so"], folder)
-    conf = folder / "conf.json"
-    conf.write_text('{"port": 0}' if kind == "listener" else "{}", "utf-8")
-    must(["obhost", "lint", "-c", "conf.json", f"{name}.so"], folder)
+    flags = re.search(r"^LINT_FLAGS = (.*)$", (folder / "Makefile.am").read_text("utf-8"), re.M)
+    must(["obhost", "lint", *flags[1].replace("$(srcdir)", ".").split(), f"{name}.so"], folder)
 
 
 @case("a project compiled as C++ passes its own tests", timeout=300)

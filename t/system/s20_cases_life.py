@@ -18,9 +18,9 @@ from obtest import sources
 from obtest.env import LONG, MODULES, SANITIZE, SLOW
 from obtest.nodes import all_ended, free_port
 from obtest.plugin import VERSIONED, compile_plugin
-from obtest.seed import Client, Closed
+from obtest.seed import Client, Closed, frame, packet
 from obtest.swapping import ID, House, Later, Verbs
-from obtest.tap import case, cases, check, contains, equal, eventually, main, skip
+from obtest.tap import case, cases, check, comment, contains, equal, eventually, main, skip
 from obtest.temp import temp_dir
 
 house = {}
@@ -46,6 +46,52 @@ def commit(h):
     h.exchange("versioned", force=True)
     equal(h.node.http("POST", "/modules/versioned/commit").status, 200)
     h.settle()
+
+
+# ---------------------------------------------------------------- what has been said already
+
+ECHO = 30000
+QUEUE = 256 * 1024
+KEPT = 65536  # by the kernel, for a client that does not read
+
+
+def numbered(number):
+    """A body that is like no other, of a length of its own."""
+    return b"%d " % number * (100 + number % 150)
+
+
+@case("case 36: a client that reads nothing, with all the queue the node allows it, across swaps of "
+      "everything its answers go through: it gets them whole, once, in order", timeout=60)
+def slow_client():
+    h = House("slow", crowd=5, limits={"client_queue": QUEUE}).start()
+    total = 6000
+
+    def queued(session):
+        return next(entry["queued"] for entry in h.node.get("/sessions")["sessions"]
+                    if entry["id"] == session)
+    others = {entry["id"] for entry in h.node.get("/sessions")["sessions"]}
+    with Client(h.node.ws_port, timeout=30, receive=KEPT) as client:
+        client.ask(ECHO, 1)
+        mine = next(entry["id"] for entry in h.node.get("/sessions")["sessions"]
+                    if entry["id"] not in others)
+        sender = Later(client.send_bytes, b"".join(
+            frame(packet(ECHO, numbered(number))) for number in range(total)))
+        full = eventually(lambda: queued(mine) >= QUEUE // 2 and queued(mine), "a full queue")
+        with h.flat(), h.serving():
+            for round_ in range(100 if LONG else 10):
+                h.version(1 + round_ % 2)
+                for names in (["echo"], ["proxy"], ["codec_obespoir"],
+                              ["proxy", "codec_obespoir", "http_admin", "echo", "versioned"]):
+                    h.exchange(*names, force=True)
+                    check(queued(mine) >= QUEUE // 4, "the queue is full no more")
+        for number in range(total):
+            got, body = client.packet()
+            equal(got, ECHO)
+            check(body == numbered(number), f"answer {number} is {body[:40]!r}")
+        sender.result()
+        equal(client.ask(ECHO, "end"), "end")
+    comment(f"{full} bytes were queued, {total} answers")
+    h.node.stop()
 
 
 # ---------------------------------------------------------------- work in flight
@@ -174,6 +220,122 @@ def at_once():
         h.unload("sleeper")
         eventually(lambda: not h.mapped("sleeper"), "it unmapped")
     h.unload("second")
+
+
+TALLY = """
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <obhost/obhost.h>
+
+/* How often the connection has spoken: at another place of the state in each version. */
+struct state {
+	uint64_t count[4];
+};
+
+static unsigned leaps; /* states that came from the version before the last */
+
+static size_t decode(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool boundary, size_t max,
+                     ob_packet *out)
+{
+	struct state *s = state;
+	uint8_t *end = memchr(data, '\\n', len);
+
+	if (end == NULL) {
+		out->kind = OB_PACKET_NEED;
+		out->need = len + 1;
+		return 0;
+	}
+	s->count[V]++;
+	out->kind = OB_PACKET_MESSAGE;
+	out->id = 30000;
+	out->data = data;
+	out->len = (size_t)(end - data);
+	return out->len + 1;
+}
+
+static size_t encode(ob_ctx *ctx, void *state, const ob_packet *p, uint8_t *out, size_t cap)
+{
+	const struct state *s = state;
+
+	return (size_t)snprintf((char *)out, cap, "%d %u %.*s\\n", V, (unsigned)s->count[V],
+	                        (int)p->len, (const char *)p->data);
+}
+
+static int migrate(ob_ctx *ctx, uint32_t from, const void *old_state, void *state)
+{
+	const struct state *old = old_state;
+	struct state *s = state;
+
+	usleep(5000);
+	leaps += from + 2 == V;
+	s->count[V] = old->count[from];
+	return 0;
+}
+
+static void show(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i, s:i}", "code", 200, "leaps", (int)leaps);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	static const ob_codec tally = {
+		.size = sizeof(tally), .state_size = sizeof(struct state), .state_ver = V,
+		.flags = OB_CODEC_STREAM | OB_CODEC_TEXT, .overhead = 40, .name = "tally",
+		.decode = decode, .encode = encode, .migrate = migrate,
+	};
+	int rc = ob_on_codec(ctx, &tally);
+
+	return rc != 0 ? rc : ob_on_id(ctx, 6121, show);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+class Lines:
+    """A connection of the codec above."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), 10 * SLOW)
+        self.file = self.socket.makefile("rb")
+        self.asked = 0
+
+    def ask(self, word):
+        """Says it; the version that answers. The count must be right."""
+        self.socket.sendall(b"%s\n" % word)
+        self.asked += 1
+        version, count, said = self.file.readline().split()
+        equal((int(count), said), (self.asked, word))
+        return int(version)
+
+
+@case("case 20: a codec is replaced while the states of its 500 connections still move to the version "
+      "before: each arrives, with what it held, none is closed", timeout=60)
+def sweeping():
+    port = free_port()
+    h = House("sweep", crowd=5,
+              listen=[{"transport": "tcp", "codec": "tally", "port": port}])
+    builds = {version: compile_plugin("codec_tally", TALLY, V=version).read_bytes()
+              for version in (1, 2, 3)}
+    h.plugins.put("codec_tally", builds[1])
+    h.start()
+    lines = [Lines(port) for _ in range(500)]
+    for number, line in enumerate(lines):
+        equal(line.ask(b"w%d" % number), 1)
+    with h.flat("codec_tally"), h.serving():
+        for version in (2, 3):
+            h.plugins.put("codec_tally", builds[version])
+            h.exchange("codec_tally")
+        leaps = eventually(lambda: h.crowd[0].ask(6121)["leaps"], "states of version 1")
+        for number, line in enumerate(lines[::-1]):
+            equal(line.ask(b"x%d" % number), 3)
+    for number, line in enumerate(lines):
+        equal(line.ask(b"y%d" % number), 3)
+    comment(f"at least {leaps} states went from version 1 to 3")
+    h.node.stop()
 
 
 @case("case 19: a reload while the generation before still drains is taken; with four of them: "

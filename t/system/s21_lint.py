@@ -142,13 +142,15 @@ def usage():
         status, _, err = lint(*args)
         equal(status, 2, repr(args))
         check(err, "it says why")
-    status, lines, _ = lint("-h")
-    equal(status, 0)
-    contains(lines[0], "usage: obhost lint")
+        contains(err, "obhost lint: ")
+    for word in ("-h", "--help"):
+        status, lines, _ = lint(word)
+        equal(status, 0)
+        contains(lines[0], "usage: obhost lint")
     done = subprocess.run([OBHOST, "probe"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, check=False, timeout=30)
     equal(done.returncode, 2)
-    contains(done.stderr, "what the host runs")
+    contains(done.stderr, "rehearse a module")
 
 
 if __name__ == "__main__":

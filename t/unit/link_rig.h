@@ -147,8 +147,10 @@ static inline void rig_start(struct rig_node *n, const char *name, const char *r
 	                                         rig_on_drained};
 	struct ob__identity self = {.incarnation = incarnation, .name = name, .role = role};
 	struct ob__links_options o = options != NULL ? *options : (struct ob__links_options){0};
-	if (o.token == NULL) {
+	if (o.token == NULL && o.roles == NULL) {
 		o.token = RIG_TOKEN;
+	} else if (o.token != NULL && o.token[0] == '\0') {
+		o.token = NULL; /* none at all */
 	}
 	memset(n, 0, sizeof(*n));
 	n->in_order = true;

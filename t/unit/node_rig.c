@@ -164,6 +164,7 @@ struct ob__node *rig_start_conf(struct rig_node *n, int *exit_code)
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(conf);
 	conf->probe_exe = getenv("OB_OBHOST"); /* never this program, which is a test */
+	conf->probe_program = getenv("OB_PROBE");
 	n->node = ob__node_start(conf, NULL, 0, exit_code);
 	if (n->node == NULL) {
 		check_leftovers(n->name);

@@ -424,6 +424,9 @@ static void test_info(void)
 	free(data);
 	CU_ASSERT_EQUAL(rich.constructors, plain.constructors + 2);
 	CU_ASSERT_EQUAL(rich.destructors, plain.destructors + 1);
+	CU_ASSERT_EQUAL(plain.exports, 0);
+	CU_ASSERT_EQUAL(rich.exports, 2);                   /* t and at() */
+	CU_ASSERT_PTR_NOT_NULL(strstr(rich.needed, ".so")); /* __tls_get_addr() */
 	CU_ASSERT_FALSE(plain.has_tls);
 	CU_ASSERT_TRUE(rich.has_tls);
 	CU_ASSERT_FALSE(plain.has_runpath);

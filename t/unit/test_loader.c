@@ -405,6 +405,96 @@ static void test_thread(void)
 	end();
 }
 
+/* ---- the program that rehearses ---- */
+
+static void copy_program(const char *to)
+{
+	char command[1024];
+
+	snprintf(command, sizeof(command),
+	         "cp '%s' '%s.new' && chmod 755 '%s.new' && mv -f '%s.new' '%s'",
+	         getenv("OB_PROBE"), to, to, to, to);
+	CU_ASSERT_EQUAL_FATAL(system(command), 0);
+}
+
+static void rehearse(bool whole)
+{
+	struct ob__load_job job = job_of("answer", "");
+
+	job.op = OB__LOAD_STAGE;
+	ob__loader_run(loader, &job);
+	CU_ASSERT_FALSE_FATAL(job.failed);
+	job.op = OB__LOAD_PROBE;
+	job.probe.conf = "{}";
+	job.probe.timeout_ms = 20000;
+	ob__loader_run(loader, &job);
+	CU_ASSERT_FALSE(job.failed);
+	CU_ASSERT_EQUAL(job.probe.whole, whole);
+	job.op = OB__LOAD_DISCARD;
+	ob__loader_run(loader, &job);
+}
+
+static void test_program(void)
+{
+	char path[200];
+	char gone[200];
+
+	if (getenv("OB_PROBE") == NULL || getenv("OB_OBHOST") == NULL) {
+		return;
+	}
+	begin();
+	ob__loader_free(loader);
+	const char *dirs[] = {mods_dir, NULL};
+	loader = ob__loader_new(loop, stage_dir, dirs, getenv("OB_OBHOST"));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(loader);
+	rig_install("answer_a", "answer");
+	snprintf(path, sizeof(path), "%s/obhost-probe", rig_dir);
+	snprintf(gone, sizeof(gone), "%s/old", rig_dir);
+	rehearse(true); /* without one */
+	copy_program(path);
+	CU_ASSERT_EQUAL(ob__loader_program(loader, path), 0);
+	rehearse(false);
+	/* what is installed over it is not what was there */
+	CU_ASSERT_EQUAL(link(path, gone), 0);
+	CU_ASSERT_EQUAL(unlink(path), 0);
+	CU_ASSERT_EQUAL(symlink("/bin/false", path), 0);
+	rehearse(false);
+	/* damaged in place: obhost itself does it, from now on */
+	CU_ASSERT_EQUAL(truncate(gone, 100), 0);
+	rehearse(true);
+	CU_ASSERT_EQUAL(unlink(path), 0);
+	CU_ASSERT_EQUAL(unlink(gone), 0);
+	rehearse(true);
+	end();
+}
+
+/* It is run with all rights of the node. */
+static void test_untrusted_program(void)
+{
+	char path[200];
+
+	if (getenv("OB_PROBE") == NULL) {
+		return;
+	}
+	begin();
+	snprintf(path, sizeof(path), "%s/obhost-probe", rig_dir);
+	CU_ASSERT_EQUAL(ob__loader_program(loader, path), -1); /* not there */
+	CU_ASSERT_EQUAL(symlink(getenv("OB_PROBE"), path), 0);
+	ob__loader_free(loader);
+	const char *dirs[] = {mods_dir, NULL};
+	loader = ob__loader_new(loop, stage_dir, dirs, getenv("OB_OBHOST"));
+	CU_ASSERT_EQUAL(ob__loader_program(loader, path), -1);
+	copy_program(path);
+	CU_ASSERT_EQUAL(chmod(path, 0777), 0);
+	ob__loader_free(loader);
+	loader = ob__loader_new(loop, stage_dir, dirs, getenv("OB_OBHOST"));
+	CU_ASSERT_EQUAL(ob__loader_program(loader, path), -1);
+	rig_install("answer_a", "answer");
+	rehearse(true);
+	CU_ASSERT_EQUAL(unlink(path), 0);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -417,5 +507,7 @@ int main(void)
 	CU_add_test(s, "a staged path is never used twice", test_stage_path_taken);
 	CU_add_test(s, "what stays mapped is told", test_still_mapped);
 	CU_add_test(s, "the thread", test_thread);
+	CU_add_test(s, "the program that rehearses", test_program);
+	CU_add_test(s, "a program that is not trusted", test_untrusted_program);
 	return ob__tap_run();
 }

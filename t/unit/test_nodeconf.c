@@ -99,11 +99,28 @@ static const struct {
 	{NODE "'websocket': {'port': 1, 'encode': 1}}",
          "2: websocket.encode: encryption of the client protocol is not built; use 0"},
 	{NODE "'websocket': {'port': 0, 'encode': 1}}", "2: websocket.encode: encryption"},
-	{NODE "'rpc': {'port': 1, 'token': '0123456789abcdef', 'encode': 1}}",
-         "2: rpc.encode: encryption of links is not built; use 0"},
+	/* the protection of links */
+	{NODE "'rpc': {'port': 1, 'encode': 1,\n'tls': {'cert': '/nonexistent/x', 'ca': '/y'}}}",
+         "3: rpc.tls: and encode are two ways to encrypt; choose one"},
+	{NODE "'rpc': {'port': 1, 'tls': {'cert': '/nonexistent/x', 'ca': '/nonexistent/y'}}}",
+         "2: rpc.tls: /nonexistent/x: No such file or directory (a PEM certificate is wanted)"},
+	{NODE "'rpc': {'port': 1, 'tls': {'cert': '/nonexistent/x'}}}", "2: rpc.tls.ca: missing"},
 	{NODE "'rpc': {'token': '0123456789abcdef'},\n"
-              "'remote_ports': [{'port': 1}, {'port': 2,\n 'encode': 1}]}",
-         "4: remote_ports[1].encode: encryption of links is not built; use 0"},
+              "'remote_ports': [{'port': 1}, {'port': 2,\n 'tls': {'cert': '/dev/null',"
+              " 'ca': '/dev/null'}}]}",
+         "4: remote_ports[1].tls: /dev/null: no start line (a PEM certificate is wanted)"},
+	{NODE "'rpc': {'port': 1, 'tokens': {'x': []}}}",
+         "2: rpc.tokens.x: must be one token, or two while it is being changed"},
+	{NODE "'rpc': {'port': 1, 'tokens': {'x': ['0123456789abcdef', '0123456789abcdef',"
+              " '0123456789abcdef']}}}",
+         "2: rpc.tokens.x: must be one token, or two while it is being changed"},
+	{NODE "'rpc': {'port': 1, 'tokens': {'x': ['0123456789abcdef', '0123456789abcde']}}}",
+         "2: rpc.tokens.x: must have at least 16 bytes"},
+	{NODE "'rpc': {'port': 1, 'tokens': {'x y': '0123456789abcdef'}}}",
+         "2: rpc.tokens: has a role that is no word"},
+	{NODE "'rpc': {'port': 1, 'tokens': {'x': '0123456789abcdef'}},\n"
+              "'remote_ports': [{'port': 1}]}",
+         "3: remote_ports[0].token: is missing, and there is no rpc.token"},
 	/* tokens */
 	{NODE "'rpc': {'port': 1}}",
          "2: rpc.token: is missing: links without a token are not accepted"},
@@ -182,14 +199,14 @@ static void test_errors(void)
 static void test_all_errors_at_once(void)
 {
 	CU_ASSERT_PTR_NULL(load("{'name': 'a b',\n'type': 'x y',\n'call_timeout': 0,\n"
-	                        "'rpc': {'port': 1,\n'encode': 1}}"));
+	                        "'rpc': {'port': 1,\n'tokens': {'z': []}}}"));
 	CU_ASSERT_STRING_EQUAL(
 		said_text(),
 		"error n.conf:1: name: must be 1 to 63 letters, digits, '.', '_' or '-'\n"
 		"error n.conf:2: type: must be 1 to 63 letters, digits, '.', '_' or '-'\n"
 		"error n.conf:3: call_timeout: must be above 0: every request needs a deadline\n"
-		"error n.conf:5: rpc.encode: encryption of links is not built; use 0\n"
-		"error n.conf:4: rpc.token: is missing: links without a token are not accepted\n");
+		"error n.conf:5: rpc.tokens.z: must be one token, or two while it is being "
+		"changed\n");
 }
 
 static void test_missing_file(void)
@@ -313,7 +330,7 @@ static void test_everything(void)
 	CU_ASSERT_STRING_EQUAL(c->remotes[0].token, "another token, long");
 	CU_ASSERT_STRING_EQUAL(c->remotes[1].host, "127.0.0.1");
 	CU_ASSERT_PTR_NULL(c->remotes[1].role);
-	CU_ASSERT_STRING_EQUAL(c->remotes[1].token, "0123456789abcdef");
+	CU_ASSERT_PTR_NULL(c->remotes[1].token); /* the node's */
 	CU_ASSERT_EQUAL(c->remotes[1].port, 12);
 	CU_ASSERT_EQUAL(c->module_dirs_len, 2);
 	CU_ASSERT_STRING_EQUAL(c->module_dirs[1], "d2");

@@ -89,6 +89,26 @@ static void test_ends_once(void)
 	end();
 }
 
+/* A reply may come to a process that has been started again since. */
+static void test_of_a_former_process(void)
+{
+	uint64_t former[4];
+	begin(4);
+	for (int i = 0; i < 4; i++) {
+		former[i] = make(OB__PENDING_CLIENT, 1, 1000)->handle;
+	}
+	end();
+	begin(4);
+	for (int i = 0; i < 4; i++) {
+		make(OB__PENDING_CLIENT, 2, 1000);
+	}
+	for (int i = 0; i < 4; i++) {
+		CU_ASSERT_PTR_NULL(ob__pending_find(&ps, former[i]));
+	}
+	CU_ASSERT_EQUAL(ps.stale, 4);
+	end();
+}
+
 static void test_deadline(void)
 {
 	begin(4);
@@ -229,19 +249,19 @@ static void test_of_a_peer(void)
 	struct ob__pending *p[4];
 	for (uint32_t i = 0; i < 4; i++) {
 		p[i] = make(OB__PENDING_CLIENT, i, 1000);
-		CU_ASSERT_EQUAL(a.pending, i);
+		CU_ASSERT_EQUAL(a.balance.pending, i);
 		ob__pending_sent(p[i], &links[0]);
 	}
-	CU_ASSERT_EQUAL(a.pending, 4);
+	CU_ASSERT_EQUAL(a.balance.pending, 4);
 	ob__pending_sent(p[0], &links[1]);
-	CU_ASSERT_EQUAL(a.pending, 3);
-	CU_ASSERT_EQUAL(b.pending, 1);
+	CU_ASSERT_EQUAL(a.balance.pending, 3);
+	CU_ASSERT_EQUAL(b.balance.pending, 1);
 	ob__pending_end(p[0], &good);
-	CU_ASSERT_EQUAL(b.pending, 0);
+	CU_ASSERT_EQUAL(b.balance.pending, 0);
 	ob__pending_drop(p[1]);
-	CU_ASSERT_EQUAL(a.pending, 2);
+	CU_ASSERT_EQUAL(a.balance.pending, 2);
 	ob__pending_link_lost(&links[0]);
-	CU_ASSERT_EQUAL(a.pending, 0);
+	CU_ASSERT_EQUAL(a.balance.pending, 0);
 	end();
 }
 
@@ -250,6 +270,7 @@ int main(void)
 	CU_initialize_registry();
 	CU_pSuite s = CU_add_suite("pending", NULL, NULL);
 	CU_add_test(s, "ends once", test_ends_once);
+	CU_add_test(s, "of a former process", test_of_a_former_process);
 	CU_add_test(s, "deadline", test_deadline);
 	CU_add_test(s, "limit", test_limit);
 	CU_add_test(s, "calls of a generation", test_calls_of_a_generation);

@@ -163,7 +163,7 @@ static void end(void)
 	rig_disconnect(&c);
 	CU_ASSERT_TRUE(RIG_UNTIL(front.node->pendings.slab.live == 0));
 	OB__LIST_EACH (it, &front.node->registry.peers) {
-		CU_ASSERT_EQUAL(OB__CONTAINER(it, struct ob__peer, all_link)->pending, 0);
+		CU_ASSERT_EQUAL(OB__CONTAINER(it, struct ob__peer, all_link)->balance.pending, 0);
 	}
 	rig_stop(&front);
 	rig_stop(&a);
@@ -393,8 +393,9 @@ static void test_configured(void)
 	policy_name = "other";
 	all_up();
 	CU_ASSERT_TRUE(rig_logged("front", "no loaded module offers p"));
-	CU_ASSERT_TRUE(rig_admin_expect(&front, "routes", NULL, 200,
-	                                "{'policies': {'game': {'policy': 'p', 'module': null}}}"));
+	CU_ASSERT_TRUE(rig_admin_expect(
+		&front, "routes", NULL, 200,
+		"{'policies': {'game': {'policy': 'p', 'built_in': false, 'module': null}}}"));
 	rig_send(&c, 1000, "b");
 	CU_ASSERT_TRUE(rig_recv(&c));
 	CU_ASSERT_EQUAL(seen.asked, 0);

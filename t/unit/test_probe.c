@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,12 +26,19 @@ static struct ob__load_refusal refusal;
 static struct ob__probe probe;
 static char path[512];
 static char conf[160];
+static bool whole; /* obhost itself is to do it */
+
+static void set_programs(void)
+{
+	probe.exe = getenv("OB_OBHOST");
+	probe.program = whole ? NULL : getenv("OB_PROBE");
+}
 
 static int rehearse(const char *module, const char *name, uint32_t timeout_ms)
 {
 	rig_module_path(module, path, sizeof(path));
 	memset(&refusal, 0, sizeof(refusal));
-	probe.exe = getenv("OB_OBHOST");
+	set_programs();
 	probe.staged = path;
 	probe.file = "/opt/x.so";
 	probe.name = name;
@@ -44,6 +52,23 @@ static int misbehave(const char *where, const char *how)
 	memset(&probe, 0, sizeof(probe));
 	probe.conf = conf;
 	return rehearse("misbehave", "misbehave", strcmp(how, "loop") == 0 ? 400 : 20000);
+}
+
+/* It would go on for 20 s; somebody has no time for that. */
+static void test_given_up(void)
+{
+	int fd = eventfd(1, EFD_CLOEXEC);
+
+	snprintf(conf, sizeof(conf), "{\"where\": \"start\", \"how\": \"loop\"}");
+	memset(&probe, 0, sizeof(probe));
+	probe.conf = conf;
+	probe.stop_fd = fd;
+	CU_ASSERT_EQUAL(rehearse("misbehave", "misbehave", 20000), -1);
+	CU_ASSERT_STRING_EQUAL(refusal.code, "stopping");
+	CU_ASSERT(probe.took_us < 10000000);
+	CU_ASSERT_EQUAL(waitpid(-1, NULL, WNOHANG), -1); /* there is no child */
+	CU_ASSERT_EQUAL(errno, ECHILD);
+	close(fd);
 }
 
 static int open_fds(void)
@@ -80,6 +105,8 @@ static void test_good(void)
 	CU_ASSERT_STRING_EQUAL(probe.needs, "?order/1");
 	CU_ASSERT_STRING_EQUAL(probe.resident, "");
 	CU_ASSERT_STRING_EQUAL(probe.notes, "");
+	CU_ASSERT_EQUAL(probe.whole, whole);
+	CU_ASSERT_STRING_EQUAL(probe.program_fault, "");
 	CU_ASSERT(probe.took_us > 0 && probe.took_us < 20000000);
 	assert_clean(fds);
 }
@@ -98,7 +125,7 @@ static void test_own_modules(void)
 		memset(&probe, 0, sizeof(probe));
 		memset(&refusal, 0, sizeof(refusal));
 		snprintf(file, sizeof(file), "%s/%s.so", getenv("OB_MODULE_PATH"), rows[i].name);
-		probe.exe = getenv("OB_OBHOST");
+		set_programs();
 		probe.staged = probe.file = file;
 		probe.name = rows[i].name;
 		probe.admin = rows[i].admin;
@@ -107,6 +134,7 @@ static void test_own_modules(void)
 		/* http_admin says no without "admin": true */
 		CU_ASSERT_EQUAL(rc, i + 1 == sizeof(rows) / sizeof(rows[0]) ? -1 : 0);
 		CU_ASSERT_STRING_EQUAL(probe.resident, "");
+		CU_ASSERT_EQUAL(probe.whole, whole);
 		if (rc != 0 && rows[i].admin) {
 			fprintf(stderr, "# %s\n", refusal.message);
 		}
@@ -197,10 +225,11 @@ static void test_other_files(void)
 		const char *name;
 		const char *code;
 		const char *message;
+		bool whole;
 	} rows[] = {
-		{"unresolved", "unresolved", "dlopen", "obhost_test_no_such_function"},
-		{"puppet", "other", "name", "is the module puppet, not other"},
-		{"library", "library", "not_a_module", ""},
+		{"unresolved", "unresolved", "dlopen", "obhost_test_no_such_function", true},
+		{"puppet", "other", "name", "is the module puppet, not other", false},
+		{"library", "library", "not_a_module", "", true},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -209,6 +238,53 @@ static void test_other_files(void)
 		CU_ASSERT_STRING_EQUAL(refusal.step, "probe");
 		CU_ASSERT_STRING_EQUAL(refusal.code, rows[i].code);
 		CU_ASSERT_PTR_NOT_NULL(strstr(refusal.message, rows[i].message));
+		CU_ASSERT_EQUAL(probe.whole, whole || rows[i].whole);
+		CU_ASSERT_STRING_EQUAL(probe.program_fault, "");
+	}
+}
+
+/* A program that is of no use is not the module's fault. */
+static void test_other_programs(void)
+{
+	static const struct {
+		const char *script; /* NULL: no such file */
+		const char *fault;
+	} rows[] = {
+		{NULL, "can't be started: No such file or directory"},
+		{"#!/nonexistent/sh\n", "can't be started: "},
+		{"#!/bin/sh\nexit 5\n", "ended without a word (exit 5)"},
+		{"#!/bin/sh\nkill -SEGV $$\n", "ended without a word (signal 11)"},
+		/* what obhost-probe of version 9 would say */
+		{"#!/bin/sh\nprintf '\\007\\000\\000\\000X9.0, A' >&3\n",
+	         "is of another build: 9.0, A, "},
+	};
+	char script[] = "/tmp/obhost-test-probe-XXXXXX";
+	int fds = open_fds();
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		memset(&probe, 0, sizeof(probe));
+		CU_ASSERT_EQUAL(rehearse("misbehave", "misbehave", 20000), 0);
+		memcpy(script + sizeof(script) - 7, "XXXXXX", 6);
+		int fd = mkstemp(script);
+		CU_ASSERT_FATAL(fd >= 0);
+		if (rows[i].script != NULL) {
+			size_t len = strlen(rows[i].script);
+			CU_ASSERT_EQUAL(write(fd, rows[i].script, len), (ssize_t)len);
+			CU_ASSERT_EQUAL(fchmod(fd, 0755), 0);
+		} else {
+			unlink(script);
+		}
+		close(fd);
+		probe.program = script;
+		CU_ASSERT_EQUAL(ob__probe_run(&probe, &refusal), 0);
+		CU_ASSERT(probe.whole);
+		CU_ASSERT_STRING_EQUAL(refusal.code, "");
+		if (strncmp(probe.program_fault, rows[i].fault, strlen(rows[i].fault)) != 0) {
+			fprintf(stderr, "# %s\n", probe.program_fault);
+			CU_FAIL("another fault");
+		}
+		unlink(script);
+		assert_clean(fds);
 	}
 }
 
@@ -221,11 +297,12 @@ static void test_no_child(void)
 
 	memset(&probe, 0, sizeof(probe));
 	rehearse("misbehave", "misbehave", 20000);
+	probe.program = NULL;
 	probe.exe = "/nonexistent/obhost";
 	CU_ASSERT_EQUAL(ob__probe_run(&probe, &refusal), -1);
 	CU_ASSERT_STRING_EQUAL(refusal.code, "spawn");
 	CU_ASSERT_STRING_EQUAL(refusal.found, strerror(ENOENT));
-	probe.exe = getenv("OB_OBHOST");
+	set_programs();
 	CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &old), 0);
 	none = old;
 	none.rlim_cur = 3;
@@ -235,6 +312,7 @@ static void test_no_child(void)
 	CU_ASSERT_EQUAL(rc, -1);
 	CU_ASSERT_STRING_EQUAL(refusal.code, "spawn");
 	CU_ASSERT_NOT_EQUAL(refusal.remedy[0], '\0');
+	CU_ASSERT_STRING_EQUAL(probe.program_fault, ""); /* it may pass */
 	/* a rehearsal makes no rehearsal: no children without end */
 	setenv("OBHOST_PROBE", "1", 1);
 	CU_ASSERT_EQUAL(ob__probe_run(&probe, &refusal), -1);
@@ -242,6 +320,7 @@ static void test_no_child(void)
 	CU_ASSERT_STRING_EQUAL(refusal.code, "spawn");
 	/* a program that is no obhost ends without a report */
 	probe.exe = "/bin/true";
+	probe.program = NULL;
 	CU_ASSERT_EQUAL(ob__probe_run(&probe, &refusal), -1);
 	CU_ASSERT_STRING_EQUAL(refusal.code, "exit");
 	CU_ASSERT_STRING_EQUAL(refusal.found, "exit 0 in begin");
@@ -275,6 +354,7 @@ static const struct left_row lefts[] = {
 	{"start", "grandchild", "", ""},
 	{"start", "network", "", ""},
 	{"start", "file", "", ""},
+	{"start", "priority", "", ""},
 	/* under a sanitizer the exit can't be tried */
 	{"start", "on_exit", OB_SANITIZER != 0 ? "" : "at the exit of the process", ""},
 };
@@ -383,6 +463,7 @@ static void test_large_state(void)
 	CU_ASSERT_EQUAL(with_state(&w, ""), 0);
 	/* a child that never reads it does not hold us up */
 	probe.exe = "/bin/true";
+	probe.program = NULL;
 	CU_ASSERT_EQUAL(ob__probe_run(&probe, &refusal), -1);
 	CU_ASSERT_STRING_EQUAL(refusal.code, "exit");
 	ob__blob_end(&w);
@@ -461,9 +542,23 @@ static void test_fresh_signals(void)
 	CU_ASSERT_STRING_EQUAL(refusal.found, "SIGABRT in start");
 }
 
+/* All that a module can do, seen by obhost itself as well. */
+static void test_whole(void)
+{
+	whole = true;
+	test_good();
+	test_own_modules();
+	test_bad();
+	test_other_files();
+	test_left_over();
+	test_state();
+	whole = false;
+}
+
 int main(void)
 {
-	if (getenv("OB_OBHOST") == NULL || getenv("OB_TESTMOD_PATH") == NULL) {
+	if (getenv("OB_OBHOST") == NULL || getenv("OB_PROBE") == NULL ||
+	    getenv("OB_TESTMOD_PATH") == NULL) {
 		puts("1..0 # SKIP run it by make check");
 		return 0;
 	}
@@ -473,12 +568,15 @@ int main(void)
 	CU_add_test(s, "our own modules", test_own_modules);
 	CU_add_test(s, "crash, exit, hang, refusal, by phase", test_bad);
 	CU_add_test(s, "files that are no such module", test_other_files);
+	CU_add_test(s, "programs that can't rehearse", test_other_programs);
 	CU_add_test(s, "no child", test_no_child);
 	CU_add_test(s, "what is left over", test_left_over);
 	CU_add_test(s, "still mapped", test_still_mapped);
 	CU_add_test(s, "state", test_state);
 	CU_add_test(s, "large state", test_large_state);
 	CU_add_test(s, "killed from outside", test_killed_from_outside);
+	CU_add_test(s, "given up by the host", test_given_up);
 	CU_add_test(s, "fresh signals", test_fresh_signals);
+	CU_add_test(s, "in obhost itself", test_whole);
 	return ob__tap_run();
 }

@@ -45,7 +45,7 @@ static uint32_t in_role(const char *word, uint32_t *up)
 	OB__LIST_EACH (it, &role->peers) {
 		n++;
 	}
-	*up = role->up;
+	*up = role->ready.len;
 	return n;
 }
 

@@ -142,6 +142,18 @@ static void test_notices(void)
 	ob__sessions_free(&ss);
 }
 
+/* Nor does an ACK for a former process's notice end one of this process. */
+static void test_notices_of_a_former_process(void)
+{
+	begin(1);
+	uint64_t former = ob__notice_new(&ss, 7, ob__session_open(&ss, 1, 0), 100)->handle;
+	ob__sessions_free(&ss);
+	begin(1);
+	CU_ASSERT_PTR_NOT_NULL(ob__notice_new(&ss, 7, ob__session_open(&ss, 1, 0), 100));
+	CU_ASSERT_PTR_NULL(ob__notice_get(&ss, former));
+	ob__sessions_free(&ss);
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -152,5 +164,6 @@ int main(void)
 	CU_add_test(s, "served-by set", test_served);
 	CU_add_test(s, "sticky choices", test_sticky);
 	CU_add_test(s, "notices", test_notices);
+	CU_add_test(s, "notices of a former process", test_notices_of_a_former_process);
 	return ob__tap_run();
 }

@@ -121,6 +121,24 @@ static void test_serial_wraps(void)
 	}
 }
 
+/* Where serials begin is all that tells a process's handles from its predecessor's. */
+static void test_begins_elsewhere(void)
+{
+	struct ob__slab s;
+	ob__slab_init(&s, 8, 15, 2);
+	ob__slab_begin(&s, UINT64_MAX - 1);
+	uint64_t handles[2];
+	void *object = ob__slab_alloc(&s, &handles[0]);
+	CU_ASSERT_PTR_NOT_NULL(ob__slab_alloc(&s, &handles[1]));
+	for (unsigned slot = 0; slot < 2; slot++) {
+		CU_ASSERT_EQUAL(serial_of(handles[slot]), SERIAL_LAST - 1);
+		CU_ASSERT_EQUAL(handles[slot] & OB__SLAB_SLOT_MASK, slot);
+		CU_ASSERT_PTR_NULL(ob__slab_get(&s, UINT64_C(15) << 60 | 1u << 24 | slot));
+	}
+	CU_ASSERT_PTR_EQUAL(ob__slab_get(&s, handles[0]), object);
+	ob__slab_destroy(&s);
+}
+
 static void test_limit(void)
 {
 	static const uint32_t rows[] = {0, 1, OB__SLAB_PAGE - 1, OB__SLAB_PAGE, OB__SLAB_PAGE + 1};
@@ -229,6 +247,7 @@ int main(void)
 	CU_add_test(s, "a handle lives as long as its object", test_life);
 	CU_add_test(s, "nonsense is no handle", test_nonsense);
 	CU_add_test(s, "the serial wraps within its bits", test_serial_wraps);
+	CU_add_test(s, "serials begin where they are told", test_begins_elsewhere);
 	CU_add_test(s, "the limit holds", test_limit);
 	CU_add_test(s, "a walk may free", test_walk_and_free);
 	CU_add_test(s, "random load", test_load);

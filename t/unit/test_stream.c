@@ -22,6 +22,7 @@ struct end {
 	unsigned connects;
 	int connect_status;
 	unsigned reads;
+	size_t last_len; /* of the last read */
 	size_t read_len;
 	uint8_t read[4096];
 	unsigned ends;
@@ -42,6 +43,7 @@ static void on_read(struct ob__stream *s, uint8_t *data, size_t len)
 	memset(data, 0xee, len); /* it may be changed in place */
 	CU_ASSERT_FALSE(s->closing);
 	e->reads++;
+	e->last_len = len;
 	if (e->in_read) {
 		e->in_read(e);
 	}
@@ -342,6 +344,65 @@ static void test_read_on_off(void)
 	CU_ASSERT(net_until(&p.net, &p.e.reads, 2));
 	CU_ASSERT_NSTRING_EQUAL(p.e.read, "abcdef", 6);
 	pair_down(&p);
+}
+
+#define FLOOD 32u
+
+/* As much as the kernel takes. */
+static void flood(int fd)
+{
+	static const char bytes[65536];
+
+	while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+	}
+}
+
+static struct end flooded[FLOOD];
+
+/* Everybody sends more than fits into a turn: each has its part in each turn, and no more. */
+static void test_turn_shared(void)
+{
+	struct acceptor acceptor = {.ends = flooded};
+	unsigned before[FLOOD] = {0};
+	size_t trunk = 0;
+	struct net net;
+	int fds[FLOOD];
+
+	memset(flooded, 0, sizeof(flooded));
+	net_up(&net);
+	acceptor.net = &net;
+	net_listen(&net, NULL, on_accept, &acceptor);
+	for (unsigned i = 0; i < FLOOD; i++) {
+		fds[i] = net_dial(&net, 0);
+		CU_ASSERT_FATAL(fds[i] >= 0);
+		CU_ASSERT_FATAL(net_until(&net, &acceptor.count, i + 1));
+		ob__stream_read(&flooded[i].s, true);
+	}
+	flooded[0].s.trunk = true;
+	for (unsigned turn = 0; turn < 5; turn++) {
+		uint64_t in = net.m.bytes_in;
+		for (unsigned i = 0; i < FLOOD; i++) {
+			flood(fds[i]);
+			before[i] = flooded[i].reads;
+		}
+		ob__loop_turn(net.loop);
+		in = net.m.bytes_in - in;
+		CU_ASSERT(in >= FLOOD * (4u << 10));
+		CU_ASSERT(in <= (1u << 20) + OB__LOOP_READ_BUFFER + FLOOD * (4u << 10));
+		for (unsigned i = 0; i < FLOOD; i++) {
+			CU_ASSERT_EQUAL(flooded[i].reads, before[i] + 1);
+			CU_ASSERT(i == 0 || flooded[i].last_len <= net.m.turn_share);
+		}
+		trunk = flooded[0].last_len > trunk ? flooded[0].last_len : trunk;
+	}
+	CU_ASSERT(net.m.turn_share < OB__LOOP_READ_BUFFER);
+	CU_ASSERT(trunk > net.m.turn_share);
+	for (unsigned i = 0; i < FLOOD; i++) {
+		ob__stream_close(&flooded[i].s);
+		close(fds[i]);
+	}
+	net_turns(&net, 5);
+	net_down(&net);
 }
 
 static void put_back(struct end *e)
@@ -891,6 +952,7 @@ int main(void)
 	CU_add_test(s, "a slow peer", test_slow_peer);
 	CU_add_test(s, "on_drained that appends", test_drained_appends);
 	CU_add_test(s, "reading on and off", test_read_on_off);
+	CU_add_test(s, "a turn is shared out", test_turn_shared);
 	CU_add_test(s, "bytes put back", test_unread);
 	CU_add_test(s, "half-closed peer", test_half_close);
 	CU_add_test(s, "reset by the peer", test_reset);

@@ -81,6 +81,11 @@ struct ob__load_job {
 struct ob__loader *ob__loader_new(struct ob__loop *loop, const char *stage_dir,
                                   const char *const *dirs, const char *probe_exe);
 
+/* Before the first job: most modules are rehearsed by this program, obhost-probe.  It must be
+ * trusted as a module is, and what is used for as long as the loader lives is the file of now,
+ * whatever is installed over it.  0, or -1 with a line logged: `probe_exe` does all of it. */
+int ob__loader_program(struct ob__loader *l, const char *path);
+
 /* A rehearsal that is under way, or begins, is given up: the node ends. */
 void ob__loader_hurry(struct ob__loader *l);
 

@@ -20,6 +20,7 @@
 
 #include <jansson.h>
 
+#include "host/admin.h"
 #include "host/swap/probe_wire.h"
 #include "lib/ws.h"
 
@@ -34,11 +35,13 @@ extern char **environ;
 struct probe_run {
 	struct ob__probe *p;
 	struct ob__load_refusal *r;
+	const char *program; /* that is run */
 	pid_t pid;
 	int pidfd; /* or -1: this kernel has none */
 	int sock;
 	int out; /* what the child prints */
 	bool dead;
+	bool scarce; /* no child for lack of something, which may pass */
 	bool timed_out;
 	bool stopped; /* the node ends */
 	uint64_t deadline_us;
@@ -52,6 +55,8 @@ struct probe_run {
 	size_t in_len;
 	char phase[OB__PROBE_PHASE_MAX + 1];
 	json_t *report;
+	bool elsewhere;    /* it said that it is not made for this */
+	char stranger[96]; /* its build, which is not ours */
 	char tail[TAIL_MAX];
 	size_t tail_len;
 };
@@ -74,17 +79,25 @@ static void put_head(uint8_t *out, size_t len, uint8_t kind)
 	out[4] = kind;
 }
 
+static void take_verbs(void *arg, const ob_admin_reply *reply)
+{
+	*(json_t **)arg = json_deep_copy(reply->body);
+}
+
 static int make_task(struct probe_run *run)
 {
 	const struct ob__probe *p = run->p;
+	json_t *verbs = NULL;
 	char file[512]; /* for texts: it may be any bytes */
 
+	ob__admin_run(NULL, "verbs", NULL, take_verbs, &verbs);
 	snprintf(file, sizeof(file), "%s", p->file);
 	ob__make_utf8(file);
-	json_t *task = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:I}", "staged", p->staged, "file",
-	                         file, "name", p->name, "conf", p->conf != NULL ? p->conf : "{}",
-	                         "admin", p->admin, "state", p->state != NULL, "timeout_ms",
-	                         (json_int_t)p->timeout_ms);
+	json_t *task = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:I, s:o}", "build",
+	                         OB__PROBE_BUILD, "staged", p->staged, "file", file, "name",
+	                         p->name, "conf", p->conf != NULL ? p->conf : "{}", "admin",
+	                         p->admin, "state", p->state != NULL, "timeout_ms",
+	                         (json_int_t)p->timeout_ms, "verbs", verbs);
 	char *dump = task != NULL ? json_dumps(task, JSON_COMPACT) : NULL;
 
 	json_decref(task);
@@ -115,6 +128,7 @@ static int refuse_spawn(struct probe_run *run, const char *what, int err)
 {
 	bool scarce = err == EAGAIN || err == ENOMEM || err == EMFILE || err == ENFILE;
 
+	run->scarce = scarce;
 	ob__refuse(run->r, "probe", "spawn", run->p->file, strerror(err), "a child process",
 	           scarce ? "raise the limits of processes, descriptors or memory, or try again "
 	                    "later"
@@ -172,7 +186,6 @@ static int spawn(struct probe_run *run, int sock, int out)
 	char mark[] = MARK "=1";
 	char *argv[] = {name, word, NULL};
 	char **env = marked_environment(mark);
-	const char *exe = run->p->exe;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 
@@ -183,11 +196,11 @@ static int spawn(struct probe_run *run, int sock, int out)
 	posix_spawnattr_init(&attr);
 	int rc = spawn_actions(&actions, sock, out);
 	rc = rc != 0 ? rc : spawn_attributes(&attr);
-	rc = rc != 0 ? rc : posix_spawn(&run->pid, exe, &actions, &attr, argv, env);
+	rc = rc != 0 ? rc : posix_spawn(&run->pid, run->program, &actions, &attr, argv, env);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	free(env);
-	return rc != 0 ? refuse_spawn(run, exe, rc) : 0;
+	return rc != 0 ? refuse_spawn(run, run->program, rc) : 0;
 }
 
 static int begin(struct probe_run *run)
@@ -271,6 +284,11 @@ static void frame(struct probe_run *run, uint8_t kind, const uint8_t *data, size
 		run->phase[len] = '\0';
 	} else if (kind == OB__PROBE_REPORT && run->report == NULL) {
 		run->report = json_loadb((const char *)data, len, 0, NULL);
+	} else if (kind == OB__PROBE_ELSEWHERE) {
+		run->elsewhere = true;
+	} else if (kind == OB__PROBE_STRANGER) {
+		snprintf(run->stranger, sizeof(run->stranger), "%.*s", (int)len,
+		         (const char *)data);
 	}
 }
 
@@ -508,20 +526,53 @@ static int take_report(struct probe_run *run, int status)
 	return 0;
 }
 
-int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r)
+/* True when the module has to be rehearsed in obhost itself: no code of it has run. */
+static bool is_elsewhere(struct probe_run *run, bool spawned, int status)
 {
-	struct probe_run run = {.p = p, .r = r, .pid = -1, .pidfd = -1, .sock = -1, .out = -1};
-	uint64_t began = now_us();
+	char *fault = run->p->program_fault;
+	size_t cap = sizeof(run->p->program_fault);
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; /* from outside */
 
-	p->flags = p->state_write = p->state_read_min = 0;
-	p->version[0] = p->provides[0] = p->needs[0] = p->resident[0] = p->notes[0] = '\0';
-	run.deadline_us = began + (uint64_t)p->timeout_ms * 1000;
+	if (run->scarce) {
+		return false;
+	}
+	if (!spawned) {
+		snprintf(fault, cap, "can't be started: %s", run->r->found);
+	} else if (run->stranger[0] != '\0') {
+		snprintf(fault, cap, "is of another build: %s, this is %s", run->stranger,
+		         OB__PROBE_BUILD);
+	} else if (run->phase[0] == '\0' && run->report == NULL && !run->elsewhere &&
+	           !run->timed_out && !killed) {
+		snprintf(fault, cap, "ended without a word (%s %d)",
+		         WIFSIGNALED(status) ? "signal" : "exit",
+		         WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	} else {
+		return run->elsewhere;
+	}
+	return true;
+}
+
+/* One rehearsal in that program; true when it came to a verdict, *rc. */
+static bool run_in(struct ob__probe *p, struct ob__load_refusal *r, const char *program,
+                   uint64_t deadline_us, int *rc)
+{
+	struct probe_run run = {.p = p, .r = r, .program = program, .pid = -1};
+	bool settled = true;
+	int status = 0;
+
+	run.pidfd = run.sock = run.out = -1;
+	run.deadline_us = deadline_us;
 	run.in = malloc(OB__PROBE_REPORT_MAX + 5);
-	int rc = run.in != NULL ? make_task(&run) : refuse_spawn(&run, "memory", ENOMEM);
-	rc = rc == 0 ? begin(&run) : rc;
-	if (rc == 0) {
-		int status = wait_for_end(&run);
-		rc = run.report != NULL ? take_report(&run, status) : refuse_end(&run, status);
+	*rc = run.in != NULL ? make_task(&run) : refuse_spawn(&run, "memory", ENOMEM);
+	if (*rc == 0) {
+		*rc = begin(&run);
+		bool spawned = *rc == 0;
+		status = spawned ? wait_for_end(&run) : 0;
+		settled = program == p->exe || !is_elsewhere(&run, spawned, status);
+		if (spawned && settled) {
+			*rc = run.report != NULL ? take_report(&run, status)
+			                         : refuse_end(&run, status);
+		}
 	}
 	if (run.sock >= 0) {
 		close(run.sock);
@@ -535,6 +586,23 @@ int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r)
 	json_decref(run.report);
 	free(run.task);
 	free(run.in);
+	return settled;
+}
+
+int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r)
+{
+	uint64_t began = now_us();
+	uint64_t deadline = began + (uint64_t)p->timeout_ms * 1000;
+	int rc = -1;
+
+	p->flags = p->state_write = p->state_read_min = 0;
+	p->version[0] = p->provides[0] = p->needs[0] = p->resident[0] = p->notes[0] = '\0';
+	p->program_fault[0] = '\0';
+	p->whole = p->program == NULL || !run_in(p, r, p->program, deadline, &rc);
+	if (p->whole) {
+		*r = (struct ob__load_refusal){0};
+		(void)run_in(p, r, p->exe, deadline, &rc);
+	}
 	p->took_us = (uint32_t)(now_us() - began);
 	return rc;
 }

@@ -383,6 +383,13 @@ static int open_module(struct ob__stage *s, struct ob__load_refusal *r)
 	return fd;
 }
 
+int ob__stage_open(const char *path, struct ob__load_refusal *r)
+{
+	struct ob__stage s = {.path = path};
+
+	return open_module(&s, r);
+}
+
 /* ---------------------------------------------------------------- the copy */
 
 struct copy {

@@ -51,6 +51,10 @@ struct ob__stage {
 	bool unchanged;
 };
 
+/* Opens a file for reading that is trusted as a module is.  A descriptor, closed by exec, or -1
+ * with the refusal filled. */
+int ob__stage_open(const char *path, struct ob__load_refusal *r);
+
 /* Blocks; for the loader thread.  0, or -1 with the refusal filled and no copy left behind. */
 int ob__stage_run(struct ob__stage *s, struct ob__load_refusal *r);
 

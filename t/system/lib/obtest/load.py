@@ -163,21 +163,69 @@ class ConnectStorm:
 
 
 class Footprint:
-    """What a node has of the system's: to be the same when all is over."""
+    """What a node has of the system's: to be the same when all is over.
+
+    Of memory three things are looked at. What is in use on the heap, without the chunks for output
+    (64 KiB each, as many as connections had an answer in one turn, kept for a while). What is
+    resident beside the heap: code, mappings, stacks. And what of the heap is resident, which grows
+    without any reload too, as chunks are taken and given back and more of their pages have been
+    touched: a turn that was late answers all connections at once, and each has a chunk then. Its
+    limit comes from that and from a control, the same load for a while with nothing else."""
+
+    REST = 1024       # KiB
+    REPORTS = 3072    # KiB on the heap: the node keeps the reports of its last 64 transactions
+    TOUCHED = 4096    # KiB of the heap that may become resident, or
+    CONTROLS = 4      # so many times what became so in the control, and
+    CHUNK = 12        # KiB for each connection that had no chunk yet: its first pages
 
     def __init__(self, node):
         self.node = node
+        self.connections = 0
         self.fds, self.threads, self.maps = self._counts()
-        self.rss = node.rss_kib()
+        self.heap, self.touched, self.rest, self.chunks = self._memory()
 
     def _counts(self):
         pid = self.node.pid
         return self.node.fds(), len(os.listdir(f"/proc/{pid}/task")), len(
             self.node.maps().splitlines())
 
-    def check(self, kib=2048, maps=6):
+    def _memory(self):
+        """In use on the heap; resident of it, and beside it, in KiB; and the number of chunks."""
+        series = self.node.metrics()
+        chunks = series["obhost_output_chunk_bytes"]
+        self.connections = int(series["obhost_connections"])
+        heap = series.get("obhost_heap_bytes", 0) - chunks
+        resident = {True: 0, False: 0}
+        in_heap = False
+        with open(f"/proc/{self.node.pid}/smaps", encoding="utf-8") as file:
+            for line in file:
+                words = line.split()
+                if words[0].endswith(":"):
+                    resident[in_heap] += int(words[1]) if words[0] == "Rss:" else 0
+                else:
+                    in_heap = words[-1] == "[heap]"
+        return int(heap) // 1024, resident[True], resident[False], int(chunks) // 65536
+
+    def touched_since(self):
+        """For a control: KiB of the heap that have become resident."""
+        return max(0, self._memory()[1] - self.touched)
+
+    def _check_memory(self, heap_kib, control):
+        """A sanitizer keeps what is freed for a while, so nothing is looked at with one."""
+        now = self._memory()
+        most = heap_kib + max(self.TOUCHED, self.CONTROLS * control)
+        most += self.CHUNK * max(0, self.connections - self.chunks)
+        for what, was, is_now, kib in (("in use on the heap", self.heap, now[0], heap_kib),
+                                       ("resident of the heap", self.touched, now[1], most),
+                                       ("resident beside the heap", self.rest, now[2], self.REST)):
+            if is_now - was > kib and not SANITIZE:
+                raise Failed(f"{self.node.name}: {what}: {was} then {is_now} KiB, "
+                             f"at most {kib} more are right")
+        return now
+
+    def check(self, heap_kib=REPORTS, control=0, maps=6):
         """As it was: descriptors and threads exactly, mappings but for the heap's few, memory but
-        for `kib`. Returns what is there now, for a comment."""
+        for the limits above. Returns what is there now, for a comment."""
         last = [None]
 
         def flat():
@@ -190,8 +238,9 @@ class Footprint:
         except Failed:
             raise Failed(f"{self.node.name} had {(self.fds, self.threads, self.maps)} descriptors,"
                          f" threads and mappings, and has {last[0]}") from None
-        self.node.check_growth(self.rss, kib)
+        heap, touched, rest, chunks = self._check_memory(heap_kib, control)
         fds, threads, mappings = last[0]
         return (f"{self.node.name}: descriptors {self.fds} then {fds}, threads {self.threads} then "
-                f"{threads}, mappings {self.maps} then {mappings}, RSS {self.rss} then "
-                f"{self.node.rss_kib()} KiB")
+                f"{threads}, mappings {self.maps} then {mappings}; KiB in use on the heap "
+                f"{self.heap} then {heap}, resident of it {self.touched} then {touched}, beside it "
+                f"{self.rest} then {rest}; chunks {self.chunks} then {chunks}")

@@ -93,7 +93,7 @@ class Answer:
         return f"<{self.status} {self.data[:300]!r}>"
 
 
-def http_request(port, method, path, body=None, headers=None, timeout=20):
+def http_request(port, method, path, body=None, headers=None, timeout=20, host="127.0.0.1"):
     """One request on a connection of its own. A body that is not text or bytes goes as JSON; a
     header that is None is left out, Host too."""
     headers = dict(headers or {})
@@ -101,7 +101,7 @@ def http_request(port, method, path, body=None, headers=None, timeout=20):
         body = json.dumps(body)
     if isinstance(body, str):
         body = body.encode()
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW)
+    link = http.client.HTTPConnection(host, port, timeout=timeout * SLOW)
     with contextlib.closing(link):
         link.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
         if body is not None:
@@ -213,7 +213,7 @@ class Node:
                 self.wait_ready(timeout)
                 return self
             except Failed:
-                busy = self.process.poll() == 1 and "address already in use" in self.log()
+                busy = self.process.poll() == 1 and ": address in use" in self.log()
                 if not busy or attempt == 4:
                     raise
                 self.process = None
@@ -230,7 +230,7 @@ class Node:
     def _answers(self):
         try:
             if self.http_port:
-                return http_request(self.http_port, "GET", "/readyz", timeout=2).status == 200
+                return self.http("GET", "/readyz", timeout=2).status == 200
             return self.admin("ready")[0] == 200
         except (OSError, http.client.HTTPException, ValueError):
             return False
@@ -290,6 +290,9 @@ class Node:
     # ---- talking to it
 
     def http(self, method, path, body=None, headers=None, **more):
+        # What a node calls localhost is ::1 on most systems; whoever calls it so tries both.
+        if self.conf["host"] == "localhost":
+            more.setdefault("host", "localhost")
         return http_request(self.http_port, method, path, body, headers, **more)
 
     def get(self, path, status=200):
