@@ -198,7 +198,10 @@ int ob__mock_reg_event(ob_mock *m, int event, ob_event_fn fn)
 {
 	struct reg *reg;
 
-	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_NODE_DOWN) {
+	bool known = (event >= OB_EVENT_SESSION_OPENED && event <= OB_EVENT_NODE_DOWN) ||
+	             event == OB_EVENT_SESSION_REPLACED || event == OB_EVENT_SESSION_LOST;
+
+	if (fn == NULL || !known) {
 		return mock_no(m, OB_E_INVAL);
 	}
 	if (m->phase != PHASE_STARTING) {

@@ -23,13 +23,14 @@ static const struct {
 } live_keys[] = {
 	{"call_timeout", {NULL}},
 	{"http", {"port", NULL}},
-	{"limits", {"connections", "sessions", "requests", "link_queue", NULL}},
+	{"limits", {"connections", "sessions", "requests", "link_queue", "users", NULL}},
 	{"log_level", {NULL}},
 	{"modules", {NULL}},
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
 	{"rpc", {"port", "encode", "tls", "reconnect_time", NULL}},
 	{"session_closed_id", {NULL}},
+	{"sessions", {NULL}},
 };
 
 static void log_line(void *arg, enum ob__conf_severity severity, const char *line)

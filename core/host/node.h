@@ -29,6 +29,7 @@
 #include "host/generation.h"
 #include "host/nodeconf.h"
 #include "host/permit.h"
+#include "host/session_lost.h"
 #include "host/slot.h"
 #include "host/swap/loader.h"
 #include "host/web.h"
@@ -43,6 +44,7 @@
 
 struct ob__swap;
 struct ob__admin_socket;
+struct ob__users;
 
 enum ob__node_phase {
 	OB__NODE_STARTING = 1,
@@ -77,8 +79,9 @@ struct ob__node {
 	struct ob__router router;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;
-	struct ob__map names;        /* node id -> owned name (host/names.h) */
-	struct ob__map proxy_epochs; /* node id -> epoch of its sessions, plus one */
+	struct ob__users *users;
+	struct ob__losses losses;
+	struct ob__map names; /* node id -> owned name (host/names.h) */
 	struct ob__timeout notice_timeout;
 
 	struct ob__slots slots;

@@ -75,6 +75,7 @@ struct ob__limits {
 	size_t link_bytes;    /* the same in bytes */
 	size_t link_queue;    /* bytes towards one node, then BUSY */
 	size_t held;          /* bytes waiting for a live node */
+	uint32_t users;       /* whose whereabouts this node keeps */
 };
 
 /* How modules are replaced. */
@@ -100,6 +101,8 @@ struct ob__nodeconf {
 	const char *probe_exe;     /* static: the program that rehearses modules; NULL: none does */
 	const char *probe_program; /* static: obhost-probe, quicker for most; NULL: no such one */
 	uint32_t session_closed_id;
+	uint32_t kick_id; /* 0: none */
+	uint64_t bind_timeout_ms;
 	struct ob__listen_conf *listens;
 	size_t listens_len;
 	int http_port;
