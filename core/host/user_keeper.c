@@ -51,7 +51,7 @@ static void answer(void *arg, const struct ob__who *who, const char *user, uint6
 		.session_node = who->node,
 		.session_seq = who->seq,
 		.payload = payload,
-		.payload_len = (uint32_t)ob__user_put(payload, user, epoch),
+		.payload_len = (uint32_t)ob__user_put(payload, user, epoch, 0),
 	};
 
 	(void)ob__users_send(arg, who->node, &f);
@@ -65,7 +65,7 @@ static void fence(void *arg, const struct ob__who *who, const char *user, uint64
 		.session_node = who->node,
 		.session_seq = who->seq,
 		.payload = payload,
-		.payload_len = (uint32_t)ob__user_put(payload, user, epoch),
+		.payload_len = (uint32_t)ob__user_put(payload, user, epoch, 0),
 	};
 
 	/* A proxy that can't be reached now claims again when it is back, and hears then. */

@@ -133,7 +133,7 @@ static int send_user(struct ob__node *node, uint64_t dst, uint32_t id, const str
 		.session_node = who->node,
 		.session_seq = who->seq,
 		.payload = payload,
-		.payload_len = (uint32_t)ob__user_put(payload, user, epoch),
+		.payload_len = (uint32_t)ob__user_put(payload, user, epoch, 0),
 	};
 
 	return ob__users_send(node, dst, &f);
@@ -273,7 +273,7 @@ static void claim_send(struct claim *c)
 		.session_node = who.node,
 		.session_seq = who.seq,
 		.payload = payload,
-		.payload_len = (uint32_t)ob__user_put(payload, c->user, 0),
+		.payload_len = (uint32_t)ob__user_put(payload, c->user, 0, 0),
 	};
 	uint32_t stamp;
 	uint64_t keeper = ob__users_keeper(us, c->user, &stamp);
@@ -343,12 +343,20 @@ static void tell_served(struct ob__node *node, const struct ob__session *s)
 void ob__users_met(struct ob__node *node, const struct ob__session *s, uint64_t to)
 {
 	const struct ob__session_more *more = s->more;
-	struct ob__who who = who_of(s);
+	uint8_t payload[OB__USER_WIRE_MAX];
 
-	if (more != NULL && more->epoch != 0) {
-		(void)send_user(node, to, OB__SYS_SESSION_USER, &who, more->bound ? more->user : "",
-		                more->epoch);
+	if (more == NULL || more->change == 0) {
+		return;
 	}
+	struct ob__frame f = {
+		.id = OB__SYS_SESSION_USER,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.payload = payload,
+		.payload_len = (uint32_t)ob__user_put(payload, more->bound ? more->user : "",
+	                                              more->epoch, more->change),
+	};
+	(void)ob__users_send(node, to, &f);
 }
 
 static void bound_now(struct ob__node *node, struct ob__session_more *more, const char *user,
@@ -359,6 +367,7 @@ static void bound_now(struct ob__node *node, struct ob__session_more *more, cons
 
 	memcpy(more->user, user, strlen(user) + 1);
 	more->epoch = epoch;
+	more->change++;
 	more->bound = true;
 	more->keeper = keeper;
 	bool still = ob__users_keeper(us, user, &stamp) == keeper;
@@ -383,6 +392,7 @@ static void unbind(struct ob__node *node, struct ob__session_more *more)
 	}
 	memcpy(user, more->user, sizeof(user));
 	more->bound = false;
+	more->change++;
 	more->user[0] = '\0';
 	ob__list_del(&more->link);
 	uint64_t keeper = ob__users_keeper(node->users, user, &stamp);
@@ -653,11 +663,12 @@ static void on_session_set(struct ob__node *node, const struct ob__frame *f)
 
 /* ---- frames to a node that has met a session ---- */
 
-static void heard_user(struct ob__session *s, const struct ob__user_msg *m, bool newer_only)
+static void heard_user(struct ob__session *s, const struct ob__user_msg *m)
 {
 	struct ob__session_more *more = ob__session_more(s);
 
-	if (more != NULL && (newer_only ? m->epoch > more->epoch : m->epoch >= more->epoch)) {
+	if (more != NULL && m->change > more->change) {
+		more->change = m->change;
 		memcpy(more->user, m->user, sizeof(more->user));
 		more->epoch = m->epoch;
 	}
@@ -670,7 +681,7 @@ static void on_session_user(struct ob__node *node, const struct ob__frame *f)
 
 	if (s != NULL && s->conn == 0 && f->src == s->node &&
 	    ob__user_get(&m, f->payload, f->payload_len, true) == 0) {
-		heard_user(s, &m, false);
+		heard_user(s, &m);
 	}
 }
 
@@ -686,7 +697,7 @@ size_t ob__users_ext_put(const struct ob__session *s, uint64_t dst, uint8_t *out
 			return 0;
 		}
 	}
-	size_t len = ob__user_put(payload, s->more->user, s->more->epoch);
+	size_t len = ob__user_put(payload, s->more->user, s->more->epoch, s->more->change);
 	return ob__frame_ext_put(out, 0, OB__USER_EXT_MAX, OB__FRAME_EXT_USER, payload,
 	                         (uint16_t)len);
 }
@@ -700,7 +711,7 @@ void ob__users_ext_get(struct ob__session *s, const struct ob__frame *f)
 	                              : NULL;
 
 	if (data != NULL && ob__user_get(&m, data, len, false) == 0) {
-		heard_user(s, &m, true);
+		heard_user(s, &m);
 	}
 }
 
@@ -861,7 +872,7 @@ int ob__users_bind(struct ob__gen *g, uint64_t session, const char *user, ob_use
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.payload = payload,
-		.payload_len = (uint32_t)ob__user_put(payload, user, 0),
+		.payload_len = (uint32_t)ob__user_put(payload, user, 0, 0),
 	};
 	int rc = ob__users_send(node, s->node, &f);
 	if (rc != 0) {
@@ -891,7 +902,7 @@ int ob__users_ask(struct ob__node *node, struct ob__pending *p, const char *user
 		.id = OB__SYS_USER_FIND,
 		.call = p->handle,
 		.payload = payload,
-		.payload_len = (uint32_t)ob__user_put(payload, user, 0),
+		.payload_len = (uint32_t)ob__user_put(payload, user, 0, 0),
 	};
 	uint32_t stamp;
 

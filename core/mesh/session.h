@@ -50,6 +50,7 @@ struct ob__session_more {
 	struct ob__session *of;
 	char user[OB__USER_MAX + 1]; /* "": nobody's; the last one's when it was replaced */
 	uint64_t epoch;              /* of its last binding */
+	uint32_t change;             /* grows each time its proxy gives it another user */
 	struct ob__session_attr **attrs;
 	uint8_t attrs_len;
 

@@ -87,20 +87,23 @@ static int get_word(char *out, size_t max, bool may_be_empty, const uint8_t **da
 
 /* ---- messages ---- */
 
-size_t ob__user_put(uint8_t out[OB__USER_WIRE_MAX], const char *user, uint64_t epoch)
+size_t ob__user_put(uint8_t out[OB__USER_WIRE_MAX], const char *user, uint64_t epoch,
+                    uint32_t change)
 {
 	put64(out, epoch);
-	return 8 + put_word(out + 8, user, OB__USER_MAX);
+	put32(out + 8, change);
+	return 12 + put_word(out + 12, user, OB__USER_MAX);
 }
 
 int ob__user_get(struct ob__user_msg *m, const uint8_t *data, size_t len, bool may_be_empty)
 {
-	if (len < 9) {
+	if (len < 12) {
 		return -EPROTO;
 	}
 	m->epoch = get64(data);
-	data += 8;
-	len -= 8;
+	m->change = get32(data + 8);
+	data += 12;
+	len -= 12;
 	if (get_word(m->user, OB__USER_MAX, may_be_empty, &data, &len) != 0 || len != 0) {
 		return -EPROTO;
 	}

@@ -9,7 +9,7 @@
  * frame's header, a word is a byte for its length and the bytes:
  *
  *     BIND, UNBIND, USER_CLAIM, USER_RELEASE, USER_FENCED, USER_FIND, SESSION_USER
- *                  u64 epoch | word user (may be empty in SESSION_USER)
+ *                  u64 epoch | u32 change | word user (may be empty in SESSION_USER)
  *     USER_LOCK, USER_UNLOCK
  *                  u64 locker | u32 ms | u32 flags | word user | word key
  *     USER_SEND, USER_STALE
@@ -33,7 +33,7 @@
 #define OB__KEY_MAX   32u
 #define OB__VALUE_MAX 256u
 
-#define OB__USER_WIRE_MAX (8u + 1 + OB__USER_MAX)
+#define OB__USER_WIRE_MAX (12u + 1 + OB__USER_MAX)
 #define OB__LOCK_WIRE_MAX (16u + 1 + OB__USER_MAX + 1 + OB__KEY_MAX)
 #define OB__SEND_HEAD_MAX (8u + 1 + OB__USER_MAX)
 #define OB__ATTR_WIRE_MAX (1u + OB__KEY_MAX + OB__VALUE_MAX)
@@ -42,6 +42,7 @@
 /* Words in here are terminated. */
 struct ob__user_msg {
 	uint64_t epoch;
+	uint32_t change; /* from a session's proxy: grows each time the session's user changes */
 	char user[OB__USER_MAX + 1];
 };
 
@@ -87,7 +88,8 @@ bool ob__user_ok(const char *user);
 bool ob__key_ok(const char *key);
 
 /* Writers return the bytes written; `out` has room for the format's maximum. */
-size_t ob__user_put(uint8_t out[OB__USER_WIRE_MAX], const char *user, uint64_t epoch);
+size_t ob__user_put(uint8_t out[OB__USER_WIRE_MAX], const char *user, uint64_t epoch,
+                    uint32_t change);
 size_t ob__lock_put(uint8_t out[OB__LOCK_WIRE_MAX], const struct ob__lock_msg *m);
 size_t ob__send_put_head(uint8_t out[OB__SEND_HEAD_MAX], const struct ob__send_msg *m);
 size_t ob__attr_put(uint8_t out[OB__ATTR_WIRE_MAX], const char *key, const void *value, size_t len);
