@@ -90,6 +90,11 @@ static void fetched(ob_ctx *ctx, const ob_http_response *res, void *arg)
 	CU_FAIL("an HTTP request that was never made");
 }
 
+static void user_found(ob_ctx *ctx, const ob_user_result *res, void *arg)
+{
+	CU_FAIL("a result that nobody waits for");
+}
+
 static int answers;
 static int last_status;
 
@@ -704,6 +709,15 @@ static void test_dead(void)
 	CU_ASSERT_EQUAL(ob_http_call(ctx, &q, fetched, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_admin(ctx, "node", json_object(), answered, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_secret_check(ctx, "http.token", "x"), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, 1, "u", user_found, NULL), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_session_unbind(ctx, 1, "u"), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_user_find(ctx, "u", user_found, NULL), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_push_user(ctx, "u", 1, "", 0), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_kick_user(ctx, "u", NULL), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_session_set(ctx, 1, "k", "v", 1), OB_E_DEAD);
+	CU_ASSERT_PTR_NULL(ob_session_attr(ctx, 1, "k", NULL));
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, 1, "k", 1000), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_session_unlock(ctx, 1, "k", 0), OB_E_DEAD);
 }
 
 int main(void)
