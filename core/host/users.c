@@ -194,7 +194,11 @@ void ob__users_peers_changed(struct ob__node *node)
 	struct ob__keeper now[OB__KEEPERS_MAX] = {0};
 	uint32_t len = route_nodes(node, now, OB__KEEPERS_MAX);
 
-	if (len == us->keepers_len && memcmp(now, us->keepers, len * sizeof(*now)) == 0) {
+	bool same = len == us->keepers_len;
+	for (uint32_t i = 0; same && i < len; i++) {
+		same = now[i].id == us->keepers[i].id && now[i].stamp == us->keepers[i].stamp;
+	}
+	if (same) {
 		return;
 	}
 	memcpy(us->keepers, now, sizeof(now));
@@ -816,21 +820,46 @@ void ob__users_node_gone(struct ob__node *node)
 
 /* ---- behind the SDK ---- */
 
-/* A call of a module, ended with a struct ob__place. NULL when there are too many. */
-static struct ob__pending *module_pending(struct ob__gen *g, ob_user_fn fn, void *arg)
+/* What a module waits for. */
+struct question {
+	ob_user_fn fn;
+	void *arg;
+	char find[OB__USER_MAX + 1]; /* the user whose place is asked for, "": none is */
+	bool again;                  /* it was asked twice */
+};
+
+/* A call of a module, ended with a struct ob__place.  Takes q, in any case; NULL when there are too
+ * many. */
+static struct ob__pending *question_pending(struct ob__gen *g, struct question *q)
 {
 	struct ob__node *node = g->node;
-	struct ob__pending *p = ob__pending_new(&node->pendings, OB__PENDING_USER,
-	                                        node->conf->bind_timeout_ms + BIND_GRACE_MS);
+	struct ob__pending *p =
+		q != NULL ? ob__pending_new(&node->pendings, OB__PENDING_USER,
+	                                    node->conf->bind_timeout_ms + BIND_GRACE_MS)
+			  : NULL;
 
-	if (p != NULL) {
-		p->u.call.gen = g;
-		p->u.call.fn = (void *)(uintptr_t)fn;
-		p->u.call.arg = arg;
-		ob__list_append(&g->calls, &p->u.call.gen_link);
-		ob__gen_ref(g);
+	if (p == NULL) {
+		free(q);
+		return NULL;
 	}
+	p->u.call.gen = g;
+	p->u.call.arg = q;
+	ob__list_append(&g->calls, &p->u.call.gen_link);
+	ob__gen_ref(g);
 	return p;
+}
+
+static struct ob__pending *module_pending(struct ob__gen *g, const char *find, ob_user_fn fn,
+                                          void *arg)
+{
+	struct question *q = calloc(1, sizeof(*q));
+
+	if (q != NULL) {
+		q->fn = fn;
+		q->arg = arg;
+		memcpy(q->find, find, strlen(find) + 1);
+	}
+	return question_pending(g, q);
 }
 
 /* What can't be sent ends as anything else does: later, by the callback; at its deadline, should
@@ -861,7 +890,7 @@ int ob__users_bind(struct ob__gen *g, uint64_t session, const char *user, ob_use
 	if (s == NULL) {
 		return OB_E_STALE;
 	}
-	struct ob__pending *p = module_pending(g, fn, arg);
+	struct ob__pending *p = module_pending(g, "", fn, arg);
 	if (p == NULL) {
 		return OB_E_BUSY;
 	}
@@ -906,7 +935,13 @@ int ob__users_ask(struct ob__node *node, struct ob__pending *p, const char *user
 	};
 	uint32_t stamp;
 
-	return ob__users_send(node, ob__users_keeper(node->users, user, &stamp), &f);
+	uint64_t keeper = ob__users_keeper(node->users, user, &stamp);
+	int rc = ob__users_send(node, keeper, &f);
+	const struct ob__peer *peer = rc == 0 ? ob__registry_get(&node->registry, keeper) : NULL;
+	if (peer != NULL && peer->link != NULL) {
+		ob__pending_sent(p, peer->link); /* its loss ends it: another one may be asked */
+	}
+	return rc;
 }
 
 int ob__users_find(struct ob__gen *g, const char *user, ob_user_fn fn, void *arg)
@@ -917,7 +952,7 @@ int ob__users_find(struct ob__gen *g, const char *user, ob_user_fn fn, void *arg
 	if (fn == NULL || !ob__user_ok(user)) {
 		return OB_E_INVAL;
 	}
-	struct ob__pending *p = module_pending(g, fn, arg);
+	struct ob__pending *p = module_pending(g, user, fn, arg);
 	if (p == NULL) {
 		return OB_E_BUSY;
 	}
@@ -960,7 +995,9 @@ int ob__users_session_set(struct ob__node *node, uint64_t session, const char *k
 static void module_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end)
 {
 	struct ob__gen *g = p->u.call.gen;
-	ob_user_fn fn = (ob_user_fn)(uintptr_t)p->u.call.fn;
+	struct question *q = p->u.call.arg;
+	ob_user_fn fn = q->fn;
+	void *arg = q->arg;
 	struct ob__place place = {0};
 	char name[OB_SESSION_TEXT] = "";
 	ob_user_result res = {.size = sizeof(res), .code = end->code};
@@ -980,14 +1017,48 @@ static void module_end(struct ob__node *node, struct ob__pending *p, const struc
 	}
 	res.name = name;
 	ob__list_del(&p->u.call.gen_link);
+	free(q);
 	uint64_t entered = ob__gen_enter(g);
-	fn(&g->ctx, &res, p->u.call.arg);
+	fn(&g->ctx, &res, arg);
 	ob__gen_leave(g, entered);
 	ob__gen_unref(g);
 }
 
+/* The keeper went while it was being asked: the next one is, once. */
+static bool find_again(struct ob__node *node, struct ob__pending *p)
+{
+	struct question *q = p->u.call.arg;
+	struct ob__gen *g = p->u.call.gen;
+
+	if (q->find[0] == '\0' || q->again || g->expired) {
+		return false;
+	}
+	struct question *copy = malloc(sizeof(*copy));
+	if (copy != NULL) {
+		*copy = *q;
+		copy->again = true;
+	}
+	struct ob__pending *next = question_pending(g, copy);
+	if (next == NULL) {
+		return false;
+	}
+	ob__users_peers_changed(node); /* the node hears of it next */
+	if (ob__users_ask(node, next, q->find) != 0) {
+		end_later(node, next, OB_E_NO_ROUTE);
+	}
+	ob__list_del(&p->u.call.gen_link);
+	free(q);
+	ob__gen_unref(g);
+	return true;
+}
+
 void ob__users_pending_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end)
 {
+	bool lost = end->code == OB_E_MAYBE_SENT || end->code == OB_E_NOT_SENT;
+
+	if (p->kind == OB__PENDING_USER && lost && find_again(node, p)) {
+		return;
+	}
 	if (p->kind == OB__PENDING_USER) {
 		module_end(node, p, end);
 	} else {
