@@ -32,6 +32,7 @@ struct item {
 
 struct ask {
 	struct ob__list items; /* in their order */
+	bool again;            /* the keeper went while it was being asked: another one is */
 	char user[OB__USER_MAX + 1];
 };
 
@@ -205,6 +206,23 @@ static int send_to(struct ob__node *node, const struct ob__place *place,
 	return rc;
 }
 
+/* 0, or OB_E_*. */
+static int ask_keeper(struct ob__node *node, struct ask *a)
+{
+	struct ob__pending *p =
+		ob__pending_new(&node->pendings, OB__PENDING_ASK, node->conf->call_timeout_ms);
+
+	if (p == NULL) {
+		return OB_E_BUSY;
+	}
+	p->u.call.arg = a;
+	int rc = ob__users_ask(node, p, a->user);
+	if (rc != 0) {
+		ob__pending_drop(p);
+	}
+	return rc;
+}
+
 static struct ask *ask_begin(struct ob__node *node, const char *user)
 {
 	struct ob__users *us = node->users;
@@ -216,15 +234,7 @@ static struct ask *ask_begin(struct ob__node *node, const char *user)
 	}
 	memcpy(a->user, user, strlen(user) + 1);
 	ob__list_init(&a->items);
-	struct ob__pending *p =
-		ob__pending_new(&node->pendings, OB__PENDING_ASK, node->conf->call_timeout_ms);
-	if (p != NULL) {
-		p->u.call.arg = a;
-	}
-	if (p == NULL || ob__users_ask(node, p, user) != 0) {
-		if (p != NULL) {
-			ob__pending_drop(p);
-		}
+	if (ask_keeper(node, a) != 0) {
 		(void)ob__strmap_del(&us->asks, user);
 		free(a);
 		return NULL;
@@ -287,7 +297,15 @@ void ob__user_asked(struct ob__node *node, struct ob__pending *p, const struct o
 	struct ask *a = p->u.call.arg;
 	struct ob__place place;
 	bool found = end->code == OB_OK && ob__place_get(&place, end->data, end->len) == 0;
+	bool lost = end->code == OB_E_MAYBE_SENT || end->code == OB_E_NOT_SENT;
 
+	if (lost && !a->again) {
+		a->again = true;
+		ob__users_peers_changed(node); /* the node hears of it next */
+		if (ask_keeper(node, a) == 0) {
+			return;
+		}
+	}
 	(void)ob__strmap_del(&us->asks, a->user);
 	if (found) {
 		remember(us, a->user, &place);
