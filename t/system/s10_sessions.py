@@ -47,6 +47,8 @@ def nodes():
         house["game"] = Node("game", "game", modules=["service", ADMIN, "far", probe(7001)],
                              **common)
         for name in ("proxy", "service_a", "service_b", "game"):
+            # Nobody but the route node can be dialled: all that is said goes through it.
+            del house[name].conf["rpc"]["port"]
             link((house[name], house["route"]))
         start_all(*(node for node in house.values() if isinstance(node, Node)))
         wait_linked((house["route"], house["proxy"], house["service_a"], house["service_b"],
