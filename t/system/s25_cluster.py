@@ -77,6 +77,8 @@ class Cluster:
                        timeout)
             eventually(lambda n=node: {r.name for r in self.routes} - {n.name} <= n.peers(),
                        f"{node.name} has a link with each route node", timeout)
+            eventually(lambda n=node: {r.name for r in self.routes} <= told_by(n),
+                       f"each route node has told {node.name} who is there", timeout)
 
     def stop(self):
         for node in reversed(self.nodes):
@@ -97,6 +99,10 @@ def state(node, name):
 
 def known(node):
     return {p["name"] for p in node.get("/peers")["peers"] if p["state"] == "up" and p["listed"]}
+
+
+def told_by(node):
+    return {r["name"] for r in node.get("/peers")["directory"]["route_nodes"] if r["synced"]}
 
 
 def served_by(client, number=FREE, times=20):
