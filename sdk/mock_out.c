@@ -43,7 +43,7 @@ int ob_mock_node_event(ob_mock *m, int event, const char *name, const char *role
 		.role = role,
 	};
 
-	if (event != OB_EVENT_NODE_UP && event != OB_EVENT_NODE_DOWN) {
+	if (event < OB_EVENT_NODE_UP || event > OB_EVENT_NODE_REPLACED) {
 		return OB_E_INVAL;
 	}
 	if (m->phase != PHASE_LIVE) {

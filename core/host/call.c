@@ -134,7 +134,7 @@ static int call_send(struct ob__node *node, const ob_target *target, struct ob__
 {
 	struct ob__route_query q = {
 		.node = target->node,
-		.role = target->role,
+		.role = target->node != 0 ? 0 : target->role,
 		.sticky = (target->flags & OB_TARGET_STICKY) != 0,
 		.session_node = f->session_node,
 		.session_seq = f->session_seq,
@@ -151,9 +151,10 @@ static int call_send(struct ob__node *node, const ob_target *target, struct ob__
 	if (route.kind != OB__ROUTE_PEER) {
 		return ob__hold_own(node, f, &q);
 	}
+	f->dst = route.dst != 0 ? route.dst : f->dst;
 	int rc = ob__peer_send(node->links, route.peer, f);
 	if (rc == 0 && route.peer->link != NULL) {
-		ob__pending_sent(p, route.peer->link);
+		ob__pending_sent(p, route.peer->link, route.to);
 	}
 	return rc;
 }

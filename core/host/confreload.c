@@ -19,7 +19,7 @@
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
 static const struct {
 	const char *key;
-	const char *fixed[6];
+	const char *fixed[8];
 } live_keys[] = {
 	{"call_timeout", {NULL}},
 	{"http", {"port", NULL}},
@@ -28,7 +28,7 @@ static const struct {
 	{"modules", {NULL}},
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
-	{"rpc", {"port", "encode", "tls", "reconnect_time", NULL}},
+	{"rpc", {"port", "unix", "idle", "encode", "tls", "reconnect_time", NULL}},
 	{"session_closed_id", {NULL}},
 };
 
@@ -332,6 +332,7 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 		ob__error("conf", "rpc.allow: out of memory, what it was stays");
 	}
 	ob__conf_apply_remotes(node);
+	ob__cluster_describe(node);
 	reconf_modules(node, c);
 }
 

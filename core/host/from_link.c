@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "host/client.h"
+#include "host/cluster.h"
 #include "host/conn.h"
 #include "host/held.h"
 #include "host/node.h"
@@ -91,7 +92,8 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		ob__refuse_frame(node, f, route.code, NULL);
 		return;
 	}
-	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, q.role, q.node);
+	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, q.role,
+	                        route.dst != 0 ? route.dst : q.node);
 	if (route.kind == OB__ROUTE_PEER) {
 		int rc = ob__peer_forward(node->links, route.peer, raw, f->len);
 		if (rc == 0) {
@@ -150,7 +152,7 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 	switch (v.action) {
 	case OB_FORWARD:
 		f->dst = v.target.node;
-		f->role = v.target.role;
+		f->role = v.target.node != 0 ? 0 : v.target.role;
 		if (f->dst == node->self.id || (f->dst == 0 && f->role == node->self.role_id)) {
 			frame_local(node, f);
 		} else {
@@ -221,6 +223,9 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
 	}
 	if (f->kind == OB__FRAME_REQUEST) {
 		frame_request(node, link, f, raw);
+		return;
+	}
+	if (f->kind == OB__FRAME_SYSTEM && ob__cluster_frame(node, link, f)) {
 		return;
 	}
 	if (f->dst != node->self.id) {

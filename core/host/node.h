@@ -25,6 +25,7 @@
 #include "base/notify.h"
 #include "base/stat.h"
 #include "host/client.h"
+#include "host/cluster.h"
 #include "host/dispatch.h"
 #include "host/generation.h"
 #include "host/nodeconf.h"
@@ -75,6 +76,7 @@ struct ob__node {
 	struct ob__listener *link_listener;
 	struct ob__permits permits;
 	struct ob__router router;
+	struct ob__cluster cluster;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;
 	struct ob__map names;        /* node id -> owned name (host/names.h) */
@@ -129,6 +131,9 @@ void ob__node_stop(struct ob__node *node);
 /* Tells the service manager, if there is one, what the node is about: with RELOADING, READY,
  * STOPPING its state as well. `more` is put behind it, or NULL. */
 void ob__node_tell(struct ob__node *node, enum ob__notify_state state, const char *more);
+
+/* Remembers the incarnation for the next start. */
+void ob__node_keep_incarnation(const char *dir, uint64_t incarnation);
 
 /* Why the node is not ready for traffic, or NULL. */
 const char *ob__node_not_ready(const struct ob__node *node);

@@ -117,19 +117,22 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 	if (p->link != NULL) {
 		ob__stream_cipher(&p->link->stream, tls, sizeof(tls));
 	}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}",
-	                 "id", id, "name", p->who.name, "role", p->who.role, "state",
-	                 p->link != NULL ? "up" : "down", "address", p->address, "direction",
-	                 p->link == NULL   ? ""
-	                 : p->link->dialer ? "dialled"
-	                                   : "accepted",
-	                 "since_s", (json_int_t)((now - p->since) / 1000), "incarnation",
-	                 (json_int_t)p->who.incarnation, "rtt_us",
-	                 (json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
-	                 (json_int_t)ob__peer_queued(p), "frames_in",
-	                 (json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
-	                 (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "tls", tls,
-	                 "last_error", p->last_error);
+	json_t *j =
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}",
+	                  "id", id, "name", p->who.name, "role", p->who.role, "link",
+	                  p->link != NULL ? "up" : "down", "address", p->address, "direction",
+	                  p->link == NULL   ? ""
+	                  : p->link->dialer ? "dialled"
+	                                    : "accepted",
+	                  "since_s", (json_int_t)((now - p->since) / 1000), "incarnation",
+	                  (json_int_t)p->who.incarnation, "rtt_us",
+	                  (json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
+	                  (json_int_t)ob__peer_queued(p), "frames_in",
+	                  (json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
+	                  (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "tls", tls,
+	                  "last_error", p->last_error);
+	ob__cluster_peer_json(node, p, j);
+	return j;
 }
 
 static void add_remote(void *arg, const char *address, const char *role, const char *name,
@@ -150,7 +153,8 @@ json_t *ob__node_peers_json(struct ob__node *node)
 			peers, peer_json(node, OB__CONTAINER(it, struct ob__peer, all_link)));
 	}
 	ob__links_each_remote(node->links, add_remote, remotes);
-	return json_pack("{s:o, s:o}", "peers", peers, "remote_ports", remotes);
+	return json_pack("{s:o, s:o, s:o}", "peers", peers, "remote_ports", remotes, "directory",
+	                 ob__cluster_json(node));
 }
 
 static json_t *spans_json(const struct ob__node *node, const struct ob__idrange_span *spans,
@@ -171,9 +175,11 @@ static json_t *spans_json(const struct ob__node *node, const struct ob__idrange_
 json_t *ob__node_routes_json(const struct ob__node *node)
 {
 	const struct ob__idrange *t = node->router.table;
+	const struct ob__idrange *m = node->router.served;
 
 	return json_pack(
-		"{s:o, s:o, s:o}", "ranges",
+		"{s:o, s:o, s:o, s:o}", "served",
+		spans_json(node, m != NULL ? m->flat : NULL, m != NULL ? m->flat_len : 0), "ranges",
 		spans_json(node, t != NULL ? t->flat : NULL, t != NULL ? t->flat_len : 0),
 		"special",
 		spans_json(node, t != NULL ? t->special : NULL, t != NULL ? t->special_len : 0),

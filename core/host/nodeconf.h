@@ -24,6 +24,7 @@
 #include "base/conf.h"
 #include "lib/idrange.h"
 #include "mesh/link.h"
+#include "mesh/member.h"
 
 #define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
 
@@ -112,6 +113,14 @@ struct ob__nodeconf {
 	size_t rpc_tokens_len;
 	struct ob__security_conf rpc_security;
 	uint64_t reconnect_ms;
+	bool rpc_unix;           /* a socket for links in the state directory */
+	const char *rpc_address; /* where others reach the port; NULL: that can't be said */
+	int rpc_address_port;
+	char *rpc_host_text;   /* owned: what rpc_address points at, or NULL */
+	uint64_t link_idle_ms; /* 0: a link stays */
+	uint32_t weight;
+	struct ob__member_range *serve;
+	size_t serve_len;
 	struct ob__remote_conf *remotes;
 	size_t remotes_len;
 	struct ob__module_conf *modules;

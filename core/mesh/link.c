@@ -59,6 +59,7 @@ static const struct {
                            "take this node out of its own remote_ports, or give each node a name"
                            " of its own"},
 	[OB__LINK_ROLE] = {"role", OB_LOG_WARNING, "correct the entry's type or its address"},
+	[OB__LINK_OTHER_NODE] = {"other_node", OB_LOG_INFO, "is the node's rpc.address right?"},
 	[OB__LINK_ROLE_COLLISION] = {"role_collision", OB_LOG_WARNING, "rename one of the roles"},
 	[OB__LINK_DUPLICATE] = {"duplicate", OB_LOG_DEBUG, NULL},
 	[OB__LINK_NAME_TAKEN] = {"name_taken", OB_LOG_WARNING, "give each node a name of its own"},
@@ -69,6 +70,7 @@ static const struct {
 	[OB__LINK_LEFT] = {"left", OB_LOG_DEBUG, NULL},
 	[OB__LINK_REPLACED] = {"replaced", OB_LOG_NOTICE, NULL},
 	[OB__LINK_REMOVED] = {"removed", OB_LOG_NOTICE, NULL},
+	[OB__LINK_IDLE] = {"idle", OB_LOG_INFO, NULL},
 	[OB__LINK_BY_OWNER] = {"closed", OB_LOG_NOTICE, NULL},
 	[OB__LINK_NO_MEMORY] = {"no_memory", OB_LOG_ERROR, NULL},
 };
@@ -98,12 +100,17 @@ static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 	           l->reason, cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
 }
 
+static bool is_holding(const struct ob__link *l)
+{
+	return l->old != NULL || l->hold;
+}
+
 /* How many bytes of frames the kernel may have.  What libuv is writing counts as given. */
 static uint64_t given_now(const struct ob__link *l)
 {
 	const struct ob__stream *s = &l->stream;
 	uint64_t given = l->appended - l->held.len - (s->queued - s->in_write_len);
-	return l->old != NULL && given > l->held_from ? l->held_from : given;
+	return is_holding(l) && given > l->held_from ? l->held_from : given;
 }
 
 bool ob__link_given(const struct ob__link *link, uint64_t offset)
@@ -134,13 +141,15 @@ static void retire(struct ob__link *l, bool last_words)
 	}
 }
 
-/* Sends what was held for the end of the old path. */
+/* Sends what was held for the end of the old path, once nothing holds it any more. */
 static void release(struct ob__link *l)
 {
-	bool was_congested = ob__peer_congested(l->peer);
+	if (is_holding(l)) {
+		return;
+	}
+	bool was_congested = ob__peer_congested(l->peer) || l->held.len >= l->links->options.high;
 	struct ob__buf held = l->held;
 	l->held = (struct ob__buf){0};
-	l->old = NULL;
 	int rc = ob__stream_append(&l->stream, held.data, held.len);
 	ob__buf_free(&held);
 	if (rc == -ENOMEM) {
@@ -161,9 +170,11 @@ static bool leave_path(struct ob__link *l)
 		ob__registry_set_link(ls->registry, peer, NULL, ob__loop_now(ls->loop));
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s", l->reason);
 		l->old = NULL;
+		l->hold = false;
 		return true;
 	}
 	if (peer->link != NULL && peer->link->old == l) {
+		peer->link->old = NULL;
 		release(peer->link);
 	}
 	return false;
@@ -366,6 +377,28 @@ static void put_system(struct ob__link *l, enum ob__system_id id)
 	ob__link_put(l, &f);
 }
 
+/* What the owner has kept on one link is kept on the other, with the requests in it. */
+static void move_held(struct ob__link *l, struct ob__link *from)
+{
+	if (!from->hold) {
+		return;
+	}
+	OB__LIST_EACH_SAFE (it, &from->pendings) {
+		struct ob__pending *p = OB__CONTAINER(it, struct ob__pending, link);
+		if (p->link_offset > from->held_from) {
+			p->link_offset = l->held_from + 1; /* given when any of them is */
+			ob__list_del(&p->link);
+			ob__list_append(&l->pendings, &p->link);
+		}
+	}
+	l->held = from->held;
+	l->appended += l->held.len;
+	l->hold = true;
+	from->appended -= l->held.len;
+	from->held = (struct ob__buf){0};
+	from->hold = false;
+}
+
 /* Two nodes dialled each other and `l` is the second link. */
 static void settle_pair(struct ob__link *l, struct ob__link *first)
 {
@@ -378,6 +411,7 @@ static void settle_pair(struct ob__link *l, struct ob__link *first)
 	first->state = OB__LINK_LEAVING;
 	l->old = first;
 	l->held_from = l->appended;
+	move_held(l, first);
 	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
 }
 
@@ -400,10 +434,68 @@ void ob__link_up(struct ob__link *l, struct ob__peer *peer)
 		return;
 	}
 	snprintf(peer->address, sizeof(peer->address), "%s", l->address);
+	peer->parted = false;
 	ob__registry_set_link(ls->registry, peer, l, l->since);
 	ob__notice("link", "%s: up (%s %s, role %s)", peer->who.name,
 	           l->dialer ? "dialled" : "from", l->address, peer->who.role);
 	ls->ops.on_up(ls->arg, peer);
+}
+
+/* ---------------------------------------------------------------- ending for want of traffic */
+
+static bool is_quiet(const struct ob__link *l)
+{
+	return l->state == OB__LINK_UP && l->peer->link == l && !is_holding(l) &&
+	       ob__list_empty(&l->pendings);
+}
+
+void ob__link_part(struct ob__link *link)
+{
+	if (is_quiet(link)) {
+		link->parting = link->traffic + 1;
+		put_system(link, OB__SYS_IDLE);
+	}
+}
+
+/* What this end has sent of late may still be under way, so it is not idle at once. */
+void ob__link_on_idle(struct ob__link *l)
+{
+	struct ob__links *ls = l->links;
+	if (!is_quiet(l) || l->dialer || l->traffic != l->traffic_seen[1] ||
+	    ob__remotes_have(ls, l->theirs.id)) {
+		return;
+	}
+	put_system(l, OB__SYS_IDLE_OK);
+	l->state = OB__LINK_LEAVING;
+	l->peer->parted = true;
+	ob__registry_set_link(ls->registry, l->peer, NULL, ob__loop_now(ls->loop));
+	ls->ops.on_down(ls->arg, l->peer, "nobody used the link");
+}
+
+void ob__link_on_idle_ok(struct ob__link *l)
+{
+	if (l->parting == 0 || l->peer->link != l || l->state != OB__LINK_UP) {
+		return;
+	}
+	if (l->parting != l->traffic + 1 || !is_quiet(l)) {
+		l->parting = 0;
+		put_system(l, OB__SYS_STAY);
+		return;
+	}
+	l->peer->parted = true;
+	ob__link_close(l, OB__LINK_IDLE, "nobody used the link");
+}
+
+void ob__link_on_stay(struct ob__link *l)
+{
+	struct ob__links *ls = l->links;
+	if (l->state != OB__LINK_LEAVING || l->peer->link != NULL) {
+		return;
+	}
+	l->state = OB__LINK_UP;
+	l->peer->parted = false;
+	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
+	ls->ops.on_up(ls->arg, l->peer);
 }
 
 void ob__link_fence_back(struct ob__link *l)
@@ -461,7 +553,7 @@ static int append_pieces(struct ob__link *l, const uint8_t *head, size_t head_le
 {
 	size_t total = head_len + ext_len + len;
 	struct ob__buf *held = &l->held;
-	if (l->old != NULL) {
+	if (is_holding(l)) {
 		if (ob__buf_reserve(held, total) < 0) {
 			return OB_E_NOMEM;
 		}
@@ -504,7 +596,8 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 	if (f->src == 0) {
 		f->src = ls->registry->self.id;
 	}
-	if (l->old == NULL && f->payload_len <= OB__STREAM_GATHER && total <= OB__CHUNK_SIZE) {
+	l->traffic++;
+	if (!is_holding(l) && f->payload_len <= OB__STREAM_GATHER && total <= OB__CHUNK_SIZE) {
 		return ob__link_put(l, f);
 	}
 	uint8_t head[OB__FRAME_HEADER];
@@ -519,7 +612,8 @@ int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t 
 		return rc;
 	}
 	struct ob__link *l = peer->link;
-	if (l->old != NULL) {
+	l->traffic++;
+	if (is_holding(l)) {
 		return append_pieces(l, raw, len, NULL, 0, NULL, 0);
 	}
 	if (len <= OB__CHUNK_SIZE) {
@@ -548,8 +642,26 @@ bool ob__peer_congested(const struct ob__peer *peer)
 	if (l == NULL) {
 		return false;
 	}
-	return l->stream.above ||
-	       (l->old != NULL && (l->held.len >= l->links->options.high || l->old->stream.above));
+	return l->stream.above || (is_holding(l) && l->held.len >= l->links->options.high) ||
+	       (l->old != NULL && l->old->stream.above);
+}
+
+void ob__peer_hold(struct ob__peer *peer)
+{
+	struct ob__link *l = peer->link;
+	if (l != NULL && !l->hold) {
+		l->held_from = is_holding(l) ? l->held_from : l->appended;
+		l->hold = true;
+	}
+}
+
+void ob__peer_release(struct ob__peer *peer)
+{
+	struct ob__link *l = peer->link;
+	if (l != NULL && l->hold) {
+		l->hold = false;
+		release(l);
+	}
 }
 
 size_t ob__peer_queued(const struct ob__peer *peer)

@@ -103,6 +103,10 @@ struct ob__link {
 	struct ob__buf in;          /* an incomplete frame */
 	struct ob__buf held;        /* frames kept while the old path's FENCE is out */
 	struct ob__link *old;       /* the LEAVING link whose FENCE we wait for, or NULL */
+	bool hold;                  /* the owner wants frames kept, see ob__peer_hold() */
+	uint64_t traffic;           /* frames either way that are not the link's own */
+	uint64_t traffic_seen[2];   /* at the last looks for silence */
+	uint64_t parting;           /* IDLE was sent: traffic + 1 then; or 0 */
 	uint64_t appended;          /* bytes of frames sent so far, those held included */
 	uint64_t given;             /* once closed: how many of them the kernel may have */
 	uint64_t held_from;         /* `appended` when holding began */
@@ -189,6 +193,9 @@ struct ob__remote_options {
 	const char *role;  /* what the peer must be, or NULL */
 	enum ob__link_security security;
 	struct ob__link_files files; /* with OB__LINK_CERT; no cert: the node's own */
+	uint64_t node;    /* learned, not configured: nobody but that node may answer; or 0 */
+	const char *near; /* with host and port: a unix socket that is tried first; or NULL */
+	bool added;       /* at run time: ob__links_retain() leaves it alone */
 };
 
 /* Adds an entry to dial; the first attempt is made in the next turn. 0, or -EEXIST if the same
@@ -196,9 +203,29 @@ struct ob__remote_options {
  * -ENOMEM. */
 int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote);
 
+/*
+ * Adds an entry for a node that was heard of: in no list of entries, and left alone by
+ * ob__links_retain().  It waits while the node has a link, or an entry of remote_ports dials it;
+ * when that entry is taken out, for good.
+ * NULL with *err as above, but for -EEXIST.
+ */
+struct ob__remote *ob__links_dial_node(struct ob__links *ls,
+                                       const struct ob__remote_options *remote, int *err);
+
+/* Takes it out again.  Its link stays, and nobody dials it again when it is lost. */
+void ob__links_undial(struct ob__remote *remote);
+
+/* Has a word for what the entry is about: "waiting", "connecting", "up", "covered", ... */
+const char *ob__remote_state(const struct ob__remote *remote);
+const char *ob__remote_error(const struct ob__remote *remote);
+
 /* Takes entries out that are not in `keep[0..n)` and closes their links.  An entry whose own token,
  * role or security has changed is taken out too, so dial all of `keep` afterwards. */
 void ob__links_retain(struct ob__links *ls, const struct ob__remote_options *keep, size_t n);
+
+/* Takes out the entry for that address, "HOST:PORT", or else those whose node, when they were last
+ * up, had that name, and closes their links; how many. */
+size_t ob__links_drop(struct ob__links *ls, const char *name);
 
 /* Whether an entry of that role exists, up or down. */
 bool ob__links_dials_role(const struct ob__links *ls, const char *role);
@@ -222,12 +249,23 @@ int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t 
 /* The peer's queue is above its high mark. */
 bool ob__peer_congested(const struct ob__peer *peer);
 
+/* Keeps what is sent to the peer from now on, until ob__peer_release() or the link's end.  Frames
+ * that have gone another way before must arrive first. */
+void ob__peer_hold(struct ob__peer *peer);
+
+/* Sends what was kept.  Harmless when nothing is held. */
+void ob__peer_release(struct ob__peer *peer);
+
 /* Bytes queued towards the peer. */
 size_t ob__peer_queued(const struct ob__peer *peer);
 
 /* True when what was sent up to `offset` (a former link->appended) may have reached the kernel;
  * never false when it has. */
 bool ob__link_given(const struct ob__link *link, uint64_t offset);
+
+/* Ends a link that nobody uses, if the other end agrees; `parted` of the peers says so then.  Asked
+ * of the end that dialled it; what is sent meanwhile is not lost. */
+void ob__link_part(struct ob__link *link);
 
 /* Closes this link, whether it is its peer's path or not. */
 void ob__link_shut(struct ob__link *link, const char *reason);

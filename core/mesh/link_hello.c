@@ -114,6 +114,12 @@ static bool meet(struct ob__link *l, const struct ob__frame *f)
 		                l->theirs.role, role);
 		return false;
 	}
+	uint64_t node = l->remote != NULL ? ob__remote_node(l->remote) : 0;
+	if (node != 0 && node != l->theirs.id) {
+		ob__link_refuse(l, OB__LINK_OTHER_NODE, "another node is at this address: %s",
+		                l->theirs.name);
+		return false;
+	}
 	return ob__link_check_identity(l);
 }
 

@@ -40,6 +40,10 @@ static void on_pong(struct ob__link *l, const struct ob__frame *f)
 static void on_system(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 {
 	struct ob__link *path = l->peer->link;
+	if (f->dst != 0) {
+		l->links->ops.on_frame(l->links->arg, l, f, raw);
+		return;
+	}
 	switch (f->id) {
 	case OB__SYS_PING:
 		answer(l, f, OB__SYS_PONG);
@@ -54,6 +58,15 @@ static void on_system(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 		if (path != NULL && path->old == l) {
 			ob__link_fence_back(path);
 		}
+		break;
+	case OB__SYS_IDLE:
+		ob__link_on_idle(l);
+		break;
+	case OB__SYS_IDLE_OK:
+		ob__link_on_idle_ok(l);
+		break;
+	case OB__SYS_STAY:
+		ob__link_on_stay(l);
 		break;
 	default:
 		l->links->ops.on_frame(l->links->arg, l, f, raw);
@@ -73,6 +86,7 @@ static void on_frame(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 	} else if (f->kind == OB__FRAME_HELLO) {
 		ob__link_close(l, OB__LINK_SECOND_HELLO, "it said hello again");
 	} else {
+		l->traffic++;
 		l->links->ops.on_frame(l->links->arg, l, f, raw);
 	}
 }
@@ -223,6 +237,8 @@ void ob__link_watch(struct ob__link *l)
 	const struct ob__links_options *o = &l->links->options;
 	uint64_t now = ob__loop_now(l->links->loop);
 	note_life(l, now);
+	l->traffic_seen[1] = l->traffic_seen[0];
+	l->traffic_seen[0] = l->traffic;
 	uint64_t alive = l->stream.last_read > l->alive_at ? l->stream.last_read : l->alive_at;
 	uint64_t silent = now - alive;
 	if (probe_failed(l, now)) {

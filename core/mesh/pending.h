@@ -40,7 +40,7 @@ struct ob__pending {
 	struct ob__timeout timeout;
 	struct ob__list link; /* in ob__link.pendings, or on no list */
 	uint64_t link_offset; /* link->appended behind its frame */
-	struct ob__peer *to;  /* whose link it went out on, or NULL */
+	struct ob__peer *to;  /* the node it went to, or NULL */
 	struct ob__pendings *all;
 	uint8_t kind;
 	bool ending;         /* on_end is on the stack */
@@ -96,8 +96,12 @@ struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_ki
 /* Finds a live entry; counts a stale handle. */
 struct ob__pending *ob__pending_find(struct ob__pendings *ps, uint64_t handle);
 
-/* Notes that the entry's frame was just appended to `link`. */
-void ob__pending_sent(struct ob__pending *p, struct ob__link *link);
+/* Notes that the entry's frame was just appended to `link`, for the node `to`: the link's own peer,
+ * or one that it is passed on to. */
+void ob__pending_sent(struct ob__pending *p, struct ob__link *link, struct ob__peer *to);
+
+/* The node `to` is gone: ends those with MAYBE_SENT that went to it over `link`, another node's. */
+void ob__pending_node_lost(struct ob__link *link, const struct ob__peer *to);
 
 /* Ends: calls on_end, then frees.  The entry is off its lists and can't be found any more when
  * on_end runs; ending or dropping it there again does nothing. */

@@ -17,8 +17,9 @@
 enum ob__system_id {
 	OB__SYS_PING = 1, /* link only; answered by PONG with the same call id */
 	OB__SYS_PONG,
-	OB__SYS_FENCE,      /* link only, the last frame on a path that is being left */
-	OB__SYS_FENCE_BACK, /* its echo */
+	OB__SYS_FENCE,      /* the last frame on a path that is being left: a link, or, with a
+	                     * destination, the way through a route node */
+	OB__SYS_FENCE_BACK, /* its echo, with the same call id, over the link that it came from */
 	OB__SYS_SERVED,     /* to a session's proxy: `src`, of `role`, has met the session */
 	OB__SYS_CLOSED,     /* from a session's proxy to a node that met it; call id: the notice */
 	OB__SYS_CLOSED_ACK, /* back, with the same call id */
@@ -35,6 +36,11 @@ enum ob__system_id {
 	/* From a route node: */
 	OB__SYS_MEMBER_DELTA, /* records: changes, a snapshot or an answer */
 	OB__SYS_MEMBER_AGAIN, /* I don't know your record: announce it again */
+
+	/* The end of a link that nobody uses; link only. */
+	OB__SYS_IDLE,    /* from its dialer: I see no traffic, may it end? */
+	OB__SYS_IDLE_OK, /* yes, and I send nothing on it any more; no is not said */
+	OB__SYS_STAY,    /* there is traffic after all: go on sending on it */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

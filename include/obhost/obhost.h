@@ -48,6 +48,7 @@
  * number it insists on asks OB_HAS(ctx, function) first.
  *
  * History:
+ *   1.1  2026-11-22  nodes are replaced: OB_EVENT_NODE_REPLACED
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -79,7 +80,7 @@ extern "C" {
 #endif
 
 #define OB_ABI_MAJOR    1
-#define OB_ABI_MINOR    0
+#define OB_ABI_MINOR    1
 #define OB_MODULE_MAGIC 0x6f62686fu
 
 /* ---------------------------------------------------------------- results and errors ------- */
@@ -193,8 +194,9 @@ typedef json_t *(*ob_error_body_fn)(ob_ctx *ctx, int code, const char *text);
 enum ob_event {
 	OB_EVENT_SESSION_OPENED = 1, /* a client of this node */
 	OB_EVENT_SESSION_CLOSED,     /* a client of this node, or one this node has served */
-	OB_EVENT_NODE_UP,
-	OB_EVENT_NODE_DOWN,
+	OB_EVENT_NODE_UP,            /* another node: it has joined, or there is a link with it */
+	OB_EVENT_NODE_DOWN,          /* it has left or is taken for dead, and there is no link */
+	OB_EVENT_NODE_REPLACED, /* since 1.1: it has started again; what it had in memory is gone */
 };
 
 typedef struct ob_event_info {
@@ -537,10 +539,10 @@ typedef struct ob_module_info {
 	const char *version;
 } ob_module_info;
 
-/* A node that has a link with this one and that a request could go to, in a policy. */
+/* A node that a request could go to, over a link or through a route node, in a policy. */
 typedef struct ob_candidate {
 	uint32_t size;
-	uint32_t weight; /* 100 unless configured otherwise */
+	uint32_t weight; /* its rpc.weight */
 	uint64_t node;
 	const char *name;
 	uint32_t pending; /* requests and calls of this node sent there that have not ended */

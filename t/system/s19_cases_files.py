@@ -194,7 +194,7 @@ def other_abi(_what, at, value):
         h.plugins.put("versioned", patched("<H", note_at(good(7)) + at, value))
         error = h.refused("preflight", "abi")
         contains(error["found"], str(value))
-        contains(error["expected"], "ABI 1.0")
+        contains(error["expected"], "ABI 1.")
         contains(error["remedy"], "obhost.h")
     h.version(1)
 

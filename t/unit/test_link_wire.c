@@ -448,7 +448,7 @@ static int request(const char *to, uint32_t id, size_t len)
 	if (rc < 0) {
 		ob__pending_drop(e);
 	} else {
-		ob__pending_sent(e, peer->link);
+		ob__pending_sent(e, peer->link, peer);
 	}
 	return rc;
 }
