@@ -212,6 +212,25 @@ int ob__mock_reg_event(ob_mock *m, int event, ob_event_fn fn)
 	return rc;
 }
 
+int ob__mock_reg_call_filter(ob_mock *m, int when, int priority, ob_call_filter_fn fn)
+{
+	struct reg *reg;
+
+	if (fn == NULL || when < OB_CALL_BEFORE_OUT || when > OB_CALL_AFTER_IN) {
+		return mock_no(m, OB_E_INVAL);
+	}
+	if (m->phase != PHASE_STARTING) {
+		return mock_no(m, OB_E_STATE);
+	}
+	int rc = reg_add(m, REG_CALL_FILTER, 0, NULL, &reg);
+	if (rc == 0) {
+		reg->fn.call_filter = fn;
+		reg->flags = (uint32_t)when;
+		reg->priority = priority;
+	}
+	return rc;
+}
+
 int ob__mock_reg_filter(ob_mock *m, int priority, ob_filter_fn fn)
 {
 	struct reg *reg;

@@ -50,6 +50,7 @@ static void link_up(void *arg, struct ob__peer *peer)
 	};
 
 	ob__names_share(node, peer);
+	ob__methods_up(node, peer);
 	ob__dispatch_peer_up(node);
 	ob__served_again(node);
 	ob__dispatch_event(node, &info);
@@ -67,6 +68,7 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 	};
 
 	ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
+	ob__methods_down(node, peer);
 	ob__clients_link_drained(node);
 	ob__served_unsure(node);
 	ob__dispatch_event(node, &info);

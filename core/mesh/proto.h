@@ -35,6 +35,8 @@ enum ob__system_id {
 	/* From a route node: */
 	OB__SYS_MEMBER_DELTA, /* records: changes, a snapshot or an answer */
 	OB__SYS_MEMBER_AGAIN, /* I don't know your record: announce it again */
+
+	OB__SYS_METHODS, /* link only; the names of the sender's methods (host/methods.h) */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */
