@@ -25,6 +25,7 @@ static bool key_of(enum reg_kind kind, uint32_t id, const char *name, char *out,
 	switch (kind) {
 	case REG_EVENT:
 	case REG_FILTER:
+	case REG_CALL_FILTER:
 		return false;
 	case REG_CLIENT_ID:
 	case REG_LINK_ID:

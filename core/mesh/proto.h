@@ -36,6 +36,7 @@ enum ob__system_id {
 	OB__SYS_MEMBER_DELTA, /* records: changes, a snapshot or an answer */
 	OB__SYS_MEMBER_AGAIN, /* I don't know your record: announce it again */
 
+	OB__SYS_PART,    /* link only; a piece of a frame of `call` bytes (mesh/backlog.h) */
 	OB__SYS_METHODS, /* link only; the names of the sender's methods (host/methods.h) */
 };
 

@@ -115,10 +115,10 @@ static void begin(int services)
 	}
 	rig_start(
 		&caller, "a", role_caller,
-		"%s 'rpc': {'token': '" RIG_TOKEN "', 'reconnect_time': 0.05},"
+		"%s 'rpc': {'token': '" RIG_TOKEN "', 'reconnect_time': 0.05%s},"
 		"'remote_ports': [{'port': %d}, {'port': %d}, {'port': %d}], 'modules': [{'name': "
 		"'puppet', 'conf': {'hooks': %ld}}]",
-		more_caller, ports[0], ports[1], ports[2], (long)(intptr_t)&at_caller);
+		more_caller, more_rpc, ports[0], ports[1], ports[2], (long)(intptr_t)&at_caller);
 	for (int i = 0; i < services; i++) {
 		CU_ASSERT_TRUE_FATAL(rig_linked(&caller, &s[i]));
 	}
@@ -721,9 +721,9 @@ static void test_cancel(void)
 	fail_code = OB_E_BUSY;
 	ob_call_options o = options(OB_CALL_FAIL_BACK, NULL);
 	ob_call_id d = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
-	rig_turn_ms(550);
+	rig_turn_ms(60);
 	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, d), 0);
-	rig_turn_ms(550);
+	rig_turn_ms(60);
 	/* a plain call that waits for a node leaves nothing either */
 	ob_target away = {.node = ob__node_id("away")};
 	d = ob_call(at_caller.ctx, &away, 1000, 0, "x", 1, 0, never, NULL);
@@ -1036,12 +1036,12 @@ static void test_log(void)
 	more_rpc = ", 'log': {'slow': 0.5, 'failed': true}";
 	begin(1);
 	CU_ASSERT_TRUE(run(&t, &o));
-	CU_ASSERT_FALSE(rig_logged("a", "to s1: t.s.m.answer"));
+	CU_ASSERT_FALSE(rig_logged("a", "[call] to s1: t.s.m.answer"));
 	fail_first = 1;
 	fail_code = OB_E_DENIED;
 	CU_ASSERT_TRUE(run(&t, &o));
-	CU_ASSERT_TRUE(rig_logged("a", "to s1: t.s.m.answer"));
-	CU_ASSERT_TRUE(rig_logged("a", "from a: t.s.m.answer"));
+	CU_ASSERT_TRUE(rig_logged("a", "[call] to s1: t.s.m.answer"));
+	CU_ASSERT_TRUE(rig_logged("a", "[call] from a: t.s.m.answer"));
 	CU_ASSERT_TRUE(rig_logged("a", "as told"));
 	o.method = "t.s.m.keep";
 	CU_ASSERT_NOT_EQUAL(call(&t, &o), 0);
@@ -1049,8 +1049,8 @@ static void test_log(void)
 	rig_turn_ms(550);
 	CU_ASSERT_EQUAL(ob_reply(at_s[0].ctx, kept[0], "x", 1), 0);
 	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
-	CU_ASSERT_TRUE(rig_logged("a", "to s1: t.s.m.keep"));
-	CU_ASSERT_TRUE(rig_logged("a", "from a: t.s.m.keep"));
+	CU_ASSERT_TRUE(rig_logged("a", "[call] to s1: t.s.m.keep"));
+	CU_ASSERT_TRUE(rig_logged("a", "[call] from a: t.s.m.keep"));
 	CU_ASSERT_EQUAL(rig_metric(&caller, "obhost_calls_slow_total"), 1);
 	end();
 }
