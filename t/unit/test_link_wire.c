@@ -645,38 +645,40 @@ static uint32_t hear_ids(uint32_t *ids, uint32_t count, uint32_t *pieces)
  * there before its end, what is of its own is not. */
 static void test_pieces(void)
 {
-	uint32_t ids[16];
+	uint32_t ids[100];
+	uint32_t place[100] = {0};
 	uint32_t pieces;
+	uint32_t last = 0;
 	for (size_t i = 0; i < sizeof(large); i++) {
 		large[i] = (uint8_t)(i * 31 >> 3);
 	}
-	begin(&(struct ob__links_options){.high = 256u << 10});
+	begin(&(struct ob__links_options){.high = 1u << 20});
 	join_parts();
-	for (uint32_t id = 1; id <= 8; id++) {
-		CU_ASSERT_EQUAL(send_of(id, 1, sizeof(large)), 0);
+	const struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	while (last < 90 && !ob__peer_congested(peer)) {
+		CU_ASSERT_EQUAL(send_of(++last, 1, sizeof(large)), 0);
 		ob__loop_turn(rig_loop); /* until the kernel takes no more */
 	}
-	CU_ASSERT_EQUAL(send_of(9, 1, 100), 0);
-	CU_ASSERT_EQUAL(send_of(10, 2, 100), 0);
-	CU_ASSERT_EQUAL(send_of(11, 0, 100), 0);
+	CU_ASSERT_TRUE(ob__peer_congested(peer));
+	CU_ASSERT_EQUAL(send_of(last + 1, 1, 100), 0);
+	CU_ASSERT_EQUAL(send_of(last + 2, 2, 100), 0);
+	CU_ASSERT_EQUAL(send_of(last + 3, 0, 100), 0);
+	CU_ASSERT_EQUAL(send_of(last + 4, 1, 1u << 21), OB_E_TOO_BIG);
 	puppet_say_system(&p, OB__SYS_PING, 1);
-	CU_ASSERT_TRUE(ob__peer_congested(rig_peer(&a, "proxy_1")));
-	CU_ASSERT_EQUAL(hear_ids(ids, 12, &pieces), 12);
-	CU_ASSERT_EQUAL(pieces, 8 * 5);
-	uint32_t place[12] = {0};
-	for (uint32_t i = 0; i < 12; i++) {
-		CU_ASSERT_TRUE_FATAL(ids[i] < 12);
+	CU_ASSERT_EQUAL_FATAL(hear_ids(ids, last + 4, &pieces), last + 4);
+	CU_ASSERT_EQUAL(pieces, last * 5);
+	for (uint32_t i = 0; i < last + 4; i++) {
+		CU_ASSERT_TRUE_FATAL(ids[i] <= last + 3);
 		place[ids[i]] = i;
 	}
-	for (uint32_t id = 2; id <= 9; id++) {
+	for (uint32_t id = 2; id <= last + 1; id++) {
 		CU_ASSERT_TRUE(place[id] > place[id - 1]);
 	}
-	CU_ASSERT_TRUE(place[0] < place[8]);
-	CU_ASSERT_TRUE(place[10] < place[8]);
-	CU_ASSERT_TRUE(place[11] > place[9]);
+	CU_ASSERT_TRUE(place[0] < place[last]);
+	CU_ASSERT_TRUE(place[last + 2] < place[last]);
+	CU_ASSERT_TRUE(place[last + 3] > place[last + 1]);
 	CU_ASSERT_TRUE(RIG_UNTIL(a.drained == 1));
-	CU_ASSERT_EQUAL(ob__peer_queued(rig_peer(&a, "proxy_1")), 0);
-	CU_ASSERT_EQUAL(send_of(12, 1, 1u << 21), OB_E_TOO_BIG);
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__peer_queued(peer) == 0));
 	puppet_close(&p);
 	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
 	end();
