@@ -147,6 +147,11 @@ bool ob__callfilter_out(const struct ob__node *node)
 	       logged(node);
 }
 
+bool ob__callfilter_in(const struct ob__node *node)
+{
+	return watched(node, OB_CALL_BEFORE_IN);
+}
+
 static ob_trace_info trace_info(const struct ob__trace *t)
 {
 	return (ob_trace_info){

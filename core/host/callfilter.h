@@ -47,6 +47,9 @@ void ob__callfilter_free(struct ob__node *node);
 /* Somebody wants to see the calls this node makes. */
 bool ob__callfilter_out(const struct ob__node *node);
 
+/* Somebody wants to see calls before their handlers do. */
+bool ob__callfilter_in(const struct ob__node *node);
+
 /* A call is about to be made: 0, or the code it is to end with. */
 int ob__callfilter_before_out(struct ob__node *node, const struct ob__call_out *out);
 

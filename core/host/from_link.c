@@ -48,8 +48,12 @@ static bool frame_key(struct ob__node *node, const struct ob__frame *f, const ch
 		f->ext_len > 0 ? ob__frame_ext(f, OB__FRAME_EXT_IDEMPOTENCY, &len) : NULL;
 
 	*key = 0;
-	if (ext == NULL || len == 0 || len > OB__DEDUPE_KEY_MAX) {
+	if (ext == NULL) {
 		return true;
+	}
+	if (len == 0 || len > OB__DEDUPE_KEY_MAX) {
+		ob__refuse_frame(node, f, OB_E_BAD, "the key has 1 to 64 bytes");
+		return false;
 	}
 	bool one_way = (f->flags & OB__FRAME_ONE_WAY) != 0;
 	struct ob__dedupe_query q = {
@@ -72,7 +76,7 @@ static int frame_filter(struct ob__node *node, const struct ob__frame *f, const 
 	if ((f->flags & OB__FRAME_ONE_WAY) == 0 && ob__callfilter_too_busy(node)) {
 		return OB_E_BUSY;
 	}
-	if ((f->flags & OB__FRAME_CALL) == 0) {
+	if ((f->flags & OB__FRAME_CALL) == 0 || !ob__callfilter_in(node)) {
 		return 0;
 	}
 	s = f->session_node != 0

@@ -78,13 +78,12 @@ static void lane_put(struct ob__backlog_lane *lane, struct ob__backlog_item *i)
 	lane->len++;
 }
 
-static size_t total_of(const struct ob__backlog_frame *frame)
+size_t ob__backlog_len(const struct ob__backlog_frame *frame)
 {
 	return frame->len[0] + frame->len[1] + frame->len[2];
 }
 
-/* Copies bytes [from, from + len) of a frame that lies in parts. */
-static void copy(uint8_t *out, const struct ob__backlog_frame *frame, size_t from, size_t len)
+void ob__backlog_copy(uint8_t *out, const struct ob__backlog_frame *frame, size_t from, size_t len)
 {
 	for (int p = 0; p < 3 && len > 0; p++) {
 		if (from >= frame->len[p]) {
@@ -141,7 +140,7 @@ static int64_t put_ordinary(struct ob__backlog *b, const struct ob__backlog_fram
 		i->number = ++b->last;
 		lane_put(&b->ordinary, i);
 	}
-	copy(i->bytes->data + i->len, frame, 0, total);
+	ob__backlog_copy(i->bytes->data + i->len, frame, 0, total);
 	i->len += total;
 	b->bytes += total;
 	return (int64_t)total;
@@ -161,7 +160,7 @@ static size_t cut(uint8_t *out, const struct ob__backlog_frame *frame, size_t to
 			.payload_len = (uint32_t)n,
 		};
 		ob__frame_put_header(at, &head);
-		copy(at + OB__FRAME_HEADER, frame, from, n);
+		ob__backlog_copy(at + OB__FRAME_HEADER, frame, from, n);
 		at += OB__FRAME_HEADER + n;
 	}
 	return (size_t)(at - out);
@@ -180,7 +179,7 @@ static int64_t put_large(struct ob__backlog *b, const struct ob__backlog_frame *
 	if (pieces) {
 		i->len = cut(i->bytes->data, frame, total, src);
 	} else {
-		copy(i->bytes->data, frame, 0, total);
+		ob__backlog_copy(i->bytes->data, frame, 0, total);
 		i->len = total;
 	}
 	i->pieces = pieces;
@@ -198,7 +197,7 @@ static int64_t put_large(struct ob__backlog *b, const struct ob__backlog_frame *
 int64_t ob__backlog_put(struct ob__backlog *b, const struct ob__backlog_frame *frame, bool split,
                         uint64_t src)
 {
-	size_t total = total_of(frame);
+	size_t total = ob__backlog_len(frame);
 	if (total > OB__PIECE_MAX || waits(b, frame->f)) {
 		return put_large(b, frame, total, split, src);
 	}

@@ -56,6 +56,11 @@ struct ob__backlog_frame {
 	size_t len[3];
 };
 
+size_t ob__backlog_len(const struct ob__backlog_frame *frame);
+
+/* Copies bytes [from, from + len) of it. */
+void ob__backlog_copy(uint8_t *out, const struct ob__backlog_frame *frame, size_t from, size_t len);
+
 /* What is to go out next: a whole number of frames. */
 struct ob__backlog_slice {
 	struct ob__rbuf *bytes; /* borrowed */

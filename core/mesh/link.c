@@ -174,12 +174,42 @@ void ob__link_pump(struct ob__link *l)
 	}
 }
 
-/* Puts a frame at its place in the backlog, and gives the stream what it takes.  0, OB_E_NOMEM or
- * OB_E_NOT_SENT. */
+/* Straight into the stream. */
+static int give_now(struct ob__link *l, const struct ob__backlog_frame *frame, size_t total)
+{
+	if (total < OB__STREAM_GATHER) {
+		uint8_t *out = ob__stream_reserve(&l->stream, total);
+		if (out == NULL) {
+			return OB_E_NOMEM;
+		}
+		ob__backlog_copy(out, frame, 0, total);
+		ob__stream_commit(&l->stream, total);
+	} else {
+		struct ob__rbuf *whole = ob__rbuf_new(total);
+		if (whole == NULL) {
+			return OB_E_NOMEM;
+		}
+		ob__backlog_copy(whole->data, frame, 0, total);
+		int rc = ob__stream_append_ref(&l->stream, whole, 0, total);
+		ob__rbuf_unref(whole);
+		if (rc < 0) {
+			return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
+		}
+	}
+	l->appended += total;
+	return 0;
+}
+
+/* Puts a frame at its place behind what waits, and gives the stream what it takes.  0, OB_E_NOMEM
+ * or OB_E_NOT_SENT. */
 static int give(struct ob__link *l, const struct ob__backlog_frame *frame)
 {
 	if (l->stream.closing || l->stream.failed != 0) {
 		return OB_E_NOT_SENT;
+	}
+	size_t total = ob__backlog_len(frame);
+	if (has_room(l) && total <= OB__PIECE_MAX) {
+		return give_now(l, frame, total);
 	}
 	int64_t bytes =
 		ob__backlog_put(&l->backlog, frame, (l->theirs.features & OB__HELLO_PARTS) != 0,
@@ -218,7 +248,7 @@ static void release(struct ob__link *l)
 	bool was_congested = ob__peer_congested(l->peer);
 	struct ob__buf held = l->held;
 	size_t at = 0;
-	int64_t rc = 0;
+	int rc = 0;
 	l->old = NULL;
 	l->held = (struct ob__buf){0};
 	l->appended -= held.len; /* give() counts it */
@@ -579,7 +609,7 @@ static int may_send(const struct ob__links *ls, const struct ob__peer *peer, siz
 /* Keeps a frame for the end of the old path. */
 static int hold(struct ob__link *l, const struct ob__backlog_frame *frame)
 {
-	size_t total = frame->len[0] + frame->len[1] + frame->len[2];
+	size_t total = ob__backlog_len(frame);
 	if (ob__buf_reserve(&l->held, total) < 0) {
 		return OB_E_NOMEM;
 	}

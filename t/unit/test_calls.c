@@ -848,6 +848,29 @@ static void test_too_many(void)
 	end();
 }
 
+/* A message of the largest size goes and comes back in pieces, one byte more is refused at once. */
+static void test_large(void)
+{
+	static uint8_t large[(1u << 20) + 1];
+	ob_target t = {.node = ob__node_id("s1")};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+	static const size_t sizes[] = {20000, 65536, 65537, 1u << 20};
+
+	begin(1);
+	o.data = large;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		o.len = sizes[i];
+		CU_ASSERT_TRUE(run(&t, &o));
+		CU_ASSERT(ended.res.code == OB_OK && ended.res.len == sizes[i]);
+	}
+	uint64_t sent = rig_peer(&caller, &s[0])->link->frames_out;
+	o.len = sizeof(large);
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_TOO_BIG);
+	CU_ASSERT_EQUAL(rig_peer(&caller, &s[0])->link->frames_out, sent);
+	end();
+}
+
 /* ---------------------------------------------------------------- budget and trace */
 
 static ob_trace_info trace_first;
@@ -1227,6 +1250,7 @@ int main(void)
 	CU_add_test(suite, "the module goes", test_abandon);
 	CU_add_test(suite, "options", test_options);
 	CU_add_test(suite, "too many", test_too_many);
+	CU_add_test(suite, "large", test_large);
 	CU_add_test(suite, "budget and trace", test_budget_and_trace);
 	CU_add_test(suite, "filters", test_filters);
 	CU_add_test(suite, "the log", test_log);
