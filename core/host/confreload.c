@@ -23,12 +23,13 @@ static const struct {
 } live_keys[] = {
 	{"call_timeout", {NULL}},
 	{"http", {"port", NULL}},
-	{"limits", {"connections", "sessions", "requests", "link_queue", NULL}},
+	{"limits",
+         {"connections", "sessions", "requests", "link_queue", "keys", "keys_bytes", NULL}},
 	{"log_level", {NULL}},
 	{"modules", {NULL}},
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
-	{"rpc", {"port", "unix", "idle", "encode", "tls", "reconnect_time", NULL}},
+	{"rpc", {"port", "unix", "idle", "encode", "tls", "reconnect_time", "key_time", NULL}},
 	{"session_closed_id", {NULL}},
 };
 

@@ -146,6 +146,20 @@ int ob__hold_own(struct ob__node *node, struct ob__frame *f, const struct ob__ro
 	return rc;
 }
 
+void ob__held_forget(struct ob__node *node, uint64_t call)
+{
+	OB__LIST_EACH_SAFE (it, &node->dispatch.held_frames) {
+		struct held_frame *h = OB__CONTAINER(it, struct held_frame, link);
+		struct ob__frame f;
+		size_t need;
+		if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0 &&
+		    f.kind == OB__FRAME_REQUEST && f.call == call && f.src == node->self.id) {
+			held_free(node, h);
+			return;
+		}
+	}
+}
+
 static void held_send(struct ob__node *node, struct held_frame *h, const struct ob__route *route)
 {
 	struct ob__peer *peer = route->peer;

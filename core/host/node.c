@@ -44,6 +44,7 @@ static void link_up(void *arg, struct ob__peer *peer)
 
 	ob__cluster_link_up(node, peer);
 	ob__names_share(node, peer);
+	ob__methods_up(node, peer);
 	ob__dispatch_peer_up(node);
 	ob__served_again(node);
 }
@@ -59,6 +60,7 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 		ob__served_unsure(node);
 	}
 	ob__cluster_link_down(node, peer);
+	ob__methods_down(node, peer);
 	ob__clients_link_drained(node);
 }
 

@@ -24,10 +24,14 @@
 #include "base/loop.h"
 #include "base/notify.h"
 #include "base/stat.h"
+#include "host/callfilter.h"
+#include "host/calls.h"
 #include "host/client.h"
 #include "host/cluster.h"
 #include "host/dispatch.h"
 #include "host/generation.h"
+#include "host/keys.h"
+#include "host/methods.h"
 #include "host/nodeconf.h"
 #include "host/permit.h"
 #include "host/slot.h"
@@ -91,6 +95,10 @@ struct ob__node {
 	struct ob__works works;
 
 	struct ob__dispatch dispatch;
+	struct ob__calls calls;
+	struct ob__keys keys;
+	struct ob__callfilter callfilter;
+	struct ob__methods methods;
 	struct ob__clients clients;
 	struct ob__web web;
 	struct ob__httpc *httpc;

@@ -76,6 +76,8 @@ struct ob__limits {
 	size_t link_bytes;    /* the same in bytes */
 	size_t link_queue;    /* bytes towards one node, then BUSY */
 	size_t held;          /* bytes waiting for a live node */
+	uint32_t keys;        /* requests with an idempotency key that are remembered */
+	size_t keys_bytes;    /* theirs and of their answers */
 };
 
 /* How modules are replaced. */
@@ -121,6 +123,10 @@ struct ob__nodeconf {
 	uint32_t weight;
 	struct ob__member_range *serve;
 	size_t serve_len;
+	uint64_t key_ms;       /* how long the end of a request with a key is kept */
+	uint64_t too_busy_ms;  /* of a turn; 0: never */
+	uint64_t call_slow_ms; /* calls that took longer are logged; 0: none */
+	bool call_log_failed;
 	struct ob__remote_conf *remotes;
 	size_t remotes_len;
 	struct ob__module_conf *modules;

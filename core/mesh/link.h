@@ -20,6 +20,10 @@
  * either case the live link is pinged: if it does not answer within a second it is closed, and the
  * newcomer's next attempt succeeds.  All this is decided after the proof, so a stranger can't ask.
  *
+ * A stream gets no more than it can send soon; what else there is waits in mesh/backlog.h, where
+ * large frames are cut into pieces, so that they hold up neither the link's own frames nor, but for
+ * what must stay in order, those of others.
+ *
  * A link that has been silent is pinged; one that stays silent is closed.  Reading a link never
  * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY, system frames excepted,
  * which have twice the room; a peer that makes us answer and never reads is closed.
@@ -44,6 +48,7 @@
 #include "lib/buf.h"
 #include "lib/frame.h"
 #include "lib/list.h"
+#include "mesh/backlog.h"
 #include "mesh/hello.h"
 #include "mesh/registry.h"
 #include "net/listener.h"
@@ -101,6 +106,8 @@ struct ob__link {
 	struct ob__hello theirs;
 	struct ob__timeout timeout; /* of the handshake, then of the next ping */
 	struct ob__buf in;          /* an incomplete frame */
+	struct ob__buf parts;       /* the pieces so far of a large one */
+	struct ob__backlog backlog; /* frames that wait for room in the stream */
 	struct ob__buf held;        /* frames kept while the old path's FENCE is out */
 	struct ob__link *old;       /* the LEAVING link whose FENCE we wait for, or NULL */
 	bool hold;                  /* the owner wants frames kept, see ob__peer_hold() */
@@ -110,8 +117,10 @@ struct ob__link {
 	uint64_t appended;          /* bytes of frames sent so far, those held included */
 	uint64_t given;             /* once closed: how many of them the kernel may have */
 	uint64_t held_from;         /* `appended` when holding began */
-	uint64_t ping_sent;         /* hrtime us of the ping that is out, or 0; its call id */
-	uint64_t rtt_us;            /* of the last ping */
+	uint64_t mixed;             /* `appended` when frames could last overtake others */
+	bool congested;     /* the queue has reached the mark and is not down to half of it */
+	uint64_t ping_sent; /* hrtime us of the ping that is out, or 0; its call id */
+	uint64_t rtt_us;    /* of the last ping */
 	uint64_t frames_in;
 	uint64_t frames_out;
 	char address[80];
@@ -162,7 +171,7 @@ struct ob__links_options {
 	uint32_t dead_ms;      /* silence before the link is closed; 0: 6000 */
 	uint32_t max_hello;    /* links in the handshake at one time; 0: 64 */
 	size_t max_frame;      /* bytes; 0: 1 MiB + 4 KiB */
-	size_t high;           /* queue mark; 0: 4 MiB */
+	size_t high;           /* queue mark, at least 2; 0: 4 MiB */
 	size_t hard;           /* 0: 16 MiB; system frames have twice the room */
 };
 

@@ -81,6 +81,7 @@ struct ob__links {
 	struct ob__registry *registry;
 	struct ob__links_ops ops;
 	void *arg;
+	size_t window;                    /* bytes a stream is given before the rest waits */
 	struct ob__links_options options; /* the strings in it are not ours: NULL */
 	struct ob__link_keys keys;
 	struct ob__tls_ctx *accept_tls; /* of the node's own security; NULL: plain */
@@ -111,6 +112,15 @@ void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *f
 
 /* Puts a frame of the link's own into the stream, past what is held. 0 or negative. */
 int ob__link_put(struct ob__link *l, const struct ob__frame *f);
+
+/* As put, in its place behind what waits. */
+int ob__link_put_behind(struct ob__link *l, const struct ob__frame *f);
+
+/* Gives the stream what waits, as far as there is room. */
+void ob__link_pump(struct ob__link *l);
+
+/* How many bytes of frames the stream has got rid of, but for what libuv holds. */
+uint64_t ob__link_gone(const struct ob__link *l);
 
 /* The link of an authenticated peer starts to work, as its path or (of two) not. */
 void ob__link_up(struct ob__link *l, struct ob__peer *peer);

@@ -21,11 +21,15 @@ static void answer(struct ob__link *l, const struct ob__frame *asked, enum ob__s
 		.call = asked->call,
 		.src = l->links->registry->self.id,
 	};
-	if (l->stream.queued > 2 * l->links->options.hard) {
+	if (l->stream.queued + l->backlog.bytes > 2 * l->links->options.hard) {
 		ob__link_close(l, OB__LINK_UNREAD, "it sends and does not read");
 		return;
 	}
-	ob__link_put(l, &f);
+	if (id == OB__SYS_PONG) {
+		ob__link_put(l, &f);
+	} else if (ob__link_put_behind(l, &f) == OB_E_NOMEM) {
+		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
+	}
 }
 
 static void on_pong(struct ob__link *l, const struct ob__frame *f)
@@ -76,8 +80,14 @@ static void on_system(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 
 /* ---------------------------------------------------------------- reading */
 
+static void on_part(struct ob__link *l, const struct ob__frame *piece);
+
 static void on_frame(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 {
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_PART && l->state != OB__LINK_HELLO) {
+		on_part(l, f);
+		return;
+	}
 	l->frames_in++;
 	if (l->state == OB__LINK_HELLO) {
 		ob__link_on_hello(l, f);
@@ -109,6 +119,26 @@ static void bad_frame(struct ob__link *l, int rc)
 		ob__link_close(l, OB__LINK_VERSION, "a frame of an unknown version");
 	} else {
 		ob__link_close(l, OB__LINK_BAD_FRAME, "a malformed frame");
+	}
+}
+
+/* What comes in pieces is taken when the last one is here. */
+static void on_part(struct ob__link *l, const struct ob__frame *piece)
+{
+	struct ob__frame f;
+	int rc = ob__backlog_join(&l->parts, piece, max_frame(l), &f);
+	if (rc == -ENOMEM) {
+		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
+	} else if (rc == -EMSGSIZE) {
+		bad_frame(l, rc);
+	} else if (rc < 0) {
+		ob__link_close(l, OB__LINK_BAD_FRAME, "a piece that does not fit");
+	} else if (rc > 0) {
+		/* what is called may close the link, and its memory stays until a later turn */
+		struct ob__buf whole = l->parts;
+		l->parts = (struct ob__buf){0};
+		on_frame(l, &f, whole.data);
+		ob__buf_free(&whole);
 	}
 }
 
@@ -215,7 +245,7 @@ void ob__link_probe(struct ob__link *l)
 static void note_life(struct ob__link *l, uint64_t now)
 {
 	const struct ob__stream *s = &l->stream;
-	uint64_t given = l->appended - l->held.len - (s->queued - s->in_write_len);
+	uint64_t given = ob__link_gone(l);
 	if ((l->given_seen != 0 && given > l->given_seen) ||
 	    now - l->check_at > l->links->options.ping_ms) {
 		l->alive_at = now;
@@ -236,6 +266,7 @@ void ob__link_watch(struct ob__link *l)
 {
 	const struct ob__links_options *o = &l->links->options;
 	uint64_t now = ob__loop_now(l->links->loop);
+	ob__link_pump(l); /* if memory was short */
 	note_life(l, now);
 	l->traffic_seen[1] = l->traffic_seen[0];
 	l->traffic_seen[0] = l->traffic;

@@ -40,6 +40,8 @@ static void detach(struct ob__pending *p)
 	ob__list_del(&p->link);
 	if (p->kind == OB__PENDING_CALL) {
 		ob__list_del(&p->u.call.gen_link);
+	} else if (p->kind == OB__PENDING_TRY) {
+		ob__list_del(&p->u.attempt.link);
 	}
 }
 
@@ -79,6 +81,8 @@ struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_ki
 	ob__list_init(&p->link);
 	if (kind == OB__PENDING_CALL) {
 		ob__list_init(&p->u.call.gen_link);
+	} else if (kind == OB__PENDING_TRY) {
+		ob__list_init(&p->u.attempt.link);
 	}
 	ob__timeout_init(&p->timeout, on_deadline, p);
 	ob__timeout_set(ps->loop, &p->timeout, budget_ms);

@@ -33,6 +33,7 @@ struct ob__pendings;
 enum ob__pending_kind {
 	OB__PENDING_CLIENT = 1, /* a client's request: encode the end for its connection */
 	OB__PENDING_CALL,       /* a module's call: give the end to its callback */
+	OB__PENDING_TRY,        /* a try of one that may have several (host/calls.h) */
 };
 
 struct ob__pending {
@@ -57,7 +58,13 @@ struct ob__pending {
 			void *fn;
 			void *arg;
 			struct ob__list gen_link; /* in the generation's calls */
+			uint64_t req;             /* handle of the request it is made for, or 0 */
 		} call;
+		struct {
+			uint64_t call;        /* handle */
+			uint64_t node;        /* that it went to, or 0 */
+			struct ob__list link; /* in the call's tries */
+		} attempt;
 	} u;
 };
 
@@ -89,7 +96,8 @@ void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t 
 void ob__pendings_free(struct ob__pendings *ps);
 
 /* A new entry with its deadline armed, or NULL at the limit. The caller fills the union, whose
- * u.call.gen_link is on no list yet and is taken off whatever list it is on when the entry goes. */
+ * u.call.gen_link (u.attempt.link) is on no list yet and is taken off whatever list it is on when
+ * the entry goes. */
 struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_kind kind,
                                     uint64_t budget_ms);
 

@@ -41,6 +41,8 @@ enum ob__system_id {
 	OB__SYS_IDLE,    /* from its dialer: I see no traffic, may it end? */
 	OB__SYS_IDLE_OK, /* yes, and I send nothing on it any more; no is not said */
 	OB__SYS_STAY,    /* there is traffic after all: go on sending on it */
+	OB__SYS_PART,    /* link only; a piece of a frame of `call` bytes (mesh/backlog.h) */
+	OB__SYS_METHODS, /* link only; the names of the sender's methods (host/methods.h) */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */
