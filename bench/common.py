@@ -178,19 +178,23 @@ def ask(procs, name, verb, **args):
 
 
 class Mesh:
-    """Nodes around one route node. They dial it and have no port of their own for links, so that
-    whatever one of them sends to another goes through it, now and later."""
+    """Nodes around one hub. They dial it and have no port of their own for links, so that whatever
+    one of them sends to another goes through a hub that is a route node, now and later."""
 
-    def __init__(self, procs, args, prefix="bench", protect=None):
+    def __init__(self, procs, args, prefix="bench", *, hub="route", protect=None):
         """protect(role, name): what "rpc" has besides, for links that are encrypted."""
         (self.port,) = free_ports(1)
         self.procs = procs
         self.args = args
         self.prefix = prefix
+        self.hub_role = hub
         self.protect = protect or (lambda role, name: {})
         self.token = secrets.token_hex(16)
-        table = {"range": {"service": [[args.id, args.id]]}}
-        self.route = self.start("route", ["route"], rpc={"port": self.port, "route": table})
+        if hub == "route":
+            table = {"range": {"service": [[args.id, args.id]]}}
+            self.hub = self.start(hub, ["route"], rpc={"port": self.port, "route": table})
+        else:
+            self.hub = self.start(hub, [hub, echo_module(args)], rpc={"port": self.port})
 
     def name(self, role, number=None):
         return f"{self.prefix}_{role}" + ("" if number is None else f"_{number}")
@@ -198,31 +202,44 @@ class Mesh:
     def start(self, role, modules, number=None, rpc=None, **more):
         name = self.name(role, number)
         rpc = {"token": self.token, **self.protect(role, name), **(rpc or {})}
-        if role != "route":
-            more["remote_ports"] = [{"host": "127.0.0.1", "port": self.port, "type": "route"}]
+        if role != self.hub_role:
+            more["remote_ports"] = [{"host": "127.0.0.1", "port": self.port,
+                                     "type": self.hub_role}]
         conf = node_conf(self.procs, self.args, role, modules, name, rpc=rpc, **more)
         return start_node(self.procs, self.args, conf)
 
     def service(self):
         return self.start("service", ["service", echo_module(self.args)])
 
+    def ask_hub(self, verb, **args):
+        return ask(self.procs, self.name(self.hub_role), verb, **args)
+
     def forwarded(self):
         """Frames the route node has passed on."""
-        page = ask(self.procs, self.name("route"), "metrics")
-        found = re.search(r"^obhost_forwarded_total (\d+)", page, re.MULTILINE)
+        found = re.search(r"^obhost_forwarded_total (\d+)", self.ask_hub("metrics"), re.MULTILINE)
         if not found:
             raise Failure("the route node does not count what it passes on")
         return int(found.group(1))
 
+    def through(self, run, count):
+        """The report of run(), whose requests, count(report) of them, must have gone through the
+        route node, and so must their answers."""
+        before = self.forwarded()
+        report = run()
+        passed = self.forwarded() - before
+        if passed < 2 * count(report):
+            raise Failure(f"{count(report)} requests, but the route node passed on {passed} frames")
+        return report
+
 
 def start_obhost_chain(procs, args, prefix="bench", protect=None):
     """Client - proxy - route - service: the side to measure, and its nodes."""
-    mesh = Mesh(procs, args, prefix, protect)
+    mesh = Mesh(procs, args, prefix, protect=protect)
     (port,) = free_ports(1)
     service = mesh.service()
     proxy = mesh.start("proxy", ["proxy"], websocket={"port": port, "timeout": 300})
     wait_for_answer(procs, args, port)
-    return Side("obhost", port, [s.popen.pid for s in (proxy, mesh.route, service)]), mesh
+    return Side("obhost", port, [s.popen.pid for s in (proxy, mesh.hub, service)]), mesh
 
 
 def wait_for_answer(procs, args, port):
