@@ -141,8 +141,7 @@ def echo_module(args):
 
 def node_conf(procs, args, role, modules, name=None, **more):
     """Writes the configuration of one node, called bench_ROLE unless said otherwise; the path of
-    the file. Its state is in state-NAME beside it. Without probation, in which every callback of a
-    module is timed for the first 30 s: what counts is how a node runs from then on."""
+    the file. Its state is in state-NAME beside it."""
     name = name or f"bench_{role}"
     conf = {
         "name": name,
@@ -152,7 +151,6 @@ def node_conf(procs, args, role, modules, name=None, **more):
         "module_dirs": [os.path.abspath(d) for d in args.module_dir],
         "state_dir": os.path.join(procs.folder, "state-" + name),
         "log_level": "warn",
-        "reload": {"probation": 0},
         **more,
     }
     os.mkdir(conf["state_dir"], 0o700)
