@@ -29,11 +29,13 @@ house = {}
 
 
 class CountedTrio(Trio):
-    """A trio whose route node is counted."""
+    """A trio whose route node is counted. The others take no links, so all goes through it."""
 
     def __init__(self, sticky):
         keys = {"websocket": {"no_state": None}} if sticky else {}
-        super().__init__(proxy=keys, route={"log_level": "warn"})
+        super().__init__(proxy={"rpc": {"port": 0}, **keys}, route={"log_level": "warn"},
+                         service={"rpc": {"port": 0}})
+        del self.route.conf["remote_ports"]
         self.file = temp_dir("counts") / "counts"
         self.file.write_bytes(bytes(struct.calcsize("4Q")))
         self.route.env.update({"LD_PRELOAD": str(COUNTER), "COUNT_CALLS_FILE": str(self.file)})
