@@ -8,7 +8,8 @@
 
 #include <obhost/obhost.h>
 
-#define PROBE_MS 1000u
+#define PROBE_MS   1000u
+#define KEPT_BYTES 4096u
 
 /* ---------------------------------------------------------------- system frames of a link */
 
@@ -142,6 +143,15 @@ static void on_part(struct ob__link *l, const struct ob__frame *piece)
 	}
 }
 
+/* A busy link cuts a frame at the end of every full read: room for the usual one stays. */
+static void forget(struct ob__link *l)
+{
+	l->in.len = 0;
+	if (l->in.cap > KEPT_BYTES) {
+		ob__buf_free(&l->in);
+	}
+}
+
 /* Adds to the incomplete frame what it lacks; how many bytes that took. */
 static size_t complete(struct ob__link *l, const uint8_t *data, size_t len)
 {
@@ -154,7 +164,7 @@ static size_t complete(struct ob__link *l, const uint8_t *data, size_t len)
 			bad_frame(l, (int)got);
 		} else if (got > 0) {
 			on_frame(l, &f, l->in.data);
-			ob__buf_free(&l->in);
+			forget(l);
 		} else if (used == len) {
 			break;
 		} else {
@@ -174,7 +184,7 @@ static size_t complete(struct ob__link *l, const uint8_t *data, size_t len)
 /* Keeps the beginning of a frame of `need` bytes. */
 static void keep(struct ob__link *l, const uint8_t *data, size_t len, size_t need)
 {
-	if (ob__buf_reserve(&l->in, need) < 0) {
+	if (ob__buf_reserve(&l->in, need > KEPT_BYTES ? need : KEPT_BYTES) < 0) {
 		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
 		return;
 	}
