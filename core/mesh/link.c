@@ -636,6 +636,21 @@ int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t 
 	return 0;
 }
 
+int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw,
+                          size_t len)
+{
+	struct ob__link *l = peer->link;
+	bool hold = l != NULL && l->hold;
+	if (hold) {
+		l->hold = false;
+	}
+	int rc = ob__peer_forward(ls, peer, raw, len);
+	if (hold) {
+		l->hold = true;
+	}
+	return rc;
+}
+
 bool ob__peer_congested(const struct ob__peer *peer)
 {
 	const struct ob__link *l = peer->link;

@@ -289,6 +289,39 @@ static void test_hold(void)
 	end();
 }
 
+/* What has not gone another way before need not wait. */
+static void test_past(void)
+{
+	struct ob__frame f = {
+		.len = OB__FRAME_HEADER,
+		.version = OB__FRAME_VERSION,
+		.kind = OB__FRAME_PUSH,
+		.call = 1,
+	};
+	uint8_t raw[OB__FRAME_HEADER];
+	begin(0);
+	rig_dial(&a, b.port);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.ups == 1 && b.ups == 1));
+	struct ob__peer *p = rig_peer(&a, "b");
+	ob__frame_put_header(raw, &f);
+	ob__peer_hold(p);
+	put(&a, p, 2);
+	size_t waits = ob__peer_queued(p);
+	CU_ASSERT_EQUAL(ob__peer_forward_past(a.links, p, raw, sizeof(raw)), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(b.heard == 1));
+	CU_ASSERT_EQUAL(ob__peer_queued(p), waits);
+	put(&a, p, 3); /* held again */
+	rig_turn_ms(50);
+	CU_ASSERT_EQUAL(b.heard, 1);
+	CU_ASSERT_FALSE(ob__link_given(p->link, p->link->appended));
+	ob__peer_release(p);
+	CU_ASSERT_TRUE(RIG_UNTIL(b.heard == 3));
+	CU_ASSERT_TRUE(b.in_order);
+	ob__peer_close(a.links, p, "for the test");
+	CU_ASSERT_EQUAL(ob__peer_forward_past(a.links, p, raw, sizeof(raw)), OB_E_NOT_SENT);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -304,5 +337,6 @@ int main(void)
 	CU_add_test(s, "not idle at the other end", test_not_idle);
 	s = CU_add_suite("hold", NULL, NULL);
 	CU_add_test(s, "keeps, and sends in order", test_hold);
+	CU_add_test(s, "but not what has gone no other way", test_past);
 	return ob__tap_run();
 }
