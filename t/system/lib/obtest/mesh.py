@@ -6,6 +6,7 @@ relay; and what must be as it was when a fault is over."""
 import collections
 import os
 import re
+import signal
 import time
 
 from .env import EXAMPLES, MODULES, SANITIZE, SLOW
@@ -28,11 +29,13 @@ WARNING_LINE = re.compile(r"^\S+ warning (\[\w+\])", re.M)
 
 
 class Cluster:
-    """`directory`: proxies and services are given the address of the first route node, nothing
-    else. Without it each of them is given all route nodes', and no link is made beyond these."""
+    """`directory`: each node is given the address of the first route node, nothing else, and each
+    is known by that of its gate. Without it all are given all route nodes' addresses, and what
+    else there is in links goes by unix sockets, past the relay."""
 
     def __init__(self, directory=True, **more):
         self.directory = directory
+        self.spoilt = False  # something is not as it should be; for the test
         self.relay = Relay()
         self.plugins = PluginDir()
         self.plugins.build("numbered", SOURCE, IDS=IDS, FREE=FREE, STICKY=STICKY)
@@ -76,22 +79,12 @@ class Cluster:
 
     def seen_by(self, node):
         """Names of the nodes that `node` takes for up and, of route nodes, has a link with."""
-        names = set()
-        for peer in node.get("/peers")["peers"]:
-            if self.directory:
-                linked = peer["role"] != "route" or peer["link"] == "up"
-                seen = linked and peer["listed"] and peer["state"] == "up"
-            else:
-                seen = peer.get("link", peer["state"]) == "up"
-            if seen:
-                names.add(peer["name"])
-        return names
+        return {peer["name"] for peer in node.get("/peers")["peers"]
+                if peer["listed"] and peer["state"] == "up" and
+                (peer["role"] != "route" or peer["link"] == "up")}
 
     def wanted_by(self, node):
-        """Names of the nodes that `node` is to see."""
-        if self.directory or node.role == "route":
-            return {other.name for other in self.nodes} - {node.name}
-        return {route.name for route in self.routes}
+        return {other.name for other in self.nodes} - {node.name}
 
     def missing(self):
         return {node.name: sorted(self.wanted_by(node) - self.seen_by(node))
@@ -120,6 +113,15 @@ class Cluster:
             lines += [f"{name}: {peer}" for peer in shown["peers"] if peer["name"] in unseen]
             lines += [f"{name}: {shown['remote_ports']} {shown.get('directory')}"]
         return "\n".join(lines)
+
+    def abandon(self):
+        """Ends all nodes at once, whatever they do."""
+        for node in self.nodes:
+            if node.process is not None:
+                node.send_signal(signal.SIGCONT)
+                if node.alive():
+                    node.kill()
+        self.relay.close()
 
     def stop(self):
         for node in reversed(self.nodes):
