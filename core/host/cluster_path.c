@@ -53,6 +53,7 @@ void ob__cluster_path_init(struct ob__node *node)
 void ob__cluster_path_up(struct ob__node *node, struct ob__peer *peer)
 {
 	struct ob__cluster *c = &node->cluster;
+	ob__router_met(&node->router, peer);
 	struct ob__peer *via = peer->via;
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
