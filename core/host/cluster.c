@@ -193,6 +193,16 @@ static struct ob__peer *peer_of(struct ob__node *node, const struct ob__member *
 	return p;
 }
 
+/* The link was a former life's, and of this one only the directory tells. */
+static void take_over(struct ob__node *node, const struct ob__peer *p)
+{
+	const struct ob__dir_node *n = ob__directory_get(&node->cluster.dir, p->who.id);
+
+	if (n != NULL && n->m.incarnation > p->who.incarnation) {
+		(void)peer_of(node, &n->m);
+	}
+}
+
 static bool same_ranges(const struct ob__member *a, const struct ob__member *b)
 {
 	const struct ob__description *x = a != NULL ? a->desc : NULL;
@@ -453,6 +463,7 @@ void ob__cluster_link_down(struct ob__node *node, struct ob__peer *peer)
 	}
 	ob__directory_source_down(&c->dir, peer->who.id, now);
 	ob__directory_link_down(&c->dir, peer->who.id, now);
+	take_over(node, peer);
 	if (!peer->parted && !is_route && !c->leaving) {
 		(void)ob__directory_ask(&c->dir, peer->who.id);
 	}

@@ -13,10 +13,47 @@ from obtest.nodes import Node, all_ended, start_all
 from obtest.peer import SYSTEM, Peer
 from obtest.plugin import PluginDir
 from obtest.seed import Client
-from obtest.tap import case, check, contains, equal, eventually, main, steady
+from obtest.tap import case, cases, check, contains, equal, eventually, main, steady
 
 ADMIN = {"name": "http_admin", "admin": True}
 FREE, STICKY = 6001, 5001  # ids: any node of the role, and the session's own
+HEARS = """
+#include <obhost/obhost.h>
+
+static json_t *heard;
+
+static void note(ob_ctx *ctx, const ob_event_info *info)
+{
+	static const char *const words[] = {"up", "down", "replaced"};
+
+	(void)ctx;
+	json_array_append_new(heard, json_pack("[s, s, s]", info->name, info->role,
+					       words[info->event - OB_EVENT_NODE_UP]));
+}
+
+static void show(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_value(ctx, req, json_pack("{s:O}", "heard", heard));
+}
+
+static void stop(ob_ctx *ctx)
+{
+	json_decref(heard);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = ob_on_http(ctx, "GET", "/heard", show, 0);
+
+	heard = json_array();
+	for (int e = OB_EVENT_NODE_UP; rc >= 0 && e <= OB_EVENT_NODE_REPLACED; e++) {
+		rc = ob_on_event(ctx, e, note);
+	}
+	return rc;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start, .stop = stop);
+"""
 TABLE = {"range": {"service": [[5001, 6999]]}}
 
 plugins = None
@@ -27,6 +64,7 @@ def modules():
     if plugins is None:
         plugins = PluginDir()
         plugins.build("probe", sources.PROBE)
+        plugins.build("hears", HEARS)
     return [str(plugins), MODULES, EXAMPLES]
 
 
@@ -77,6 +115,8 @@ class Cluster:
                        timeout)
             eventually(lambda n=node: {r.name for r in self.routes} - {n.name} <= n.peers(),
                        f"{node.name} has a link with each route node", timeout)
+            eventually(lambda n=node: {r.name for r in self.routes} <= told_by(n),
+                       f"each route node has told {node.name} who is there", timeout)
 
     def stop(self):
         for node in reversed(self.nodes):
@@ -97,6 +137,10 @@ def state(node, name):
 
 def known(node):
     return {p["name"] for p in node.get("/peers")["peers"] if p["state"] == "up" and p["listed"]}
+
+
+def told_by(node):
+    return {r["name"] for r in node.get("/peers")["directory"]["route_nodes"] if r["synced"]}
 
 
 def served_by(client, number=FREE, times=20):
@@ -140,9 +184,11 @@ def unheard_role():
         equal(client.ask(8001)["role"], "arena")
         equal(client.code(8002), 404)
         equal(client.ask(FREE)["role"], "service")  # the proxy's own table comes first
-        routes = cluster.proxy.get("/routes")["served"]
-        equal([(r["low"], r["high"], r["role"]) for r in routes],
-              [(6000, 6100, "arena"), (8000, 8001, "arena")])
+        # Until the proxy knows itself, the route node decides.
+        eventually(lambda: [(r["low"], r["high"], r["role"])
+                            for r in cluster.proxy.get("/routes")["served"]] ==
+                   [(6000, 6100, "arena"), (8000, 8001, "arena")], "the proxy's table")
+        equal(client.ask(8000)["role"], "arena")
         equal(shown(cluster.proxy, "arena_1")["ranges"], [[8000, 8001], [6000, 6100]])
         arena.stop()
         eventually(lambda: client.code(8000) == 404, "its ids gone with it")
@@ -281,6 +327,39 @@ def stale():
         eventually(lambda: not cluster.proxy.get("/peers")["directory"]["stale"], "news")
         equal(served_by(client), {"service_1", "service_2"})
         cluster.wait()
+    cluster.stop()
+
+
+@cases([(True, "over a link with it"), (False, "through a route node only")],
+       "modules hear once of each node that comes, goes, is replaced: {1}", timeout=60)
+def modules_hear(direct, _way):
+    cluster = Cluster()
+    watcher = cluster.node("watcher", "watch", modules=["service", ADMIN, "hears"])
+    one = cluster.services[0]
+    if not direct:
+        for node in (one, cluster.proxy, watcher):
+            del node.conf["rpc"]["port"]
+    cluster.services.append(watcher)
+    cluster.start()
+
+    def of(name):
+        return [what for who, _role, what in watcher.get("/heard")["heard"] if who == name]
+
+    equal(of("service_1"), ["up"])
+    if direct:
+        at_it = {"address": f"127.0.0.1:{one.rpc_port}"}
+        equal(watcher.http("POST", "/peers", at_it).status, 202)
+        eventually(lambda: "service_1" in watcher.peers(), "the link")
+    one.kill()
+    one.start()
+    eventually(lambda: of("service_1") == ["up", "replaced"], "its new life")
+    eventually(lambda: state(watcher, "service_1") == "up", "up again")
+    one.stop()
+    eventually(lambda: of("service_1") == ["up", "replaced", "down"], "its end", 1)
+    equal(state(watcher, "service_1"), "left")
+    one.start()
+    eventually(lambda: of("service_1")[3:] == ["up"], "its return")
+    equal((of("proxy_1"), of("route_1"), of("watcher")), (["up"], ["up"], []))
     cluster.stop()
 
 
