@@ -91,6 +91,11 @@ void ob__cluster_link_down(struct ob__node *node, struct ob__peer *peer);
  * closed. */
 bool ob__cluster_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
 
+/* Passes a whole frame on that came from `from` (NULL: from here) on the link of `to`, where it
+ * waits for the old path's fence if it must.  As ob__peer_forward(). */
+int ob__cluster_forward(struct ob__node *node, const struct ob__peer *from, struct ob__peer *to,
+                        const uint8_t *raw, size_t len);
+
 /* What the directory says of a peer, for GET /peers, put into `peer`; and of itself. */
 void ob__cluster_peer_json(const struct ob__node *node, const struct ob__peer *p, json_t *peer);
 json_t *ob__cluster_json(const struct ob__node *node);

@@ -53,6 +53,7 @@ void ob__cluster_path_init(struct ob__node *node)
 void ob__cluster_path_up(struct ob__node *node, struct ob__peer *peer)
 {
 	struct ob__cluster *c = &node->cluster;
+	ob__router_met(&node->router, peer);
 	struct ob__peer *via = peer->via;
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
@@ -93,6 +94,16 @@ void ob__cluster_path_down(struct ob__node *node, struct ob__peer *peer)
 			release(node, p);
 		}
 	}
+}
+
+int ob__cluster_forward(struct ob__node *node, const struct ob__peer *from, struct ob__peer *to,
+                        const uint8_t *raw, size_t len)
+{
+	/* Nothing that came from the node the fence went through has ever gone there from here. Its
+	 * own fence may be among it, which has come this way: neither may wait for the other. */
+	return to->fence != 0 && from != NULL && from == to->via
+	               ? ob__peer_forward_past(node->links, to, raw, len)
+	               : ob__peer_forward(node->links, to, raw, len);
 }
 
 bool ob__cluster_fence(struct ob__node *node, struct ob__link *link, const struct ob__frame *f)

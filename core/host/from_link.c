@@ -171,7 +171,7 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, q.role,
 	                        route.dst != 0 ? route.dst : q.node);
 	if (route.kind == OB__ROUTE_PEER) {
-		int rc = ob__peer_forward(node->links, route.peer, raw, f->len);
+		int rc = ob__cluster_forward(node, link->peer, route.peer, raw, f->len);
 		if (rc == 0) {
 			ob__trace_frame(node, f, "passed on to", route.peer->who.id);
 			++*node->dispatch.forwarded;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "host/cluster.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/session_end.h"
@@ -173,7 +174,7 @@ static void held_send(struct ob__node *node, struct held_frame *h, const struct 
 	uint32_t left = h->deadline > now ? (uint32_t)(h->deadline - now) : 0;
 	ob__frame_patch_forward(h->bytes, f.hops, f.kind == OB__FRAME_REQUEST ? left : f.budget,
 	                        h->query.role, route->dst != 0 ? route->dst : h->query.node);
-	int rc = ob__peer_forward(node->links, peer, h->bytes, h->len);
+	int rc = ob__cluster_forward(node, h->query.from, peer, h->bytes, h->len);
 	if (rc != 0) {
 		ob__refuse_frame(node, &f, rc, NULL);
 	} else if (f.src == node->self.id && f.kind == OB__FRAME_REQUEST && f.call != 0) {

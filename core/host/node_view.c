@@ -270,6 +270,15 @@ static double gauge_log_dropped(void *arg)
 	return (double)stats.dropped;
 }
 
+static double gauge_log_errors(void *arg)
+{
+	struct ob__log_stats stats;
+
+	(void)arg;
+	ob__log_get_stats(&stats);
+	return (double)stats.write_errors;
+}
+
 #ifdef HAVE_MALLINFO2
 static double gauge_heap(void *arg)
 {
@@ -358,4 +367,6 @@ void ob__node_gauges(struct ob__node *node)
 	heap_gauges(s);
 	ob__stat_gauge(s, "obhost_log_dropped", NULL, "Log lines dropped.", gauge_log_dropped,
 	               NULL);
+	ob__stat_gauge(s, "obhost_log_write_errors", NULL,
+	               "Times that the disk did not take log lines.", gauge_log_errors, NULL);
 }

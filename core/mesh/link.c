@@ -578,9 +578,16 @@ static bool is_quiet(const struct ob__link *l)
 	       ob__list_empty(&l->pendings);
 }
 
+/* Every node keeps a link with each route node, whichever of the two dialled it. */
+static bool is_kept(const struct ob__link *l)
+{
+	const struct ob__registry *r = l->links->registry;
+	return r->self.role_id == r->route_role || l->peer->who.role_id == r->route_role;
+}
+
 void ob__link_part(struct ob__link *link)
 {
-	if (is_quiet(link)) {
+	if (is_quiet(link) && !is_kept(link)) {
 		link->parting = link->traffic + 1;
 		put_last(link, OB__SYS_IDLE);
 	}
@@ -590,7 +597,7 @@ void ob__link_part(struct ob__link *link)
 void ob__link_on_idle(struct ob__link *l)
 {
 	struct ob__links *ls = l->links;
-	if (!is_quiet(l) || l->dialer || l->traffic != l->traffic_seen[1] ||
+	if (!is_quiet(l) || is_kept(l) || l->dialer || l->traffic != l->traffic_seen[1] ||
 	    ob__remotes_have(ls, l->theirs.id)) {
 		return;
 	}
@@ -782,6 +789,21 @@ int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t 
 	}
 	rc = give(l, &frame);
 	l->frames_out += rc == 0;
+	return rc;
+}
+
+int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw,
+                          size_t len)
+{
+	struct ob__link *l = peer->link;
+	bool hold = l != NULL && l->hold;
+	if (hold) {
+		l->hold = false;
+	}
+	int rc = ob__peer_forward(ls, peer, raw, len);
+	if (hold) {
+		l->hold = true;
+	}
 	return rc;
 }
 

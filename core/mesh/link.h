@@ -255,6 +255,10 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 /* Passes on a whole frame that arrived from elsewhere, as it is (the caller has patched it). */
 int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw, size_t len);
 
+/* The same, before what is held: for what has not gone another way before. */
+int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw,
+                          size_t len);
+
 /* The peer's queue is above its high mark. */
 bool ob__peer_congested(const struct ob__peer *peer);
 

@@ -62,10 +62,28 @@ static struct ob__registry_role *route_nodes(struct ob__router *r)
 	return r->route;
 }
 
+static struct ob__route_stranger *stranger(struct ob__router *r, uint64_t node)
+{
+	return &r->strangers[node % OB__ROUTE_STRANGERS];
+}
+
+void ob__router_met(struct ob__router *r, struct ob__peer *p)
+{
+	struct ob__route_stranger *s = stranger(r, p->who.id);
+	if (s->via != NULL && s->node == p->who.id) {
+		if (p->via == NULL && s->via != p) {
+			p->via = s->via;
+			p->via_used = true;
+		}
+		*s = (struct ob__route_stranger){0};
+	}
+}
+
 /* The route node for what goes to `p`: the one of before, else one by rendezvous. */
 static struct ob__peer *via(struct ob__router *r, struct ob__peer *p, const struct ob__peer *from)
 {
 	struct ob__registry_role *routes = route_nodes(r);
+	ob__router_met(r, p);
 	struct ob__peer *now = p->via;
 	if (now != NULL && now->link != NULL && now != from && now != p) {
 		return now;
@@ -187,6 +205,27 @@ static bool may_move(const struct ob__route_query *q, const struct ob__peer *p)
 	       (q->from != NULL && !q->sticky && p->state != OB__MEMBER_UNKNOWN);
 }
 
+/* The step towards a node that is not known here: always the same route node, while it is there. */
+static struct ob__route to_stranger(struct ob__router *r, const struct ob__route_query *q)
+{
+	struct ob__route_stranger *s = stranger(r, q->node);
+	struct ob__peer *p = s->node == q->node ? s->via : NULL;
+	if (p != NULL && p->link != NULL && p != q->from) {
+		return towards(r, p, q->from);
+	}
+	struct ob__registry_role *routes = route_nodes(r);
+	const struct ob__balance_node *from = q->from != NULL ? &q->from->balance : NULL;
+	uint64_t key = ob__balance_key(r->registry->self.id, q->node);
+	p = routes != NULL
+	            ? peer_of(ob__balance_pick(&routes->ready, OB__BALANCE_STICKY, key, from))
+	            : NULL;
+	struct ob__route route = towards(r, p, q->from);
+	if (route.kind == OB__ROUTE_PEER && route.peer == p) {
+		*s = (struct ob__route_stranger){.node = q->node, .via = p};
+	}
+	return route;
+}
+
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q)
 {
 	const struct ob__identity *self = &r->registry->self;
@@ -207,5 +246,5 @@ struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_qu
 			return route;
 		}
 	}
-	return pick(r, r->route_role, q);
+	return q->node != 0 ? to_stranger(r, q) : pick(r, r->route_role, q);
 }

@@ -57,6 +57,14 @@ typedef int (*ob__route_choose)(void *arg, const struct ob__route_query *q,
 /* Traffic has come up towards a peer that has no link and that nobody dials. */
 typedef void (*ob__route_wanted)(void *arg, struct ob__peer *peer);
 
+#define OB__ROUTE_STRANGERS 64u
+
+/* A node that nobody has told of yet, and the route node that answers to it go through. */
+struct ob__route_stranger {
+	uint64_t node;
+	struct ob__peer *via;
+};
+
 struct ob__router {
 	struct ob__registry *registry;
 	struct ob__idrange *table;  /* owned; may be NULL */
@@ -67,6 +75,7 @@ struct ob__router {
 	void *choose_arg;
 	ob__route_wanted wanted; /* may be NULL */
 	void *wanted_arg;
+	struct ob__route_stranger strangers[OB__ROUTE_STRANGERS];
 };
 
 enum ob__route_kind {
@@ -109,5 +118,9 @@ void ob__router_set_served(struct ob__router *r, struct ob__idrange *table);
 uint32_t ob__router_role(const struct ob__router *r, uint32_t id);
 
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q);
+
+/* The peer is known from now on: what went to it when it was not has gone through p->via, and
+ * p->via_used says so. */
+void ob__router_met(struct ob__router *r, struct ob__peer *p);
 
 #endif

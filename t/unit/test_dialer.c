@@ -83,13 +83,18 @@ static struct ob__description *at(const char *name, const char *role, int port)
 	return describe(name, role, text, NULL);
 }
 
-static void begin(uint64_t idle_ms)
+static void begin_as(uint64_t idle_ms, const char *a_role, const char *b_role)
 {
 	const struct ob__links_options quick = {.ping_ms = 30, .dead_ms = 5000, .reconnect_ms = 50};
 	rig_begin();
-	rig_start(&a, "a", "proxy", 1, 0, &quick);
-	rig_start(&b, "b", "service", 1, 0, &quick);
+	rig_start(&a, "a", a_role, 1, 0, &quick);
+	rig_start(&b, "b", b_role, 1, 0, &quick);
 	ob__dialer_init(&dialer, rig_loop, a.links, MACHINE, idle_ms);
+}
+
+static void begin(uint64_t idle_ms)
+{
+	begin_as(idle_ms, "proxy", "service");
 }
 
 static void end(void)
@@ -218,6 +223,46 @@ static void test_idle(void)
 	end();
 }
 
+/* A route node that had traffic for a node may have been the first to dial: the link stays. */
+static void test_route_stays(void)
+{
+	const char *roles[][2] = {{"route", "service"}, {"service", "route"}};
+	for (int i = 0; i < 2; i++) {
+		begin_as(80, roles[i][0], roles[i][1]);
+		struct ob__peer *p = hear(&a, "b", roles[i][1]);
+		struct ob__description *d = at("b", roles[i][1], b.port);
+		ob__dialer_want(&dialer, p, d);
+		CU_ASSERT_TRUE(RIG_UNTIL(p->link != NULL));
+		rig_turn_ms(300);
+		CU_ASSERT_EQUAL(a.downs + b.downs, 0);
+		CU_ASSERT_FALSE(p->parted);
+		ob__description_unref(d);
+		end();
+	}
+}
+
+/* The asker may be of another mind. */
+static void test_route_asked(void)
+{
+	begin_as(0, "service", "route");
+	rig_dial(&a, b.port);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.ups == 1 && b.ups == 1));
+	rig_turn_ms(100);
+	const struct ob__frame idle = {
+		.len = OB__FRAME_HEADER,
+		.version = OB__FRAME_VERSION,
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_IDLE,
+		.src = a.registry.self.id,
+	};
+	uint8_t raw[OB__FRAME_HEADER];
+	ob__frame_put_header(raw, &idle);
+	CU_ASSERT_EQUAL(ob__peer_forward(a.links, rig_peer(&a, "b"), raw, sizeof(raw)), 0);
+	rig_turn_ms(100);
+	CU_ASSERT_EQUAL(a.downs + b.downs, 0);
+	end();
+}
+
 /* What is sent while the other end agrees arrives, and the link stays. */
 static void test_stay(void)
 {
@@ -289,6 +334,39 @@ static void test_hold(void)
 	end();
 }
 
+/* What has not gone another way before need not wait. */
+static void test_past(void)
+{
+	struct ob__frame f = {
+		.len = OB__FRAME_HEADER,
+		.version = OB__FRAME_VERSION,
+		.kind = OB__FRAME_PUSH,
+		.call = 1,
+	};
+	uint8_t raw[OB__FRAME_HEADER];
+	begin(0);
+	rig_dial(&a, b.port);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.ups == 1 && b.ups == 1));
+	struct ob__peer *p = rig_peer(&a, "b");
+	ob__frame_put_header(raw, &f);
+	ob__peer_hold(p);
+	put(&a, p, 2);
+	size_t waits = ob__peer_queued(p);
+	CU_ASSERT_EQUAL(ob__peer_forward_past(a.links, p, raw, sizeof(raw)), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(b.heard == 1));
+	CU_ASSERT_EQUAL(ob__peer_queued(p), waits);
+	put(&a, p, 3); /* held again */
+	rig_turn_ms(50);
+	CU_ASSERT_EQUAL(b.heard, 1);
+	CU_ASSERT_FALSE(ob__link_given(p->link, p->link->appended));
+	ob__peer_release(p);
+	CU_ASSERT_TRUE(RIG_UNTIL(b.heard == 3));
+	CU_ASSERT_TRUE(b.in_order);
+	ob__peer_close(a.links, p, "for the test");
+	CU_ASSERT_EQUAL(ob__peer_forward_past(a.links, p, raw, sizeof(raw)), OB_E_NOT_SENT);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -300,9 +378,12 @@ int main(void)
 	CU_add_test(s, "an entry of remote_ports comes first", test_configured);
 	s = CU_add_suite("idle", NULL, NULL);
 	CU_add_test(s, "ends at both ends", test_idle);
+	CU_add_test(s, "stays with a route node", test_route_stays);
+	CU_add_test(s, "a route node does not let go", test_route_asked);
 	CU_add_test(s, "stays when something is sent", test_stay);
 	CU_add_test(s, "not idle at the other end", test_not_idle);
 	s = CU_add_suite("hold", NULL, NULL);
 	CU_add_test(s, "keeps, and sends in order", test_hold);
+	CU_add_test(s, "but not what has gone no other way", test_past);
 	return ob__tap_run();
 }

@@ -386,6 +386,46 @@ static void on_wanted(void *arg, struct ob__peer *peer)
 	wanted++;
 }
 
+/* A node nobody has told of yet keeps to one route node, and takes it along when it is met. */
+static void test_stranger(void)
+{
+	begin("service");
+	struct ob__route_query q = {.node = ob__node_id("far")};
+	struct ob__peer *first = find(&q);
+	CU_ASSERT_TRUE(is_route(first));
+	for (int i = 0; i < 20; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "route_more_%d", i);
+		add(name, "route");
+		CU_ASSERT_PTR_EQUAL(find(&q), first);
+	}
+	struct ob__peer *p = heard_of("far", "proxy", OB__MEMBER_UP);
+	CU_ASSERT_PTR_NULL(p->via);
+	CU_ASSERT_PTR_EQUAL(find(&q), first);
+	CU_ASSERT_PTR_EQUAL(p->via, first);
+	/* Met by a link of its own: what went before is known to have gone another way. */
+	q.node = ob__node_id("farther");
+	first = find(&q);
+	p = add("farther", "proxy");
+	ob__router_met(&router, p);
+	CU_ASSERT_PTR_EQUAL(p->via, first);
+	CU_ASSERT_TRUE(p->via_used);
+	p = add("never sent to", "proxy");
+	ob__router_met(&router, p);
+	CU_ASSERT_PTR_NULL(p->via);
+	CU_ASSERT_FALSE(p->via_used);
+	/* Another one when it is lost, and never back where it came from. */
+	q.node = ob__node_id("unheard of");
+	first = find(&q);
+	q.from = first;
+	CU_ASSERT_PTR_NOT_EQUAL(find(&q), first);
+	q.from = NULL;
+	down(find(&q));
+	CU_ASSERT_PTR_NOT_NULL(find(&q));
+	CU_ASSERT_PTR_NOT_NULL(find(&q)->link);
+	end();
+}
+
 static void test_member(void)
 {
 	begin("proxy");
@@ -559,6 +599,7 @@ int main(void)
 	CU_add_test(s, "sticky over route nodes", test_sticky_over_routes);
 	s = CU_add_suite("members", NULL, NULL);
 	CU_add_test(s, "through a route node", test_member);
+	CU_add_test(s, "not heard of yet", test_stranger);
 	CU_add_test(s, "by their state", test_member_states);
 	CU_add_test(s, "route nodes by theirs", test_route_states);
 	CU_add_test(s, "what they serve", test_served);
