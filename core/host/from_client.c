@@ -69,20 +69,21 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 		return route.code;
 	}
 	f->hops = OB__FRAME_HOPS;
+	f->dst = route.dst != 0 ? route.dst : f->dst;
 	int rc = ob__peer_send(node->links, route.peer, f);
 	if (rc != 0) {
 		return rc;
 	}
 	if (pending != NULL && route.peer->link != NULL) {
-		ob__pending_sent(pending, route.peer->link);
+		ob__pending_sent(pending, route.peer->link, route.to);
 	}
 	if (ob__peer_congested(route.peer)) {
 		ob__conn_pause_link(conn);
 	}
 	/* A policy may have closed the client. */
-	if (conn->session != NULL && q->sticky && q->role != 0 &&
-	    route.peer->who.role_id == q->role) {
-		ob__session_stick(conn->session, q->role, route.peer->who.id);
+	if (conn->session != NULL && q->sticky &&
+	    route.to->who.role_id == (q->role != 0 ? q->role : node->router.route_role)) {
+		ob__session_stick(conn->session, route.to->who.role_id, route.to->who.id);
 	}
 	return 0;
 }
@@ -94,7 +95,7 @@ static uint64_t sticky_node(struct ob__node *node, struct ob__session *s, uint32
 	const struct ob__peer *peer =
 		choice != 0 ? ob__registry_get(&node->registry, choice) : NULL;
 
-	if (peer != NULL && peer->link == NULL) {
+	if (peer != NULL && peer->link == NULL && !ob__peer_is_listed(peer)) {
 		ob__session_unstick(s, choice);
 		return 0;
 	}
@@ -110,7 +111,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	uint8_t ext[OB__USER_EXT_MAX];
 	struct ob__route_query q = {
 		.node = target->node,
-		.role = target->role,
+		.role = target->node != 0 ? 0 : target->role,
 		.sticky = sticky,
 		.session_node = s->node,
 		.session_seq = s->seq,
@@ -118,6 +119,8 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 
 	if (sticky && q.node == 0 && q.role != 0) {
 		q.node = sticky_node(node, s, q.role);
+	} else if (sticky && q.node == 0) {
+		q.prefer = ob__session_sticky(s, node->router.route_role);
 	}
 	if (p->one_way == 0) {
 		pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,

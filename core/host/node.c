@@ -43,39 +43,31 @@
 static void link_up(void *arg, struct ob__peer *peer)
 {
 	struct ob__node *node = arg;
-	ob_event_info info = {
-		.size = sizeof(info),
-		.event = OB_EVENT_NODE_UP,
-		.node = peer->who.id,
-		.name = peer->who.name,
-		.role = peer->who.role,
-	};
 
+	ob__cluster_link_up(node, peer);
 	ob__names_share(node, peer);
+	ob__methods_up(node, peer);
 	ob__losses_link_up(node, peer);
 	ob__users_peers_changed(node);
 	ob__dispatch_peer_up(node);
 	ob__served_again(node);
-	ob__dispatch_event(node, &info);
 }
 
 static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 {
 	struct ob__node *node = arg;
-	ob_event_info info = {
-		.size = sizeof(info),
-		.event = OB_EVENT_NODE_DOWN,
-		.node = peer->who.id,
-		.name = peer->who.name,
-		.role = peer->who.role,
-	};
 
-	ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
+	if (peer->parted) {
+		ob__info("link", "%s (%s): closed: %s", peer->who.name, peer->who.role, reason);
+	} else {
+		ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
+		ob__served_unsure(node);
+	}
+	ob__cluster_link_down(node, peer);
+	ob__methods_down(node, peer);
 	ob__clients_link_drained(node);
-	ob__served_unsure(node);
 	ob__losses_link_down(node, peer);
 	ob__users_peers_changed(node);
-	ob__dispatch_event(node, &info);
 }
 
 static void link_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
@@ -138,7 +130,8 @@ static void keep_heap(void)
 /* What the node still writes to when it has become another user. */
 static int hand_over(const struct ob__node *node, const struct passwd *pw)
 {
-	static const char *const names[] = {"", "/stage", "/lock", "/incarnation", "/admin.sock"};
+	static const char *const names[] = {
+		"", "/stage", "/lock", "/incarnation", "/admin.sock", "/link.sock"};
 	char path[600];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -226,6 +219,21 @@ static int take_lock(struct ob__node *node)
 	return rc;
 }
 
+void ob__node_keep_incarnation(const char *dir, uint64_t incarnation)
+{
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/incarnation", dir);
+	FILE *f = fopen(path, "we");
+	if (f == NULL || fprintf(f, "%llu\n", (unsigned long long)incarnation) < 0) {
+		ob__warning("node", "%s: %s; after a clock that goes back, session ids may repeat",
+		            path, strerror(errno));
+	}
+	if (f != NULL) {
+		fclose(f);
+	}
+}
+
 /* Grows at each start, by whole seconds: session numbers begin at the second. */
 static uint64_t next_incarnation(const char *dir)
 {
@@ -245,14 +253,7 @@ static uint64_t next_incarnation(const char *dir)
 	uint64_t now = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 	uint64_t least = stored != 0 ? (stored / 1000 + 1) * 1000 : 0;
 	uint64_t incarnation = now > least ? now : least;
-	f = fopen(path, "we");
-	if (f == NULL || fprintf(f, "%llu\n", (unsigned long long)incarnation) < 0) {
-		ob__warning("node", "%s: %s; after a clock that goes back, session ids may repeat",
-		            path, strerror(errno));
-	}
-	if (f != NULL) {
-		fclose(f);
-	}
+	ob__node_keep_incarnation(dir, incarnation);
 	return incarnation;
 }
 
@@ -338,7 +339,8 @@ static int start_mesh(struct ob__node *node)
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
 	ob__losses_init(node);
-	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__users_init(node) != 0) {
+	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0 ||
+	    ob__users_init(node) != 0) {
 		return OB_E_NOMEM;
 	}
 	return ob__conf_apply_routes(node);
@@ -422,6 +424,7 @@ static int start_listeners(struct ob__node *node)
 			return -1;
 		}
 	}
+	ob__cluster_listen(node);
 	snprintf(path, sizeof(path), "%s/admin.sock", node->dir);
 	return ob__admin_open(node, path);
 }
@@ -436,6 +439,8 @@ static int start_accepting(struct ob__node *node)
 		}
 		ob__notice("link", "listening on %s", ob__listener_name(node->link_listener));
 	}
+	ob__cluster_accept(node);
+	ob__cluster_describe(node);
 	if (ob__web_start(node) != 0 || ob__clients_start(node) != 0 ||
 	    ob__loop_signals(node->loop, signums, on_signal, node) != 0) {
 		return -1;
@@ -533,6 +538,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 		return NULL;
 	}
 	ob__node_gauges(node);
+	ob__cluster_gauges(node);
 	ob__conf_keep(node);
 	ob__policy_check(node);
 	node->phase = OB__NODE_RUNNING;
@@ -556,6 +562,7 @@ void ob__node_drain(struct ob__node *node)
 {
 	if (node->phase == OB__NODE_RUNNING) {
 		node->phase = OB__NODE_DRAINING;
+		ob__cluster_describe(node);
 		ob__clients_unlisten(node);
 		ob__node_tell(node, OB__NOTIFY_SAME, NULL);
 		ob__notice("node", "draining: no new clients are taken");
@@ -624,6 +631,7 @@ void ob__node_stop(struct ob__node *node)
 		return;
 	}
 	node->phase = OB__NODE_STOPPING;
+	ob__cluster_leave(node);
 	ob__node_tell(node, OB__NOTIFY_STOPPING, NULL);
 	node->leave_until = ob__loop_now(node->loop) + STOP_MS;
 	ob__clients_unlisten(node);
@@ -663,6 +671,7 @@ void ob__node_tell(struct ob__node *node, enum ob__notify_state state, const cha
 
 static void free_mesh(struct ob__node *node)
 {
+	ob__cluster_free(node);
 	ob__links_free(node->links);
 	ob__pendings_free(&node->pendings);
 	ob__sessions_free(&node->sessions);
@@ -700,6 +709,7 @@ int ob__node_free(struct ob__node *node)
 	}
 	ob__httpc_free(node->httpc);
 	ob__listener_close(node->link_listener);
+	ob__cluster_unlisten(node);
 	if (node->links != NULL) {
 		ob__timeout_clear(node->loop, &node->notice_timeout);
 		ob__timeout_clear(node->loop, &node->leave_timeout);

@@ -286,10 +286,6 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 	case OB__SYS_NAME:
 		ob__names_heard(node, f);
 		return;
-	case OB__SYS_NODE_UP:
-	case OB__SYS_NODE_DOWN:
-		ob__losses_frame(node, f);
-		return;
 	default:
 		(void)ob__users_frame(node, f);
 		return;

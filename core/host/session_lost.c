@@ -4,9 +4,6 @@
 
 #include "host/session_lost.h"
 
-#include <endian.h>
-#include <string.h>
-
 #include "host/node.h"
 #include "host/session_end.h"
 #include "host/users.h"
@@ -14,31 +11,15 @@
 #define GONE_MS     3000u
 #define LOST_A_TURN 1000u
 #define LOOK_A_TURN 20000u
-#define UPS_MAX     (8 * OB__PEERS_MAX)
+#define LIVES_MAX   (8 * OB__PEERS_MAX)
 
 /* ---- who is in reach ---- */
 
-static bool is_route_node(const struct ob__node *node)
+static bool in_reach(const struct ob__node *node, uint64_t id)
 {
-	return node->self.role_id == node->router.route_role;
-}
+	const struct ob__peer *p = ob__registry_get(&node->registry, id);
 
-/* Somebody has a link with it. */
-static bool in_reach(struct ob__node *node, uint64_t id)
-{
-	const struct ob__peer *own = ob__registry_get(&node->registry, id);
-
-	if (own != NULL && own->link != NULL) {
-		return true;
-	}
-	OB__LIST_EACH (it, &node->registry.peers) {
-		const struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, all_link);
-		if (p->link != NULL && p->who.role_id == node->router.route_role &&
-		    (uintptr_t)ob__map_get(&node->losses.up, id, p->who.id) == p->ups) {
-			return true;
-		}
-	}
-	return false;
+	return p != NULL && (p->link != NULL || ob__peer_is_listed(p));
 }
 
 bool ob__node_gone(struct ob__node *node, uint64_t id, uint64_t seq)
@@ -51,8 +32,8 @@ bool ob__node_gone(struct ob__node *node, uint64_t id, uint64_t seq)
 	if (seq != 0 && (seq >> 32) + 1 < begin) {
 		return true;
 	}
-	uint64_t since = (uint64_t)(uintptr_t)ob__map_get(&node->losses.suspects, id, 0);
-	return since != 0 && ob__loop_now(node->loop) + 1 - since >= GONE_MS;
+	uint64_t due = (uint64_t)(uintptr_t)ob__map_get(&node->losses.suspects, id, 0);
+	return due != 0 && ob__loop_now(node->loop) + 1 >= due;
 }
 
 /* ---- sessions that are lost ---- */
@@ -100,7 +81,7 @@ static void life(struct ob__node *node, uint64_t id, uint64_t second)
 {
 	uint64_t known = (uint64_t)(uintptr_t)ob__map_get(&node->losses.lives, id, 0);
 
-	if (second + 1 <= known || (known == 0 && node->losses.lives.count >= UPS_MAX) ||
+	if (second + 1 <= known || (known == 0 && node->losses.lives.count >= LIVES_MAX) ||
 	    ob__map_put(&node->losses.lives, id, 0, (void *)(uintptr_t)(second + 1)) != 0) {
 		return;
 	}
@@ -123,7 +104,7 @@ static void check_arm(struct ob__node *node)
 	uint64_t soonest = UINT64_MAX;
 
 	for (size_t i = 0; (e = ob__map_next(&node->losses.suspects, &i)) != NULL;) {
-		uint64_t due = (uint64_t)(uintptr_t)e->value - 1 + GONE_MS;
+		uint64_t due = (uint64_t)(uintptr_t)e->value - 1;
 		if (due > now && due < soonest) {
 			soonest = due;
 		}
@@ -156,97 +137,50 @@ static void suspects_trim(struct ob__losses *l)
 	(void)ob__map_del(&l->suspects, oldest->a, 0);
 }
 
-static void reach_changed(struct ob__node *node, uint64_t id)
+/* Somebody out of reach is gone after `grace` ms, or when that was said before. */
+static void reach_changed(struct ob__node *node, uint64_t id, uint32_t grace)
 {
 	struct ob__losses *l = &node->losses;
+	uint64_t due = ob__loop_now(node->loop) + grace + 1;
+	uint64_t before = (uint64_t)(uintptr_t)ob__map_get(&l->suspects, id, 0);
 
 	if (in_reach(node, id)) {
 		(void)ob__map_del(&l->suspects, id, 0);
 		return;
 	}
-	if (ob__map_get(&l->suspects, id, 0) == NULL) {
+	if (before != 0 && before <= due) {
+		return;
+	}
+	if (before == 0) {
 		suspects_trim(l);
-		(void)ob__map_put(&l->suspects, id, 0,
-		                  (void *)(uintptr_t)(ob__loop_now(node->loop) + 1));
+	}
+	(void)ob__map_put(&l->suspects, id, 0, (void *)(uintptr_t)due);
+	if (grace == 0) {
+		ob__timeout_set(node->loop, &l->check, 0);
+	} else {
 		check_arm(node);
 	}
 }
 
-/* ---- what is said ---- */
+/* ---- what is known ---- */
 
-static void tell(struct ob__node *node, struct ob__peer *to, const struct ob__peer *about, bool up)
+void ob__losses_link_up(struct ob__node *node, const struct ob__peer *peer)
 {
-	uint64_t words[2] = {htole64(about->who.id), htole64(about->who.incarnation)};
-	uint8_t payload[sizeof(words)];
-	struct ob__frame f = {
-		.kind = OB__FRAME_SYSTEM,
-		.id = up ? OB__SYS_NODE_UP : OB__SYS_NODE_DOWN,
-		.dst = to->who.id,
-		.hops = 1,
-		.payload = payload,
-		.payload_len = sizeof(payload),
-	};
-
-	memcpy(payload, words, sizeof(words));
-	(void)ob__peer_send(node->links, to, &f);
-}
-
-static void tell_all(struct ob__node *node, const struct ob__peer *about, bool up)
-{
-	OB__LIST_EACH (it, &node->registry.peers) {
-		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, all_link);
-		if (p->link != NULL && p != about) {
-			tell(node, p, about, up);
-		}
-	}
-}
-
-void ob__losses_link_up(struct ob__node *node, struct ob__peer *peer)
-{
-	if (is_route_node(node)) {
-		tell_all(node, peer, true);
-		OB__LIST_EACH (it, &node->registry.peers) {
-			const struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, all_link);
-			if (p->link != NULL && p != peer) {
-				tell(node, peer, p, true);
-			}
-		}
-	}
 	life(node, peer->who.id, peer->who.incarnation / 1000);
-	reach_changed(node, peer->who.id);
+	reach_changed(node, peer->who.id, GONE_MS);
 }
 
 void ob__losses_link_down(struct ob__node *node, const struct ob__peer *peer)
 {
-	if (is_route_node(node)) {
-		tell_all(node, peer, false);
-	}
-	reach_changed(node, peer->who.id);
+	reach_changed(node, peer->who.id, GONE_MS);
 }
 
-void ob__losses_frame(struct ob__node *node, const struct ob__frame *f)
+void ob__losses_member(struct ob__node *node, const struct ob__member *m)
 {
-	struct ob__losses *l = &node->losses;
-	const struct ob__peer *from = ob__registry_get(&node->registry, f->src);
-	uint64_t words[2];
-
-	if (from == NULL || from->link == NULL || from->who.role_id != node->router.route_role ||
-	    f->payload_len != sizeof(words)) {
-		return;
+	if (m->state != OB__MEMBER_DEAD && m->state != OB__MEMBER_LEFT) {
+		life(node, m->id, m->incarnation / 1000);
 	}
-	memcpy(words, f->payload, sizeof(words));
-	uint64_t id = le64toh(words[0]);
-	uint64_t incarnation = le64toh(words[1]);
-	if (id == node->self.id || incarnation >= UINT64_MAX / 2) {
-		return;
-	}
-	if (f->id == OB__SYS_NODE_DOWN) {
-		(void)ob__map_del(&l->up, id, from->who.id);
-	} else if (l->up.count < UPS_MAX) {
-		(void)ob__map_put(&l->up, id, from->who.id, (void *)(uintptr_t)from->ups);
-		life(node, id, incarnation / 1000);
-	}
-	reach_changed(node, id);
+	reach_changed(node, m->id, m->state == OB__MEMBER_DEAD ? 0 : GONE_MS);
 }
 
 /* ---- life ---- */
@@ -255,7 +189,6 @@ void ob__losses_init(struct ob__node *node)
 {
 	struct ob__losses *l = &node->losses;
 
-	ob__map_init(&l->up, node->self.incarnation);
 	ob__map_init(&l->suspects, node->self.incarnation);
 	ob__map_init(&l->lives, node->self.incarnation);
 	ob__timeout_init(&l->check, check, node);
@@ -270,7 +203,6 @@ void ob__losses_free(struct ob__node *node)
 
 	ob__timeout_clear(node->loop, &l->check);
 	ob__timeout_clear(node->loop, &l->sweep);
-	ob__map_free(&l->up);
 	ob__map_free(&l->suspects);
 	ob__map_free(&l->lives);
 }

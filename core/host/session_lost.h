@@ -5,9 +5,10 @@
 /*
  * Private to the host, floor F4.  Proxies that are gone, and what becomes of their sessions.
  *
- * A node is out of reach when it has no link with this one and no route node with a link to this
- * one says that it has one (NODE_UP, NODE_DOWN).  If that lasts for GONE_MS after somebody has said
- * so, it is gone; so is a life of it when a later one is known.  The sessions of a proxy that is
+ * A node is out of reach when it has no link with this one and the directory does not list it.  One
+ * that the directory takes for dead is gone at once; one that has left, or of which no directory
+ * tells, when it stays out of reach for GONE_MS, in which it says what it has to say of its
+ * sessions; and so is a life of it when a later one is known.  The sessions of a proxy that is
  * gone are lost: each node that has met them raises OB_EVENT_SESSION_LOST, once per session, and
  * forgets them, at most LOST_A_TURN in a turn of the loop.
  */
@@ -22,12 +23,12 @@
 #include "lib/frame.h"
 #include "lib/map.h"
 
+struct ob__member;
 struct ob__node;
 struct ob__peer;
 
 struct ob__losses {
-	struct ob__map up;       /* (node, route node that says so) -> which of its links it was */
-	struct ob__map suspects; /* node -> when it got out of reach, loop ms + 1 */
+	struct ob__map suspects; /* node -> when it is taken for gone, loop ms + 1 */
 	struct ob__map lives;    /* node -> sessions begin at this second of its clock, + 1 */
 	struct ob__timeout check;
 	struct ob__timeout sweep;
@@ -39,11 +40,11 @@ struct ob__losses {
 void ob__losses_init(struct ob__node *node);
 void ob__losses_free(struct ob__node *node);
 
-void ob__losses_link_up(struct ob__node *node, struct ob__peer *peer);
+void ob__losses_link_up(struct ob__node *node, const struct ob__peer *peer);
 void ob__losses_link_down(struct ob__node *node, const struct ob__peer *peer);
 
-/* NODE_UP or NODE_DOWN. */
-void ob__losses_frame(struct ob__node *node, const struct ob__frame *f);
+/* What the directory says of a node has changed. */
+void ob__losses_member(struct ob__node *node, const struct ob__member *m);
 
 /* A session of the proxy with this number was met: those of its former lives have ended. */
 void ob__losses_met(struct ob__node *node, uint64_t proxy, uint64_t seq);

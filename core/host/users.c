@@ -937,9 +937,10 @@ int ob__users_ask(struct ob__node *node, struct ob__pending *p, const char *user
 
 	uint64_t keeper = ob__users_keeper(node->users, user, &stamp);
 	int rc = ob__users_send(node, keeper, &f);
-	const struct ob__peer *peer = rc == 0 ? ob__registry_get(&node->registry, keeper) : NULL;
+	struct ob__peer *peer = rc == 0 ? ob__registry_get(&node->registry, keeper) : NULL;
 	if (peer != NULL && peer->link != NULL) {
-		ob__pending_sent(p, peer->link); /* its loss ends it: another one may be asked */
+		/* its loss ends it: another one may be asked */
+		ob__pending_sent(p, peer->link, peer);
 	}
 	return rc;
 }

@@ -17,8 +17,9 @@
 enum ob__system_id {
 	OB__SYS_PING = 1, /* link only; answered by PONG with the same call id */
 	OB__SYS_PONG,
-	OB__SYS_FENCE,      /* link only, the last frame on a path that is being left */
-	OB__SYS_FENCE_BACK, /* its echo */
+	OB__SYS_FENCE,      /* the last frame on a path that is being left: a link, or, with a
+	                     * destination, the way through a route node */
+	OB__SYS_FENCE_BACK, /* its echo, with the same call id, over the link that it came from */
 	OB__SYS_SERVED,     /* to a session's proxy: `src`, of `role`, has met the session */
 	OB__SYS_CLOSED,     /* from a session's proxy to a node that met it; call id: the notice */
 	OB__SYS_CLOSED_ACK, /* back, with the same call id */
@@ -36,6 +37,12 @@ enum ob__system_id {
 	OB__SYS_MEMBER_DELTA, /* records: changes, a snapshot or an answer */
 	OB__SYS_MEMBER_AGAIN, /* I don't know your record: announce it again */
 
+	/* The end of a link that nobody uses; link only. */
+	OB__SYS_IDLE,    /* from its dialer: I see no traffic, may it end? */
+	OB__SYS_IDLE_OK, /* yes, and I send nothing on it any more; no is not said */
+	OB__SYS_STAY,    /* there is traffic after all: go on sending on it */
+	OB__SYS_PART,    /* link only; a piece of a frame of `call` bytes (mesh/backlog.h) */
+	OB__SYS_METHODS, /* link only; the names of the sender's methods (host/methods.h) */
 	/* Users (mesh/userwire.h).  To a session's proxy: */
 	OB__SYS_BIND = 32,        /* the session is this user's; answered by a REPLY */
 	OB__SYS_UNBIND = 33,      /* it is no longer */
@@ -53,9 +60,6 @@ enum ob__system_id {
 	/* From a session's proxy: */
 	OB__SYS_USER_STALE = 43,   /* a SEND back: the session has not that user */
 	OB__SYS_SESSION_USER = 44, /* to a node that has met the session: whose it is */
-	/* Link only, from a route node: */
-	OB__SYS_NODE_UP = 45,   /* it has a link with that node; payload: u64 id, u64 incarnation */
-	OB__SYS_NODE_DOWN = 46, /* it has none any more */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

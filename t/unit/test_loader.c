@@ -119,13 +119,15 @@ static const struct refusal_row refusals[] = {
 	/* preflight: its identity note */
 	{"bad_magic", "bad", "", "preflight", "not_a_module", "a foreign identity note", NULL,
          "no obhost magic number"},
-	{"bad_major", "bad", "", "preflight", "abi", "ABI 7.", "ABI 1.", "was built for ABI 7."},
+	{"bad_major", "bad", "", "preflight", "abi", "ABI 7.", "ABI 1.",
+         "was built for ABI 7.1, this host has ABI 1."},
 	{"bad_minor", "bad", "", "preflight", "abi", ".77", "ABI 1.", "this host has"},
 	{"answer_a", "bad", "", "preflight", "name", "answer", "bad",
          "is the module answer, not bad"},
 	/* load: the descriptor says something else than the note */
-	{"bad_size", "bad", "", "load", "identity", "ABI 1.1, 8 bytes",
-         "note: magic 0x6f62686f, ABI 1.", "disagree"},
+	{"bad_size", "bad", "", "load", "identity",
+         "descriptor: magic 0x6f62686f, ABI 1.1, 8 bytes", "note: magic 0x6f62686f, ABI 1.",
+         "disagree"},
 	{"bad_name", "bad", "", "load", "identity", "name other", "name bad", "disagree"},
 	{"bad_nameless", "bad", "", "load", "identity", "name none", "name bad", "disagree"},
 	{"unresolved", "unresolved", "", "load", "dlopen", "obhost_test_no_such_function", NULL,

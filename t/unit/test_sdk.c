@@ -212,7 +212,7 @@ static void check_http(ob_ctx *ctx, bool admin)
 static void check_others(ob_ctx *ctx)
 {
 	CU_ASSERT_EQUAL(ob_on_event(ctx, 0, on_event), OB_E_INVAL);
-	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_DOWN + 1, on_event), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_SESSION_LOST + 1, on_event), OB_E_INVAL);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, NULL), OB_E_INVAL);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, on_event), 0);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, on_event), 0); /* any number */
@@ -708,6 +708,11 @@ static void test_dead(void)
 	CU_ASSERT_EQUAL(ob_http_reply(ctx, 1, 200, NULL, NULL, 0), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_http_call(ctx, &q, fetched, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_admin(ctx, "node", json_object(), answered, NULL), OB_E_DEAD);
+	ob_call_options how = {.size = sizeof(how), .id = 1};
+	ob_trace_info trace = {.size = sizeof(trace)};
+	CU_ASSERT_EQUAL(ob_call_with(ctx, &target, &how, call_ended, NULL), 0);
+	CU_ASSERT_EQUAL(ob_trace(ctx, 0, &trace), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_on_call_filter(ctx, 1, 0, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_secret_check(ctx, "http.token", "x"), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_session_bind(ctx, 1, "u", user_found, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_session_unbind(ctx, 1, "u"), OB_E_DEAD);
