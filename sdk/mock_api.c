@@ -421,19 +421,24 @@ static int api_session_info(ob_ctx *ctx, ob_session session, ob_session_info *in
 {
 	const struct session *s = session_get(ctx, session);
 
-	if (info->size != sizeof(*info)) {
+	uint32_t size = info->size;
+
+	if (size != sizeof(*info) && size != offsetof(ob_session_info, user)) {
 		return mock_no(mock_of(ctx), OB_E_INVAL);
 	}
 	if (s == NULL) {
 		return stale(ctx);
 	}
-	*info = (ob_session_info){
-		.size = sizeof(*info),
+	ob_session_info full = {
+		.size = size,
 		.local = s->node == NULL,
 		.node = ob_mock_node_id(s->node != NULL ? s->node : mock_of(ctx)->name),
 		.seq = s->seq,
 		.peer = s->node == NULL ? s->peer : "",
+		.user = s->user,
+		.epoch = s->epoch,
 	};
+	memcpy(info, &full, size);
 	return 0;
 }
 
@@ -481,6 +486,55 @@ static int api_push_json(ob_ctx *ctx, ob_session session, uint32_t id, json_t *b
 	int rc = ob__mock_out_push(mock_of(ctx), session, id, dump, strlen(dump));
 	free(dump);
 	return rc;
+}
+
+/* ---- users ---- */
+
+static int api_session_bind(ob_ctx *ctx, ob_session session, const char *user, ob_user_fn fn,
+                            void *arg)
+{
+	return ob__mock_user_bind(mock_of(ctx), session, user, fn, arg);
+}
+
+static int api_session_unbind(ob_ctx *ctx, ob_session session, const char *user)
+{
+	return ob__mock_user_unbind(mock_of(ctx), session, user);
+}
+
+static int api_user_find(ob_ctx *ctx, const char *user, ob_user_fn fn, void *arg)
+{
+	return ob__mock_user_find(mock_of(ctx), user, fn, arg);
+}
+
+static int api_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void *data, size_t len)
+{
+	return ob__mock_user_push(mock_of(ctx), user, id, data, len);
+}
+
+static int api_kick_user(ob_ctx *ctx, const char *user, const char *reason)
+{
+	return ob__mock_user_kick(mock_of(ctx), user, reason);
+}
+
+static int api_session_set(ob_ctx *ctx, ob_session session, const char *key, const void *value,
+                           size_t len)
+{
+	return ob__mock_session_set(mock_of(ctx), session, key, value, len);
+}
+
+static const void *api_session_attr(ob_ctx *ctx, ob_session session, const char *key, size_t *len)
+{
+	return ob__mock_session_attr(mock_of(ctx), session, key, len);
+}
+
+static int api_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
+{
+	return ob__mock_session_lock(mock_of(ctx), session, key, ms);
+}
+
+static int api_session_unlock(ob_ctx *ctx, ob_session session, const char *key, uint32_t flags)
+{
+	return ob__mock_session_unlock(mock_of(ctx), session, key, flags);
 }
 
 /* ---- going out ---- */
@@ -720,4 +774,14 @@ const ob_api ob__mock_api = {
 	.call_with = api_call_with,
 	.trace = api_trace,
 	.on_call_filter = api_on_call_filter,
+	/* users and sessions */
+	.session_bind = api_session_bind,
+	.session_unbind = api_session_unbind,
+	.user_find = api_user_find,
+	.push_user = api_push_user,
+	.kick_user = api_kick_user,
+	.session_set = api_session_set,
+	.session_attr = api_session_attr,
+	.session_lock = api_session_lock,
+	.session_unlock = api_session_unlock,
 };

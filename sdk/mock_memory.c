@@ -384,10 +384,12 @@ void ob__mock_world_unref(struct world *w)
 		ob__mock_kv_del(w, w->kv[w->kv_len - 1].key);
 	}
 	for (size_t i = 0; i < w->sessions.len; i++) {
-		struct session *s = w->sessions.at[i];
-		free(s->node);
-		free(s);
+		ob__mock_session_free(w->sessions.at[i]);
 	}
+	for (size_t i = 0; i < w->locks.len; i++) {
+		free(w->locks.at[i]);
+	}
+	free(w->locks.at);
 	json_decref(w->codecs);
 	free(w->sessions.at);
 	free(w->free_slots.at);

@@ -71,9 +71,8 @@ ob_session ob_mock_session(ob_mock *m, const char *node)
 	}
 	if (rc != 0) {
 		if (s != NULL) {
-			free(s->node);
+			ob__mock_session_free(s);
 		}
-		free(s);
 		return 0;
 	}
 	s->seq = w->next_seq++;
@@ -103,31 +102,36 @@ int ob_mock_as(ob_mock *m, ob_session session)
 	return 0;
 }
 
-/* The module hears of it, then the session is forgotten. */
-void ob__mock_session_gone(ob_mock *m, struct session *s)
+void ob__mock_session_ends(ob_mock *m, const struct session *s, int event)
 {
-	ob_session handle = s->obj.handle;
 	ob_event_info info = {
 		.size = sizeof(info),
-		.event = OB_EVENT_SESSION_CLOSED,
-		.session = handle,
+		.event = event,
+		.session = s->obj.handle,
 		.node = ob_mock_node_id(s->node != NULL ? s->node : m->name),
 		.name = "",
 		.role = "",
 	};
 
+	raise_event(m, &info);
+}
+
+/* The module hears of it, then the session is forgotten. */
+void ob__mock_session_gone(ob_mock *m, struct session *s)
+{
+	ob_session handle = s->obj.handle;
+
 	if (s->closing) {
 		return;
 	}
 	s->closing = true;
-	raise_event(m, &info);
+	ob__mock_session_ends(m, s, s->lost ? OB_EVENT_SESSION_LOST : OB_EVENT_SESSION_CLOSED);
 	if (m->phase == PHASE_LIVE) {
 		ob__mock_request_closed(m, handle);
 	}
 	ob__mock_vec_take(&m->world->sessions, s);
 	ob__mock_obj_close(m->world, &s->obj);
-	free(s->node);
-	free(s);
+	ob__mock_session_free(s);
 	m->as = m->as == handle ? 0 : m->as;
 }
 
@@ -157,10 +161,28 @@ static bool close_code_ok(uint16_t code)
 	return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006;
 }
 
+/* Writes it down. */
+int ob__mock_out_closed(ob_mock *m, ob_session session, uint16_t code, const char *reason)
+{
+	size_t len = reason != NULL ? strnlen(reason, REASON_MAX) : 0;
+	ob_mock_close *c = calloc(1, sizeof(*c) + len + 1);
+	int rc = c != NULL ? ob__mock_vec_add(&m->closes, c) : OB_E_NOMEM;
+
+	if (rc != 0) {
+		free(c);
+		return rc;
+	}
+	char *copy = (char *)(c + 1);
+	if (len > 0) {
+		memcpy(copy, reason, len);
+	}
+	*c = (ob_mock_close){session, code, copy};
+	return 0;
+}
+
 int ob__mock_out_close(ob_mock *m, ob_session session, uint16_t code, const char *reason)
 {
 	struct session *s = ob__mock_obj_get(m->world, session, KIND_SESSION);
-	size_t len = reason != NULL ? strnlen(reason, REASON_MAX) : 0;
 
 	code = code != 0 ? code : 1000;
 	if (!mock_live(m)) {
@@ -172,17 +194,10 @@ int ob__mock_out_close(ob_mock *m, ob_session session, uint16_t code, const char
 	if (!close_code_ok(code)) {
 		return OB_E_INVAL;
 	}
-	ob_mock_close *c = calloc(1, sizeof(*c) + len + 1);
-	int rc = c != NULL ? ob__mock_vec_add(&m->closes, c) : OB_E_NOMEM;
+	int rc = ob__mock_out_closed(m, session, code, reason);
 	if (rc != 0) {
-		free(c);
 		return rc;
 	}
-	char *copy = (char *)(c + 1);
-	if (len > 0) {
-		memcpy(copy, reason, len);
-	}
-	*c = (ob_mock_close){session, code, copy};
 	if (s->node == NULL) { /* another proxy's client goes when that one says so */
 		ob__mock_session_gone(m, s);
 	}

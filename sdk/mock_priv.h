@@ -104,12 +104,23 @@ struct counter {
 	uint64_t value;
 };
 
+struct attr {
+	char key[OB_KEY_MAX + 1];
+	uint8_t value[OB_ATTR_MAX];
+	size_t len;
+};
+
 struct session {
 	struct obj obj;
 	uint64_t seq;
 	char *node; /* NULL: a client of this node */
 	char peer[32];
 	bool closing; /* its end is being told */
+	bool lost;    /* its proxy is gone */
+	char user[OB_USER_MAX + 1];
+	uint64_t epoch;
+	struct attr *attrs[OB_ATTRS_MAX];
+	size_t attrs_len;
 };
 
 struct world {
@@ -122,7 +133,9 @@ struct world {
 	size_t slots_cap;
 	struct vec free_slots; /* their numbers, as pointers */
 	struct vec sessions;   /* struct session */
-	json_t *codecs;        /* of the generation that is live: name -> [version, size] */
+	struct vec locks;      /* of mock_user.c */
+	uint64_t last_epoch;
+	json_t *codecs; /* of the generation that is live: name -> [version, size] */
 	struct state_block *blocks[STATES_MAX]; /* those of the generation that is live */
 	size_t blocks_len;
 	struct kv_entry *kv; /* sorted by key */
@@ -438,6 +451,8 @@ int ob__mock_call_filters(ob_mock *m, const ob_call_event *event);
 
 /* mock_out.c: what goes out, and time */
 void ob__mock_session_gone(ob_mock *m, struct session *s);
+void ob__mock_session_ends(ob_mock *m, const struct session *s, int event);
+int ob__mock_out_closed(ob_mock *m, ob_session session, uint16_t code, const char *reason);
 int ob__mock_session_text(const ob_mock *m, const struct session *s, char *out, size_t cap);
 int ob__mock_out_close(ob_mock *m, ob_session session, uint16_t code, const char *reason);
 int ob__mock_out_push(ob_mock *m, ob_session session, uint32_t id, const void *data, size_t len);
@@ -451,6 +466,20 @@ int ob__mock_out_http(ob_mock *m, const ob_http_request *request, ob_http_fn fn,
 int ob__mock_out_verb(ob_mock *m, const char *name, json_t *args_stolen, ob_admin_fn fn, void *arg);
 void ob__mock_outs_expire(ob_mock *m); /* all that is open ends with OB_E_GONE */
 void ob__mock_outs_free(ob_mock *m);
+
+/* mock_user.c: users, attributes, locks */
+int ob__mock_user_bind(ob_mock *m, ob_session session, const char *user, ob_user_fn fn, void *arg);
+int ob__mock_user_unbind(ob_mock *m, ob_session session, const char *user);
+int ob__mock_user_find(ob_mock *m, const char *user, ob_user_fn fn, void *arg);
+int ob__mock_user_push(ob_mock *m, const char *user, uint32_t id, const void *data, size_t len);
+int ob__mock_user_kick(ob_mock *m, const char *user, const char *reason);
+int ob__mock_session_set(ob_mock *m, ob_session session, const char *key, const void *value,
+                         size_t len);
+const void *ob__mock_session_attr(const ob_mock *m, ob_session session, const char *key,
+                                  size_t *len);
+int ob__mock_session_lock(ob_mock *m, ob_session session, const char *key, uint32_t ms);
+int ob__mock_session_unlock(ob_mock *m, ob_session session, const char *key, uint32_t flags);
+void ob__mock_session_free(struct session *s);
 
 /* mock_work.c: timers, jobs, posts, kept messages */
 ob_timer ob__mock_work_timer(ob_mock *m, uint64_t delay, uint64_t repeat, ob_timer_fn fn,

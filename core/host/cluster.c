@@ -14,6 +14,7 @@
 #include "host/cluster_priv.h"
 #include "host/dispatch.h"
 #include "host/node.h"
+#include "host/session_lost.h"
 
 #define DESCRIBE_MS   1000u
 #define SETTLE_MS     5000u
@@ -268,6 +269,9 @@ static void dir_on_node(void *arg, unsigned change, struct ob__dir_node *n,
 	}
 	if ((change & (OB__DIR_REMOVED | OB__DIR_REPLACED)) != 0) {
 		note_lost(node, m->id);
+	}
+	if ((change & ~(unsigned)(OB__DIR_LOAD | OB__DIR_UPDATED)) != 0) {
+		ob__losses_member(node, m);
 	}
 	if (p != NULL) {
 		tell_modules(node, p);

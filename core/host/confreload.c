@@ -24,13 +24,15 @@ static const struct {
 	{"call_timeout", {NULL}},
 	{"http", {"port", NULL}},
 	{"limits",
-         {"connections", "sessions", "requests", "link_queue", "keys", "keys_bytes", NULL}},
+         {"connections", "sessions", "requests", "link_queue", "keys", "keys_bytes", "users",
+          NULL}},
 	{"log_level", {NULL}},
 	{"modules", {NULL}},
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
 	{"rpc", {"port", "unix", "idle", "encode", "tls", "reconnect_time", "key_time", NULL}},
 	{"session_closed_id", {NULL}},
+	{"sessions", {NULL}},
 };
 
 static void log_line(void *arg, enum ob__conf_severity severity, const char *line)

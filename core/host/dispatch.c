@@ -14,6 +14,7 @@
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "host/users.h"
 #include "mesh/handles.h"
 
 #define REQS_MAX (1u << 22)
@@ -87,6 +88,10 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 
 	if (p->started_us != 0) {
 		ob__histogram_record(node->dispatch.latency, ob__loop_hrtime_us() - p->started_us);
+	}
+	if (p->kind == OB__PENDING_USER || p->kind == OB__PENDING_ASK) {
+		ob__users_pending_end(node, p, end);
+		return;
 	}
 	if (p->kind == OB__PENDING_TRY) {
 		ob__call_try_ended(node, p, end);

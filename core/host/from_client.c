@@ -12,6 +12,7 @@
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "host/users.h"
 
 #define CLIENT_ID_MAX 0x7fffffffu
 
@@ -107,6 +108,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	struct ob__session *s = conn->session;
 	bool sticky = (target->flags & OB_TARGET_STICKY) != 0;
 	struct ob__pending *pending = NULL;
+	uint8_t ext[OB__USER_EXT_MAX];
 	struct ob__route_query q = {
 		.node = target->node,
 		.role = target->node != 0 ? 0 : target->role,
@@ -144,6 +146,8 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.role = q.role,
+		.ext = ext,
+		.ext_len = (uint16_t)ob__users_ext_put(s, q.node, ext),
 		.payload = p->data,
 		.payload_len = (uint32_t)p->len,
 	};

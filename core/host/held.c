@@ -105,7 +105,8 @@ int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8
 	if (h == NULL) {
 		return OB_E_BUSY;
 	}
-	uint64_t budget = f->kind == OB__FRAME_SYSTEM ? HELD_SYSTEM_MS : f->budget;
+	bool lasts = f->kind == OB__FRAME_SYSTEM && f->budget == 0;
+	uint64_t budget = lasts ? HELD_SYSTEM_MS : f->budget;
 	h->query = *q;
 	h->query.frame = NULL;
 	h->len = f->len;

@@ -28,7 +28,9 @@
 #include "host/names.h"
 #include "host/policy.h"
 #include "host/session_end.h"
+#include "host/session_lost.h"
 #include "host/swap/swap.h"
+#include "host/users.h"
 
 #define HTTP_HELD_MS 120000u
 #define HTTPC_MAX    1024u
@@ -45,6 +47,8 @@ static void link_up(void *arg, struct ob__peer *peer)
 	ob__cluster_link_up(node, peer);
 	ob__names_share(node, peer);
 	ob__methods_up(node, peer);
+	ob__losses_link_up(node, peer);
+	ob__users_peers_changed(node);
 	ob__dispatch_peer_up(node);
 	ob__served_again(node);
 }
@@ -62,6 +66,8 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 	ob__cluster_link_down(node, peer);
 	ob__methods_down(node, peer);
 	ob__clients_link_drained(node);
+	ob__losses_link_down(node, peer);
+	ob__users_peers_changed(node);
 }
 
 static void link_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
@@ -328,12 +334,13 @@ static int start_mesh(struct ob__node *node)
 	                  node);
 	ob__sessions_init(&node->sessions, node->self.id, node->self.incarnation,
 	                  c->limits.sessions);
-	ob__map_init(&node->proxy_epochs, node->self.incarnation);
 	ob__map_init(&node->names, node->self.incarnation);
 	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
-	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0) {
+	ob__losses_init(node);
+	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0 ||
+	    ob__users_init(node) != 0) {
 		return OB_E_NOMEM;
 	}
 	return ob__conf_apply_routes(node);
@@ -668,7 +675,8 @@ static void free_mesh(struct ob__node *node)
 	ob__links_free(node->links);
 	ob__pendings_free(&node->pendings);
 	ob__sessions_free(&node->sessions);
-	ob__map_free(&node->proxy_epochs);
+	ob__losses_free(node);
+	ob__users_free(node);
 	ob__names_free(node);
 }
 

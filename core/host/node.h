@@ -34,6 +34,7 @@
 #include "host/methods.h"
 #include "host/nodeconf.h"
 #include "host/permit.h"
+#include "host/session_lost.h"
 #include "host/slot.h"
 #include "host/swap/loader.h"
 #include "host/web.h"
@@ -48,6 +49,7 @@
 
 struct ob__swap;
 struct ob__admin_socket;
+struct ob__users;
 
 enum ob__node_phase {
 	OB__NODE_STARTING = 1,
@@ -83,8 +85,9 @@ struct ob__node {
 	struct ob__cluster cluster;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;
-	struct ob__map names;        /* node id -> owned name (host/names.h) */
-	struct ob__map proxy_epochs; /* node id -> epoch of its sessions, plus one */
+	struct ob__users *users;
+	struct ob__losses losses;
+	struct ob__map names; /* node id -> owned name (host/names.h) */
 	struct ob__timeout notice_timeout;
 
 	struct ob__slots slots;

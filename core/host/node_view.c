@@ -18,6 +18,7 @@
 #include "host/names.h"
 #include "host/node.h"
 #include "host/policy.h"
+#include "host/users.h"
 
 bool ob__module_name_ok(const char *name)
 {
@@ -58,6 +59,20 @@ struct ob__session *ob__node_session(const struct ob__node *node, const char *te
 	return ob__session_find(&node->sessions, id, seq);
 }
 
+/* Values that are no text are shown by their length. */
+static json_t *attrs_json(const struct ob__session *s)
+{
+	json_t *attrs = json_object();
+
+	for (size_t i = 0; s->more != NULL && i < s->more->attrs_len; i++) {
+		const struct ob__session_attr *a = s->more->attrs[i];
+		json_t *value = json_stringn((const char *)a->value, a->len);
+		json_object_set_new(attrs, a->key,
+		                    value != NULL ? value : json_sprintf("(%u bytes)", a->len));
+	}
+	return attrs;
+}
+
 static json_t *session_json(const struct ob__node *node, const struct ob__session *s)
 {
 	char text[OB_SESSION_TEXT];
@@ -65,8 +80,11 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 	const struct ob__conn *conn =
 		s->conn != 0 ? ob__slab_get(&node->clients.conns, s->conn) : NULL;
 	json_t *served = json_array();
+	const char *user = ob__session_user(s);
 
 	ob__node_session_text(node, s, text, sizeof(text));
+	json_t *utf8 = json_string(user); /* NULL: it is no UTF-8 */
+	json_decref(utf8);
 	if (conn != NULL) {
 		ob__stream_peer(&conn->stream, peer, sizeof(peer));
 	}
@@ -76,10 +94,13 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 		snprintf(id, sizeof(id), "%016" PRIx64, s->served[i]);
 		json_array_append_new(served, json_string(name != NULL ? name : id));
 	}
-	return json_pack("{s:s, s:b, s:s, s:I, s:i, s:I, s:o}", "id", text, "local", s->conn != 0,
-	                 "peer", peer, "messages", (json_int_t)s->messages, "in_flight",
-	                 conn != NULL ? (int)conn->in_flight : 0, "queued",
-	                 (json_int_t)(conn != NULL ? conn->stream.queued : 0), "served_by", served);
+	return json_pack("{s:s, s:b, s:s, s:I, s:i, s:I, s:o, s:s, s:I, s:o}", "id", text, "local",
+	                 s->conn != 0, "peer", peer, "messages", (json_int_t)s->messages,
+	                 "in_flight", conn != NULL ? (int)conn->in_flight : 0, "queued",
+	                 (json_int_t)(conn != NULL ? conn->stream.queued : 0), "served_by", served,
+	                 "user", utf8 != NULL ? user : "(no text)", "epoch",
+	                 (json_int_t)(s->more != NULL ? s->more->epoch : 0), "attrs",
+	                 attrs_json(s));
 }
 
 json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, const char *after)
@@ -364,6 +385,7 @@ void ob__node_gauges(struct ob__node *node)
 	               &node->pendings.stale);
 	ob__stat_gauge(s, "obhost_deadlines", NULL, "Requests and calls that ended by deadline.",
 	               gauge_u64, &node->pendings.deadlines);
+	ob__users_gauges(node);
 	heap_gauges(s);
 	ob__stat_gauge(s, "obhost_log_dropped", NULL, "Log lines dropped.", gauge_log_dropped,
 	               NULL);

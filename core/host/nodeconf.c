@@ -136,6 +136,10 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.held", OB__CONF_SIZE, 0, 0, 1073741824, NULL, "8m", "Bytes of messages that wait, until their deadline, for a node to come up."},
 	{"limits.keys", OB__CONF_INT, 0, 16, 4000000, NULL, "100000", "Most requests with an idempotency key that are remembered; beyond it the oldest ends are forgotten, or, while their senders may still ask, new requests with a key end with 503."},
 	{"limits.keys_bytes", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "32m", "Bytes of these keys and of the answers kept with them."},
+	{"limits.users", OB__CONF_INT, 0, 1, 16000000, NULL, "1000000", "Most users that a route node keeps the whereabouts of; beyond it 503."},
+	{"sessions", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Sessions and their users."},
+	{"sessions.bind_timeout", OB__CONF_SECONDS, 0, 0, 120, NULL, "5", "Seconds that binding a session to a user may take, waiting for the user's former session included; then it ends with 504."},
+	{"sessions.kick_id", OB__CONF_INT, 0, 0, 2147483647, NULL, "0", "Message id under which a client gets {\"reason\": TEXT} before it is closed because its user has logged in elsewhere or was kicked; 0: none."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
 	{"reload.budget", OB__CONF_SECONDS, 0, 0, 60, NULL, "0.1", "Seconds that handing over state may hold the loop when its version changed; 0: any."},
 	{"reload.drain", OB__CONF_SECONDS, 0, 0, 86400, NULL, "60", "Seconds a replaced module may take to finish what it holds."},
@@ -237,6 +241,8 @@ static void read_node(struct reading *r)
 	c->call_timeout_ms = ob__conf_ms(j, "call_timeout", 5000);
 	read_reload(r);
 	c->session_closed_id = (uint32_t)ob__conf_int(j, "session_closed_id", 100130);
+	c->kick_id = (uint32_t)ob__conf_int(j, "sessions.kick_id", 0);
+	c->bind_timeout_ms = ob__conf_ms(j, "sessions.bind_timeout", 5000);
 	c->state_dir = ob__conf_str(j, "state_dir", NULL);
 	c->pid = ob__conf_str(j, "pid", NULL);
 	c->user = ob__conf_str(j, "user", NULL);
@@ -252,6 +258,9 @@ static void read_node(struct reading *r)
 	}
 	if (c->call_timeout_ms == 0) {
 		wrong(r, "call_timeout", "must be above 0: every request needs a deadline");
+	}
+	if (c->bind_timeout_ms == 0) {
+		wrong(r, "sessions.bind_timeout", "must be above 0: a login needs a deadline");
 	}
 	if (strcmp(ob__conf_str(j, "available_way", "local"), "local") != 0) {
 		wrong(r, "available_way", "only \"local\" is built; put the nodes in remote_ports");
@@ -276,6 +285,7 @@ static void read_limits(struct reading *r)
 		.held = (size_t)ob__conf_int(j, "limits.held", 8 << 20),
 		.keys = (uint32_t)ob__conf_int(j, "limits.keys", 100000),
 		.keys_bytes = (size_t)ob__conf_int(j, "limits.keys_bytes", 32 << 20),
+		.users = (uint32_t)ob__conf_int(j, "limits.users", 1000000),
 	};
 }
 

@@ -78,6 +78,7 @@ struct ob__limits {
 	size_t held;          /* bytes waiting for a live node */
 	uint32_t keys;        /* requests with an idempotency key that are remembered */
 	size_t keys_bytes;    /* theirs and of their answers */
+	uint32_t users;       /* whose whereabouts this node keeps */
 };
 
 /* How modules are replaced. */
@@ -103,6 +104,8 @@ struct ob__nodeconf {
 	const char *probe_exe;     /* static: the program that rehearses modules; NULL: none does */
 	const char *probe_program; /* static: obhost-probe, quicker for most; NULL: no such one */
 	uint32_t session_closed_id;
+	uint32_t kick_id; /* 0: none */
+	uint64_t bind_timeout_ms;
 	struct ob__listen_conf *listens;
 	size_t listens_len;
 	int http_port;

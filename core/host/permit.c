@@ -152,11 +152,17 @@ static bool method_allowed(const struct ob__permit *p, const struct ob__frame *f
 	return false;
 }
 
+static bool is_push(const struct ob__frame *f)
+{
+	return f->kind == OB__FRAME_PUSH ||
+	       (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_USER_SEND);
+}
+
 static enum ob__denial denial(const struct ob__permit *p, const struct ob__frame *f)
 {
 	uint32_t value;
 
-	if (f->kind == OB__FRAME_PUSH) {
+	if (is_push(f)) {
 		return p->pushes ? OB__DENIALS : OB__DENIED_PUSH;
 	}
 	if ((f->flags & OB__FRAME_CALL) != 0 && !p->calls) {
@@ -231,7 +237,7 @@ static void deny(struct ob__node *node, struct ob__link *link, const struct ob__
 
 bool ob__permit_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f)
 {
-	bool asks = f->kind == OB__FRAME_REQUEST || f->kind == OB__FRAME_PUSH;
+	bool asks = f->kind == OB__FRAME_REQUEST || is_push(f);
 	enum ob__denial why = over(node, link, f);
 
 	if (why != OB__DENIED_FLOOD && !asks) {

@@ -51,7 +51,12 @@ char *ob__error_body(struct ob__node *node, int code, const char *text, size_t *
 
 int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
 {
-	struct ob__route_query q = {.node = dst};
+	struct ob__route_query q = {
+		.node = dst,
+		.sticky = f->session_node != 0,
+		.session_node = f->session_node,
+		.session_seq = f->session_seq,
+	};
 	struct ob__route route = ob__router_find(&node->router, &q);
 
 	f->dst = dst;

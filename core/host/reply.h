@@ -36,7 +36,8 @@ int ob__result_clean(int code);
 /* The body for a failure: the error_body module's or the host's own; to be freed. */
 char *ob__error_body(struct ob__node *node, int code, const char *text, size_t *len);
 
-/* Sends a frame this node made to a node by id, directly or through a route node. 0 or OB_E_*. */
+/* Sends a frame this node made to a node by id, directly or through a route node: always the same
+ * one for the same session, so that what is said about one keeps its order. 0 or OB_E_*. */
 int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f);
 
 /* Sends the end of a request back; `silent` ends it without anything for its client. */

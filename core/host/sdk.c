@@ -20,7 +20,9 @@
 #include "host/listen.h"
 #include "host/node.h"
 #include "host/request.h"
+#include "host/session_lock.h"
 #include "host/slot.h"
+#include "host/users.h"
 #include "host/work.h"
 #include "lib/blob.h"
 #include "lib/map.h"
@@ -383,7 +385,7 @@ static int sdk_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
 	struct ob__gen *g = gen_of(ctx);
 	struct ob__reg *reg;
 
-	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_NODE_REPLACED) {
+	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_SESSION_LOST) {
 		return OB_E_INVAL;
 	}
 	/* As with filters: the chain may be under way right now. */
@@ -651,9 +653,10 @@ static int sdk_session_info(ob_ctx *ctx, ob_session session, ob_session_info *in
 {
 	struct ob__node *node = node_of(ctx);
 	const struct ob__session *s = ob__session_get(&node->sessions, session);
+	uint32_t size = info->size;
 
-	if (info->size != sizeof(*info)) {
-		return OB_E_INVAL;
+	if (size != sizeof(*info) && size != offsetof(ob_session_info, user)) {
+		return OB_E_INVAL; /* of this minor number, or of 1.0 */
 	}
 	if (s == NULL) {
 		return OB_E_STALE;
@@ -663,13 +666,16 @@ static int sdk_session_info(ob_ctx *ctx, ob_session session, ob_session_info *in
 	if (conn != NULL) {
 		ob__stream_peer(&conn->stream, node->peer_text, sizeof(node->peer_text));
 	}
-	*info = (ob_session_info){
-		.size = sizeof(*info),
+	ob_session_info full = {
+		.size = size,
 		.local = s->conn != 0,
 		.node = s->node,
 		.seq = s->seq,
 		.peer = node->peer_text,
+		.user = ob__session_user(s),
+		.epoch = s->more != NULL ? s->more->epoch : 0,
 	};
+	memcpy(info, &full, size);
 	return 0;
 }
 
@@ -718,6 +724,80 @@ static int sdk_push_json(ob_ctx *ctx, ob_session session, uint32_t id, json_t *b
 	int rc = sdk_push(ctx, session, id, dump, strlen(dump));
 	free(dump);
 	return rc;
+}
+
+/* ---- users ---- */
+
+static int sdk_session_bind(ob_ctx *ctx, ob_session session, const char *user, ob_user_fn fn,
+                            void *arg)
+{
+	return ob__users_bind(gen_of(ctx), session, user, fn, arg);
+}
+
+static int sdk_session_unbind(ob_ctx *ctx, ob_session session, const char *user)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__users_unbind(node_of(ctx), session, user);
+}
+
+static int sdk_user_find(ob_ctx *ctx, const char *user, ob_user_fn fn, void *arg)
+{
+	return ob__users_find(gen_of(ctx), user, fn, arg);
+}
+
+static int sdk_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__users_push(node_of(ctx), user, id, data, len);
+}
+
+static int sdk_kick_user(ob_ctx *ctx, const char *user, const char *reason)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__users_kick(node_of(ctx), user, reason);
+}
+
+static int sdk_session_set(ob_ctx *ctx, ob_session session, const char *key, const void *value,
+                           size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__users_session_set(node_of(ctx), session, key, value, len);
+}
+
+static const void *sdk_session_attr(ob_ctx *ctx, ob_session session, const char *key, size_t *len)
+{
+	const struct ob__session *s = ob__session_get(&node_of(ctx)->sessions, session);
+	const struct ob__session_attr *a =
+		s != NULL && ob__key_ok(key) ? ob__session_attr(s, key) : NULL;
+
+	if (len != NULL) {
+		*len = a != NULL ? a->len : 0;
+	}
+	return a != NULL ? a->value : NULL;
+}
+
+static int sdk_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__lock_set(node_of(ctx), session, key, ms);
+}
+
+static int sdk_session_unlock(ob_ctx *ctx, ob_session session, const char *key, uint32_t flags)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__lock_end(node_of(ctx), session, key, (flags & OB_UNLOCK_KEEP) != 0);
 }
 
 /* ---- going out ---- */
@@ -937,4 +1017,14 @@ const ob_api ob__sdk_api = {
 	.call_with = sdk_call_with,
 	.trace = sdk_trace,
 	.on_call_filter = sdk_on_call_filter,
+	/* users and sessions */
+	.session_bind = sdk_session_bind,
+	.session_unbind = sdk_session_unbind,
+	.user_find = sdk_user_find,
+	.push_user = sdk_push_user,
+	.kick_user = sdk_kick_user,
+	.session_set = sdk_session_set,
+	.session_attr = sdk_session_attr,
+	.session_lock = sdk_session_lock,
+	.session_unlock = sdk_session_unlock,
 };

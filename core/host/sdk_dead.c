@@ -548,6 +548,92 @@ static int dead_on_call_filter(ob_ctx *ctx, int when, int priority, ob_call_filt
 	return OB_E_DEAD;
 }
 
+static int dead_session_bind(ob_ctx *ctx, ob_session session, const char *user, ob_user_fn fn,
+                             void *arg)
+{
+	(void)ctx;
+	(void)session;
+	(void)user;
+	(void)fn;
+	(void)arg;
+	return OB_E_DEAD;
+}
+
+static int dead_session_unbind(ob_ctx *ctx, ob_session session, const char *user)
+{
+	(void)ctx;
+	(void)session;
+	(void)user;
+	return OB_E_DEAD;
+}
+
+static int dead_user_find(ob_ctx *ctx, const char *user, ob_user_fn fn, void *arg)
+{
+	(void)ctx;
+	(void)user;
+	(void)fn;
+	(void)arg;
+	return OB_E_DEAD;
+}
+
+static int dead_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void *data, size_t len)
+{
+	(void)ctx;
+	(void)user;
+	(void)id;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static int dead_kick_user(ob_ctx *ctx, const char *user, const char *reason)
+{
+	(void)ctx;
+	(void)user;
+	(void)reason;
+	return OB_E_DEAD;
+}
+
+static int dead_session_set(ob_ctx *ctx, ob_session session, const char *key, const void *value,
+                            size_t len)
+{
+	(void)ctx;
+	(void)session;
+	(void)key;
+	(void)value;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static const void *dead_session_attr(ob_ctx *ctx, ob_session session, const char *key, size_t *len)
+{
+	(void)ctx;
+	(void)session;
+	(void)key;
+	if (len != NULL) {
+		*len = 0;
+	}
+	return NULL;
+}
+
+static int dead_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
+{
+	(void)ctx;
+	(void)session;
+	(void)key;
+	(void)ms;
+	return OB_E_DEAD;
+}
+
+static int dead_session_unlock(ob_ctx *ctx, ob_session session, const char *key, uint32_t flags)
+{
+	(void)ctx;
+	(void)session;
+	(void)key;
+	(void)flags;
+	return OB_E_DEAD;
+}
+
 const ob_api ob__sdk_dead_api = {
 	.size = sizeof(ob_api),
 	.abi_major = OB_ABI_MAJOR,
@@ -617,4 +703,14 @@ const ob_api ob__sdk_dead_api = {
 	.call_with = dead_call_with,
 	.trace = dead_trace,
 	.on_call_filter = dead_on_call_filter,
+	/* users and sessions */
+	.session_bind = dead_session_bind,
+	.session_unbind = dead_session_unbind,
+	.user_find = dead_user_find,
+	.push_user = dead_push_user,
+	.kick_user = dead_kick_user,
+	.session_set = dead_session_set,
+	.session_attr = dead_session_attr,
+	.session_lock = dead_session_lock,
+	.session_unlock = dead_session_unlock,
 };

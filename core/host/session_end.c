@@ -15,12 +15,15 @@
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/request.h"
+#include "host/session_lost.h"
 #include "host/slot.h"
+#include "host/users.h"
 
 #define NOTICE_MS        600000u
 #define NOTICE_RETRY_MS  2000u
 #define FLAG_SERVED_TOLD 1u /* of ob__session.flags */
 #define FLAG_STICKY_TOLD 2u
+#define CLOSED_REPLACED  1u /* `status` of a CLOSED */
 
 static void tell_served(struct ob__node *node, struct ob__session *s, bool sticky)
 {
@@ -67,11 +70,12 @@ void ob__served_again(struct ob__node *node)
 }
 
 /* Tells this node's modules, then forgets the session. */
-static void end_session(struct ob__node *node, struct ob__session *s)
+static void end_session(struct ob__node *node, struct ob__session *s, int event, bool replaced)
 {
+	const char *body = event == OB_EVENT_SESSION_LOST ? "{\"lost\":true}" : "{}";
 	ob_event_info info = {
 		.size = sizeof(info),
-		.event = OB_EVENT_SESSION_CLOSED,
+		.event = OB_EVENT_SESSION_REPLACED,
 		.session = s->handle,
 		.node = s->node,
 		.name = "",
@@ -81,6 +85,10 @@ static void end_session(struct ob__node *node, struct ob__session *s)
 		ob__map_get(&node->slots.link_ids, node->conf->session_closed_id, 0));
 	struct ob__req *r;
 
+	if (replaced) {
+		ob__dispatch_event(node, &info);
+	}
+	info.event = event;
 	ob__dispatch_event(node, &info);
 	if (reg != NULL &&
 	    (r = ob__req_new(node, reg, OB__ORIGIN_HOST, node->conf->call_timeout_ms)) != NULL) {
@@ -88,32 +96,16 @@ static void end_session(struct ob__node *node, struct ob__session *s)
 		r->view.flags = OB_VIEW_ONE_WAY;
 		r->view.session = s->handle;
 		r->view.source = s->node;
-		r->view.data = (const uint8_t *)"{}";
-		r->view.len = 2;
+		r->view.data = (const uint8_t *)body;
+		r->view.len = strlen(body);
 		ob__req_run(node, reg, r);
 	}
 	ob__session_end(&node->sessions, s);
 }
 
-/* A proxy that came back numbers its sessions higher: those of its former life have ended. */
-static void note_epoch(struct ob__node *node, uint64_t proxy, uint64_t seq)
+void ob__session_lost(struct ob__node *node, struct ob__session *s)
 {
-	uint64_t epoch = (seq >> 32) + 1;
-	uint64_t known = (uint64_t)(uintptr_t)ob__map_get(&node->proxy_epochs, proxy, 0);
-	struct ob__session *s;
-
-	if (epoch <= known) {
-		return;
-	}
-	if (ob__map_put(&node->proxy_epochs, proxy, 0, (void *)(uintptr_t)epoch) != 0 ||
-	    known == 0) {
-		return;
-	}
-	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
-		if (s->node == proxy && s->conn == 0 && (s->seq >> 32) + 1 < epoch) {
-			end_session(node, s);
-		}
-	}
+	end_session(node, s, OB_EVENT_SESSION_LOST, false);
 }
 
 /* The session of a frame: 0 if it has none; OB_E_BUSY when there is no room for it. */
@@ -138,8 +130,9 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 	}
 	*handle = s->handle;
 	if (fresh) {
-		note_epoch(node, f->session_node, f->session_seq);
+		ob__losses_met(node, f->session_node, f->session_seq);
 	}
+	ob__users_ext_get(s, f);
 	s->messages++;
 	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0);
 	return 0;
@@ -151,11 +144,20 @@ static void notice_send(struct ob__node *node, struct ob__notice *n)
 		.kind = OB__FRAME_SYSTEM,
 		.id = OB__SYS_CLOSED,
 		.call = n->handle,
+		.status = n->replaced ? CLOSED_REPLACED : 0,
 		.session_node = n->session_node,
 		.session_seq = n->session_seq,
 	};
 
 	(void)ob__send_to_node(node, n->to, &f);
+}
+
+static void notice_end(struct ob__node *node, struct ob__notice *n)
+{
+	uint64_t seq = n->session_seq;
+
+	ob__notice_free(&node->sessions, n);
+	ob__users_notice(node, seq, -1);
 }
 
 void ob__notices_retry(struct ob__node *node)
@@ -165,7 +167,7 @@ void ob__notices_retry(struct ob__node *node)
 	OB__LIST_EACH_SAFE (it, &node->sessions.notice_list) {
 		struct ob__notice *n = OB__CONTAINER(it, struct ob__notice, link);
 		if (n->until_ms <= now) {
-			ob__notice_free(&node->sessions, n);
+			notice_end(node, n);
 		} else {
 			notice_send(node, n);
 		}
@@ -191,6 +193,8 @@ static void notify_closed(struct ob__node *node, const struct ob__session *s, ui
 		ob__warning("session", "too many close notices wait; one is lost");
 		return;
 	}
+	n->replaced = s->more != NULL && s->more->replaced;
+	ob__users_notice(node, s->seq, 1);
 	notice_send(node, n);
 	if (!ob__timeout_armed(&node->notice_timeout)) {
 		ob__timeout_set(node->loop, &node->notice_timeout, NOTICE_RETRY_MS);
@@ -199,10 +203,14 @@ static void notify_closed(struct ob__node *node, const struct ob__session *s, ui
 
 void ob__session_closed(struct ob__node *node, struct ob__session *s)
 {
+	uint64_t seq = s->seq;
+
+	ob__users_closing(node, s);
 	for (uint8_t i = 0; i < s->served_len; i++) {
 		notify_closed(node, s, s->served[i]);
 	}
-	end_session(node, s);
+	end_session(node, s, OB_EVENT_SESSION_CLOSED, s->more != NULL && s->more->replaced);
+	ob__users_closed(node, seq);
 }
 
 static void on_served(struct ob__node *node, const struct ob__frame *f)
@@ -214,7 +222,8 @@ static void on_served(struct ob__node *node, const struct ob__frame *f)
 		notify_closed(node, &gone, f->src);
 		return;
 	}
-	ob__session_served(s, f->src);
+	(void)ob__session_served(s, f->src);
+	ob__users_met(node, s, f->src);
 	if ((f->flags & OB__FRAME_STICKY) != 0 && ob__session_sticky(s, f->role) == 0) {
 		ob__session_stick(s, f->role, f->src);
 	}
@@ -232,7 +241,7 @@ static void on_closed(struct ob__node *node, const struct ob__frame *f)
 	};
 
 	if (s != NULL && s->conn == 0 && f->src == s->node) {
-		end_session(node, s);
+		end_session(node, s, OB_EVENT_SESSION_CLOSED, f->status == CLOSED_REPLACED);
 	}
 	(void)ob__send_to_node(node, f->src, &ack);
 }
@@ -268,7 +277,7 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 	case OB__SYS_CLOSED_ACK:
 		n = ob__notice_get(&node->sessions, f->call);
 		if (n != NULL && n->to == f->src) {
-			ob__notice_free(&node->sessions, n);
+			notice_end(node, n);
 		}
 		return;
 	case OB__SYS_KICK:
@@ -278,6 +287,7 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 		ob__names_heard(node, f);
 		return;
 	default:
+		(void)ob__users_frame(node, f);
 		return;
 	}
 }

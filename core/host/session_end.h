@@ -8,8 +8,8 @@
  * A node that meets another node's session for the first time tells its proxy (SERVED).  When the
  * client goes, the proxy tells every node that has met the session (CLOSED), again and again until
  * each has acknowledged; a node raises the event at the first CLOSED and forgets the session, so
- * the event comes once.  A proxy that comes back after a crash numbers its sessions higher: the
- * first new one ends all those of its former life.
+ * the event comes once.  Sessions whose proxy is gone are lost instead (host/session_lost.h), and a
+ * CLOSED that comes late for one finds nothing.
  */
 
 #ifndef OB__SESSION_END_H
@@ -29,6 +29,9 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 /* A link is lost, and with it perhaps a SERVED; one is up: what is not sure is told again. */
 void ob__served_unsure(struct ob__node *node);
 void ob__served_again(struct ob__node *node);
+
+/* Its proxy is gone: tells this node, then forgets. */
+void ob__session_lost(struct ob__node *node, struct ob__session *s);
 
 /* A client of this node has gone: tells the others, then this node, then forgets. */
 void ob__session_closed(struct ob__node *node, struct ob__session *s);

@@ -34,6 +34,8 @@ enum ob__pending_kind {
 	OB__PENDING_CLIENT = 1, /* a client's request: encode the end for its connection */
 	OB__PENDING_CALL,       /* a module's call: give the end to its callback */
 	OB__PENDING_TRY,        /* a try of one that may have several (host/calls.h) */
+	OB__PENDING_USER,       /* a module's question about a user (host/users.h); in u.call */
+	OB__PENDING_ASK,        /* the host's own; u.call.arg */
 };
 
 struct ob__pending {

@@ -43,6 +43,23 @@ enum ob__system_id {
 	OB__SYS_STAY,    /* there is traffic after all: go on sending on it */
 	OB__SYS_PART,    /* link only; a piece of a frame of `call` bytes (mesh/backlog.h) */
 	OB__SYS_METHODS, /* link only; the names of the sender's methods (host/methods.h) */
+	/* Users (mesh/userwire.h).  To a session's proxy: */
+	OB__SYS_BIND = 32,        /* the session is this user's; answered by a REPLY */
+	OB__SYS_UNBIND = 33,      /* it is no longer */
+	OB__SYS_USER_SEND = 34,   /* something for the user that this session should have */
+	OB__SYS_SESSION_SET = 35, /* an attribute */
+	/* To a user's keeper: */
+	OB__SYS_USER_CLAIM = 36,   /* for a session of the sender's; answered by CLAIMED */
+	OB__SYS_USER_RELEASE = 37, /* the session has it no more, and is over */
+	OB__SYS_USER_FIND = 38,    /* which session has the user? answered by a REPLY */
+	OB__SYS_USER_LOCK = 39,    /* also to the session's proxy, which passes it on */
+	OB__SYS_USER_UNLOCK = 40,
+	/* From a keeper to a session's proxy: */
+	OB__SYS_USER_CLAIMED = 41, /* the end of a claim; status: an OB_RESULT_WIRE() */
+	OB__SYS_USER_FENCED = 42,  /* the user is another session's now */
+	/* From a session's proxy: */
+	OB__SYS_USER_STALE = 43,   /* a SEND back: the session has not that user */
+	OB__SYS_SESSION_USER = 44, /* to a node that has met the session: whose it is */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

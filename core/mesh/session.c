@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <openssl/rand.h>
 
@@ -23,6 +24,21 @@ void ob__sessions_init(struct ob__sessions *ss, uint64_t self, uint64_t incarnat
 	ob__list_init(&ss->notice_list);
 }
 
+static void more_free(struct ob__session *s)
+{
+	struct ob__session_more *m = s->more;
+	if (m == NULL) {
+		return;
+	}
+	ob__list_del(&m->link);
+	for (size_t i = 0; i < m->attrs_len; i++) {
+		free(m->attrs[i]);
+	}
+	free(m->attrs);
+	free(m);
+	s->more = NULL;
+}
+
 void ob__sessions_free(struct ob__sessions *ss)
 {
 	if (ss == NULL) {
@@ -32,6 +48,7 @@ void ob__sessions_free(struct ob__sessions *ss)
 	for (uint32_t i = 0; (s = ob__slab_next(&ss->slab, &i)) != NULL;) {
 		free(s->served);
 		free(s->sticky);
+		more_free(s);
 	}
 	ob__slab_destroy(&ss->slab);
 	ob__slab_destroy(&ss->notices);
@@ -97,6 +114,7 @@ void ob__session_end(struct ob__sessions *ss, struct ob__session *s)
 	ob__map_del(&ss->by_name, s->node, s->seq);
 	free(s->served);
 	free(s->sticky);
+	more_free(s);
 	ob__slab_free(&ss->slab, s);
 }
 
@@ -182,6 +200,74 @@ void ob__session_unstick(struct ob__session *s, uint64_t node)
 			forget(s, i);
 		}
 	}
+}
+
+struct ob__session_more *ob__session_more(struct ob__session *s)
+{
+	if (s->more == NULL && (s->more = calloc(1, sizeof(*s->more))) != NULL) {
+		s->more->of = s;
+		ob__list_init(&s->more->link);
+	}
+	return s->more;
+}
+
+const char *ob__session_user(const struct ob__session *s)
+{
+	return s->more != NULL ? s->more->user : "";
+}
+
+static size_t attr_index(const struct ob__session_more *m, const char *key)
+{
+	size_t i = 0;
+	while (i < m->attrs_len && strcmp(m->attrs[i]->key, key) != 0) {
+		i++;
+	}
+	return i;
+}
+
+const struct ob__session_attr *ob__session_attr(const struct ob__session *s, const char *key)
+{
+	size_t i = s->more != NULL ? attr_index(s->more, key) : 0;
+	return s->more != NULL && i < s->more->attrs_len ? s->more->attrs[i] : NULL;
+}
+
+int ob__session_set(struct ob__session *s, const char *key, const void *value, size_t len)
+{
+	if (len > OB__VALUE_MAX) {
+		return -E2BIG;
+	}
+	struct ob__session_more *m = len > 0 ? ob__session_more(s) : s->more;
+	if (m == NULL) {
+		return len > 0 ? -ENOMEM : 0;
+	}
+	size_t i = attr_index(m, key);
+	if (len == 0) {
+		if (i < m->attrs_len) {
+			free(m->attrs[i]);
+			m->attrs[i] = m->attrs[--m->attrs_len];
+		}
+		return 0;
+	}
+	if (i == OB__SESSION_ATTRS_MAX) {
+		return -ENOSPC;
+	}
+	struct ob__session_attr *a = calloc(1, sizeof(*a) + len);
+	void *attrs = m->attrs;
+	if (a == NULL || (i == m->attrs_len && grow(&attrs, i, sizeof(*m->attrs)) < 0)) {
+		free(a);
+		return -ENOMEM;
+	}
+	m->attrs = attrs;
+	memcpy(a->key, key, strlen(key));
+	memcpy(a->value, value, len);
+	a->len = (uint16_t)len;
+	if (i < m->attrs_len) {
+		free(m->attrs[i]);
+	} else {
+		m->attrs_len++;
+	}
+	m->attrs[i] = a;
+	return 0;
 }
 
 struct ob__notice *ob__notice_new(struct ob__sessions *ss, uint64_t to, const struct ob__session *s,

@@ -28,13 +28,39 @@
 #include "lib/list.h"
 #include "lib/map.h"
 #include "lib/slab.h"
+#include "mesh/userwire.h"
 
 #define OB__SESSION_NODES_MAX \
 	64u /* nodes one session may be served by, and roles it may stick to */
+#define OB__SESSION_ATTRS_MAX 16u
 
 struct ob__session_choice {
 	uint32_t role;
 	uint64_t node;
+};
+
+struct ob__session_attr {
+	char key[OB__KEY_MAX + 1];
+	uint16_t len;
+	uint8_t value[];
+};
+
+/* What a session has from the time on that somebody says whose it is, or sets an attribute. */
+struct ob__session_more {
+	struct ob__session *of;
+	char user[OB__USER_MAX + 1]; /* "": nobody's; the last one's when it was replaced */
+	uint64_t epoch;              /* of its last binding */
+	uint32_t change;             /* grows each time its proxy gives it another user */
+	struct ob__session_attr **attrs;
+	uint8_t attrs_len;
+
+	/* On its proxy, the floor above's own: */
+	bool bound;
+	bool replaced;        /* somebody else has logged in as its user */
+	uint32_t stamp;       /* of the keeper's link */
+	uint64_t keeper;      /* node that knows of the binding; 0: none does for sure */
+	void *claim;          /* under way, or NULL */
+	struct ob__list link; /* in the bound ones */
 };
 
 struct ob__session {
@@ -46,6 +72,7 @@ struct ob__session {
 	uint64_t messages;
 	uint64_t *served; /* node ids that met it */
 	struct ob__session_choice *sticky;
+	struct ob__session_more *more; /* or NULL */
 	uint8_t served_len;
 	uint8_t sticky_len;
 	uint8_t flags; /* the floor above's own */
@@ -58,6 +85,7 @@ struct ob__notice {
 	uint64_t session_node;
 	uint64_t session_seq;
 	uint64_t until_ms; /* then it is given up */
+	bool replaced;     /* and why: see ob__session_more */
 	struct ob__list link;
 };
 
@@ -100,6 +128,19 @@ int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node);
 
 /* Forgets every choice of that node (it is gone). */
 void ob__session_unstick(struct ob__session *s, uint64_t node);
+
+/* What it has more, made if need be; NULL when out of memory. */
+struct ob__session_more *ob__session_more(struct ob__session *s);
+
+/* The user it is bound to, "" if none is known. */
+const char *ob__session_user(const struct ob__session *s);
+
+/* Sets an attribute (len 0: removes it).  The key is one that ob__key_ok() accepts. 0, -E2BIG
+ * beyond OB__VALUE_MAX, -ENOSPC beyond OB__SESSION_ATTRS_MAX, -ENOMEM. */
+int ob__session_set(struct ob__session *s, const char *key, const void *value, size_t len);
+
+/* Its bytes, borrowed until it is set again; NULL if there are none. */
+const struct ob__session_attr *ob__session_attr(const struct ob__session *s, const char *key);
 
 /* Notes that `to` must hear that the session is closed.  There may be as many as sessions. NULL at
  * the limit. */

@@ -175,6 +175,19 @@ int ob_mock_as(ob_mock *m, ob_session session);
 /* The client has gone: the event, the handler of session_closed_id, then the handle is stale. */
 int ob_mock_session_end(ob_mock *m, ob_session session);
 
+/* The session's proxy is gone: OB_EVENT_SESSION_LOST instead of CLOSED.  OB_E_INVAL for a client of
+ * this node. */
+int ob_mock_session_lost(ob_mock *m, ob_session session);
+
+/* A module of another node has bound the session to a user; as with ob_session_bind(), whose result
+ * comes in ob_mock_run(), the session that had the user is replaced: REPLACED, then its end, and it
+ * is among those closed (4001).  No bind waits for a lock here. */
+int ob_mock_bind(ob_mock *m, ob_session session, const char *user);
+
+/* The module has locked the session's user under that key, and the lock's time is not over; also
+ * when it was left to its deadline. */
+bool ob_mock_locked(const ob_mock *m, ob_session session, const char *key);
+
 /* OB_EVENT_NODE_UP or _DOWN. */
 int ob_mock_node_event(ob_mock *m, int event, const char *name, const char *role);
 

@@ -52,7 +52,9 @@
  * History:
  *   1.1  2026-11-22  ob_call_with(): fail modes, idempotency keys, all nodes of a role, a session's
  *                    node; ob_trace(); ob_on_call_filter(); left, failed and tries in
- *                    ob_call_result; OB_EVENT_NODE_REPLACED
+ *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
+ *                    unbind, find, push and kick by user, locks; session attributes; sessions
+ *                    that are replaced or lost
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -203,6 +205,9 @@ enum ob_event {
 	OB_EVENT_NODE_UP,            /* another node: it has joined, or there is a link with it */
 	OB_EVENT_NODE_DOWN,          /* it has left or is taken for dead, and there is no link */
 	OB_EVENT_NODE_REPLACED, /* since 1.1: it has started again; what it had in memory is gone */
+	OB_EVENT_SESSION_REPLACED, /* since 1.1: its user has logged in elsewhere; CLOSED comes next
+	                            */
+	OB_EVENT_SESSION_LOST,     /* since 1.1: its proxy is gone: comes instead of CLOSED, once */
 };
 
 typedef struct ob_event_info {
@@ -213,6 +218,19 @@ typedef struct ob_event_info {
 	const char *name; /* the node's name */
 	const char *role;
 } ob_event_info;
+
+/* What binding a session to a user, or looking for one, has come to. */
+typedef struct ob_user_result {
+	uint32_t size;
+	int code;           /* OB_OK or one of enum ob_result_code */
+	const char *text;   /* why, for a failure; never NULL */
+	ob_session session; /* that has the user, if this node has met it; else 0 */
+	uint64_t node;      /* its proxy */
+	const char *name;   /* its text form */
+	uint64_t epoch;     /* of the binding: grows with every login of the user */
+} ob_user_result;
+
+typedef void (*ob_user_fn)(ob_ctx *ctx, const ob_user_result *res, void *arg);
 
 typedef void (*ob_event_fn)(ob_ctx *ctx, const ob_event_info *info);
 typedef void (*ob_timer_fn)(ob_ctx *ctx, ob_timer timer, void *arg);
@@ -607,6 +625,10 @@ typedef struct ob_session_info {
 	uint64_t node; /* the proxy that owns it */
 	uint64_t seq;
 	const char *peer; /* a local client's address, else "" */
+
+	/* Since 1.1, if info->size covers them: */
+	const char *user; /* it is bound to; "" if it is nobody's.  Borrowed as peer is */
+	uint64_t epoch;   /* of the binding; 0: there was none yet */
 } ob_session_info;
 
 #define OB_SESSION_TEXT 96 /* bytes that hold any session's text form */
@@ -668,6 +690,14 @@ typedef struct ob_listen_options {
 #define OB_FROM_LINK   2u /* ob_on_id: messages from other nodes */
 #define OB_ONE_WAY     4u /* ob_on_id, ob_on_method: nobody is answered */
 #define OB_HTTP_ADMIN  8u /* ob_on_http: an administrative path; needs "admin": true */
+
+#define OB_USER_MAX    64u    /* bytes of a user id: text without control characters */
+#define OB_KEY_MAX     32u    /* of the key of a session's attribute or lock, of the same kind */
+#define OB_ATTR_MAX    256u   /* of an attribute's value */
+#define OB_ATTRS_MAX   16u    /* attributes of one session */
+#define OB_LOCK_MS_MAX 60000u /* the longest lock */
+
+#define OB_UNLOCK_KEEP 1u /* the lock stays until its deadline, though nobody works under it */
 
 /*
  * The host's functions as a module sees them.  Modules use the inline functions below, which say
@@ -760,6 +790,19 @@ typedef struct ob_api {
 	                        const ob_call_options *options, ob_call_fn fn, void *arg);
 	int (*trace)(ob_ctx *ctx, ob_req req, ob_trace_info *info);
 	int (*on_call_filter)(ob_ctx *ctx, int when, int priority, ob_call_filter_fn fn);
+
+	/* from 1.1 on: users and sessions. */
+	int (*session_bind)(ob_ctx *ctx, ob_session session, const char *user, ob_user_fn fn,
+	                    void *arg);
+	int (*session_unbind)(ob_ctx *ctx, ob_session session, const char *user);
+	int (*user_find)(ob_ctx *ctx, const char *user, ob_user_fn fn, void *arg);
+	int (*push_user)(ob_ctx *ctx, const char *user, uint32_t id, const void *data, size_t len);
+	int (*kick_user)(ob_ctx *ctx, const char *user, const char *reason);
+	int (*session_set)(ob_ctx *ctx, ob_session session, const char *key, const void *value,
+	                   size_t len);
+	const void *(*session_attr)(ob_ctx *ctx, ob_session session, const char *key, size_t *len);
+	int (*session_lock)(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms);
+	int (*session_unlock)(ob_ctx *ctx, ob_session session, const char *key, uint32_t flags);
 } ob_api;
 
 struct ob_ctx {
@@ -1285,6 +1328,85 @@ static inline int ob_admin(ob_ctx *ctx, const char *verb, json_t *args_stolen, o
                            void *arg)
 {
 	return ctx->api->admin(ctx, verb, args_stolen, fn, arg);
+}
+
+/* ---------------------------------------------------------------- users (since 1.1) -------- */
+
+/* Binds a session to a user: logs the user in with it.  At most one session in the cluster has a
+ * user; the one that had it before is replaced: its modules hear OB_EVENT_SESSION_REPLACED and
+ * OB_EVENT_SESSION_CLOSED, its client is closed with 4001.  fn gets exactly one result: OB_OK when
+ * the session has the user (also if it had it before) and everybody who served the former session
+ * has heard of its end and holds no lock; OB_E_DEADLINE after sessions.bind_timeout, then it has it
+ * not; OB_E_NO_ROUTE; OB_E_GONE when the session ended or was replaced meanwhile; OB_E_BUSY when
+ * there are too many users.  A session that another user has loses that one first.  Nonzero: fn is
+ * not called. */
+static inline int ob_session_bind(ob_ctx *ctx, ob_session session, const char *user, ob_user_fn fn,
+                                  void *arg)
+{
+	return ctx->api->session_bind(ctx, session, user, fn, arg);
+}
+
+/* Takes the user from the session, if it has that one: logs out.  A session's end does it, too. */
+static inline int ob_session_unbind(ob_ctx *ctx, ob_session session, const char *user)
+{
+	return ctx->api->session_unbind(ctx, session, user);
+}
+
+/* Asks which session has the user.  fn gets exactly one result; OB_E_NOT_FOUND: none.  Nonzero: fn
+ * is not called. */
+static inline int ob_user_find(ob_ctx *ctx, const char *user, ob_user_fn fn, void *arg)
+{
+	return ctx->api->user_find(ctx, user, fn, arg);
+}
+
+/* Sends a message to the user's client, wherever it is connected.  At most once; 0 says that it is
+ * on its way, not that it arrives. */
+static inline int ob_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void *data,
+                               size_t len)
+{
+	return ctx->api->push_user(ctx, user, id, data, len);
+}
+
+/* Closes the user's client with 4003 and the reason, wherever it is connected. */
+static inline int ob_kick_user(ob_ctx *ctx, const char *user, const char *reason)
+{
+	return ctx->api->kick_user(ctx, user, reason);
+}
+
+/* Sets an attribute of a session at its proxy; len 0 removes it.  From another node it is on its
+ * way then.  OB_E_TOO_BIG beyond OB_ATTR_MAX, OB_E_LIMIT beyond OB_ATTRS_MAX (from another node
+ * only logged, at the proxy). */
+static inline int ob_session_set(ob_ctx *ctx, ob_session session, const char *key,
+                                 const void *value, size_t len)
+{
+	return ctx->api->session_set(ctx, session, key, value, len);
+}
+
+/* An attribute of a session of this node's own clients, borrowed until it is set again or the
+ * callback returns; NULL if there is none. */
+static inline const void *ob_session_attr(ob_ctx *ctx, ob_session session, const char *key,
+                                          size_t *len)
+{
+	return ctx->api->session_attr(ctx, session, key, len);
+}
+
+/* Locks the session's user for up to `ms`, or renews the lock: while it is held, the user's next
+ * session waits in ob_session_bind().  Take it before the session ends, or in the event of its end
+ * (replaced, closed or lost) and save then what this node knows of the user.  It outlives the
+ * session: its handle still names it here, to renew the lock and to end it.  It ends with this node
+ * as well, and by its deadline, which is counted and logged.  OB_E_STATE: the session has no user;
+ * OB_E_LIMIT beyond 16. */
+static inline int ob_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
+{
+	return ctx->api->session_lock(ctx, session, key, ms);
+}
+
+/* Ends a lock of this node.  With OB_UNLOCK_KEEP (saving has failed) it stays until its deadline,
+ * logged: a next try may lock again.  OB_E_NOT_FOUND. */
+static inline int ob_session_unlock(ob_ctx *ctx, ob_session session, const char *key,
+                                    uint32_t flags)
+{
+	return ctx->api->session_unlock(ctx, session, key, flags);
 }
 
 #ifdef __cplusplus

@@ -940,6 +940,140 @@ static void test_sessions(void)
 	ob_mock_free(m);
 }
 
+static char answers[512]; /* of questions about users */
+
+static void user_answer(ob_ctx *ctx, const ob_user_result *res, void *arg)
+{
+	size_t at = strlen(answers);
+
+	snprintf(answers + at, sizeof(answers) - at, "%s %d %d; ", (const char *)arg,
+	         ob_status(ctx, res->code), (int)res->epoch);
+}
+
+static char ended[64]; /* events of ends */
+
+static void on_end(ob_ctx *ctx, const ob_event_info *info)
+{
+	size_t at = strlen(ended);
+
+	(void)ctx;
+	snprintf(ended + at, sizeof(ended) - at, "%d ", info->event);
+}
+
+static int user_start(ob_ctx *ctx)
+{
+	int rc = ob_on_event(ctx, OB_EVENT_SESSION_CLOSED, on_end);
+
+	rc = rc == 0 ? ob_on_event(ctx, OB_EVENT_SESSION_REPLACED, on_end) : rc;
+	rc = rc == 0 ? ob_on_event(ctx, OB_EVENT_SESSION_LOST, on_end) : rc;
+	return rc;
+}
+
+static void test_users(void)
+{
+	ob_mock *m = begin_with(user_start);
+	ob_ctx *ctx = ob_mock_ctx(m);
+	ob_session a = ob_mock_session(m, NULL);
+	ob_session b = ob_mock_session(m, "far");
+	ob_session_info info = {.size = sizeof(info)};
+
+	answers[0] = '\0';
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, a, "", user_answer, word("a")), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, a, "a\nb", user_answer, word("a")), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, a, "ada", NULL, NULL), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, 77, "ada", user_answer, word("a")), OB_E_STALE);
+	CU_ASSERT_EQUAL(ob_user_find(ctx, "ada", user_answer, word("nobody")), 0);
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, a, "ada", user_answer, word("a")), 0);
+	CU_ASSERT_STRING_EQUAL(answers, "");
+	ob_mock_run(m);
+	CU_ASSERT_STRING_EQUAL(answers, "nobody 404 0; a 200 1; ");
+	CU_ASSERT_EQUAL(ob_session_get(ctx, a, &info), 0);
+	CU_ASSERT_STRING_EQUAL(info.user, "ada");
+	CU_ASSERT_EQUAL(info.epoch, 1);
+	info.size = offsetof(ob_session_info, user); /* a module built for 1.0 */
+	info.user = NULL;
+	CU_ASSERT_EQUAL(ob_session_get(ctx, b, &info), 0);
+	CU_ASSERT_PTR_NULL(info.user);
+	CU_ASSERT_EQUAL(info.size, offsetof(ob_session_info, user));
+
+	CU_ASSERT_EQUAL(ob_push_user(ctx, "ada", 5, "x", 1), 0);
+	CU_ASSERT_EQUAL(ob_push_user(ctx, "bob", 5, "x", 1), 0); /* nobody hears it */
+	CU_ASSERT_EQUAL(ob_push_user(ctx, "ada", 0, "x", 1), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_mock_push_at(m, 0)->session, a);
+	CU_ASSERT_PTR_NULL(ob_mock_push_at(m, 1));
+
+	ended[0] = '\0';
+	answers[0] = '\0';
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, b, "ada", user_answer, word("b")), 0);
+	ob_mock_run(m);
+	CU_ASSERT_STRING_EQUAL(answers, "b 200 2; ");
+	CU_ASSERT_STRING_EQUAL(ended, "6 2 ");
+	CU_ASSERT_EQUAL(ob_mock_close_at(m, 0)->code, 4001);
+	CU_ASSERT_EQUAL(ob_session_get(ctx, a, &info), OB_E_STALE);
+	CU_ASSERT_EQUAL(ob_session_unbind(ctx, b, "bob"), 0);
+	CU_ASSERT_EQUAL(ob_user_find(ctx, "ada", user_answer, word("found")), 0);
+	ob_mock_run(m);
+	CU_ASSERT_EQUAL(ob_session_unbind(ctx, b, "ada"), 0);
+	CU_ASSERT_EQUAL(ob_user_find(ctx, "ada", user_answer, word("out")), 0);
+	ob_mock_run(m);
+	CU_ASSERT_STRING_EQUAL(answers, "b 200 2; found 200 2; out 404 0; ");
+	CU_ASSERT_EQUAL(ob_mock_bind(m, b, "cid"), 0);
+	CU_ASSERT_EQUAL(ob_kick_user(ctx, "cid", "bye"), 0);
+	CU_ASSERT_EQUAL(ob_mock_close_at(m, 1)->code, 4003);
+	CU_ASSERT_STRING_EQUAL(ob_mock_close_at(m, 1)->reason, "bye");
+	ended[0] = '\0';
+	CU_ASSERT_EQUAL(ob_mock_session_lost(m, b), 0);
+	CU_ASSERT_STRING_EQUAL(ended, "7 ");
+	CU_ASSERT_EQUAL(ob_mock_session_lost(m, b), OB_E_STALE);
+	CU_ASSERT_EQUAL(ob_mock_session_lost(m, ob_mock_session(m, NULL)), OB_E_INVAL);
+	ob_mock_free(m);
+}
+
+static void test_locks_and_attributes(void)
+{
+	ob_mock *m = begin_with(NULL);
+	ob_ctx *ctx = ob_mock_ctx(m);
+	ob_session s = ob_mock_session(m, NULL);
+	uint8_t big[OB_ATTR_MAX + 1] = {0};
+	size_t len;
+
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, s, "save", 1000), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_mock_bind(m, s, "ada"), 0);
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, s, "save", OB_LOCK_MS_MAX + 1), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, s, "", 1), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, s, "save", 1000), 0);
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, s, "kept", 1000), 0);
+	CU_ASSERT_EQUAL(ob_mock_session_end(m, s), 0);
+	ob_mock_advance(m, 500);
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, s, "save", 1000), 0); /* renewed, long after */
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, s, "new", 1000), OB_E_STALE);
+	CU_ASSERT_EQUAL(ob_session_unlock(ctx, s, "kept", OB_UNLOCK_KEEP), 0);
+	CU_ASSERT_EQUAL(ob_session_unlock(ctx, s, "kept", 0), OB_E_NOT_FOUND);
+	CU_ASSERT_TRUE(ob_mock_locked(m, s, "kept"));
+	ob_mock_advance(m, 600);
+	CU_ASSERT_FALSE(ob_mock_locked(m, s, "kept"));
+	CU_ASSERT_TRUE(ob_mock_locked(m, s, "save"));
+	CU_ASSERT_EQUAL(ob_session_unlock(ctx, s, "save", 0), 0);
+	CU_ASSERT_FALSE(ob_mock_locked(m, s, "save"));
+
+	s = ob_mock_session(m, NULL);
+	CU_ASSERT_EQUAL(ob_session_set(ctx, s, "k", "v", 1), 0);
+	CU_ASSERT_EQUAL(ob_session_set(ctx, s, "k", big, sizeof(big)), OB_E_TOO_BIG);
+	CU_ASSERT_TRUE(same(ob_session_attr(ctx, s, "k", &len), 1, "v") && len == 1);
+	CU_ASSERT_EQUAL(ob_session_set(ctx, s, "k", NULL, 0), 0);
+	CU_ASSERT_PTR_NULL(ob_session_attr(ctx, s, "k", &len));
+	for (int i = 0; i < (int)OB_ATTRS_MAX; i++) {
+		char key[8];
+		snprintf(key, sizeof(key), "k%d", i);
+		CU_ASSERT_EQUAL(ob_session_set(ctx, s, key, "v", 1), 0);
+	}
+	CU_ASSERT_EQUAL(ob_session_set(ctx, s, "more", "v", 1), OB_E_LIMIT);
+	ob_session far = ob_mock_session(m, "far");
+	CU_ASSERT_EQUAL(ob_session_set(ctx, far, "k", "v", 1), 0);
+	CU_ASSERT_PTR_NULL(ob_session_attr(ctx, far, "k", NULL)); /* its proxy has it */
+	ob_mock_free(m);
+}
+
 static void test_pushes(void)
 {
 	ob_mock *m = begin_with(NULL);
@@ -1927,5 +2061,7 @@ int main(void)
 	CU_add_test(s, "switch with state", test_switch);
 	CU_add_test(s, "blobs", test_blobs);
 	CU_add_test(s, "the node", test_node);
+	CU_add_test(s, "users", test_users);
+	CU_add_test(s, "locks and attributes", test_locks_and_attributes);
 	return ob__tap_run();
 }

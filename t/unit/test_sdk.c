@@ -90,6 +90,11 @@ static void fetched(ob_ctx *ctx, const ob_http_response *res, void *arg)
 	CU_FAIL("an HTTP request that was never made");
 }
 
+static void user_found(ob_ctx *ctx, const ob_user_result *res, void *arg)
+{
+	CU_FAIL("a result that nobody waits for");
+}
+
 static int answers;
 static int last_status;
 
@@ -207,7 +212,7 @@ static void check_http(ob_ctx *ctx, bool admin)
 static void check_others(ob_ctx *ctx)
 {
 	CU_ASSERT_EQUAL(ob_on_event(ctx, 0, on_event), OB_E_INVAL);
-	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_REPLACED + 1, on_event), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_SESSION_LOST + 1, on_event), OB_E_INVAL);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, NULL), OB_E_INVAL);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, on_event), 0);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, on_event), 0); /* any number */
@@ -709,6 +714,15 @@ static void test_dead(void)
 	CU_ASSERT_EQUAL(ob_trace(ctx, 0, &trace), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_call_filter(ctx, 1, 0, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_secret_check(ctx, "http.token", "x"), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, 1, "u", user_found, NULL), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_session_unbind(ctx, 1, "u"), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_user_find(ctx, "u", user_found, NULL), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_push_user(ctx, "u", 1, "", 0), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_kick_user(ctx, "u", NULL), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_session_set(ctx, 1, "k", "v", 1), OB_E_DEAD);
+	CU_ASSERT_PTR_NULL(ob_session_attr(ctx, 1, "k", NULL));
+	CU_ASSERT_EQUAL(ob_session_lock(ctx, 1, "k", 1000), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_session_unlock(ctx, 1, "k", 0), OB_E_DEAD);
 }
 
 int main(void)

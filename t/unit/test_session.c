@@ -6,6 +6,8 @@
 
 #include <CUnit/CUnit.h>
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "tap.h"
 
@@ -154,6 +156,38 @@ static void test_notices_of_a_former_process(void)
 	ob__sessions_free(&ss);
 }
 
+static void test_attributes(void)
+{
+	uint8_t value[OB__VALUE_MAX + 1];
+	char key[16];
+	begin(10);
+	struct ob__session *s = ob__session_open(&ss, 1, 0);
+	memset(value, 'v', sizeof(value));
+	CU_ASSERT_STRING_EQUAL(ob__session_user(s), "");
+	CU_ASSERT_PTR_NULL(ob__session_attr(s, "k0"));
+	CU_ASSERT_EQUAL(ob__session_set(s, "k0", NULL, 0), 0); /* removing nothing makes nothing */
+	CU_ASSERT_PTR_NULL(s->more);
+	for (unsigned i = 0; i < OB__SESSION_ATTRS_MAX; i++) {
+		snprintf(key, sizeof(key), "k%u", i);
+		CU_ASSERT_EQUAL(ob__session_set(s, key, value, i + 1), 0);
+	}
+	CU_ASSERT_EQUAL(ob__session_set(s, "more", "x", 1), -ENOSPC);
+	CU_ASSERT_EQUAL(ob__session_set(s, "k3", value, sizeof(value)), -E2BIG);
+	CU_ASSERT_EQUAL(ob__session_set(s, "k3", value, OB__VALUE_MAX), 0); /* one that is there */
+	CU_ASSERT_EQUAL(ob__session_attr(s, "k3")->len, OB__VALUE_MAX);
+	CU_ASSERT_EQUAL(ob__session_attr(s, "k5")->len, 6);
+	CU_ASSERT_EQUAL(ob__session_set(s, "k5", NULL, 0), 0);
+	CU_ASSERT_PTR_NULL(ob__session_attr(s, "k5"));
+	CU_ASSERT_EQUAL(ob__session_attr(s, "k15")->len, 16);
+	CU_ASSERT_EQUAL(ob__session_set(s, "more", "x", 1), 0);
+	CU_ASSERT_EQUAL(memcmp(ob__session_attr(s, "more")->value, "x", 1), 0);
+	ob__session_end(&ss, s);
+	s = ob__session_open(&ss, 2, 0); /* the next one in that place has none */
+	CU_ASSERT_PTR_NULL(ob__session_attr(s, "more"));
+	CU_ASSERT_PTR_NOT_NULL(ob__session_more(s));
+	ob__sessions_free(&ss);
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -163,6 +197,7 @@ int main(void)
 	CU_add_test(s, "limit", test_limit);
 	CU_add_test(s, "served-by set", test_served);
 	CU_add_test(s, "sticky choices", test_sticky);
+	CU_add_test(s, "attributes", test_attributes);
 	CU_add_test(s, "notices", test_notices);
 	CU_add_test(s, "notices of a former process", test_notices_of_a_former_process);
 	return ob__tap_run();

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F4.  Users: who a session's client is, and where a user is.
+ *
+ * A session that a module has bound to a user claims it at the user's keeper (mesh/binding.h), one
+ * of the route nodes that are up: the same one for all who know the same route nodes.  Without a
+ * route node the node is its own keeper.  When the route nodes change, the users whose keeper is
+ * another now are claimed again with the epoch they have, some in each turn of the loop.
+ *
+ * A session whose user is claimed for another one is fenced: the client is closed with 4001,
+ * modules here and on the nodes that have met the session hear that it was replaced, then that it
+ * is closed.  When all of them have heard (or OVER_MS have passed) the proxy tells the keeper that
+ * the session is over; only then, and when nobody has the user locked, the new session has it.
+ *
+ * Messages and kicks by user go to the session that the keeper names; where it was is remembered in
+ * a small cache until somebody says that it is not so any more.
+ *
+ * What a node says to itself takes the same way as what it says to others, in the next turn.
+ */
+
+#ifndef OB__USERS_H
+#define OB__USERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <obhost/obhost.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "host/generation.h"
+#include "lib/frame.h"
+#include "lib/list.h"
+#include "lib/map.h"
+#include "mesh/binding.h"
+#include "mesh/pending.h"
+#include "mesh/session.h"
+
+#define OB__KEEPERS_MAX    64u
+#define OB__CLOSE_REPLACED 4001u
+#define OB__CLOSE_KICKED   4003u
+
+struct ob__node;
+struct ob__peer;
+
+struct ob__keeper {
+	uint64_t id;
+	uint32_t stamp; /* another one each time its link has come up */
+};
+
+struct ob__users {
+	struct ob__node *node;
+	struct ob__bindings table; /* of the users this node keeps */
+	struct ob__keeper keepers[OB__KEEPERS_MAX];
+	uint32_t keepers_len;
+
+	uint64_t next_call;
+	struct ob__list claims; /* under way */
+	struct ob__list bound;  /* ob__session_more.link: their keepers know */
+	struct ob__list todo;   /* the same: to be looked at again */
+	struct ob__map lingers; /* session seq -> linger */
+	struct ob__list linger_list;
+
+	struct ob__strmap cache; /* user -> where it was */
+	struct ob__list cache_list;
+	struct ob__strmap asks; /* user -> what waits for the keeper's answer */
+	size_t asks_bytes;
+
+	struct ob__map locks; /* session handle -> own locks */
+	struct ob__list lock_list;
+	bool sweeping;
+	struct ob__timeout tick;
+	struct ob__log_limit expired_limit;
+
+	uint64_t *claimed; /* by sessions here */
+	uint64_t *refused;
+	uint64_t *replaced;
+	uint64_t *again;
+	uint64_t *sends_lost;
+	uint64_t *stale;
+	uint64_t *locks_expired;
+	uint64_t *locks_kept;
+};
+
+/* 0 or OB_E_NOMEM; the node's stats and links are there. */
+int ob__users_init(struct ob__node *node);
+void ob__users_free(struct ob__node *node);
+void ob__users_gauges(struct ob__node *node);
+
+/* ---- what happens ---- */
+
+/* A peer's link has come up or gone down: perhaps keepers are others now. */
+void ob__users_peers_changed(struct ob__node *node);
+
+/* A node is gone, or a life of it: forgets whom it had. */
+void ob__users_node_gone(struct ob__node *node);
+
+/* A SYSTEM frame for this node; false if it is not about users. */
+bool ob__users_frame(struct ob__node *node, const struct ob__frame *f);
+
+/* `to` has met a session of this node: it is told whose it is. */
+void ob__users_met(struct ob__node *node, const struct ob__session *s, uint64_t to);
+
+/* A session of this node ends: before its notices are made, for each that is made and settled, and
+ * when its modules have heard. */
+void ob__users_closing(struct ob__node *node, struct ob__session *s);
+void ob__users_notice(struct ob__node *node, uint64_t seq, int delta);
+void ob__users_closed(struct ob__node *node, uint64_t seq);
+
+/* The extension of a request that tells whose the session is, for a node that may not know; the
+ * bytes written into out, of which there are OB__USER_EXT_MAX. */
+#define OB__USER_EXT_MAX (4u + OB__USER_WIRE_MAX)
+size_t ob__users_ext_put(const struct ob__session *s, uint64_t dst, uint8_t *out);
+void ob__users_ext_get(struct ob__session *s, const struct ob__frame *f);
+
+/* A pending of kind USER or ASK has ended. */
+void ob__users_pending_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);
+
+/* ---- behind the SDK ---- */
+
+int ob__users_bind(struct ob__gen *g, uint64_t session, const char *user, ob_user_fn fn, void *arg);
+int ob__users_unbind(struct ob__node *node, uint64_t session, const char *user);
+int ob__users_find(struct ob__gen *g, const char *user, ob_user_fn fn, void *arg);
+int ob__users_push(struct ob__node *node, const char *user, uint32_t id, const void *data,
+                   size_t len);
+int ob__users_kick(struct ob__node *node, const char *user, const char *reason);
+int ob__users_session_set(struct ob__node *node, uint64_t session, const char *key,
+                          const void *value, size_t len);
+
+/* ---- between the files of this part ---- */
+
+/* Sends a system frame; to this node itself in the next turn. 0 or OB_E_*. */
+int ob__users_send(struct ob__node *node, uint64_t dst, struct ob__frame *f);
+
+/* Ends the pending of a node; one's own too. */
+void ob__users_reply(struct ob__node *node, uint64_t dst, uint64_t call, int code, const char *text,
+                     const struct ob__place *place);
+
+/* Asks the keeper of a user which session has it: p is ended with a struct ob__place. 0 or OB_E_*.
+ */
+int ob__users_ask(struct ob__node *node, struct ob__pending *p, const char *user);
+
+uint64_t ob__users_keeper(const struct ob__users *us, const char *user, uint32_t *stamp);
+void ob__users_tick_soon(struct ob__users *us);
+
+/* user_keeper.c */
+void ob__keeper_init(struct ob__node *node);
+void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f);
+void ob__keeper_tick(struct ob__node *node);
+
+/* user_send.c */
+void ob__user_sends_init(struct ob__users *us);
+void ob__user_sends_free(struct ob__users *us);
+void ob__user_forget(struct ob__users *us, const char *user, uint64_t seq);
+void ob__user_send_frame(struct ob__node *node, const struct ob__frame *f);
+void ob__user_stale_frame(struct ob__node *node, const struct ob__frame *f);
+void ob__user_asked(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);
+
+/* Closes a client; before that it gets {"reason": reason} under `user.kick_id`, if that is
+ * configured. */
+void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const char *reason,
+                    const char *counted);
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/userwire.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+static void put32(uint8_t *at, uint32_t v)
+{
+	v = htole32(v);
+	memcpy(at, &v, sizeof(v));
+}
+
+static void put64(uint8_t *at, uint64_t v)
+{
+	v = htole64(v);
+	memcpy(at, &v, sizeof(v));
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+	uint32_t v;
+	memcpy(&v, at, sizeof(v));
+	return le32toh(v);
+}
+
+static uint64_t get64(const uint8_t *at)
+{
+	uint64_t v;
+	memcpy(&v, at, sizeof(v));
+	return le64toh(v);
+}
+
+/* ---- words ---- */
+
+static bool bytes_ok(const uint8_t *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] < 0x20 || s[i] == 0x7f) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool word_ok(const char *s, size_t max)
+{
+	size_t len = s != NULL ? strnlen(s, max + 1) : 0;
+	return len >= 1 && len <= max && bytes_ok((const uint8_t *)s, len);
+}
+
+bool ob__user_ok(const char *user)
+{
+	return word_ok(user, OB__USER_MAX);
+}
+
+bool ob__key_ok(const char *key)
+{
+	return word_ok(key, OB__KEY_MAX);
+}
+
+static size_t put_word(uint8_t *out, const char *s, size_t max)
+{
+	size_t len = strnlen(s, max);
+	out[0] = (uint8_t)len;
+	memcpy(out + 1, s, len);
+	return 1 + len;
+}
+
+/* Reads a word at *data and moves past it. */
+static int get_word(char *out, size_t max, bool may_be_empty, const uint8_t **data, size_t *len)
+{
+	size_t n = *len > 0 ? (*data)[0] : 0;
+	if (*len == 0 || n > max || n > *len - 1 || (n == 0 && !may_be_empty) ||
+	    !bytes_ok(*data + 1, n)) {
+		return -EPROTO;
+	}
+	memcpy(out, *data + 1, n);
+	out[n] = '\0';
+	*data += 1 + n;
+	*len -= 1 + n;
+	return 0;
+}
+
+/* ---- messages ---- */
+
+size_t ob__user_put(uint8_t out[OB__USER_WIRE_MAX], const char *user, uint64_t epoch,
+                    uint32_t change)
+{
+	put64(out, epoch);
+	put32(out + 8, change);
+	return 12 + put_word(out + 12, user, OB__USER_MAX);
+}
+
+int ob__user_get(struct ob__user_msg *m, const uint8_t *data, size_t len, bool may_be_empty)
+{
+	if (len < 12) {
+		return -EPROTO;
+	}
+	m->epoch = get64(data);
+	m->change = get32(data + 8);
+	data += 12;
+	len -= 12;
+	if (get_word(m->user, OB__USER_MAX, may_be_empty, &data, &len) != 0 || len != 0) {
+		return -EPROTO;
+	}
+	return 0;
+}
+
+size_t ob__lock_put(uint8_t out[OB__LOCK_WIRE_MAX], const struct ob__lock_msg *m)
+{
+	put64(out, m->locker);
+	put32(out + 8, m->ms);
+	put32(out + 12, m->flags);
+	size_t at = 16 + put_word(out + 16, m->user, OB__USER_MAX);
+	return at + put_word(out + at, m->key, OB__KEY_MAX);
+}
+
+int ob__lock_get(struct ob__lock_msg *m, const uint8_t *data, size_t len)
+{
+	if (len < 16) {
+		return -EPROTO;
+	}
+	m->locker = get64(data);
+	m->ms = get32(data + 8);
+	m->flags = get32(data + 12);
+	data += 16;
+	len -= 16;
+	if (get_word(m->user, OB__USER_MAX, false, &data, &len) != 0 ||
+	    get_word(m->key, OB__KEY_MAX, false, &data, &len) != 0 || len != 0) {
+		return -EPROTO;
+	}
+	return 0;
+}
+
+size_t ob__send_put_head(uint8_t out[OB__SEND_HEAD_MAX], const struct ob__send_msg *m)
+{
+	out[0] = m->kind;
+	out[1] = m->tries;
+	out[2] = 0;
+	out[3] = 0;
+	put32(out + 4, m->id);
+	return 8 + put_word(out + 8, m->user, OB__USER_MAX);
+}
+
+int ob__send_get(struct ob__send_msg *m, const uint8_t *data, size_t len)
+{
+	if (len < 9 || data[0] < OB__SEND_PUSH || data[0] > OB__SEND_KICK || data[2] != 0 ||
+	    data[3] != 0) {
+		return -EPROTO;
+	}
+	m->kind = data[0];
+	m->tries = data[1];
+	m->id = get32(data + 4);
+	if (m->kind == OB__SEND_PUSH && (m->id == 0 || m->id > INT32_MAX)) {
+		return -EPROTO;
+	}
+	data += 8;
+	len -= 8;
+	if (get_word(m->user, OB__USER_MAX, false, &data, &len) != 0) {
+		return -EPROTO;
+	}
+	m->data = data;
+	m->len = len;
+	return 0;
+}
+
+size_t ob__attr_put(uint8_t out[OB__ATTR_WIRE_MAX], const char *key, const void *value, size_t len)
+{
+	size_t at = put_word(out, key, OB__KEY_MAX);
+	len = len < OB__VALUE_MAX ? len : OB__VALUE_MAX;
+	if (len > 0) {
+		memcpy(out + at, value, len);
+	}
+	return at + len;
+}
+
+int ob__attr_get(struct ob__attr_msg *m, const uint8_t *data, size_t len)
+{
+	if (get_word(m->key, OB__KEY_MAX, false, &data, &len) != 0 || len > OB__VALUE_MAX) {
+		return -EPROTO;
+	}
+	m->value = data;
+	m->len = len;
+	return 0;
+}
+
+void ob__place_put(uint8_t out[OB__PLACE_SIZE], const struct ob__place *p)
+{
+	put64(out, p->node);
+	put64(out + 8, p->seq);
+	put64(out + 16, p->epoch);
+}
+
+int ob__place_get(struct ob__place *p, const uint8_t *data, size_t len)
+{
+	if (len != OB__PLACE_SIZE) {
+		return -EPROTO;
+	}
+	p->node = get64(data);
+	p->seq = get64(data + 8);
+	p->epoch = get64(data + 16);
+	return 0;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * What nodes say about users: the first byte says which kind of message the rest is.  What is read
+ * is written again and must be the same bytes; claims, releases and locks go into a table as well.
+ */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mesh/binding.h"
+#include "mesh/userwire.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static void check(int ok)
+{
+	if (!ok) {
+		abort();
+	}
+}
+
+static void answer(void *arg, const struct ob__who *who, const char *user, uint64_t call, int code,
+                   uint64_t epoch)
+{
+	(void)arg;
+	(void)who;
+	(void)call;
+	check(code != 0 || (ob__user_ok(user) && epoch < OB__BINDING_EPOCH_MAX));
+}
+
+static void fence(void *arg, const struct ob__who *who, const char *user, uint64_t epoch)
+{
+	(void)arg;
+	(void)epoch;
+	check(who->node != 0 && ob__user_ok(user));
+}
+
+static bool gone(void *arg, uint64_t node, uint64_t seq)
+{
+	(void)arg;
+	return (node + seq) % 5 == 0;
+}
+
+static void expired(void *arg, const char *user, const struct ob__binding_lock *lock)
+{
+	(void)arg;
+	check(ob__user_ok(user) && ob__key_ok(lock->key));
+}
+
+/* What a length says decides where the next message begins. */
+static size_t fuzz_user(struct ob__bindings *t, const uint8_t *data, size_t len, uint64_t now)
+{
+	struct ob__user_msg m;
+	uint8_t out[OB__USER_WIRE_MAX];
+	size_t end = len < 13 ? len : 13u + data[12] < len ? 13u + data[12] : len;
+
+	if (ob__user_get(&m, data, end, true) == 0) {
+		check(ob__user_put(out, m.user, m.epoch, m.change) == end &&
+		      memcmp(out, data, end) == 0);
+		struct ob__who who = {1 + m.change % 7, m.change / 7};
+		if (m.user[0] != '\0' && m.change % 3 == 0) {
+			(void)ob__bindings_release(t, &who, m.user, m.epoch);
+		} else if (m.user[0] != '\0') {
+			ob__bindings_claim(t, &who, now, m.user, m.epoch, now, now);
+		}
+	}
+	return end;
+}
+
+static void fuzz_lock(struct ob__bindings *t, const uint8_t *data, size_t len, uint64_t now)
+{
+	struct ob__lock_msg m;
+	uint8_t out[OB__LOCK_WIRE_MAX];
+
+	if (ob__lock_get(&m, data, len) != 0) {
+		return;
+	}
+	check(ob__lock_put(out, &m) == len && memcmp(out, data, len) == 0);
+	struct ob__binding_lock l = {.locker = m.locker, .who = {1 + m.flags % 7, 1}};
+	l.until = now + m.ms;
+	memcpy(l.key, m.key, sizeof(l.key));
+	(void)ob__bindings_lock(t, &l, m.user);
+	(void)ob__bindings_unlock(t, &l, m.user, (m.flags & OB__LOCK_KEEP) != 0);
+}
+
+static void fuzz_rest(uint8_t kind, const uint8_t *data, size_t len)
+{
+	uint8_t out[OB__ATTR_WIRE_MAX];
+	struct ob__send_msg s;
+	struct ob__attr_msg a;
+	struct ob__place p;
+
+	if (kind == 0 && ob__send_get(&s, data, len) == 0) {
+		size_t head = ob__send_put_head(out, &s);
+		check(head + s.len == len && memcmp(out, data, head) == 0 && s.data == data + head);
+	} else if (kind == 1 && ob__attr_get(&a, data, len) == 0) {
+		check(ob__attr_put(out, a.key, a.value, a.len) == len &&
+		      memcmp(out, data, len) == 0);
+	} else if (kind == 2 && ob__place_get(&p, data, len) == 0) {
+		ob__place_put(out, &p);
+		check(memcmp(out, data, len) == 0);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	static const struct ob__bindings_ops ops = {answer, fence, gone, expired};
+	struct ob__bindings t;
+
+	if (len < 2) {
+		return 0;
+	}
+	/* Ends where it says, so that a read beyond is seen. */
+	uint8_t *copy = malloc(len - 1);
+	if (copy == NULL) {
+		return 0;
+	}
+	memcpy(copy, data + 1, len - 1);
+	len--;
+	ob__bindings_init(&t, 5, 1, &ops, NULL);
+	if (data[0] % 5 == 0) {
+		uint64_t now = 1;
+		for (size_t at = 0; at < len; now += 500) {
+			size_t used = fuzz_user(&t, copy + at, len - at, now);
+			at += used;
+			ob__bindings_tick(&t, 2, now);
+			(void)ob__bindings_sweep(&t, 1000);
+		}
+	} else if (data[0] % 5 == 1) {
+		fuzz_lock(&t, copy, len, 1);
+	} else {
+		fuzz_rest((uint8_t)(data[0] % 5 - 2), copy, len);
+	}
+	ob__bindings_tick(&t, 10, UINT64_MAX);
+	ob__bindings_free(&t);
+	free(copy);
+	return 0;
+}
