@@ -75,6 +75,9 @@ void ob__client_listener_left(struct ob__client_listener *cl);
 /* Closes the listening sockets: newcomers are refused, and the ports are free. */
 void ob__clients_unlisten(struct ob__node *node);
 
+/* Opens them again. 0; or negative with a sentence in err, and none is open. */
+int ob__clients_relisten(struct ob__node *node, char *err, size_t cap);
+
 /* Closes every connection with a close code, flushing what is queued. */
 void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason);
 

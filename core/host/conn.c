@@ -563,6 +563,18 @@ void ob__conn_ended(struct ob__conn *conn)
 	}
 }
 
+void ob__conn_pause(struct ob__conn *conn, enum ob__conn_pause why, bool pause)
+{
+	uint32_t paused = pause ? conn->paused | why : conn->paused & ~(uint32_t)why;
+
+	if (paused != conn->paused) {
+		conn->paused = paused;
+		if (!conn->stream.closing) {
+			conn_update_read(conn);
+		}
+	}
+}
+
 void ob__conn_pause_link(struct ob__conn *conn)
 {
 	if ((conn->paused & OB__PAUSE_LINK) != 0) {

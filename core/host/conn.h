@@ -11,7 +11,8 @@
  * the connection, so a new generation of the codec's module goes on at the next packet.
  *
  * BACKPRESSURE.  A client is read no further while it has too many requests in flight, while the
- * link its messages go to is congested, or while it does not read its own answers.  What is queued
+ * link its messages go to is congested, while it does not read its own answers, or while it or the
+ * node that it sticks to is to go (host/drain.h).  What is queued
  * towards it is bounded; a client beyond the bound is closed, or its pushes are dropped.
  */
 
@@ -36,6 +37,8 @@ enum ob__conn_pause {
 	OB__PAUSE_IN_FLIGHT = 1u << 0,
 	OB__PAUSE_LINK = 1u << 1,
 	OB__PAUSE_QUEUE = 1u << 2,
+	OB__PAUSE_DRAIN = 1u << 3, /* this node drains, and the client's turn has come */
+	OB__PAUSE_MOVE = 1u << 4,  /* a node that it sticks to waits for its requests to end */
 };
 
 struct ob__conn {
@@ -81,6 +84,9 @@ int ob__conn_push(struct ob__node *node, uint64_t conn, uint32_t id, const void 
 /* A request of this client went out to wait for its end; and has ended (NULL is accepted). */
 void ob__conn_begin(struct ob__conn *conn);
 void ob__conn_ended(struct ob__conn *conn);
+
+/* Reads the client no further for one more reason, or for one less. */
+void ob__conn_pause(struct ob__conn *conn, enum ob__conn_pause why, bool pause);
 
 /* The link the client's message went to is congested; and a link is so no longer. */
 void ob__conn_pause_link(struct ob__conn *conn);

@@ -106,6 +106,19 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 		ob__session_stick(conn->session, p->u.client.role, 0);
 	}
 	ob__conn_reply(conn, p->id, p->u.client.cookie, end->code, end->text, end->data, end->len);
+	ob__dispatch_client_ended(node, conn, p);
+}
+
+void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
+                               const struct ob__pending *p)
+{
+	if (conn == NULL) {
+		return;
+	}
+	if (p->u.client.sticky && conn->session != NULL) {
+		ob__session_ended(conn->session, p->u.client.role);
+		ob__drain_client_quiet(node, conn);
+	}
 	ob__conn_ended(conn);
 }
 

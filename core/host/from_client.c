@@ -12,6 +12,8 @@
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "host/sticky.h"
+#include "mesh/sticks.h"
 
 #define CLIENT_ID_MAX 0x7fffffffu
 
@@ -86,26 +88,13 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 	return 0;
 }
 
-/* The node the session sticks to for a role; a choice whose node is known to be down is dropped. */
-static uint64_t sticky_node(struct ob__node *node, struct ob__session *s, uint32_t role)
-{
-	uint64_t choice = ob__session_sticky(s, role);
-	const struct ob__peer *peer =
-		choice != 0 ? ob__registry_get(&node->registry, choice) : NULL;
-
-	if (peer != NULL && peer->link == NULL) {
-		ob__session_unstick(s, choice);
-		return 0;
-	}
-	return choice;
-}
-
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
                            const ob_target *target)
 {
 	struct ob__session *s = conn->session;
 	bool sticky = (target->flags & OB_TARGET_STICKY) != 0;
 	struct ob__pending *pending = NULL;
+	uint8_t ext[OB__STICKS_EXT];
 	struct ob__route_query q = {
 		.node = target->node,
 		.role = target->role,
@@ -115,7 +104,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	};
 
 	if (sticky && q.node == 0 && q.role != 0) {
-		q.node = sticky_node(node, s, q.role);
+		q.node = ob__sticky_of_session(node, s, q.role);
 	}
 	if (p->one_way == 0) {
 		pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,
@@ -129,6 +118,10 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		pending->u.client.cookie = p->cookie;
 		pending->u.client.role = sticky ? q.role : 0;
 		ob__conn_begin(conn);
+		if (sticky) {
+			pending->u.client.sticky = true;
+			ob__session_begin(s, q.role);
+		}
 	}
 	struct ob__frame f = {
 		.kind = OB__FRAME_REQUEST,
@@ -144,6 +137,10 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		.payload = p->data,
 		.payload_len = (uint32_t)p->len,
 	};
+	if (sticky && target->node == 0) {
+		f.ext = ext;
+		f.ext_len = (uint16_t)ob__sticks_put(ext, s, q.role);
+	}
 	q.frame = &f;
 	int rc = client_send(node, conn, &f, &q, pending);
 	if (rc == 0) {

@@ -15,6 +15,7 @@
 #include "host/request.h"
 #include "host/session_end.h"
 #include "host/slot.h"
+#include "host/sticky.h"
 
 #define TEXT_MAX OB__ERROR_TEXT_MAX
 
@@ -77,6 +78,9 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		.from = link->peer,
 	};
 
+	if (q.sticky && q.node == 0) {
+		q.node = ob__sticky_of_frame(node, f);
+	}
 	if (f->hops > OB__FRAME_HOPS) {
 		f->hops = OB__FRAME_HOPS; /* no sender may ask for more */
 	}
@@ -179,7 +183,7 @@ static void frame_reply(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	if ((f->flags & OB__FRAME_ONE_WAY) != 0 && p->kind == OB__PENDING_CLIENT) {
-		ob__conn_ended(ob__conn_get(node, p->u.client.conn));
+		ob__dispatch_client_ended(node, ob__conn_get(node, p->u.client.conn), p);
 		ob__pending_drop(p);
 		return;
 	}

@@ -50,6 +50,7 @@ static void link_up(void *arg, struct ob__peer *peer)
 	};
 
 	ob__names_share(node, peer);
+	ob__drain_link_up(node, peer);
 	ob__dispatch_peer_up(node);
 	ob__served_again(node);
 	ob__dispatch_event(node, &info);
@@ -364,6 +365,7 @@ static int start_host(struct ob__node *node)
 		return OB_E_NOMEM;
 	}
 	int rc = ob__swap_init(node);
+	rc = rc == 0 ? ob__drain_init(node) : rc;
 	return rc == 0 ? ob__dispatch_init(node) : rc;
 }
 
@@ -546,21 +548,6 @@ int ob__node_run(struct ob__node *node)
 
 /* ---- end ---- */
 
-void ob__node_drain(struct ob__node *node)
-{
-	if (node->phase == OB__NODE_RUNNING) {
-		node->phase = OB__NODE_DRAINING;
-		ob__clients_unlisten(node);
-		ob__node_tell(node, OB__NOTIFY_SAME, NULL);
-		ob__notice("node", "draining: no new clients are taken");
-	}
-}
-
-static bool nothing_in_flight(const struct ob__node *node)
-{
-	return node->pendings.slab.live == 0 && node->dispatch.reqs.live == 0;
-}
-
 static bool all_closed(const struct ob__node *node)
 {
 	return node->clients.conns.live == 0 && node->works.jobs == 0 &&
@@ -587,10 +574,6 @@ static void leave_check(void *arg)
 	struct ob__node *node = arg;
 	bool late = ob__loop_now(node->loop) >= node->leave_until;
 
-	if (node->phase == OB__NODE_LEAVING && (late || nothing_in_flight(node))) {
-		ob__node_stop(node);
-		return;
-	}
 	if (node->phase == OB__NODE_STOPPING && !node->told) {
 		tell_waiting(node);
 	} else if (node->phase == OB__NODE_STOPPING && (late || all_closed(node))) {
@@ -603,12 +586,17 @@ static void leave_check(void *arg)
 
 void ob__node_quit(struct ob__node *node)
 {
-	ob__node_drain(node);
-	if (node->phase == OB__NODE_DRAINING) {
-		node->phase = OB__NODE_LEAVING;
-		node->leave_until = ob__loop_now(node->loop) + node->conf->reload.drain_ms;
-		ob__node_tell(node, OB__NOTIFY_SAME, ", then stopping");
-		ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
+	struct ob__drain_options options = {
+		.pace = OB__DRAIN_PACE_MAX,
+		.deadline_ms = node->conf->reload.drain_ms,
+		.stop = true,
+		.keep = true,
+	};
+
+	if (options.deadline_ms == 0) {
+		ob__node_stop(node);
+	} else {
+		(void)ob__drain_begin(node, &options);
 	}
 }
 
@@ -620,6 +608,7 @@ void ob__node_stop(struct ob__node *node)
 	node->phase = OB__NODE_STOPPING;
 	ob__node_tell(node, OB__NOTIFY_STOPPING, NULL);
 	node->leave_until = ob__loop_now(node->loop) + STOP_MS;
+	ob__drain_free(node);
 	ob__clients_unlisten(node);
 	ob__web_unlisten(node);
 	ob__clients_close(node, OB__WS_GOING_AWAY, "the node stops");
@@ -696,6 +685,7 @@ int ob__node_free(struct ob__node *node)
 	if (node->links != NULL) {
 		ob__timeout_clear(node->loop, &node->notice_timeout);
 		ob__timeout_clear(node->loop, &node->leave_timeout);
+		ob__drain_free(node);
 		free_mesh(node);
 	}
 	if (node->streams.loop != NULL) {

@@ -26,6 +26,7 @@
 #include "base/stat.h"
 #include "host/client.h"
 #include "host/dispatch.h"
+#include "host/drain.h"
 #include "host/generation.h"
 #include "host/nodeconf.h"
 #include "host/permit.h"
@@ -47,7 +48,7 @@ struct ob__admin_socket;
 enum ob__node_phase {
 	OB__NODE_STARTING = 1,
 	OB__NODE_RUNNING,
-	OB__NODE_DRAINING, /* takes no new clients */
+	OB__NODE_DRAINING, /* takes nothing new (host/drain.h) */
 	OB__NODE_LEAVING,  /* drains, then stops */
 	OB__NODE_STOPPING,
 };
@@ -95,6 +96,7 @@ struct ob__node {
 	struct ob__admin_socket *admin_socket;
 	uint64_t http_timeout_ms; /* of HTTP requests that a handler holds */
 
+	struct ob__drain drain;
 	enum ob__node_phase phase;
 	bool conf_reloading; /* a configuration is being taken over */
 	bool conf_again;     /* HUP came meanwhile: the file is read once more */
@@ -117,10 +119,8 @@ int ob__node_run(struct ob__node *node);
  * leaked; then the process should _exit(), as ob__node_start() does in that case. */
 int ob__node_free(struct ob__node *node);
 
-/* Takes no new clients; what is there goes on. */
-void ob__node_drain(struct ob__node *node);
-
-/* Drains, then stops when nothing is in flight or reload.drain has passed. */
+/* Takes nothing new, then stops when nothing is in flight and the sessions that stick here have
+ * moved, or reload.drain has passed. */
 void ob__node_quit(struct ob__node *node);
 
 /* Closes everything and ends the loop soon. */

@@ -117,19 +117,20 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 	if (p->link != NULL) {
 		ob__stream_cipher(&p->link->stream, tls, sizeof(tls));
 	}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}",
-	                 "id", id, "name", p->who.name, "role", p->who.role, "state",
-	                 p->link != NULL ? "up" : "down", "address", p->address, "direction",
-	                 p->link == NULL   ? ""
-	                 : p->link->dialer ? "dialled"
-	                                   : "accepted",
-	                 "since_s", (json_int_t)((now - p->since) / 1000), "incarnation",
-	                 (json_int_t)p->who.incarnation, "rtt_us",
-	                 (json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
-	                 (json_int_t)ob__peer_queued(p), "frames_in",
-	                 (json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
-	                 (json_int_t)(p->link != NULL ? p->link->frames_out : 0), "tls", tls,
-	                 "last_error", p->last_error);
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:b}", "id",
+		id, "name", p->who.name, "role", p->who.role, "state",
+		p->link != NULL ? "up" : "down", "address", p->address, "direction",
+		p->link == NULL   ? ""
+		: p->link->dialer ? "dialled"
+				  : "accepted",
+		"since_s", (json_int_t)((now - p->since) / 1000), "incarnation",
+		(json_int_t)p->who.incarnation, "rtt_us",
+		(json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
+		(json_int_t)ob__peer_queued(p), "frames_in",
+		(json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
+		(json_int_t)(p->link != NULL ? p->link->frames_out : 0), "tls", tls, "last_error",
+		p->last_error, "draining", p->draining);
 }
 
 static void add_remote(void *arg, const char *address, const char *role, const char *name,
@@ -208,14 +209,15 @@ json_t *ob__node_json(const struct ob__node *node)
 	snprintf(id, sizeof(id), "%016" PRIx64, node->self.id);
 	seed_id(node->conf, seed);
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o}",
+		"{s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o, s:o}",
 		"name", node->self.name, "role", node->self.role, "id", id, "seed_id", seed,
 		"incarnation", (json_int_t)node->self.incarnation, "pid", (int)getpid(), "uptime_s",
 		(json_int_t)((ob__loop_now(node->loop) - node->started_ms) / 1000), "version",
 		PACKAGE_VERSION, "state", not_ready != NULL ? not_ready : "running", "config",
 		node->conf->path, "sessions", (int)node->sessions.slab.live, "connections",
 		(int)node->clients.conns.live, "pending", (int)node->pendings.slab.live, "requests",
-		(int)node->dispatch.reqs.live, "listeners", ob__listens_json(node));
+		(int)node->dispatch.reqs.live, "listeners", ob__listens_json(node), "drain",
+		ob__drain_json(node));
 }
 
 int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given)

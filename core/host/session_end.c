@@ -10,21 +10,21 @@
 #include "host/client.h"
 #include "host/conn.h"
 #include "host/dispatch.h"
+#include "host/drain.h"
 #include "host/held.h"
 #include "host/names.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "mesh/sticks.h"
 
-#define NOTICE_MS        600000u
-#define NOTICE_RETRY_MS  2000u
-#define FLAG_SERVED_TOLD 1u /* of ob__session.flags */
-#define FLAG_STICKY_TOLD 2u
+#define NOTICE_MS       600000u
+#define NOTICE_RETRY_MS 2000u
 
-static void tell_served(struct ob__node *node, struct ob__session *s, bool sticky)
+static void tell_served(struct ob__node *node, struct ob__session *s, bool sticky, bool again)
 {
-	uint8_t want = FLAG_SERVED_TOLD | (sticky ? FLAG_STICKY_TOLD : 0);
+	uint8_t want = OB__SESSION_SERVED_TOLD | (sticky ? OB__SESSION_STICKS : 0);
 
 	if ((s->flags & want) == want || s->node == node->self.id) {
 		return;
@@ -36,6 +36,7 @@ static void tell_served(struct ob__node *node, struct ob__session *s, bool stick
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.role = node->self.role_id,
+		.status = again,
 	};
 	if (ob__send_to_node(node, s->node, &f) != 0) {
 		struct ob__route_query q = {.node = s->node};
@@ -51,7 +52,7 @@ void ob__served_unsure(struct ob__node *node)
 	struct ob__session *s;
 
 	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
-		s->flags &= (uint8_t)~FLAG_SERVED_TOLD;
+		s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD;
 	}
 }
 
@@ -60,8 +61,8 @@ void ob__served_again(struct ob__node *node)
 	struct ob__session *s;
 
 	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
-		if ((s->flags & FLAG_SERVED_TOLD) == 0) {
-			tell_served(node, s, (s->flags & FLAG_STICKY_TOLD) != 0);
+		if ((s->flags & OB__SESSION_SERVED_TOLD) == 0) {
+			tell_served(node, s, (s->flags & OB__SESSION_STICKS) != 0, true);
 		}
 	}
 }
@@ -93,6 +94,44 @@ static void end_session(struct ob__node *node, struct ob__session *s)
 		ob__req_run(node, reg, r);
 	}
 	ob__session_end(&node->sessions, s);
+}
+
+static void raise_event(struct ob__node *node, const struct ob__session *s, int event,
+                        uint64_t about)
+{
+	const char *name = ob__names_get(node, about);
+	ob_event_info info = {
+		.size = sizeof(info),
+		.event = event,
+		.session = s->handle,
+		.node = about,
+		.name = name != NULL ? name : "",
+		.role = "",
+	};
+
+	ob__dispatch_event(node, &info);
+}
+
+void ob__session_left(struct ob__node *node, struct ob__session *s)
+{
+	raise_event(node, s, OB_EVENT_SESSION_LEFT, s->node);
+	ob__session_end(&node->sessions, s);
+}
+
+/* The first message that is to stay here says where the session has been until now. */
+static void note_moved(struct ob__node *node, const struct ob__session *s,
+                       const struct ob__frame *f)
+{
+	uint64_t to;
+	uint64_t from;
+
+	if ((f->flags & OB__FRAME_STICKY) != 0 && (s->flags & OB__SESSION_STICKS) == 0 &&
+	    ob__sticks_get(f, node->self.role_id, &to, &from)) {
+		from = from != 0 ? from : to; /* a node on the way has chosen anew */
+		if (from != 0 && from != node->self.id) {
+			raise_event(node, s, OB_EVENT_SESSION_MOVED, from);
+		}
+	}
 }
 
 /* A proxy that came back numbers its sessions higher: those of its former life have ended. */
@@ -141,7 +180,8 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 		note_epoch(node, f->session_node, f->session_seq);
 	}
 	s->messages++;
-	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0);
+	note_moved(node, s, f);
+	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
 	return 0;
 }
 
@@ -205,17 +245,25 @@ void ob__session_closed(struct ob__node *node, struct ob__session *s)
 	end_session(node, s);
 }
 
+void ob__session_gone(struct ob__node *node, uint64_t owner, uint64_t seq, uint64_t to)
+{
+	struct ob__session gone = {.node = owner, .seq = seq};
+
+	notify_closed(node, &gone, to);
+}
+
 static void on_served(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
 	if (s == NULL) {
-		struct ob__session gone = {.node = f->session_node, .seq = f->session_seq};
-		notify_closed(node, &gone, f->src);
+		ob__session_gone(node, f->session_node, f->session_seq, f->src);
 		return;
 	}
 	ob__session_served(s, f->src);
-	if ((f->flags & OB__FRAME_STICKY) != 0 && ob__session_sticky(s, f->role) == 0) {
+	/* Who has just got a message that stays has it for good; who had one long ago may not. */
+	if ((f->flags & OB__FRAME_STICKY) != 0 && f->role != 0 &&
+	    (f->status == 0 || ob__session_sticky(s, f->role) == 0)) {
 		ob__session_stick(s, f->role, f->src);
 	}
 }
@@ -278,6 +326,7 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 		ob__names_heard(node, f);
 		return;
 	default:
+		ob__drain_frame(node, f);
 		return;
 	}
 }

@@ -22,6 +22,14 @@
 
 struct ob__node;
 
+/* Of ob__session.flags, on a node that has met another node's session. */
+enum ob__session_flag {
+	OB__SESSION_SERVED_TOLD = 1u << 0, /* its proxy knows, as far as this node does */
+	OB__SESSION_STICKS = 1u << 1,      /* and that it is to stay */
+	OB__SESSION_MOVE_ASKED = 1u << 4,  /* this node wants to be rid of it (host/drain.h) */
+	OB__SESSION_STAYS = 1u << 5,       /* its proxy said that it stays all the same */
+};
+
 /* The session of a frame, met now if need be: *handle is 0 if the frame has none.  0, or OB_E_BUSY
  * when there is no room for it. */
 int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t *handle);
@@ -29,6 +37,12 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 /* A link is lost, and with it perhaps a SERVED; one is up: what is not sure is told again. */
 void ob__served_unsure(struct ob__node *node);
 void ob__served_again(struct ob__node *node);
+
+/* The session has been moved to another node: tells this node's modules, then forgets it here. */
+void ob__session_left(struct ob__node *node, struct ob__session *s);
+
+/* Somebody speaks of a session of this node that is no more: he is told. */
+void ob__session_gone(struct ob__node *node, uint64_t owner, uint64_t seq, uint64_t to);
 
 /* A client of this node has gone: tells the others, then this node, then forgets. */
 void ob__session_closed(struct ob__node *node, struct ob__session *s);

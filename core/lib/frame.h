@@ -49,7 +49,8 @@ enum ob__frame_ext {
 	OB__FRAME_EXT_METHOD = 1,
 	OB__FRAME_EXT_TRACE = 2,
 	OB__FRAME_EXT_IDEMPOTENCY = 3,
-	OB__FRAME_EXT_TEXT = 4, /* an error's text */
+	OB__FRAME_EXT_TEXT = 4,   /* an error's text */
+	OB__FRAME_EXT_STICKS = 6, /* where the session sticks (mesh/sticks.h) */
 };
 
 struct ob__frame {

@@ -51,6 +51,7 @@ struct ob__pending {
 			uint64_t conn; /* handle */
 			uint64_t cookie;
 			uint32_t role; /* that a sticky choice was made for, or 0 */
+			bool sticky;   /* counted as busy for that role */
 		} client;
 		struct {
 			void *gen;

@@ -19,8 +19,9 @@ enum ob__system_id {
 	OB__SYS_PONG,
 	OB__SYS_FENCE,      /* link only, the last frame on a path that is being left */
 	OB__SYS_FENCE_BACK, /* its echo */
-	OB__SYS_SERVED,     /* to a session's proxy: `src`, of `role`, has met the session */
-	OB__SYS_CLOSED,     /* from a session's proxy to a node that met it; call id: the notice */
+	OB__SYS_SERVED, /* to a session's proxy: `src`, of `role`, has met the session; status 1:
+	                 * said before */
+	OB__SYS_CLOSED, /* from a session's proxy to a node that met it; call id: the notice */
 	OB__SYS_CLOSED_ACK, /* back, with the same call id */
 	OB__SYS_KICK,       /* to a session's proxy: close the client; payload: u16 code, reason */
 	OB__SYS_NAME,       /* from a route node: payload is the name of a node it has heard of */
@@ -35,6 +36,12 @@ enum ob__system_id {
 	/* From a route node: */
 	OB__SYS_MEMBER_DELTA, /* records: changes, a snapshot or an answer */
 	OB__SYS_MEMBER_AGAIN, /* I don't know your record: announce it again */
+
+	/* A node that drains (host/drain.h). */
+	OB__SYS_DRAINING = 48, /* to each linked peer; status 1: nothing new for me, 0: again */
+	OB__SYS_DRAINING_HEARD = 49, /* its echo: what comes after it is nothing new */
+	OB__SYS_SESSION_MOVE = 50,   /* to a session's proxy: `src`, of `role`, lets go of it */
+	OB__SYS_SESSION_MOVED = 51,  /* back; status 0: it has moved, else a code: it stays */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

@@ -153,6 +153,11 @@ static struct ob__peer *new_peer(struct ob__registry *r, const struct ob__identi
 	return p;
 }
 
+bool ob__peer_takes_new(const struct ob__peer *p)
+{
+	return p->link != NULL && !p->draining;
+}
+
 /* Puts the peer into its role; what the role has ready has room for it from now on. */
 static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
 {
@@ -163,7 +168,7 @@ static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
 	}
 	ob__list_append(&role->peers, &p->role_link);
 	role->len++;
-	if (p->link != NULL) {
+	if (ob__peer_takes_new(p)) {
 		ob__balance_add(&role->ready, &p->balance);
 	}
 	return 0;
@@ -229,10 +234,26 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 	}
 	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
 	p->since = now_ms;
+	p->draining = false;
+	p->drain_heard = false;
 	if (was) {
 		ob__balance_remove(&role->ready, &p->balance);
 	} else {
 		ob__balance_add(&role->ready, &p->balance); /* there is room: join_role() */
 		p->ups++;
+	}
+}
+
+void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool draining)
+{
+	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
+	if (p->draining == draining) {
+		return;
+	}
+	p->draining = draining;
+	if (ob__peer_takes_new(p)) {
+		ob__balance_add(&role->ready, &p->balance); /* there is room: join_role() */
+	} else {
+		ob__balance_remove(&role->ready, &p->balance);
 	}
 }

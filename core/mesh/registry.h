@@ -35,6 +35,8 @@ struct ob__peer {
 	uint64_t ups;                    /* times it came up */
 	struct ob__balance_node balance; /* pending: requests and calls of this node that wait for
 	                                  * its answer */
+	bool draining;                   /* it says that it takes nothing new */
+	bool drain_heard;                /* it knows that this node does not */
 	char last_error[128];
 	struct ob__list all_link;
 	struct ob__list role_link;
@@ -46,7 +48,7 @@ struct ob__registry_role {
 	char *word;
 	struct ob__list peers;    /* of ob__peer.role_link, up and down */
 	uint32_t len;             /* how many */
-	struct ob__balance ready; /* those that are up */
+	struct ob__balance ready; /* those that are up and take something new */
 	enum ob__balance_way way; /* how to choose among them; 0: by turns */
 	void *policy;             /* the floor above's: who chooses instead, or NULL */
 };
@@ -83,5 +85,11 @@ struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__ident
 /* The link is the peer's path from now on (NULL: none). Keeps what roles have ready. */
 void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
                            uint64_t now_ms);
+
+/* It says that it takes nothing new, or does again; a link that comes up says that it does. */
+void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool draining);
+
+/* It can be given what is not for it in particular. */
+bool ob__peer_takes_new(const struct ob__peer *p);
 
 #endif

@@ -79,6 +79,18 @@ static bool ask_policy(struct ob__router *r, const struct ob__registry_role *rol
 	return true;
 }
 
+/* Route nodes pass on what is under way while they drain: one that does is better than none. */
+static struct ob__peer *relay(const struct ob__registry_role *role, const struct ob__peer *from)
+{
+	OB__LIST_EACH (it, &role->peers) {
+		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
+		if (p->link != NULL && p->draining && p != from) {
+			return p;
+		}
+	}
+	return NULL;
+}
+
 static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob__route_query *q)
 {
 	struct ob__registry_role *role = id == r->route_role ? r->route : NULL;
@@ -89,8 +101,11 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
 			r->route = role; /* roles are never forgotten */
 		}
 	}
-	if (role == NULL || role->ready.len == 0) {
+	if (role == NULL) {
 		return towards(NULL);
+	}
+	if (role->ready.len == 0) {
+		return towards(id == r->route_role ? relay(role, q->from) : NULL);
 	}
 	if (role->policy != NULL && q->node == 0 && r->choose != NULL &&
 	    ask_policy(r, role, q, &route)) {

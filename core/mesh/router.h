@@ -14,6 +14,9 @@
  * node;
  * - neither: a live route node.
  *
+ * A peer that drains gets only what names it: it is not among the live ones of its role, but for a
+ * route node while there is no other.
+ *
  * Of several peers a sticky message goes to the same one for the same session: every node that asks
  * picks the same one, and the loss of a peer moves its sessions only.  Others are spread in the
  * role's way, by turns if it has none (mesh/balance.h).  The peer a frame came from is never

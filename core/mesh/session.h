@@ -33,8 +33,11 @@
 	64u /* nodes one session may be served by, and roles it may stick to */
 
 struct ob__session_choice {
-	uint32_t role;
-	uint64_t node;
+	uint32_t role;       /* 0: of messages for which it is settled further on */
+	uint32_t busy : 31;  /* its client's requests to the role that have not ended */
+	uint32_t moving : 1; /* its node wants to be rid of it as soon as there are none */
+	uint64_t node;       /* 0: to be chosen */
+	uint64_t from;       /* the node before, until the next one is chosen; or 0 */
 };
 
 struct ob__session {
@@ -94,12 +97,28 @@ void ob__session_end(struct ob__sessions *ss, struct ob__session *s);
  * -ENOMEM. */
 int ob__session_served(struct ob__session *s, uint64_t node);
 
+/* Takes it out again. */
+void ob__session_unserved(struct ob__session *s, uint64_t node);
+
 /* The node the session sticks to for a role, or 0; set with node 0 forgets. */
 uint64_t ob__session_sticky(const struct ob__session *s, uint32_t role);
 int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node);
 
 /* Forgets every choice of that node (it is gone). */
 void ob__session_unstick(struct ob__session *s, uint64_t node);
+
+/* What is known of the session and a role, or NULL; valid until the next call for the session. */
+struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role);
+
+/* A request of the session's client goes to the role; and has ended. */
+void ob__session_begin(struct ob__session *s, uint32_t role);
+void ob__session_ended(struct ob__session *s, uint32_t role);
+
+/* Requests that may be on their way to the node that the session sticks to for a role. */
+uint32_t ob__session_busy(const struct ob__session *s, uint32_t role);
+
+/* Forgets the choice but for where it has been. */
+void ob__session_move(struct ob__session *s, uint32_t role);
 
 /* Notes that `to` must hear that the session is closed.  There may be as many as sessions. NULL at
  * the limit. */

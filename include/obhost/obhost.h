@@ -195,6 +195,8 @@ enum ob_event {
 	OB_EVENT_SESSION_CLOSED,     /* a client of this node, or one this node has served */
 	OB_EVENT_NODE_UP,
 	OB_EVENT_NODE_DOWN,
+	OB_EVENT_SESSION_MOVED, /* a session sticks here from now on; `node`: where it did before */
+	OB_EVENT_SESSION_LEFT,  /* a session that stuck here sticks elsewhere from now on */
 };
 
 typedef struct ob_event_info {

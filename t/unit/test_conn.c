@@ -460,7 +460,7 @@ static void test_drain(void)
 	begin("'listen': [{'transport': 'tcp', 'port': 0}],");
 	rig_connect(&c, n.port, false);
 	CU_ASSERT_TRUE(rig_ask(&c, 1000, "1", "1"));
-	ob__node_drain(n.node);
+	CU_ASSERT_EQUAL(ob__drain_begin(n.node, &(struct ob__drain_options){0}), 0);
 	CU_ASSERT_FALSE(rig_can_connect(n.port));
 	CU_ASSERT_TRUE(rig_ask(&c, 1000, "2", "2"));
 	CU_ASSERT_EQUAL(seen.opened, 1);
