@@ -14,6 +14,7 @@
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "host/sticky.h"
 #include "mesh/handles.h"
 
 #define REQS_MAX (1u << 22)
@@ -102,11 +103,13 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 	if (conn == NULL) {
 		return;
 	}
-	if (end->code != OB_OK && p->u.client.role != 0 && end->code != OB_E_APP) {
-		ob__session_stick(conn->session, p->u.client.role, 0);
-	}
+	bool leave = p->u.client.sticky && end->code != OB_OK &&
+	             ob__sticky_failed(conn->session, p, end->code);
 	ob__conn_reply(conn, p->id, p->u.client.cookie, end->code, end->text, end->data, end->len);
 	ob__dispatch_client_ended(node, conn, p);
+	if (leave) {
+		ob__conn_close(conn, OB__STICKY_CLOSE, OB__STICKY_LOST, "sticky");
+	}
 }
 
 void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,

@@ -100,6 +100,8 @@ void ob__move_asked(struct ob__node *node, const struct ob__frame *f)
 	if (c == NULL || c->node != f->src) {
 		ob__session_unserved(s, f->src);
 		answer(node, s, f->src, OB_OK);
+	} else if (!ob__session_may_move(s, f->role)) {
+		answer(node, s, f->src, OB_E_DENIED);
 	} else if (ob__session_busy(s, f->role) == 0) {
 		move_now(node, s, f->role, f->src);
 	} else {

@@ -92,7 +92,10 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
                            const ob_target *target)
 {
 	struct ob__session *s = conn->session;
-	bool sticky = (target->flags & OB_TARGET_STICKY) != 0;
+	struct ob__sticky_rule rule = ob__sticky_rule(node, p->id);
+	bool sticky = (target->flags & OB_TARGET_STICKY) != 0 && target->node == 0 &&
+	              rule.lost != OB__LOST_OFF;
+	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 	struct ob__pending *pending = NULL;
 	uint8_t ext[OB__STICKS_EXT];
 	struct ob__route_query q = {
@@ -103,8 +106,13 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		.session_seq = s->seq,
 	};
 
-	if (sticky && q.node == 0 && q.role != 0) {
-		q.node = ob__sticky_of_session(node, s, q.role);
+	if (sticky) {
+		q.key = rule.by_user ? ob__sticky_key(node, s) : 0;
+		verdict = ob__sticky_of_session(node, s, q.role, rule.lost, &q.node);
+	}
+	if (verdict == OB__STICKY_FAIL) {
+		client_fail(node, conn, p, OB_E_NO_ROUTE, OB__STICKY_LOST);
+		return;
 	}
 	if (p->one_way == 0) {
 		pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,
@@ -120,12 +128,13 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		ob__conn_begin(conn);
 		if (sticky) {
 			pending->u.client.sticky = true;
+			pending->u.client.lost = rule.lost;
 			ob__session_begin(s, q.role);
 		}
 	}
 	struct ob__frame f = {
 		.kind = OB__FRAME_REQUEST,
-		.flags = (uint16_t)((sticky ? OB__FRAME_STICKY : 0) |
+		.flags = (uint16_t)((sticky ? OB__FRAME_STICKY | rule.flags : 0) |
 	                            (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0)),
 		.id = p->id,
 		.budget = (uint32_t)node->conf->call_timeout_ms,
@@ -137,12 +146,13 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		.payload = p->data,
 		.payload_len = (uint32_t)p->len,
 	};
-	if (sticky && target->node == 0) {
+	if (sticky) {
 		f.ext = ext;
-		f.ext_len = (uint16_t)ob__sticks_put(ext, s, q.role);
+		f.ext_len = (uint16_t)ob__sticks_put(ext, s, q.role, q.key);
 	}
 	q.frame = &f;
-	int rc = client_send(node, conn, &f, &q, pending);
+	int rc = verdict == OB__STICKY_WAIT ? ob__hold_own(node, &f, &q)
+	                                    : client_send(node, conn, &f, &q, pending);
 	if (rc == 0) {
 		return;
 	}

@@ -16,6 +16,7 @@
 #include "host/session_end.h"
 #include "host/slot.h"
 #include "host/sticky.h"
+#include "mesh/sticks.h"
 
 #define TEXT_MAX OB__ERROR_TEXT_MAX
 
@@ -78,8 +79,15 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		.from = link->peer,
 	};
 
-	if (q.sticky && q.node == 0) {
-		q.node = ob__sticky_of_frame(node, f);
+	enum ob__sticky_verdict verdict = OB__STICKY_GO;
+
+	if (f->kind == OB__FRAME_REQUEST && q.sticky) {
+		q.key = ob__sticks_key(f);
+		verdict = ob__sticky_of_frame(node, f, &q.node);
+	}
+	if (verdict == OB__STICKY_FAIL) {
+		ob__refuse_frame(node, f, OB_E_NO_ROUTE, OB__STICKY_LOST);
+		return;
 	}
 	if (f->hops > OB__FRAME_HOPS) {
 		f->hops = OB__FRAME_HOPS; /* no sender may ask for more */
@@ -90,7 +98,10 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		return;
 	}
 	q.frame = f;
-	struct ob__route route = ob__router_find(&node->router, &q);
+	struct ob__route route = {.kind = OB__ROUTE_NONE};
+	if (verdict == OB__STICKY_GO) {
+		route = ob__router_find(&node->router, &q);
+	}
 	if (route.kind == OB__ROUTE_REFUSED) {
 		ob__refuse_frame(node, f, route.code, NULL);
 		return;

@@ -99,6 +99,12 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.route.special", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to single ids, which win over ranges."},
 	{"rpc.route.special.*", OB__CONF_LIST, 0, 0, 0, NULL, NULL, "Ids of one role."},
 	{"rpc.route.special.*[]", OB__CONF_INT, 0, 1, 2147483647, NULL, NULL, "A message id."},
+	{"rpc.sticky", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "What becomes of messages that stay with one node (all but those of no_state) when it is gone, by range of ids; of overlapping ones the last wins."},
+	{"rpc.sticky[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One range."},
+	{"rpc.sticky[].range", OB__CONF_PAIR, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "[low, high], both ends included."},
+	{"rpc.sticky[].lost", OB__CONF_STRING, 0, 0, 0, "move|fail|wait|off", "move", "The node is gone: move, another is chosen; fail, 503 at once until it is back; wait, they wait for it for sticky_wait, then the client is closed; off: they need not stay anyway."},
+	{"rpc.sticky[].by", OB__CONF_STRING, 0, 0, 0, "session|user", "session", "Whom the first choice goes by: user, so that a user who comes again gets to the same node while it is there."},
+	{"rpc.sticky_wait", OB__CONF_SECONDS, 0, 0, 60, NULL, "3", "Seconds that a message of a range with wait waits for its node, but not longer than call_timeout."},
 	{"remote_ports", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Nodes to have a link with."},
 	{"remote_ports[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One node."},
 	{"remote_ports[].host", OB__CONF_STRING, 0, 0, 0, NULL, "127.0.0.1", "Its address."},
@@ -526,6 +532,35 @@ static void check_allow(struct reading *r)
 	}
 }
 
+static void read_sticky(struct reading *r)
+{
+	static const char *const words[] = {"move", "fail", "wait", "off"};
+	struct ob__nodeconf *c = r->c;
+	size_t i;
+	json_t *item;
+	int rc = 0;
+
+	c->sticky_wait_ms = ob__conf_ms(c->root, "rpc.sticky_wait", 3000);
+	ob__idrange_init(&c->sticky);
+	json_array_foreach (ob__conf_get(c->root, "rpc.sticky"), i, item) {
+		const json_t *range = json_object_get(item, "range");
+		const char *lost = ob__conf_str(item, "lost", words[0]);
+		uint32_t rule = 0;
+		while (rule < OB__LOST_OFF && strcmp(words[rule], lost) != 0) {
+			rule++;
+		}
+		if (strcmp(ob__conf_str(item, "by", "session"), "user") == 0) {
+			rule |= OB__STICKY_BY_USER;
+		}
+		rc |= ob__idrange_add(&c->sticky,
+		                      (uint32_t)json_integer_value(json_array_get(range, 0)),
+		                      (uint32_t)json_integer_value(json_array_get(range, 1)), rule);
+	}
+	if (rc != 0 || ob__idrange_seal(&c->sticky, NULL, NULL) != 0) {
+		wrong(r, "rpc.sticky", "has too many entries");
+	}
+}
+
 static void read_rpc(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -543,6 +578,7 @@ static void read_rpc(struct reading *r)
 		check_token(r, "rpc.token", c->rpc_token);
 	}
 	check_allow(r);
+	read_sticky(r);
 	read_policies(r);
 	read_remotes(r);
 }
@@ -728,6 +764,7 @@ void ob__nodeconf_free(struct ob__nodeconf *c)
 		free(c->modules[i].path);
 		json_decref(c->modules[i].conf);
 	}
+	ob__idrange_free(&c->sticky);
 	free(c->listens);
 	free(c->remotes);
 	free(c->rpc_tokens);

@@ -77,6 +77,16 @@ struct ob__limits {
 	size_t held;          /* bytes waiting for a live node */
 };
 
+/* What becomes of a message that is to stay with a node that is gone. */
+enum ob__sticky_lost {
+	OB__LOST_MOVE, /* another node is chosen */
+	OB__LOST_FAIL, /* it fails at once */
+	OB__LOST_WAIT, /* it waits for a while, then the session ends */
+	OB__LOST_OFF,  /* it need not stay in the first place */
+};
+
+#define OB__STICKY_BY_USER 4u /* added to it in a table: placed by the user, not the session */
+
 /* How modules are replaced. */
 struct ob__reload_conf {
 	uint64_t drain_ms;
@@ -112,6 +122,8 @@ struct ob__nodeconf {
 	size_t rpc_tokens_len;
 	struct ob__security_conf rpc_security;
 	uint64_t reconnect_ms;
+	struct ob__idrange sticky; /* enum ob__sticky_lost, perhaps with BY_USER */
+	uint64_t sticky_wait_ms;
 	struct ob__remote_conf *remotes;
 	size_t remotes_len;
 	struct ob__module_conf *modules;

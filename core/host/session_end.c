@@ -118,19 +118,24 @@ void ob__session_left(struct ob__node *node, struct ob__session *s)
 	ob__session_end(&node->sessions, s);
 }
 
-/* The first message that is to stay here says where the session has been until now. */
-static void note_moved(struct ob__node *node, const struct ob__session *s,
-                       const struct ob__frame *f)
+/* What a message that is to stay here says about where the session has been until now. */
+static void note_choice(struct ob__node *node, struct ob__session *s, const struct ob__frame *f)
 {
+	uint64_t self = node->self.id;
 	uint64_t to;
 	uint64_t from;
 
-	if ((f->flags & OB__FRAME_STICKY) != 0 && (s->flags & OB__SESSION_STICKS) == 0 &&
-	    ob__sticks_get(f, node->self.role_id, &to, &from)) {
-		from = from != 0 ? from : to; /* a node on the way has chosen anew */
-		if (from != 0 && from != node->self.id) {
-			raise_event(node, s, OB_EVENT_SESSION_MOVED, from);
-		}
+	if ((f->flags & OB__FRAME_STICKY) == 0 ||
+	    !ob__sticks_get(f, node->self.role_id, &to, &from)) {
+		return;
+	}
+	if (to == 0 && from == self) {
+		s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD; /* its proxy has forgotten */
+		return;
+	}
+	from = from != 0 ? from : to; /* a node on the way has chosen anew */
+	if ((s->flags & OB__SESSION_STICKS) == 0 && from != self) {
+		raise_event(node, s, OB_EVENT_SESSION_MOVED, from);
 	}
 }
 
@@ -180,7 +185,7 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 		note_epoch(node, f->session_node, f->session_seq);
 	}
 	s->messages++;
-	note_moved(node, s, f);
+	note_choice(node, s, f);
 	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
 	return 0;
 }

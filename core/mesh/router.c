@@ -113,7 +113,7 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
 	}
 	const struct ob__balance_node *from = q->from != NULL ? &q->from->balance : NULL;
 	enum ob__balance_way way = role->way != 0 ? role->way : OB__BALANCE_ROUND_ROBIN;
-	uint64_t key = ob__balance_key(q->session_node, q->session_seq);
+	uint64_t key = q->key != 0 ? q->key : ob__balance_key(q->session_node, q->session_seq);
 	return towards(peer_of(
 		ob__balance_pick(&role->ready, q->sticky ? OB__BALANCE_STICKY : way, key, from)));
 }

@@ -79,6 +79,7 @@ struct ob__route_query {
 	bool sticky;
 	uint64_t session_node;
 	uint64_t session_seq;
+	uint64_t key;                  /* that a sticky message is placed by; 0: the session's */
 	const struct ob__peer *from;   /* where it came from, or NULL: this node */
 	const struct ob__frame *frame; /* the message, for policies; or NULL */
 };

@@ -175,7 +175,7 @@ static struct ob__session_choice *choice_put(struct ob__session *s, uint32_t rol
 /* Keeps a choice only as long as it says something. */
 static void choice_tidy(struct ob__session *s, struct ob__session_choice *c)
 {
-	if (c->node == 0 && c->from == 0 && c->busy == 0) {
+	if (c->node == 0 && c->from == 0 && c->busy == 0 && c->stays == 0) {
 		*c = s->sticky[--s->sticky_len];
 	}
 }
@@ -212,6 +212,21 @@ void ob__session_unstick(struct ob__session *s, uint64_t node)
 			ob__session_stick(s, s->sticky[i].role, 0);
 		}
 	}
+}
+
+void ob__session_stays(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c != NULL) {
+		c->stays = 1;
+	}
+}
+
+bool ob__session_may_move(const struct ob__session *s, uint32_t role)
+{
+	const struct ob__session_choice *known = ob__session_choice(s, role);
+	const struct ob__session_choice *any = ob__session_choice(s, 0);
+	return (known == NULL || known->stays == 0) && (any == NULL || any->stays == 0);
 }
 
 void ob__session_begin(struct ob__session *s, uint32_t role)

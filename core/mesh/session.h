@@ -34,7 +34,8 @@
 
 struct ob__session_choice {
 	uint32_t role;       /* 0: of messages for which it is settled further on */
-	uint32_t busy : 31;  /* its client's requests to the role that have not ended */
+	uint32_t busy : 29;  /* its client's requests to the role that have not ended */
+	uint32_t stays : 1;  /* it is not to move: some of its messages are to fail or wait */
 	uint32_t moving : 1; /* its node wants to be rid of it as soon as there are none */
 	uint64_t node;       /* 0: to be chosen */
 	uint64_t from;       /* the node before, until the next one is chosen; or 0 */
@@ -116,6 +117,10 @@ void ob__session_ended(struct ob__session *s, uint32_t role);
 
 /* Requests that may be on their way to the node that the session sticks to for a role. */
 uint32_t ob__session_busy(const struct ob__session *s, uint32_t role);
+
+/* The choice for a role is not to move as long as its node may come back. */
+void ob__session_stays(struct ob__session *s, uint32_t role);
+bool ob__session_may_move(const struct ob__session *s, uint32_t role);
 
 /* Forgets the choice but for where it has been. */
 void ob__session_move(struct ob__session *s, uint32_t role);
