@@ -575,23 +575,25 @@ void ob__conn_pause(struct ob__conn *conn, enum ob__conn_pause why, bool pause)
 	}
 }
 
-void ob__conn_pause_link(struct ob__conn *conn)
+void ob__conn_pause_link(struct ob__conn *conn, const struct ob__peer *peer)
 {
 	if ((conn->paused & OB__PAUSE_LINK) != 0) {
 		return;
 	}
 	conn->paused |= OB__PAUSE_LINK;
+	conn->paused_by = peer;
 	ob__list_append(&conn->node->clients.link_paused, &conn->paused_link);
 	conn_update_read(conn);
 }
 
-void ob__clients_link_drained(struct ob__node *node)
+void ob__clients_link_drained(struct ob__node *node, const struct ob__peer *peer)
 {
-	while (!ob__list_empty(&node->clients.link_paused)) {
-		struct ob__conn *conn =
-			OB__CONTAINER(node->clients.link_paused.next, struct ob__conn, paused_link);
-		ob__list_del(&conn->paused_link);
-		conn->paused &= ~(uint32_t)OB__PAUSE_LINK;
-		conn_update_read(conn);
+	OB__LIST_EACH_SAFE (it, &node->clients.link_paused) {
+		struct ob__conn *conn = OB__CONTAINER(it, struct ob__conn, paused_link);
+		if (conn->paused_by == peer) {
+			ob__list_del(&conn->paused_link);
+			conn->paused &= ~(uint32_t)OB__PAUSE_LINK;
+			conn_update_read(conn);
+		}
 	}
 }

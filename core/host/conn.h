@@ -25,6 +25,7 @@
 
 #include "lib/buf.h"
 #include "lib/ws.h"
+#include "mesh/registry.h"
 #include "mesh/session.h"
 #include "net/stream.h"
 
@@ -62,7 +63,8 @@ struct ob__conn {
 	struct ob__buf packet; /* an incomplete packet */
 	struct ob__timeout idle;
 	struct ob__list paused_link; /* in clients->link_paused */
-	const char *reason;          /* why it was closed; static */
+	const struct ob__peer *paused_by;
+	const char *reason; /* why it was closed; static */
 };
 
 /* A connection whose stream is still to be accepted into; NULL at the limit or without a codec. */
@@ -88,9 +90,9 @@ void ob__conn_ended(struct ob__conn *conn);
 /* Reads the client no further for one more reason, or for one less. */
 void ob__conn_pause(struct ob__conn *conn, enum ob__conn_pause why, bool pause);
 
-/* The link the client's message went to is congested; and a link is so no longer. */
-void ob__conn_pause_link(struct ob__conn *conn);
-void ob__clients_link_drained(struct ob__node *node);
+/* The link to the peer, which the client's message went to, is congested; and is so no longer. */
+void ob__conn_pause_link(struct ob__conn *conn, const struct ob__peer *peer);
+void ob__clients_link_drained(struct ob__node *node, const struct ob__peer *peer);
 
 /* Closes with a WebSocket close code (no close frame on other transports), after what is queued;
  * counted under `counted`, a static word. */

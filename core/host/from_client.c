@@ -78,7 +78,7 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 		ob__pending_sent(pending, route.peer->link);
 	}
 	if (ob__peer_congested(route.peer)) {
-		ob__conn_pause_link(conn);
+		ob__conn_pause_link(conn, route.peer);
 	}
 	/* A policy may have closed the client. */
 	if (conn->session != NULL && q->sticky && q->role != 0 &&

@@ -68,7 +68,7 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 	};
 
 	ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
-	ob__clients_link_drained(node);
+	ob__clients_link_drained(node, peer);
 	ob__served_unsure(node);
 	ob__dispatch_event(node, &info);
 }
@@ -86,8 +86,7 @@ static void link_lost(void *arg, struct ob__link *link)
 
 static void link_drained(void *arg, struct ob__peer *peer)
 {
-	(void)peer;
-	ob__clients_link_drained(arg);
+	ob__clients_link_drained(arg, peer);
 }
 
 static const struct ob__links_ops links_ops = {

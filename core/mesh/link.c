@@ -18,8 +18,9 @@
 #include "mesh/link_priv.h"
 #include "mesh/pending.h"
 
-#define LAST_WORDS_MS 1000u /* for a REFUSED to go out */
-#define LOG_BURST     5u    /* lines per reason in ten seconds */
+#define LAST_WORDS_MS 1000u  /* for a REFUSED to go out */
+#define LOG_BURST     5u     /* lines per reason in ten seconds */
+#define AHEAD_FROM    16384u /* queued bytes from which on a frame may overtake others */
 
 static const struct {
 	const char *word;
@@ -134,6 +135,31 @@ static void retire(struct ob__link *l, bool last_words)
 	}
 }
 
+/* Bytes in one piece, so that what overtakes them never comes between those of one frame. */
+static int append_whole(struct ob__link *l, const uint8_t *data, size_t len)
+{
+	if (len == 0) {
+		return 0;
+	}
+	if (len <= OB__CHUNK_SIZE) {
+		uint8_t *out = ob__stream_reserve(&l->stream, len);
+		if (out == NULL) {
+			return l->stream.closing || l->stream.failed != 0 ? -ECANCELED : -ENOMEM;
+		}
+		memcpy(out, data, len);
+		ob__stream_commit(&l->stream, len);
+		return 0;
+	}
+	struct ob__rbuf *whole = ob__rbuf_new(len);
+	if (whole == NULL) {
+		return -ENOMEM;
+	}
+	memcpy(whole->data, data, len);
+	int rc = ob__stream_append_ref(&l->stream, whole, 0, len);
+	ob__rbuf_unref(whole);
+	return rc;
+}
+
 /* Sends what was held for the end of the old path. */
 static void release(struct ob__link *l)
 {
@@ -141,7 +167,7 @@ static void release(struct ob__link *l)
 	struct ob__buf held = l->held;
 	l->held = (struct ob__buf){0};
 	l->old = NULL;
-	int rc = ob__stream_append(&l->stream, held.data, held.len);
+	int rc = append_whole(l, held.data, held.len);
 	ob__buf_free(&held);
 	if (rc == -ENOMEM) {
 		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
@@ -419,10 +445,48 @@ void ob__link_fence_back(struct ob__link *l)
 
 /* ---------------------------------------------------------------- sending */
 
+/* Of what hosts tell each other this has nothing to do with the order of messages, and some of it
+ * is about time. */
+static bool may_overtake(uint32_t id)
+{
+	return id == OB__SYS_PING || id == OB__SYS_PONG || id == OB__SYS_CLOSED_ACK ||
+	       id == OB__SYS_NAME || (id >= OB__SYS_MEMBER_ANNOUNCE && id <= OB__SYS_MEMBER_AGAIN);
+}
+
+/* A frame that does not wait behind messages. */
+static int put_ahead(struct ob__link *l, const struct ob__frame *f)
+{
+	size_t head = OB__FRAME_HEADER + f->ext_len;
+	size_t total = head + f->payload_len;
+	uint8_t *bytes = malloc(total);
+	if (bytes == NULL) {
+		return OB_E_NOMEM;
+	}
+	ob__frame_put_header(bytes, f);
+	if (f->ext_len > 0) {
+		memcpy(bytes + OB__FRAME_HEADER, f->ext, f->ext_len);
+	}
+	if (f->payload_len > 0) {
+		memcpy(bytes + head, f->payload, f->payload_len);
+	}
+	int rc = ob__stream_overtake(&l->stream, bytes, total);
+	free(bytes);
+	if (rc < 0) {
+		return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
+	}
+	l->appended += total;
+	l->frames_out++;
+	return 0;
+}
+
 int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 {
 	size_t head = OB__FRAME_HEADER + f->ext_len;
 	size_t total = head + f->payload_len;
+	if (f->kind == OB__FRAME_SYSTEM && l->stream.queued > AHEAD_FROM &&
+	    total <= OB__CHUNK_SIZE && may_overtake(f->id)) {
+		return put_ahead(l, f);
+	}
 	uint8_t *out = ob__stream_reserve(&l->stream, total);
 	if (out == NULL) {
 		return l->stream.closing || l->stream.failed != 0 ? OB_E_NOT_SENT : OB_E_NOMEM;
@@ -442,8 +506,13 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 
 /* Whether a frame may go on the peer's path now. */
 static int may_send(const struct ob__links *ls, const struct ob__peer *peer, size_t len,
-                    bool system)
+                    uint8_t kind)
 {
+	static const uint8_t rooms[OB__FRAME_KIND_END] = {
+		/* in halves of the bound: what is owed to somebody goes when nothing new does */
+		[OB__FRAME_REPLY] = 3,
+		[OB__FRAME_SYSTEM] = 4,
+	};
 	const struct ob__link *l = peer->link;
 	if (l == NULL || l->stream.failed != 0) {
 		return OB_E_NOT_SENT;
@@ -451,8 +520,12 @@ static int may_send(const struct ob__links *ls, const struct ob__peer *peer, siz
 	if (len > ls->options.max_frame) {
 		return OB_E_TOO_BIG;
 	}
-	size_t room = system ? 2 * ls->options.hard : ls->options.hard;
-	return ob__peer_queued(peer) + len <= room ? 0 : OB_E_BUSY;
+	size_t room = rooms[kind] != 0 ? ls->options.hard / 2 * rooms[kind] : ls->options.hard;
+	if (ob__peer_queued(peer) + len <= room) {
+		return 0;
+	}
+	++*ls->busy[kind];
+	return OB_E_BUSY;
 }
 
 /* Pieces of one frame: all of them, or none. */
@@ -494,7 +567,7 @@ static int append_pieces(struct ob__link *l, const uint8_t *head, size_t head_le
 int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame *f)
 {
 	size_t total = OB__FRAME_HEADER + (size_t)f->ext_len + f->payload_len;
-	int rc = may_send(ls, peer, total, f->kind == OB__FRAME_SYSTEM);
+	int rc = may_send(ls, peer, total, f->kind);
 	if (rc < 0) {
 		return rc;
 	}
@@ -514,7 +587,7 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 
 int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw, size_t len)
 {
-	int rc = may_send(ls, peer, len, raw[OB__FRAME_OFF_KIND] == OB__FRAME_SYSTEM);
+	int rc = may_send(ls, peer, len, raw[OB__FRAME_OFF_KIND]);
 	if (rc < 0) {
 		return rc;
 	}
@@ -522,18 +595,7 @@ int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t 
 	if (l->old != NULL) {
 		return append_pieces(l, raw, len, NULL, 0, NULL, 0);
 	}
-	if (len <= OB__CHUNK_SIZE) {
-		uint8_t *out = ob__stream_reserve(&l->stream, len);
-		rc = out != NULL                                  ? 0
-		     : l->stream.closing || l->stream.failed != 0 ? -ECANCELED
-		                                                  : -ENOMEM;
-		if (out != NULL) {
-			memcpy(out, raw, len);
-			ob__stream_commit(&l->stream, len);
-		}
-	} else {
-		rc = ob__stream_append(&l->stream, raw, len);
-	}
+	rc = append_whole(l, raw, len);
 	if (rc < 0) {
 		return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
 	}
@@ -578,6 +640,21 @@ static void set_options(struct ob__links *ls, const struct ob__links_options *op
 	o->hard = o->hard != 0 ? o->hard : 16u << 20;
 }
 
+static void count_busy(struct ob__links *ls, struct ob__stats *stats)
+{
+	static const char *const labels[OB__FRAME_KIND_END] = {
+		[OB__FRAME_REQUEST] = "kind=\"request\"",
+		[OB__FRAME_REPLY] = "kind=\"reply\"",
+		[OB__FRAME_PUSH] = "kind=\"push\"",
+		[OB__FRAME_SYSTEM] = "kind=\"system\"",
+	};
+	for (uint8_t kind = OB__FRAME_REQUEST; kind < OB__FRAME_KIND_END; kind++) {
+		ls->busy[kind] = ob__stat_counter(
+			stats, "obhost_link_busy_total", labels[kind],
+			"Frames that found too much queued towards their node, by kind.");
+	}
+}
+
 struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *registry,
                                 struct ob__stats *stats, const struct ob__links_options *options,
                                 const struct ob__links_ops *ops, void *arg)
@@ -602,6 +679,7 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
 		return NULL;
 	}
 	ls->random |= 1;
+	count_busy(ls, stats);
 	for (int i = 0; i < OB__LINK_REASONS; i++) {
 		char label[64];
 		snprintf(label, sizeof(label), "reason=\"%s\"", reasons[i].word);
