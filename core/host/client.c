@@ -156,6 +156,11 @@ static int open_one(struct ob__node *node, struct ob__client_listener *cl)
 
 void ob__clients_init(struct ob__node *node)
 {
+	static const char *const reasons[] = {
+		[OB__SLOW_DROP] = "reason=\"full\"",
+		[OB__SLOW_OLDEST] = "reason=\"oldest\"",
+		[OB__SLOW_CONFLATE] = "reason=\"conflated\"",
+	};
 	struct ob__clients *c = &node->clients;
 
 	ob__slab_init(&c->conns, sizeof(struct ob__conn), OB__KIND_CONN,
@@ -164,8 +169,11 @@ void ob__clients_init(struct ob__node *node)
 	ob__list_init(&c->link_paused);
 	c->opened = ob__stat_counter(node->stats, "obhost_client_opened_total", NULL,
 	                             "Client connections accepted.");
-	c->dropped_pushes = ob__stat_counter(node->stats, "obhost_pushes_dropped_total", NULL,
-	                                     "Pushes dropped because the client was slow.");
+	for (uint8_t slow = OB__SLOW_DROP; slow <= OB__SLOW_CONFLATE; slow++) {
+		c->dropped_pushes[slow] =
+			ob__stat_counter(node->stats, "obhost_pushes_dropped_total", reasons[slow],
+		                         "Pushes dropped because the client was slow.");
+	}
 }
 
 int ob__clients_open(struct ob__node *node)

@@ -51,7 +51,7 @@ struct ob__clients {
 	struct ob__list opened_listeners; /* modules' */
 	struct ob__list link_paused;
 	uint64_t *opened;
-	uint64_t *dropped_pushes;
+	uint64_t *dropped_pushes[OB__SLOW_CONFLATE + 1]; /* by enum ob__slow */
 };
 
 /* Before modules are started. */

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "lib/buf.h"
+#include "lib/pushq.h"
 #include "lib/ws.h"
 #include "mesh/registry.h"
 #include "mesh/session.h"
@@ -64,7 +65,8 @@ struct ob__conn {
 	struct ob__timeout idle;
 	struct ob__list paused_link; /* in clients->link_paused */
 	const struct ob__peer *paused_by;
-	const char *reason; /* why it was closed; static */
+	struct ob__pushq *pushes; /* kept while it is slow, or NULL */
+	const char *reason;       /* why it was closed; static */
 };
 
 /* A connection whose stream is still to be accepted into; NULL at the limit or without a codec. */

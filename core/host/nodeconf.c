@@ -123,7 +123,7 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.in_flight", OB__CONF_INT, 0, 1, 1000000, NULL, "1024", "Requests of one client that wait for an end; beyond it the client is read no further until half of them have ended."},
 	{"limits.message", OB__CONF_SIZE, 0, 64, 67108864, NULL, "1m", "Bytes of one message or HTTP body."},
 	{"limits.client_queue", OB__CONF_SIZE, 0, 4096, 1073741824, NULL, "4m", "Bytes queued towards one client; beyond it the client is slow."},
-	{"limits.slow", OB__CONF_STRING, 0, 0, 0, "close|drop", "close", "A slow client is closed, or its pushes are dropped."},
+	{"limits.slow", OB__CONF_STRING, 0, 0, 0, "close|drop|drop_oldest|conflate", "close", "What becomes of a slow client: it is closed; or pushes to it are dropped; or, from half of client_queue on, the oldest of them are; or the newest of each id is kept. Answers are never dropped."},
 	{"limits.link_frames", OB__CONF_INT, 0, 0, 1000000000, NULL, "0", "Frames taken from one node in a second; beyond it requests end with 503 and pushes are dropped, and far beyond it the link is closed; 0: any number."},
 	{"limits.link_bytes", OB__CONF_SIZE, 0, 0, 1099511627776, NULL, "0", "The same in bytes."},
 	{"limits.link_queue", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "16m", "Bytes queued towards one node; beyond it requests end with 503."},
@@ -250,6 +250,17 @@ static void read_node(struct reading *r)
 	}
 }
 
+static uint8_t slow_of(const char *word)
+{
+	static const char *const words[] = {"close", "drop", "drop_oldest", "conflate"};
+	uint8_t slow = OB__SLOW_CLOSE;
+
+	while (slow < OB__SLOW_CONFLATE && strcmp(words[slow], word) != 0) {
+		slow++;
+	}
+	return slow;
+}
+
 static void read_limits(struct reading *r)
 {
 	const json_t *j = r->c->root;
@@ -261,7 +272,7 @@ static void read_limits(struct reading *r)
 		.in_flight = (uint32_t)ob__conf_int(j, "limits.in_flight", 1024),
 		.message = (size_t)ob__conf_int(j, "limits.message", 1 << 20),
 		.client_queue = (size_t)ob__conf_int(j, "limits.client_queue", 4 << 20),
-		.slow_drop = strcmp(ob__conf_str(j, "limits.slow", "close"), "drop") == 0,
+		.slow = slow_of(ob__conf_str(j, "limits.slow", "close")),
 		.link_frames = (uint32_t)ob__conf_int(j, "limits.link_frames", 0),
 		.link_bytes = (size_t)ob__conf_int(j, "limits.link_bytes", 0),
 		.link_queue = (size_t)ob__conf_int(j, "limits.link_queue", 16 << 20),

@@ -63,6 +63,14 @@ struct ob__remote_conf {
 	struct ob__security_conf security;
 };
 
+/* What becomes of a client that does not read what is pushed to it. */
+enum ob__slow {
+	OB__SLOW_CLOSE,
+	OB__SLOW_DROP,     /* pushes to it are dropped while it is slow */
+	OB__SLOW_OLDEST,   /* the oldest of them are */
+	OB__SLOW_CONFLATE, /* the newest of each id is kept */
+};
+
 struct ob__limits {
 	uint32_t connections;
 	uint32_t sessions;    /* records, other nodes' sessions included */
@@ -70,7 +78,7 @@ struct ob__limits {
 	uint32_t in_flight;   /* of one client, then reading it pauses */
 	size_t message;       /* bytes of one client message or HTTP body */
 	size_t client_queue;  /* bytes towards one client, then it is closed */
-	bool slow_drop;       /* drop pushes instead of closing */
+	uint8_t slow;         /* enum ob__slow */
 	uint32_t link_frames; /* taken from one node in a second; 0: any */
 	size_t link_bytes;    /* the same in bytes */
 	size_t link_queue;    /* bytes towards one node, then BUSY */
