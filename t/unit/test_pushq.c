@@ -54,7 +54,7 @@ static void test_oldest_go(void)
 	CU_ASSERT_EQUAL(put(2, "bbb", max, false), 0);
 	CU_ASSERT_EQUAL(put(3, "ccc", max, false), 0);
 	CU_ASSERT_EQUAL(put(4, "d", max, false), 1);
-	CU_ASSERT_EQUAL(put(5, "eeeeeeee", max, false), 1);
+	CU_ASSERT_EQUAL(put(5, "eeeeeeee", max, false), 2);
 	CU_ASSERT_TRUE(q.bytes <= max);
 	char *text = calloc(1, max);
 	CU_ASSERT_EQUAL(ob__pushq_put(&q, 6, text, max, max, false, &dropped), -E2BIG);
