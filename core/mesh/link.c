@@ -18,9 +18,8 @@
 #include "mesh/link_priv.h"
 #include "mesh/pending.h"
 
-#define LAST_WORDS_MS 1000u  /* for a REFUSED to go out */
-#define LOG_BURST     5u     /* lines per reason in ten seconds */
-#define AHEAD_FROM    16384u /* queued bytes from which on a frame may overtake others */
+#define LAST_WORDS_MS 1000u /* for a REFUSED to go out */
+#define LOG_BURST     5u    /* lines per reason in ten seconds */
 
 static const struct {
 	const char *word;
@@ -483,8 +482,8 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 {
 	size_t head = OB__FRAME_HEADER + f->ext_len;
 	size_t total = head + f->payload_len;
-	if (f->kind == OB__FRAME_SYSTEM && l->stream.queued > AHEAD_FROM &&
-	    total <= OB__CHUNK_SIZE && may_overtake(f->id)) {
+	if (f->kind == OB__FRAME_SYSTEM && l->stream.queued > 0 && total <= OB__CHUNK_SIZE &&
+	    may_overtake(f->id)) {
 		return put_ahead(l, f);
 	}
 	uint8_t *out = ob__stream_reserve(&l->stream, total);
@@ -577,7 +576,9 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 	if (f->src == 0) {
 		f->src = ls->registry->self.id;
 	}
-	if (l->old == NULL && f->payload_len <= OB__STREAM_GATHER && total <= OB__CHUNK_SIZE) {
+	bool ahead = f->kind == OB__FRAME_SYSTEM && may_overtake(f->id);
+	if (l->old == NULL && (f->payload_len <= OB__STREAM_GATHER || ahead) &&
+	    total <= OB__CHUNK_SIZE) {
 		return ob__link_put(l, f);
 	}
 	uint8_t head[OB__FRAME_HEADER];

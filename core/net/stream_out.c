@@ -280,7 +280,8 @@ int ob__stream_overtake(struct ob__stream *s, const void *data, size_t len)
 		last = last->next;
 	}
 	struct ob__chunk *c = last;
-	if (!last || last == s->out_head || chunk_room(last) < len) {
+	bool usable = last && (last != s->out_head || !last->next);
+	if (!usable || chunk_room(last) < len) {
 		c = ob__chunk_new(s->m);
 		if (!c) {
 			return -ENOMEM;
