@@ -3,17 +3,22 @@
 # Copyright (c) The obhost authors
 """Sessions that stick to a node, and what becomes of their messages when it is gone."""
 
+import collections
+import json
+import signal
+import threading
 import time
 
 from obtest import sources
 from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.nodes import Node, all_ended, link, start_all, wait_linked
 from obtest.plugin import PluginDir
-from obtest.seed import Client, Closed
+from obtest.seed import Client, Closed, frame, packet
 from obtest.tap import case, cases, check, contains, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
 LOST = 4003
+MIB = 1 << 20
 MOVE, FAIL, WAIT, OFF, NAMED, OTHER = 6001, 6101, 6201, 6301, 6401, 7001
 
 TABLE = {"range": {"service": [[6000, 6999]], "game": [[7000, 7999]]}}
@@ -111,11 +116,13 @@ def nodes():
         common = {"module_dirs": modules()}
         rules = {"sticky": STICKY, "sticky_wait": 8 * SLOW}
         house["route"] = Node("route", "route", modules=["route", ADMIN],
-                              rpc={"route": TABLE, **rules}, **common)
+                              rpc={"route": TABLE, **rules},
+                              limits={"link_queue": "1m"}, **common)
         house["near"] = Node("near", "proxy", modules=["proxy", ADMIN],
-                             rpc={"route": TABLE, **rules}, call_timeout=15 * SLOW, **common)
+                             rpc={"route": TABLE, **rules}, call_timeout=15 * SLOW,
+                             limits={"link_queue": "1m"}, **common)
         house["far"] = Node("far", "proxy", modules=["proxy", ADMIN], rpc=rules,
-                            call_timeout=15 * SLOW, **common)
+                            call_timeout=15 * SLOW, limits={"in_flight": 10000}, **common)
         for name in ("one", "two"):
             house[name] = Node(name, modules=["service", ADMIN, "moves",
                                               probe(MOVE, FAIL, WAIT, OFF, NAMED, 6501)], **common)
@@ -348,6 +355,52 @@ def stays():
             eventually(lambda: at[home].get("/drain")["status"] == "drained", "drained")
             equal(at[home].http("DELETE", "/drain").status, 200)
             other.close()
+    nothing_held()
+
+
+@cases(PROXIES, "a node that hangs: the client that floods it is held back or told 503, nobody else "
+                "notices ({0})", timeout=60)
+def hangs(proxy):
+    at = nodes()
+    with Client(at[proxy].ws_port, timeout=20) as flood, Client(at[proxy].ws_port) as other:
+        home = flood.ask(MOVE)["node"]
+        while other.ask(MOVE)["node"] == home:
+            other.drop()
+            other.__init__(at[proxy].ws_port)
+        holder = at["near" if proxy == "near" else "route"]
+        busy = holder.metric("obhost_link_busy_total", kind="request")
+        before = holder.rss_kib()
+        at[home].send_signal(signal.SIGSTOP)
+        body = json.dumps({"n": 1, "fill": "x" * 4000}).encode()
+        sent = [0]
+
+        def sends():
+            for _ in range(4000):
+                flood.send_bytes(frame(packet(MOVE, body)))
+                sent[0] += 1
+        sender = threading.Thread(target=sends, daemon=True)
+        sender.start()
+        try:
+            if proxy == "near":
+                time.sleep(1)
+                check(sent[0] < 4000, "it was read on")
+            else:
+                eventually(lambda: holder.metric("obhost_link_busy_total", kind="request") > busy,
+                           "503")
+            for _ in range(20):
+                equal(quick(other, MOVE)["node"], elsewhere(home))
+                equal(quick(other, OTHER)["node"], "game")
+            queued = {peer["name"]: peer["queued"] for peer in holder.get("/peers")["peers"]}
+            check(queued[home] <= 2 * MIB, queued)
+        finally:
+            at[home].send_signal(signal.SIGCONT)
+        codes = collections.Counter(flood.reply(MOVE)["code"] for _ in range(4000))
+        sender.join(20 * SLOW)
+        equal(sum(codes.values()), 4000)
+        check(set(codes) == {200} if proxy == "near" else set(codes) <= {200, 503}, codes)
+        holder.check_growth(before, 24 * 1024)
+        flood.close()
+        other.close()
     nothing_held()
 
 
