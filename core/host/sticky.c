@@ -114,9 +114,13 @@ enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__
 enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
                                             uint64_t *to)
 {
+	const struct ob__registry_role *role = ob__registry_role_get(&node->registry, f->role);
 	uint64_t choice = *to;
 	uint64_t from;
 
+	if (choice == 0 && role != NULL && role->policy != NULL) {
+		return OB__STICKY_GO; /* a module chooses here, by each message */
+	}
 	if (f->role == 0 || (choice == 0 && !ob__sticks_get(f, f->role, &choice, &from)) ||
 	    choice == node->self.id) {
 		return OB__STICKY_GO;
