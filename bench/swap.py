@@ -16,9 +16,7 @@ import argparse
 import collections
 import json
 import os
-import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,7 +24,8 @@ import tempfile
 import threading
 import time
 
-import run  # the other program of this folder
+import common
+from common import P99, P999, RATE
 
 NODE = "bench_proxy"
 MODULES = ("proxy", "codec_obespoir")  # and the plugin that answers
@@ -44,27 +43,18 @@ class Node:
     """obhost, which answers itself, and its admin socket."""
 
     def __init__(self, procs, args, pinned=True, **reload):
-        (self.port,) = run.free_ports(1)
-        conf = run.node_conf(procs, args, "proxy", ["proxy", run.echo_module(args)],
-                             websocket={"port": self.port, "timeout": 3600},
-                             reload={"probation": 0, "rate": "0/s", **reload})
-        self.socket = os.path.join(procs.folder, "state-proxy", NODE, "admin.sock")
+        (self.port,) = common.free_ports(1)
+        self.procs = procs
+        conf = common.node_conf(procs, args, "proxy", ["proxy", common.echo_module(args)],
+                                websocket={"port": self.port, "timeout": 3600},
+                                reload={"probation": 0, "rate": "0/s", **reload})
         self.modules = [*MODULES, args.echo_module]
-        server = procs.start("obhost", [args.obhost, "-c", conf], args.server_cpu if pinned
-                             else None)
-        run.wait_for_answer(procs, args, self.port)
-        self.side = run.Side("obhost", self.port, [server.popen.pid])
+        server = common.start_node(procs, args, conf, args.server_cpu if pinned else None)
+        common.wait_for_answer(procs, args, self.port)
+        self.side = common.Side("obhost", self.port, [server.popen.pid])
 
     def ask(self, verb, **args):
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(60)
-            link.connect(self.socket)
-            link.sendall(json.dumps({"verb": verb, "args": args}).encode() + b"\n")
-            with link.makefile("rb") as file:
-                answer = json.loads(file.readline())
-        if answer["status"] != 200:
-            raise run.Failure(f"{verb} {args}: {answer}")
-        return answer["body"]
+        return common.ask(self.procs, NODE, verb, **args)
 
     def reload(self, names):
         return self.ask("modules.reload", names=list(names), force=True)
@@ -108,7 +98,7 @@ class Repeated:
                 return
             try:
                 self.function()
-            except (run.Failure, OSError, ValueError, subprocess.SubprocessError) as error:
+            except (common.Failure, OSError, ValueError, subprocess.SubprocessError) as error:
                 self.error = error
                 return
             self.times += 1
@@ -118,7 +108,7 @@ class Repeated:
         self._stop.set()
         self._thread.join()
         if self.error is not None:
-            raise run.Failure(f"a reload failed: {self.error}")
+            raise common.Failure(f"a reload failed: {self.error}")
         return self.times
 
 
@@ -126,20 +116,20 @@ class Clients:
     """obbench beside whatever else is done."""
 
     def __init__(self, args, port, words, pinned=True):
-        command = [run.tool(args, "tools", "obbench"), "--json", "--announce", "-i", str(args.id),
+        command = [common.tool(args, "tools", "obbench"), "--json", "--announce", "-i", str(args.id),
                    *words, f"127.0.0.1:{port}"]
         if pinned and args.client_cpu is not None:
             command = ["taskset", "-c", str(args.client_cpu), *command]
         self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                       stderr=subprocess.PIPE, text=True)
         if self.popen.stderr.readline() != "connected\n":
-            raise run.Failure(f"obbench: {self.popen.stderr.read()}")
+            raise common.Failure(f"obbench: {self.popen.stderr.read()}")
 
     def finish(self):
         self.popen.send_signal(signal.SIGTERM)
         out, err = self.popen.communicate(timeout=60)
         if not out.startswith("{"):
-            raise run.Failure(f"obbench: {err}")
+            raise common.Failure(f"obbench: {err}")
         return json.loads(out)
 
 
@@ -153,7 +143,7 @@ def cost_table(procs, args):
     rows = {}
     try:
         for label, reload in sides.items():
-            others.append(run.Processes(tempfile.mkdtemp(dir=procs.folder)))
+            others.append(common.Processes(tempfile.mkdtemp(dir=procs.folder)))
             node = Node(others[-1], args, **reload)
             node.reload(node.modules)
             node.settle()
@@ -196,7 +186,7 @@ def switch_table(procs, args):
             rows.append((count, label, turns))
         report = clients.finish()
         if report["errors"]:
-            raise run.Failure(f"the clients of {count} connections had errors: {report}")
+            raise common.Failure(f"the clients of {count} connections had errors: {report}")
     print("| connections | reload of | objects | CPU us, median | CPU us, largest |")
     print("|---:|---|---:|---:|---:|")
     for count, label, turns in rows:
@@ -213,25 +203,12 @@ def switch_table(procs, args):
 def run_side(procs, args, node, shape, every):
     """One run of a shape, with reloads of everything that serves clients or without."""
     if every is None:
-        return run.run_once(procs, args, node.side, shape)
+        return common.run_once(procs, args, node.side, shape)
     reloads = Repeated(lambda: node.reload(node.modules), args.warmup + every / 2, every)
-    report = run.run_once(procs, args, node.side, shape)
+    report = common.run_once(procs, args, node.side, shape)
     report["reloads"] = reloads.stop()
     node.settle()
     return report
-
-
-def run_quiet(procs, args, node, shape, every):
-    """Repeats a run that others disturbed, a few times, and keeps the quietest."""
-    best = None
-    for _ in range(args.retries + 1):
-        run.wait_for_quiet(procs, args)
-        report = run_side(procs, args, node, shape, every)
-        if best is None or report["others"] < best["others"]:
-            best = report
-        if best["others"] <= args.noise:
-            break
-    return best
 
 
 def reload_table(procs, args):
@@ -239,36 +216,18 @@ def reload_table(procs, args):
     results = {shape.name: {"none": [], "reload": []} for shape in args.shapes}
     for repeat in range(args.repeats):
         for shape in args.shapes:
-            order = [("none", None), ("reload", args.every)]
-            for name, every in order if repeat % 2 == 0 else reversed(order):
-                report = run_quiet(procs, args, node, shape, every)
+            for name, every in common.in_turn(repeat, [("none", None), ("reload", args.every)]):
+                report = common.quietest(
+                    procs, args, lambda: run_side(procs, args, node, shape, every))
                 results[shape.name][name].append(report)
-                print(f"{repeat + 1}/{args.repeats} {shape.name} {name}: "
-                      f"{report['msgs_per_s']:.0f}/s p99 {report['latency_us']['p99']:.0f} "
-                      f"p99.9 {report['latency_us']['p999']:.0f} errors {report['errors']} "
-                      f"others {report['others'] * 100:.0f} %", file=sys.stderr, flush=True)
-    print_reloads(args, results)
-    return sum(r["errors"] for sides in results.values() for runs in sides.values() for r in runs)
-
-
-def print_reloads(args, results):
-    columns = (("msgs/s", lambda r: r["msgs_per_s"], "{:,.0f}"),
-               ("p99 us", lambda r: r["latency_us"]["p99"], "{:.0f}"),
-               ("p99.9 us", lambda r: r["latency_us"]["p999"], "{:.0f}"))
-    heads = [f"{name} {side}" for name, _, _ in columns for side in ("none", "reload", "ratio")]
-    print(f"| load | {' | '.join(heads)} |")
-    print("|---|" + "---:|" * len(heads))
-    for shape in args.shapes:
-        row = []
-        for _, get, form in columns:
-            row += run.cells(results[shape.name], get, form)
-        print(f"| {shape.label} | {' | '.join(row)} |")
-    reports = [r for sides in results.values() for runs in sides.values() for r in runs]
+                common.progress(args, repeat, shape.name, name, report)
+    common.print_table((RATE, P99, P999), ["none", "reload"],
+                       [(shape.label, results[shape.name]) for shape in args.shapes])
+    reports = common.all_reports(results)
     print(f"\n{len(reports)} runs of {args.seconds:g} s, {args.repeats} repeats, interleaved; "
           f"{sum(r.get('reloads', 0) for r in reports)} reloads of proxy, codec and handler, one "
-          f"every {args.every:g} s; {sum(r['others'] > args.noise for r in reports)} runs while "
-          f"other processes took more than {args.noise * 100:.0f} % of a core; "
-          f"{sum(r['errors'] for r in reports)} errors.")
+          f"every {args.every:g} s; {common.noise(args, reports)}")
+    return common.count_errors(reports)
 
 
 # ---- beside nginx ----
@@ -278,8 +237,8 @@ class Nginx:
     """nginx with a prefix of its own, as a reverse proxy for WebSockets before raw_ws_echo."""
 
     def __init__(self, procs, args, shutdown=None):
-        _, echo = run.start_raw(procs, "raw-echo", [run.tool(args, "bench", "raw_ws_echo"), "0"])
-        (self.port,) = run.free_ports(1)
+        _, echo = common.start_raw(procs, "raw-echo", [common.tool(args, "bench", "raw_ws_echo"), "0"])
+        (self.port,) = common.free_ports(1)
         self.prefix = tempfile.mkdtemp(prefix="nginx-", dir=procs.folder)
         user = "user root;\n" if os.geteuid() == 0 else ""
         limit = f"worker_shutdown_timeout {shutdown}s;\n" if shutdown else ""
@@ -300,7 +259,7 @@ class Nginx:
             out.write(text)
         self.command = [args.nginx, "-p", self.prefix, "-c", "nginx.conf", "-e", "error.log"]
         self.server = procs.start("nginx", self.command)
-        run.wait_for_answer(procs, args, self.port)
+        common.wait_for_answer(procs, args, self.port)
 
     def reload(self):
         subprocess.run([*self.command, "-s", "reload"], stdin=subprocess.DEVNULL,
@@ -375,40 +334,19 @@ TABLES = {"cost": cost_table, "switch": switch_table, "reload": reload_table, "n
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
-    run.add_arguments(parser, repeats=5, seconds=10)
+    common.add_arguments(parser, repeats=5, seconds=10)
     parser.add_argument("--obhost", required=True, help="the obhost program")
     parser.add_argument("--nginx", default="nginx", help="the nginx program")
     parser.add_argument("--switches", type=int, default=50, help="reloads per line (50)")
     parser.add_argument("--shapes", default="c50d16,c1000r20000",
-                        help="loads of the table 'reload', as run.py has them")
+                        help="loads of the table 'reload', as common.py has them")
     parser.add_argument("--every", type=float, default=5, help="seconds between reloads (5)")
     args = parser.parse_args()
-    args.tables = args.tables or list(TABLES)
-    if not set(args.tables) <= set(TABLES):
-        parser.error(f"a table is one of {', '.join(TABLES)}")
-    run.finish_arguments(parser, args, True)
+    common.finish_tables(parser, args, TABLES)
+    args.shapes = common.parse_shapes(parser, args, args.shapes)
+    common.finish_arguments(parser, args, True)
     return args
 
 
-def main():
-    args = arguments()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, run.interrupted)
-    errors = 0
-    for name in args.tables:
-        folder = tempfile.mkdtemp(prefix="obhost-bench-")
-        procs = run.Processes(folder)
-        try:
-            print(f"\n### {name}\n", flush=True)
-            errors += TABLES[name](procs, args) or 0
-        except (run.Failure, OSError, ValueError, subprocess.SubprocessError) as error:
-            print(f"swap.py: {error}", file=sys.stderr)
-            return 2
-        finally:
-            procs.stop()
-            shutil.rmtree(folder, ignore_errors=True)
-    return 1 if errors else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(common.print_tables(TABLES, arguments()))

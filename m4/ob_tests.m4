@@ -17,6 +17,10 @@ AS_IF([test "x$ob_have_wslay" = xyes],
 AC_SUBST([WSLAY_LIBS])
 AM_CONDITIONAL([HAVE_WSLAY], [test "x$ob_have_wslay" = xyes])
 
+# What bench/mesh.py measures beside.
+PKG_CHECK_MODULES([NATS], [libnats >= 3.0], [ob_have_nats=yes], [ob_have_nats=no])
+AM_CONDITIONAL([HAVE_NATS], [test "x$ob_have_nats" = xyes])
+
 # Debian's python3-websockets is for Debian's python3, which need not be the first in PATH.
 AC_ARG_VAR([PYTHON3], [python3 that can import websockets])
 ob_have_websockets=no

@@ -232,6 +232,7 @@ void ob_mock_free(ob_mock *m)
 	json_decref(m->secrets);
 	json_decref(m->taken);
 	json_decref(m->verbs);
+	json_decref(m->role_sizes);
 	pthread_mutex_destroy(&m->lock);
 	ob__mock_world_unref(m->world);
 	free(m);
@@ -349,6 +350,7 @@ int ob_mock_verbs(ob_mock *m, json_t *verbs_stolen)
 		return OB_E_INVAL;
 	}
 	json_decref(m->verbs);
+	json_decref(m->role_sizes);
 	m->verbs = verbs_stolen;
 	return 0;
 }

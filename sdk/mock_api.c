@@ -502,6 +502,37 @@ static ob_call_id api_call(ob_ctx *ctx, const ob_target *target, uint32_t id, co
 	return ob__mock_out_call(mock_of(ctx), &call, fn, arg);
 }
 
+static ob_call_id api_call_with(ob_ctx *ctx, const ob_target *target,
+                                const ob_call_options *options, ob_call_fn fn, void *arg)
+{
+	return ob__mock_out_call_with(mock_of(ctx), target, options, fn, arg);
+}
+
+static int api_trace(ob_ctx *ctx, ob_req req, ob_trace_info *info)
+{
+	const ob_mock *m = mock_of(ctx);
+	const struct request *r = req_get(ctx, req != 0 ? req : m->current);
+
+	if (info->size != sizeof(*info)) {
+		return mock_no(m, OB_E_INVAL);
+	}
+	if (r == NULL) {
+		return stale(ctx);
+	}
+	*info = (ob_trace_info){
+		.size = sizeof(*info),
+		.begins = 1,
+		.id = {ob_mock_node_id(m->name), r->req},
+		.span = r->req,
+	};
+	return 0;
+}
+
+static int api_on_call_filter(ob_ctx *ctx, int when, int priority, ob_call_filter_fn fn)
+{
+	return ob__mock_reg_call_filter(mock_of(ctx), when, priority, fn);
+}
+
 static int api_call_cancel(ob_ctx *ctx, ob_call_id call)
 {
 	return ob__mock_out_cancel(mock_of(ctx), call);
@@ -686,4 +717,7 @@ const ob_api ob__mock_api = {
 	.http_call = api_http_call,
 	.admin = api_admin,
 	.secret_check = api_secret_check,
+	.call_with = api_call_with,
+	.trace = api_trace,
+	.on_call_filter = api_on_call_filter,
 };

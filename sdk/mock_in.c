@@ -124,6 +124,74 @@ static void store_error(struct request *r, int code, const char *text)
 	}
 }
 
+static int compare_filters(const void *a, const void *b)
+{
+	const struct reg *x = *(const struct reg *const *)a;
+	const struct reg *y = *(const struct reg *const *)b;
+
+	return x->priority < y->priority ? -1 : x->priority > y->priority;
+}
+
+int ob__mock_call_filters(ob_mock *m, const ob_call_event *e)
+{
+	const struct reg *sorted[64];
+	size_t len = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < m->regs.len && len < 64; i++) {
+		const struct reg *reg = m->regs.at[i];
+		if (reg->kind != REG_CALL_FILTER || reg->flags != (uint32_t)e->when) {
+			continue;
+		}
+		size_t at = len++;
+		while (at > 0 && compare_filters(&sorted[at - 1], &reg) > 0) {
+			sorted[at] = sorted[at - 1];
+			at--;
+		}
+		sorted[at] = reg;
+	}
+	bool before = e->when == OB_CALL_BEFORE_OUT || e->when == OB_CALL_BEFORE_IN;
+	for (size_t i = 0; i < len && rc >= 0; i++) {
+		rc = sorted[i]->fn.call_filter(&m->ctx, e);
+		rc = before && rc < 0 ? clean(rc) : 0;
+	}
+	return rc;
+}
+
+static ob_call_event in_event(ob_mock *m, const struct request *r, int when, const ob_view *view)
+{
+	return (ob_call_event){
+		.size = sizeof(ob_call_event),
+		.when = when,
+		.view = view,
+		.node = r->view.source,
+		.took_ms = (uint32_t)(m->world->now + r->view.budget_ms - r->deadline),
+		.text = "",
+		.trace = {.size = sizeof(ob_trace_info),
+	                  .begins = 1,
+	                  .id = {ob_mock_node_id(m->name), r->req},
+	                  .span = r->req},
+	};
+}
+
+static void after_in(struct request *r)
+{
+	ob_mock *m = r->obj.owner;
+	ob_view view = r->view;
+
+	if (!r->handled || (r->view.flags & OB_VIEW_CALL) == 0) {
+		return;
+	}
+	view.data = NULL;
+	view.len = 0;
+	ob_call_event e = in_event(m, r, OB_CALL_AFTER_IN, &view);
+	e.code = r->code;
+	e.text = r->code != OB_OK && r->text != NULL ? r->text : "";
+	e.data = r->code == OB_OK ? r->data : NULL;
+	e.len = r->code == OB_OK ? r->len : 0;
+	(void)ob__mock_call_filters(m, &e);
+}
+
 static void finish(struct request *r)
 {
 	ob_mock *m = r->obj.owner;
@@ -131,6 +199,7 @@ static void finish(struct request *r)
 	r->ended = true;
 	m->requests_ended++;
 	ob__mock_obj_close(m->world, &r->obj);
+	after_in(r);
 	json_decref(r->json);
 	r->json = NULL;
 }
@@ -247,6 +316,14 @@ static void run(struct request *r, const struct reg *reg)
 	ob_mock *m = r->obj.owner;
 	ob_handler_fn fn = reg->fn.handler;
 
+	if ((r->view.flags & OB_VIEW_CALL) != 0) {
+		ob_call_event e = in_event(m, r, OB_CALL_BEFORE_IN, &r->view);
+		int rc = ob__mock_call_filters(m, &e);
+		if (rc != 0) {
+			ob__mock_request_end(r, rc, NULL, NULL, 0);
+			return;
+		}
+	}
 	if ((reg->flags & OB_ONE_WAY) != 0) {
 		bool waited = (r->view.flags & OB_VIEW_ONE_WAY) == 0;
 		r->view.flags |= OB_VIEW_ONE_WAY;
@@ -254,8 +331,12 @@ static void run(struct request *r, const struct reg *reg)
 			self_answer(r);
 		}
 	}
+	r->handled = true;
 	r->running = true;
+	ob_req before = m->current;
+	m->current = r->req;
 	fn(&m->ctx, r->req);
+	m->current = before;
 	handler_returned(r);
 }
 
@@ -351,14 +432,6 @@ static void verdict(ob_mock *m, struct request *r, const ob_verdict *v, bool cli
 	} else {
 		refuse(r, OB_E_APP, "the decider gave no verdict");
 	}
-}
-
-static int compare_filters(const void *a, const void *b)
-{
-	const struct reg *x = *(const struct reg *const *)a;
-	const struct reg *y = *(const struct reg *const *)b;
-
-	return x->priority < y->priority ? -1 : x->priority > y->priority;
 }
 
 /* 0 or the code of the first filter that refuses. */
@@ -526,6 +599,11 @@ void ob__mock_self_call(ob_mock *m, ob_call_id call)
 	struct call *c = ob__mock_obj_get(m->world, call, KIND_CALL);
 
 	if (c == NULL) {
+		return;
+	}
+	if (c->refused != 0 || (c->all && c->pub.left == 0)) {
+		ob__mock_call_end(c, c->refused != 0 ? c->refused : OB_E_NO_ROUTE, NULL, 0, NULL,
+		                  0);
 		return;
 	}
 	uint64_t left = c->due > m->world->now ? c->due - m->world->now : 0;

@@ -43,7 +43,7 @@ int ob_mock_node_event(ob_mock *m, int event, const char *name, const char *role
 		.role = role,
 	};
 
-	if (event != OB_EVENT_NODE_UP && event != OB_EVENT_NODE_DOWN) {
+	if (event < OB_EVENT_NODE_UP || event > OB_EVENT_NODE_REPLACED) {
 		return OB_E_INVAL;
 	}
 	if (m->phase != PHASE_LIVE) {
@@ -240,21 +240,133 @@ static void call_free(struct call *c)
 	free(c);
 }
 
-ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
+static bool options_ok(const ob_target *t, const ob_call_options *o)
 {
-	uint64_t self = ob_mock_node_id(m->name);
-	bool to_self = q->target.node == self ||
-	               (q->target.node == 0 && q->target.role == ob__mock_role(m->role));
-	struct work work = {.self = 0};
+	bool all = (t->flags & OB_TARGET_ALL) != 0;
 
-	if (!mock_may_begin(m) || fn == NULL ||
-	    (q->method != NULL ? strlen(q->method) > 255 : q->id == 0) ||
-	    q->len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)) {
-		return 0;
+	return o->size == sizeof(*o) && o->mode >= OB_CALL_FAIL_FAST &&
+	       o->mode <= OB_CALL_FAIL_SAFE && (o->method != NULL) != (o->id != 0) &&
+	       (o->method == NULL || (*o->method != '\0' && strlen(o->method) <= 255)) &&
+	       o->key_len <= OB_CALL_KEY_MAX && (o->key_len == 0 || o->key != NULL) &&
+	       o->keep_len <= OB_CALL_KEEP_MAX && (o->keep_len == 0 || o->keep != NULL) &&
+	       (o->flags & ~OB_CALL_NO_WAIT) == 0 &&
+	       (!all || (t->role != 0 && t->node == 0 && (t->flags & OB_TARGET_SESSION) == 0 &&
+	                 (o->mode == OB_CALL_FAIL_FAST || o->mode == OB_CALL_FAIL_SAFE)));
+}
+
+static uint32_t role_size(const ob_mock *m, uint32_t role)
+{
+	const char *word;
+	json_t *size;
+
+	json_object_foreach (m->role_sizes, word, size) {
+		if (ob__mock_role(word) == role) {
+			return (uint32_t)json_integer_value(size);
+		}
 	}
+	return 1;
+}
+
+int ob_mock_role_size(ob_mock *m, const char *role, uint32_t nodes)
+{
+	if (m->role_sizes == NULL) {
+		m->role_sizes = json_object();
+	}
+	return json_object_set_new(m->role_sizes, role, json_integer(nodes)) == 0 ? 0 : OB_E_NOMEM;
+}
+
+/* ---- filters around them ---- */
+
+static bool filtered(const ob_mock *m)
+{
+	for (size_t i = 0; i < m->regs.len; i++) {
+		const struct reg *reg = m->regs.at[i];
+		if (reg->kind == REG_CALL_FILTER && reg->flags <= OB_CALL_AFTER_OUT) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static ob_call_event out_event(ob_mock *m, const struct call *c, int when, const ob_view *view)
+{
+	return (ob_call_event){
+		.size = sizeof(ob_call_event),
+		.when = when,
+		.view = view,
+		.target = c->pub.target,
+		.node = c->pub.target.node,
+		.took_ms = (uint32_t)(m->world->now - c->began),
+		.text = "",
+		.trace = {.size = sizeof(ob_trace_info),
+	                  .begins = 1,
+	                  .id = {ob_mock_node_id(m->name), c->pub.call},
+	                  .span = c->pub.call},
+	};
+}
+
+static ob_view out_view(const ob_mock *m, const struct call *c)
+{
+	return (ob_view){
+		.size = sizeof(ob_view),
+		.id = c->pub.id,
+		.flags = OB_VIEW_CALL,
+		.budget_ms = c->pub.deadline_ms,
+		.method = c->method,
+		.session = c->pub.session,
+		.source = ob_mock_node_id(m->name),
+	};
+}
+
+static int before_out(ob_mock *m, const struct call *c)
+{
+	ob_view view = out_view(m, c);
+
+	view.data = c->bytes;
+	view.len = c->pub.len;
+	ob_call_event e = out_event(m, c, OB_CALL_BEFORE_OUT, &view);
+	return ob__mock_call_filters(m, &e);
+}
+
+static void after_out(ob_mock *m, const struct call *c, const ob_call_result *res)
+{
+	ob_view view = out_view(m, c);
+	ob_call_event e = out_event(m, c, OB_CALL_AFTER_OUT, &view);
+
+	e.node = res->source != 0 ? res->source : e.node;
+	e.code = res->code;
+	e.text = res->code != OB_OK ? res->text : "";
+	e.data = res->data;
+	e.len = res->len;
+	(void)ob__mock_call_filters(m, &e);
+}
+
+static bool is_self(const ob_mock *m, const ob_target *t)
+{
+	return t->node == ob_mock_node_id(m->name) ||
+	       (t->node == 0 && t->role == ob__mock_role(m->role));
+}
+
+static uint32_t deadline_of(ob_mock *m, const ob_mock_call *q)
+{
+	const struct request *r = q->request != 0 ? ob__mock_request_of(m, q->request) : NULL;
+
+	if (q->deadline_ms != 0) {
+		return q->deadline_ms;
+	}
+	uint32_t most = (uint32_t)ob__mock_number(m, "call_timeout", CALL_MS);
+	if (r == NULL || r->deadline > m->world->now + most) {
+		return most;
+	}
+	return r->deadline > m->world->now ? (uint32_t)(r->deadline - m->world->now) : 1;
+}
+
+static struct call *call_new(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
+{
 	struct call *c = calloc(1, sizeof(*c));
+
 	if (c == NULL) {
-		return 0;
+		return NULL;
 	}
 	c->pub = *q;
 	c->bytes = ob__mock_copy(q->data, q->len);
@@ -263,25 +375,115 @@ ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, v
 	c->arg = arg;
 	c->pub.data = c->bytes;
 	c->pub.method = c->method;
-	if (q->deadline_ms == 0) {
-		c->pub.deadline_ms = (uint32_t)ob__mock_number(m, "call_timeout", CALL_MS);
+	c->pub.deadline_ms = deadline_of(m, q);
+	c->began = m->world->now;
+	c->due = c->began + c->pub.deadline_ms;
+	c->all = (q->target.flags & OB_TARGET_ALL) != 0;
+	c->pub.left = c->all ? role_size(m, q->target.role) : 0;
+	if (q->key_len > 0) {
+		memcpy(c->key, q->key, q->key_len);
+		c->pub.key = c->key;
 	}
-	c->due = m->world->now + c->pub.deadline_ms;
-	bool ok = c->bytes != NULL && (q->method == NULL || c->method != NULL) &&
-	          ob__mock_obj_open(m->world, &c->obj, KIND_CALL, m) == 0;
+	if (c->bytes == NULL || (q->method != NULL && c->method == NULL)) {
+		call_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+static struct call *call_begin(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
+{
+	struct work work = {.self = 0};
+	struct call *c = call_new(m, q, fn, arg);
+
+	if (c == NULL) {
+		return NULL;
+	}
+	bool ok = ob__mock_obj_open(m->world, &c->obj, KIND_CALL, m) == 0;
 	work.self = c->obj.handle;
 	ok = ok && ob__mock_vec_add(&m->calls, c) == 0;
-	if (ok && to_self && ob__mock_work_queue(m, &work) != 0) {
+	bool queued = c->all ? c->pub.left == 0 : is_self(m, &q->target);
+	if (ok && queued && ob__mock_work_queue(m, &work) != 0) {
 		ob__mock_vec_take(&m->calls, c);
 		ok = false;
 	}
 	if (!ok) {
 		ob__mock_obj_close(m->world, &c->obj);
 		call_free(c);
-		return 0;
+		return NULL;
 	}
 	c->pub.call = c->obj.handle;
-	return c->pub.call;
+	return c;
+}
+
+ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
+{
+	if ((q->target.flags & (OB_TARGET_ALL | OB_TARGET_SESSION)) != 0 || filtered(m)) {
+		ob_call_options o = {
+			.size = sizeof(o),
+			.id = q->method == NULL ? q->id : 0,
+			.method = q->method,
+			.session = q->session,
+			.data = q->data,
+			.len = q->len,
+			.deadline_ms = q->deadline_ms,
+		};
+		return q->len <= (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)
+		               ? ob__mock_out_call_with(m, &q->target, &o, fn, arg)
+		               : 0;
+	}
+	if (!mock_may_begin(m) || fn == NULL ||
+	    (q->method != NULL ? strlen(q->method) > 255 : q->id == 0) ||
+	    q->len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)) {
+		return 0;
+	}
+	const struct call *c = call_begin(m, q, fn, arg);
+	return c != NULL ? c->pub.call : 0;
+}
+
+ob_call_id ob__mock_out_call_with(ob_mock *m, const ob_target *target, const ob_call_options *o,
+                                  ob_call_fn fn, void *arg)
+{
+	const struct session *s = ob__mock_obj_get(m->world, o->session, KIND_SESSION);
+	bool at_session = (target->flags & OB_TARGET_SESSION) != 0;
+
+	if (!mock_may_begin(m) || fn == NULL || !options_ok(target, o) ||
+	    (at_session && s == NULL)) {
+		return 0;
+	}
+	bool too_big = o->len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX);
+	ob_req made_for = o->request != 0 ? o->request : m->current;
+	ob_mock_call q = {
+		.target = *target,
+		.id = o->id,
+		.method = o->method,
+		.session = o->session,
+		.data = o->data,
+		.len = too_big ? 0 : o->len,
+		.deadline_ms = o->deadline_ms,
+		.mode = o->mode,
+		.retries = o->retries,
+		.flags = o->flags,
+		.key_len = o->key_len,
+		.key = o->key,
+		.request = ob__mock_request_of(m, made_for) != NULL ? made_for : 0,
+	};
+	if (at_session) {
+		q.target.node = ob_mock_node_id(s->node != NULL ? s->node : m->name);
+		q.target.role = 0;
+	}
+	struct call *c = call_begin(m, &q, fn, arg);
+	if (c != NULL && o->keep_len > 0) {
+		memcpy(c->keep, o->keep, o->keep_len);
+		c->arg = c->keep;
+	}
+	int refused = c == NULL ? 0 : too_big ? OB_E_TOO_BIG : before_out(m, c);
+	if (refused != 0) {
+		struct work work = {.self = c->obj.handle};
+		c->refused = refused;
+		(void)ob__mock_work_queue(m, &work); /* else it has its deadline */
+	}
+	return c != NULL ? c->pub.call : 0;
 }
 
 int ob__mock_call_end(struct call *c, int code, const char *text, uint64_t source, const void *data,
@@ -295,14 +497,31 @@ int ob__mock_call_end(struct call *c, int code, const char *text, uint64_t sourc
 		.source = source,
 		.data = data != NULL ? data : (const uint8_t *)"",
 		.len = len,
+		.tries = 1,
 	};
 
-	ob__mock_obj_close(m->world, &c->obj);
-	c->pub.ended = true;
-	/* The list may be forgotten in the callback. */
-	ob_call_fn fn = c->fn;
-	void *arg = c->arg;
-	fn(&m->ctx, c->pub.call, &res, arg);
+	if (c->all && c->pub.left > 0 && c->refused == 0) {
+		res.left = --c->pub.left;
+	}
+	after_out(m, c, &res);
+	if (c->pub.mode == OB_CALL_FAIL_SAFE && code != OB_OK) {
+		res.failed = code;
+		res.code = OB_OK;
+		res.len = 0;
+	}
+	if (res.left == 0) {
+		ob__mock_obj_close(m->world, &c->obj);
+		c->pub.ended = true;
+	}
+	/* The list may be forgotten in the callback, but not the call. */
+	ob_req before = m->current;
+	m->current = c->pub.request;
+	c->telling++;
+	c->fn(&m->ctx, c->pub.call, &res, c->arg);
+	m->current = before;
+	if (--c->telling == 0 && c->forgotten) {
+		call_free(c);
+	}
 	return 0;
 }
 
@@ -558,7 +777,7 @@ void ob__mock_outs_expire(ob_mock *m)
 	/* A callback may begin nothing new, so no list grows meanwhile. */
 	for (size_t i = 0; i < m->calls.len; i++) {
 		struct call *c = m->calls.at[i];
-		if (!c->pub.ended) {
+		while (!c->pub.ended) {
 			ob__mock_call_end(c, OB_E_GONE, "the module was taken out", 0, NULL, 0);
 		}
 	}
@@ -593,7 +812,10 @@ static void forget(ob_mock *m, bool all)
 		if (all || c->pub.ended) {
 			ob__mock_vec_del(&m->calls, i - 1);
 			ob__mock_obj_close(m->world, &c->obj);
-			call_free(c);
+			c->forgotten = true;
+			if (c->telling == 0) {
+				call_free(c);
+			}
 		}
 	}
 	for (size_t i = m->http_calls.len; i > 0; i--) {

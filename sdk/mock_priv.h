@@ -147,6 +147,7 @@ enum reg_kind {
 	REG_HTTP,
 	REG_EVENT,
 	REG_FILTER,
+	REG_CALL_FILTER,
 	REG_CLIENT_DECIDER,
 	REG_LINK_DECIDER,
 	REG_UNKNOWN,
@@ -158,12 +159,13 @@ enum reg_kind {
 
 struct reg {
 	enum reg_kind kind;
-	uint32_t flags;
-	int priority; /* FILTER; the event's number for EVENT */
+	uint32_t flags; /* of CALL_FILTER: enum ob_call_when */
+	int priority;   /* FILTER, CALL_FILTER; the event's number for EVENT */
 	union {
 		ob_handler_fn handler;
 		ob_decide_fn decide;
 		ob_filter_fn filter;
+		ob_call_filter_fn call_filter;
 		ob_event_fn event;
 		ob_error_body_fn error_body;
 		ob_policy_fn policy;
@@ -196,6 +198,7 @@ struct request {
 	json_t *json;
 	uint64_t deadline;
 	ob_call_id self;
+	bool handled; /* a handler was called */
 	bool running;
 	bool held;
 	bool ended;
@@ -230,10 +233,17 @@ struct call {
 	struct obj obj;
 	ob_mock_call pub;
 	uint64_t due;
+	uint64_t began;
+	bool all;
+	int refused; /* not 0: it ends with this in ob_mock_run() */
+	bool forgotten;
+	unsigned telling; /* how often fn is on the stack */
 	ob_call_fn fn;
 	void *arg;
 	char *method;
 	uint8_t *bytes;
+	_Alignas(16) uint8_t keep[OB_CALL_KEEP_MAX];
+	uint8_t key[OB_CALL_KEY_MAX];
 };
 
 struct http_call {
@@ -327,6 +337,8 @@ struct ob_mock {
 	bool http_unix;
 	ob_session as;
 	ob_session client; /* who sends when ob_mock_as() said nothing */
+	ob_req current;    /* whose handler runs */
+	json_t *role_sizes;
 	uint64_t unended;
 
 	pthread_mutex_t lock; /* for the queue */
@@ -394,6 +406,7 @@ int ob__mock_reg_http(ob_mock *m, const char *method, const char *path, ob_handl
                       uint32_t flags);
 int ob__mock_reg_event(ob_mock *m, int event, ob_event_fn fn);
 int ob__mock_reg_filter(ob_mock *m, int priority, ob_filter_fn fn);
+int ob__mock_reg_call_filter(ob_mock *m, int when, int priority, ob_call_filter_fn fn);
 int ob__mock_reg_single(ob_mock *m, enum reg_kind kind, const char *what, struct reg **out);
 int ob__mock_reg_codec(ob_mock *m, const ob_codec *codec);
 void ob__mock_reg_codecs_live(ob_mock *m);
@@ -421,6 +434,7 @@ const char *ob__mock_request_header(const struct request *r, const char *name);
 void ob__mock_request_closed(ob_mock *m, ob_session session); /* one-way, for session_closed_id */
 void ob__mock_requests_free(ob_mock *m);
 void ob__mock_self_call(ob_mock *m, ob_call_id call);
+int ob__mock_call_filters(ob_mock *m, const ob_call_event *event);
 
 /* mock_out.c: what goes out, and time */
 void ob__mock_session_gone(ob_mock *m, struct session *s);
@@ -428,6 +442,8 @@ int ob__mock_session_text(const ob_mock *m, const struct session *s, char *out, 
 int ob__mock_out_close(ob_mock *m, ob_session session, uint16_t code, const char *reason);
 int ob__mock_out_push(ob_mock *m, ob_session session, uint32_t id, const void *data, size_t len);
 ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *call, ob_call_fn fn, void *arg);
+ob_call_id ob__mock_out_call_with(ob_mock *m, const ob_target *target, const ob_call_options *o,
+                                  ob_call_fn fn, void *arg);
 int ob__mock_out_cancel(ob_mock *m, ob_call_id call);
 int ob__mock_call_end(struct call *c, int code, const char *text, uint64_t source, const void *data,
                       size_t len);

@@ -25,6 +25,7 @@ static bool key_of(enum reg_kind kind, uint32_t id, const char *name, char *out,
 	switch (kind) {
 	case REG_EVENT:
 	case REG_FILTER:
+	case REG_CALL_FILTER:
 		return false;
 	case REG_CLIENT_ID:
 	case REG_LINK_ID:
@@ -208,6 +209,25 @@ int ob__mock_reg_event(ob_mock *m, int event, ob_event_fn fn)
 	if (rc == 0) {
 		reg->fn.event = fn;
 		reg->priority = event;
+	}
+	return rc;
+}
+
+int ob__mock_reg_call_filter(ob_mock *m, int when, int priority, ob_call_filter_fn fn)
+{
+	struct reg *reg;
+
+	if (fn == NULL || when < OB_CALL_BEFORE_OUT || when > OB_CALL_AFTER_IN) {
+		return mock_no(m, OB_E_INVAL);
+	}
+	if (m->phase != PHASE_STARTING) {
+		return mock_no(m, OB_E_STATE);
+	}
+	int rc = reg_add(m, REG_CALL_FILTER, 0, NULL, &reg);
+	if (rc == 0) {
+		reg->fn.call_filter = fn;
+		reg->flags = (uint32_t)when;
+		reg->priority = priority;
 	}
 	return rc;
 }

@@ -14,6 +14,8 @@ static const struct ob__command commands[] = {
 	{"lint", ob__cmd_lint, "FILE.so...  would a node load and unload these modules?"},
 	{"new", ob__cmd_new, "NAME [--kind KIND]  makes a project for a module"},
 	{"probe", ob__cmd_probe, NULL},
+	{"stubs", ob__cmd_stubs,
+         "[-o OUT.h] FILE.json  makes typed C functions of declared methods"},
 	{"swap-test", ob__cmd_swap_test,
          "OLD.so NEW.so  exchanges a module under load, and counts"},
 };

@@ -41,6 +41,9 @@ int ob__cmd_new(int argc, char **argv);
 /* What the host runs to rehearse a module; not for people. */
 int ob__cmd_probe(int argc, char **argv);
 
+/* Makes a C header from a declaration of methods: obhost stubs [-o OUT.h] FILE.json */
+int ob__cmd_stubs(int argc, char **argv);
+
 /* Exchanges a module in a node of its own, under load: a program beside this one does it. */
 int ob__cmd_swap_test(int argc, char **argv);
 

@@ -4,6 +4,7 @@
 
 #include "host/admin.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "host/confreload.h"
 #include "host/node.h"
 #include "host/swap/swap.h"
+#include "mesh/member.h"
 
 #define PAGE_DEFAULT 100
 #define PAGE_MAX     10000
@@ -275,6 +277,53 @@ static void run_tx(struct request *q)
 static void run_peers(struct request *q)
 {
 	finish_json(q, 200, ob__node_peers_json(q->node));
+}
+
+/* An entry that is added at run time; remote_ports and its file are not touched. */
+static void run_peers_add(struct request *q)
+{
+	const char *text = arg_str(q, "address");
+	struct ob__address a = {.kind = OB__ADDRESS_OTHER};
+	char full[OB__MEMBER_ADDRESS];
+
+	if (text == NULL || snprintf(full, sizeof(full), "tcp %s", text) >= (int)sizeof(full) ||
+	    ob__address_get(&a, full) != 0) {
+		finish_error(q, 400, "address", "address is HOST:PORT or [HOST]:PORT");
+		return;
+	}
+	const struct ob__remote_options o = {
+		.host = a.host,
+		.port = a.port,
+		.token = arg_str(q, "token"),
+		.role = arg_str(q, "type"),
+		.added = true,
+	};
+	int rc = ob__links_dial(q->node->links, &o);
+	if (rc == -EEXIST) {
+		finish_error(q, 409, "exists", "this address is dialled already");
+	} else if (rc == -ENOSPC) {
+		finish_error(q, 409, "too_many", "too many addresses are dialled already");
+	} else if (rc == -EINVAL) {
+		finish_error(q, 400, "token",
+		             "a token has at least 16 bytes, and there is no rpc.token instead");
+	} else if (rc != 0) {
+		finish_error(q, 503, "memory", "out of memory");
+	} else {
+		finish_json(q, 202, json_pack("{s:s}", "status", "dialling"));
+	}
+}
+
+static void run_peers_drop(struct request *q)
+{
+	const char *name = arg_str(q, "peer");
+	size_t n = name != NULL ? ob__links_drop(q->node->links, name) : 0;
+
+	if (n == 0) {
+		finish_error(q, 404, "unknown_peer",
+		             "no node of that name or address, HOST:PORT, is dialled");
+		return;
+	}
+	finish_json(q, 200, json_pack("{s:s, s:i}", "status", "removed", "entries", (int)n));
 }
 
 static void run_sessions(struct request *q)
@@ -681,6 +730,9 @@ static const struct arg drain_args[] = {
 	{"pace", NUMBER}, {"deadline", NUMBER}, {"then", TEXT}, {NULL, ANY}};
 static const struct arg level_args[] = {{"level", TEXT}, {NULL, ANY}};
 static const struct arg version_args[] = {{"version", NUMBER}, {"path", ANY}, {NULL, ANY}};
+static const struct arg peers_args[] = {
+	{"address", TEXT}, {"token", TEXT}, {"type", TEXT}, {NULL, ANY}};
+static const struct arg peer_args[] = {{"peer", TEXT}, {NULL, ANY}};
 static const struct arg sessions_args[] = {{"limit", NUMBER}, {"after", TEXT}, {NULL, ANY}};
 static const struct arg rollback_args[] = {{"name", TEXT}, {"wait", TEXT}, {NULL, ANY}};
 static const struct arg load_args[] = {
@@ -703,6 +755,8 @@ static const struct verb verbs[] = {
 	{"modules.commit", "POST", "/modules/*/commit", "name", true, false, name_args, run_commit},
 	{"modules.unload", "DELETE", "/modules/*", "name", true, false, name_args, run_unload},
 	{"peers", "GET", "/peers", NULL, false, false, NULL, run_peers},
+	{"peers.add", "POST", "/peers", NULL, true, false, peers_args, run_peers_add},
+	{"peers.drop", "DELETE", "/peers/*", "peer", true, false, peer_args, run_peers_drop},
 	{"sessions", "GET", "/sessions", NULL, false, false, sessions_args, run_sessions},
 	{"sessions.close", "DELETE", "/sessions/*", "id", true, false, id_args, run_session_close},
 	{"routes", "GET", "/routes", NULL, false, false, NULL, run_routes},

@@ -8,47 +8,107 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "host/callfilter.h"
+#include "host/calls.h"
 #include "host/client.h"
 #include "host/conn.h"
 #include "host/held.h"
+#include "host/keys.h"
+#include "host/methods.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "host/sticky.h"
+#include "host/trace.h"
+#include "mesh/handles.h"
 
 struct self_call {
 	struct ob__node *node;
 	uint64_t pending;
 	uint64_t session;
 	uint64_t deadline; /* loop ms */
+	struct ob__trace trace;
 	uint32_t id;
+	uint8_t key_len;
+	uint8_t key[OB_CALL_KEY_MAX];
 	char *method;
 	size_t len;
 	uint8_t data[];
 };
 
+/* True when a handler is to run: there is no key, or it is the first with it. */
+static bool self_key(struct self_call *c, struct ob__reg *reg, uint64_t *key)
+{
+	struct ob__dedupe_query q = {
+		.method = c->method,
+		.method_len = c->method != NULL ? strlen(c->method) : 0,
+		.key = c->key,
+		.key_len = c->key_len,
+		.until = c->deadline,
+		.who = {.src = c->node->self.id, .call = c->pending, .id = c->id},
+	};
+
+	*key = 0;
+	return reg == NULL || c->key_len == 0 || ob__keys_begin(c->node, &q, key);
+}
+
+static void self_refuse(struct self_call *c, uint64_t key, int code)
+{
+	struct ob__pending *p = ob__pending_find(&c->node->pendings, c->pending);
+
+	if (p != NULL) {
+		ob__pending_end(p, &(struct ob__end){.code = code});
+	}
+	ob__keys_end(c->node, key, &(struct ob__dedupe_end){.code = code});
+}
+
+static int self_filter(const struct self_call *c)
+{
+	uint64_t now = ob__loop_now(c->node->loop);
+	ob_view view = {
+		.size = sizeof(view),
+		.id = c->id,
+		.flags = OB_VIEW_CALL,
+		.budget_ms = c->deadline > now ? (uint32_t)(c->deadline - now) : 0,
+		.method = c->method,
+		.session = c->session,
+		.source = c->node->self.id,
+		.data = c->data,
+		.len = c->len,
+	};
+
+	return ob__callfilter_before_in(c->node, &view, &c->trace);
+}
+
 static void self_call_run(void *arg)
 {
 	struct self_call *c = arg;
 	struct ob__node *node = c->node;
-	struct ob__pending *p = ob__pending_find(&node->pendings, c->pending);
 	const struct ob__session *s = ob__session_get(&node->sessions, c->session);
 	uint64_t owner = s != NULL ? s->node : 0;
 	uint64_t seq = s != NULL ? s->seq : 0;
 	struct ob__reg *reg = c->method != NULL ? ob__slots_method(&node->slots, c->method,
 	                                                           strlen(c->method), owner, seq)
 	                                        : ob__local_handler(node, false, c->id, owner, seq);
-	struct ob__end end = {.code = OB_E_NOT_FOUND};
+	uint64_t key = 0;
 
-	if (p == NULL) {
+	if (ob__pending_find(&node->pendings, c->pending) == NULL) {
+		goto out;
+	}
+	int rc = reg != NULL ? self_filter(c) : 0;
+	if (rc != 0) {
+		self_refuse(c, 0, rc);
+		goto out;
+	}
+	if (!self_key(c, reg, &key)) {
 		goto out;
 	}
 	uint64_t now = ob__loop_now(node->loop);
 	uint64_t left = c->deadline > now ? c->deadline - now : 0;
 	struct ob__req *r = reg != NULL ? ob__req_new(node, reg, OB__ORIGIN_SELF, left) : NULL;
 	if (r == NULL) {
-		end.code = reg != NULL ? OB_E_BUSY : OB_E_NOT_FOUND;
-		ob__pending_end(p, &end);
+		self_refuse(c, key, reg != NULL ? OB_E_BUSY : OB_E_NOT_FOUND);
 		goto out;
 	}
 	r->view.id = c->id;
@@ -58,35 +118,41 @@ static void self_call_run(void *arg)
 	r->view.data = c->data;
 	r->view.len = c->len;
 	r->from.self = c->pending;
+	r->key = key;
+	r->trace = c->trace;
 	ob__req_run(node, reg, r);
 out:
 	free(c->method);
 	free(c);
 }
 
-static int call_self(struct ob__node *node, const struct ob__frame *f, const char *method,
-                     uint64_t session)
+static int call_self(struct ob__node *node, const struct ob__call_out *out, uint64_t pending)
 {
-	size_t len = f->payload_len;
-	struct self_call *c = malloc(sizeof(*c) + len + 1);
+	struct self_call *c = malloc(sizeof(*c) + out->len + 1);
 
 	if (c == NULL) {
 		return OB_E_NOMEM;
 	}
 	*c = (struct self_call){
 		.node = node,
-		.pending = f->call,
-		.session = session,
-		.deadline = ob__loop_now(node->loop) + f->budget,
-		.id = f->id,
-		.len = len,
+		.pending = pending,
+		.session = out->session,
+		.deadline = ob__loop_now(node->loop) + out->budget,
+		.trace = out->trace,
+		.id = out->id,
+		.key_len = (uint8_t)out->key_len,
+		.len = out->len,
 	};
-	if (len > 0) {
-		memcpy(c->data, f->payload, len);
+	if (out->key_len > 0) {
+		memcpy(c->key, out->key, out->key_len);
 	}
-	c->method = method != NULL ? strdup(method) : NULL;
-	int rc = method != NULL && c->method == NULL ? OB_E_NOMEM
-	                                             : ob__loop_defer(node->loop, self_call_run, c);
+	if (out->len > 0) {
+		memcpy(c->data, out->data, out->len);
+	}
+	c->method = out->method != NULL ? strdup(out->method) : NULL;
+	int rc = out->method != NULL && c->method == NULL
+	                 ? OB_E_NOMEM
+	                 : ob__loop_defer(node->loop, self_call_run, c);
 	if (rc != 0) {
 		free(c->method);
 		free(c);
@@ -114,14 +180,15 @@ static void refused_call_end(void *arg)
 }
 
 /* The caller learns of it as of any other end: later, by its callback. */
-static int call_refused(struct ob__node *node, const struct ob__pending *p, int code)
+int ob__call_refused(struct ob__node *node, const struct ob__pending *p, int code)
 {
 	struct refused_call *c = malloc(sizeof(*c));
 
 	if (c == NULL) {
 		return OB_E_NOMEM;
 	}
-	*c = (struct refused_call){node, p->handle, code};
+	*c = (struct refused_call){node, p->handle,
+	                           ob__result_clean(code == OB_E_NOMEM ? OB_E_BUSY : code)};
 	int rc = ob__loop_defer(node->loop, refused_call_end, c);
 	if (rc != 0) {
 		free(c);
@@ -129,33 +196,125 @@ static int call_refused(struct ob__node *node, const struct ob__pending *p, int 
 	return rc;
 }
 
-static int call_send(struct ob__node *node, const ob_target *target, struct ob__pending *p,
-                     struct ob__frame *f)
+/* The node that a session of this node's stays with for a role, if it is there. */
+static uint64_t sticks_to(const struct ob__node *node, const struct ob__session *s, uint32_t role)
 {
+	uint64_t choice = s != NULL && s->conn != 0 ? ob__session_sticky(s, role) : 0;
+
+	return choice != 0 && !ob__sticky_is_gone(node, choice) ? choice : 0;
+}
+
+/* What was chosen is not just a route node on the way to nobody knows whom. */
+static bool is_target(const struct ob__route_query *q, const struct ob__peer *to)
+{
+	return q->node != 0 ? to->who.id == q->node : to->who.role_id == q->role;
+}
+
+/* To another node.  0, or why it can't go; *to is where it went, 0 if that is not known. */
+static int call_peer(struct ob__node *node, const struct ob__call_out *out, struct ob__pending *p,
+                     struct ob__frame *f, uint64_t *to)
+{
+	struct ob__session *s = ob__session_get(&node->sessions, out->session);
 	struct ob__route_query q = {
-		.node = target->node,
-		.role = target->role,
-		.sticky = (target->flags & OB_TARGET_STICKY) != 0,
+		.node = out->target.node,
+		.role = out->target.node != 0 ? 0 : out->target.role,
+		.sticky = (out->target.flags & OB_TARGET_STICKY) != 0,
 		.session_node = f->session_node,
 		.session_seq = f->session_seq,
 		.frame = f,
 	};
-	struct ob__route route = ob__router_find(&node->router, &q);
 
+	if (q.sticky && q.node == 0 && q.role != 0) {
+		q.node = sticks_to(node, s, q.role);
+	}
+	struct ob__route route = ob__router_find(&node->router, &q);
 	f->dst = q.node;
 	f->role = q.role;
 	f->hops = OB__FRAME_HOPS;
+	*to = q.node;
 	if (route.kind == OB__ROUTE_REFUSED) {
-		return call_refused(node, p, route.code);
+		return ob__call_refused(node, p, route.code);
+	}
+	if (route.kind == OB__ROUTE_PEER && out->method != NULL && is_target(&q, route.to) &&
+	    !ob__methods_may(node, route.to->who.id, out->method)) {
+		*to = route.to->who.id;
+		return ob__call_refused(node, p, OB_E_NOT_FOUND);
 	}
 	if (route.kind != OB__ROUTE_PEER) {
-		return ob__hold_own(node, f, &q);
+		return out->no_wait ? ob__call_refused(node, p, OB_E_NO_ROUTE)
+		                    : ob__hold_own(node, f, &q);
 	}
+	f->dst = route.dst != 0 ? route.dst : f->dst;
 	int rc = ob__peer_send(node->links, route.peer, f);
-	if (rc == 0 && route.peer->link != NULL) {
-		ob__pending_sent(p, route.peer->link);
+	if (rc != 0) {
+		return rc;
 	}
-	return rc;
+	if (route.peer->link != NULL) {
+		ob__pending_sent(p, route.peer->link, route.to);
+	}
+	if (is_target(&q, route.to)) {
+		*to = route.to->who.id;
+	}
+	if (q.sticky && q.role != 0 && *to != 0 && s != NULL && s->conn != 0) {
+		(void)ob__session_stick(s, q.role, *to);
+	}
+	ob__trace_frame(node, f, "call to", route.peer->who.id);
+	return 0;
+}
+
+/* Room for all a call may carry besides its payload. */
+#define CALL_EXT_MAX (3 * 4 + 255 + OB__TRACE_EXT + OB_CALL_KEY_MAX)
+
+static size_t call_exts(const struct ob__node *node, const struct ob__call_out *out,
+                        uint64_t pending, uint8_t ext[CALL_EXT_MAX])
+{
+	uint8_t trace[OB__TRACE_EXT];
+	size_t end = 0;
+
+	if (out->method != NULL) {
+		end = ob__frame_ext_put(ext, end, CALL_EXT_MAX, OB__FRAME_EXT_METHOD, out->method,
+		                        (uint16_t)strlen(out->method));
+	}
+	/* One that begins here is known by its header. */
+	if (out->trace.id[0] != node->self.id || out->trace.id[1] != pending) {
+		ob__trace_put(&out->trace, trace);
+		end = ob__frame_ext_put(ext, end, CALL_EXT_MAX, OB__FRAME_EXT_TRACE, trace,
+		                        sizeof(trace));
+	}
+	if (out->key_len > 0) {
+		end = ob__frame_ext_put(ext, end, CALL_EXT_MAX, OB__FRAME_EXT_IDEMPOTENCY, out->key,
+		                        (uint16_t)out->key_len);
+	}
+	return end;
+}
+
+int ob__call_send(struct ob__node *node, const struct ob__call_out *out, struct ob__pending *p,
+                  uint64_t *to)
+{
+	const struct ob__session *s = ob__session_get(&node->sessions, out->session);
+	bool sticky = (out->target.flags & OB_TARGET_STICKY) != 0 && s != NULL;
+	uint8_t ext[CALL_EXT_MAX];
+
+	if (out->target.node == node->self.id ||
+	    (out->target.node == 0 && out->target.role == node->self.role_id)) {
+		*to = node->self.id;
+		return call_self(node, out, p->handle);
+	}
+	struct ob__frame f = {
+		.kind = OB__FRAME_REQUEST,
+		.flags = (uint16_t)(OB__FRAME_CALL | (sticky ? OB__FRAME_STICKY : 0) |
+	                            (out->method != NULL ? OB__FRAME_METHOD : 0)),
+		.id = out->id,
+		.budget = (uint32_t)out->budget,
+		.call = p->handle,
+		.session_node = s != NULL ? s->node : 0,
+		.session_seq = s != NULL ? s->seq : 0,
+		.ext = ext,
+		.ext_len = (uint16_t)call_exts(node, out, p->handle, ext),
+		.payload = out->data,
+		.payload_len = (uint32_t)out->len,
+	};
+	return call_peer(node, out, p, &f, to);
 }
 
 uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t id,
@@ -163,44 +322,48 @@ uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t 
                            uint32_t deadline_ms, ob_call_fn fn, void *arg)
 {
 	struct ob__node *node = g->node;
-	const struct ob__session *s = ob__session_get(&node->sessions, session);
-	uint8_t ext[260];
-	bool to_self = target->node == node->self.id ||
-	               (target->node == 0 && target->role == node->self.role_id);
-	uint64_t budget = deadline_ms != 0 ? deadline_ms : node->conf->call_timeout_ms;
-	size_t method_len = method != NULL ? strlen(method) : 0;
+	uint64_t made_for = node->dispatch.current;
 
-	if (!ob__gen_may_begin(g) || fn == NULL || method_len > 255 ||
-	    len > node->conf->limits.message || (method == NULL && id == 0)) {
+	if (!ob__gen_may_begin(g) || fn == NULL || (method == NULL && id == 0) ||
+	    (method != NULL && strlen(method) > 255) || len > node->conf->limits.message) {
 		return 0;
 	}
-	struct ob__pending *p = ob__pending_new(&node->pendings, OB__PENDING_CALL, budget);
+	if ((target->flags & (OB_TARGET_ALL | OB_TARGET_SESSION)) != 0 ||
+	    ob__callfilter_out(node)) {
+		ob_call_options o = {
+			.size = sizeof(o),
+			.id = method == NULL ? id : 0,
+			.method = method,
+			.session = session,
+			.data = data,
+			.len = len,
+			.deadline_ms = deadline_ms != 0 ? deadline_ms
+		                                        : (uint32_t)node->conf->call_timeout_ms,
+		};
+		return ob__dispatch_call_with(g, target, &o, fn, arg);
+	}
+	struct ob__call_out out = {
+		.target = *target,
+		.id = method == NULL ? id : 0,
+		.method = method,
+		.session = session,
+		.data = data,
+		.len = len,
+		.budget = deadline_ms != 0 ? deadline_ms : node->conf->call_timeout_ms,
+	};
+	struct ob__pending *p = ob__pending_new(&node->pendings, OB__PENDING_CALL, out.budget);
 	if (p == NULL) {
 		return 0;
-	}
-	struct ob__frame f = {
-		.kind = OB__FRAME_REQUEST,
-		.flags = OB__FRAME_CALL | (method != NULL ? OB__FRAME_METHOD : 0),
-		.id = id,
-		.budget = (uint32_t)budget,
-		.call = p->handle,
-		.session_node = s != NULL ? s->node : 0,
-		.session_seq = s != NULL ? s->seq : 0,
-		.payload = data,
-		.payload_len = (uint32_t)len,
-	};
-	if (method != NULL) {
-		f.ext = ext;
-		f.ext_len = (uint16_t)ob__frame_ext_put(ext, 0, sizeof(ext), OB__FRAME_EXT_METHOD,
-		                                        method, (uint16_t)method_len);
 	}
 	p->id = id;
 	p->u.call.gen = g;
 	p->u.call.fn = (void *)(uintptr_t)fn;
 	p->u.call.arg = arg;
+	p->u.call.req = made_for;
+	ob__trace_next(node, made_for, p->handle, &out.trace);
 	uint64_t handle = p->handle;
-	int rc = to_self ? call_self(node, &f, method, session) : call_send(node, target, p, &f);
-	if (rc != 0) {
+	uint64_t to;
+	if (ob__call_send(node, &out, p, &to) != 0) {
 		ob__pending_drop(p);
 		return 0;
 	}
@@ -211,12 +374,20 @@ uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t 
 
 int ob__dispatch_call_cancel(struct ob__gen *g, uint64_t call)
 {
-	struct ob__pending *p = ob__pending_find(&g->node->pendings, call);
+	struct ob__pending *p = ob__handle_kind(call) == OB__KIND_PENDING
+	                                ? ob__pending_find(&g->node->pendings, call)
+	                                : NULL;
 
+	if (ob__handle_kind(call) == OB__KIND_CALL) {
+		return ob__call_forget(g, call);
+	}
 	if (p == NULL || p->kind != OB__PENDING_CALL || p->u.call.gen != g) {
 		return OB_E_STALE;
 	}
 	ob__list_del(&p->u.call.gen_link);
+	if (g->node->dispatch.held_bytes > 0) {
+		ob__held_forget(g->node, call);
+	}
 	ob__pending_drop(p);
 	ob__gen_unref(g);
 	return 0;
@@ -239,6 +410,7 @@ void ob__dispatch_abandon(struct ob__gen *g)
 		struct ob__end end = {.code = OB_E_GONE, .text = "the module was taken out"};
 		ob__pending_end(p, &end);
 	}
+	ob__calls_abandon(g);
 }
 
 int ob__dispatch_push(struct ob__node *node, uint64_t session, uint32_t id, const void *data,

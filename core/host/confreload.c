@@ -19,16 +19,17 @@
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
 static const struct {
 	const char *key;
-	const char *fixed[6];
+	const char *fixed[8];
 } live_keys[] = {
 	{"call_timeout", {NULL}},
 	{"http", {"port", NULL}},
-	{"limits", {"connections", "sessions", "requests", "link_queue", NULL}},
+	{"limits",
+         {"connections", "sessions", "requests", "link_queue", "keys", "keys_bytes", NULL}},
 	{"log_level", {NULL}},
 	{"modules", {NULL}},
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
-	{"rpc", {"port", "encode", "tls", "reconnect_time", NULL}},
+	{"rpc", {"port", "unix", "idle", "encode", "tls", "reconnect_time", "key_time", NULL}},
 	{"session_closed_id", {NULL}},
 };
 
@@ -332,6 +333,7 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 		ob__error("conf", "rpc.allow: out of memory, what it was stays");
 	}
 	ob__conf_apply_remotes(node);
+	ob__cluster_describe(node);
 	reconf_modules(node, c);
 }
 

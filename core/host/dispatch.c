@@ -59,6 +59,10 @@ int ob__dispatch_init(struct ob__node *node)
 	                                "Frames refused because they had no hop left.");
 	d->held_total = ob__stat_counter(s, "obhost_held_total", NULL,
 	                                 "Messages that waited for a node to come up.");
+	ob__calls_init(node);
+	ob__keys_init(node);
+	ob__callfilter_init(node);
+	ob__methods_init(node);
 	d->latency = ob__stat_histogram(
 		s, "obhost_request_seconds", NULL,
 		"Time until the end of requests that left this node, one in sixteen of them.");
@@ -71,6 +75,10 @@ void ob__dispatch_free(struct ob__node *node)
 
 	ob__timeout_clear(node->loop, &d->held_timeout);
 	ob__held_drop(node);
+	ob__calls_free(node);
+	ob__keys_free(node);
+	ob__callfilter_free(node);
+	ob__methods_free(node);
 	ob__slab_destroy(&d->reqs);
 }
 
@@ -80,6 +88,10 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 
 	if (p->started_us != 0) {
 		ob__histogram_record(node->dispatch.latency, ob__loop_hrtime_us() - p->started_us);
+	}
+	if (p->kind == OB__PENDING_TRY) {
+		ob__call_try_ended(node, p, end);
+		return;
 	}
 	if (p->kind == OB__PENDING_CALL) {
 		struct ob__gen *g = p->u.call.gen;
@@ -91,11 +103,15 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 			.source = end->source,
 			.data = end->data,
 			.len = end->len,
+			.tries = 1,
 		};
 		ob__list_del(&p->u.call.gen_link);
+		uint64_t before = node->dispatch.current;
+		node->dispatch.current = p->u.call.req;
 		uint64_t entered = ob__gen_enter(g);
 		fn(&g->ctx, p->handle, &res, p->u.call.arg);
 		ob__gen_leave(g, entered);
+		node->dispatch.current = before;
 		ob__gen_unref(g);
 		return;
 	}
@@ -104,7 +120,7 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 		return;
 	}
 	bool leave = p->u.client.sticky && end->code != OB_OK &&
-	             ob__sticky_failed(conn->session, p, end->code);
+	             ob__sticky_failed(node, conn->session, p, end->code);
 	ob__conn_reply(conn, p->id, p->u.client.cookie, end->code, end->text, end->data, end->len);
 	ob__dispatch_client_ended(node, conn, p);
 	if (leave) {

@@ -34,6 +34,7 @@
 
 struct ob__dispatch {
 	struct ob__slab reqs;
+	uint64_t current; /* request whose handler runs, or for which a result is handed over */
 	struct ob__list held_frames; /* waiting for a live node, oldest first */
 	size_t held_bytes;
 	struct ob__timeout held_timeout;
@@ -94,6 +95,8 @@ uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t 
                            const char *method, uint64_t session, const void *data, size_t len,
                            uint32_t deadline_ms, ob_call_fn fn, void *arg);
 int ob__dispatch_call_cancel(struct ob__gen *g, uint64_t call);
+uint64_t ob__dispatch_call_with(struct ob__gen *g, const ob_target *target,
+                                const ob_call_options *options, ob_call_fn fn, void *arg);
 int ob__dispatch_push(struct ob__node *node, uint64_t session, uint32_t id, const void *data,
                       size_t len);
 int ob__dispatch_kick(struct ob__node *node, uint64_t session, uint16_t code, const char *reason);

@@ -371,6 +371,7 @@ int ob__drain_begin(struct ob__node *node, const struct ob__drain_options *optio
 	d->clients = (struct ob__drain_walk){0};
 	d->sessions = (struct ob__drain_walk){0};
 	node->phase = options->stop ? OB__NODE_LEAVING : OB__NODE_DRAINING;
+	ob__cluster_describe(node);
 	ob__node_tell(node, OB__NOTIFY_SAME, options->stop ? ", then stopping" : NULL);
 	ob__timeout_set(node->loop, &d->timeout, 0);
 	return 0;
@@ -407,6 +408,7 @@ int ob__drain_abort(struct ob__node *node, char *err, size_t cap)
 	ob__timeout_clear(node->loop, &d->timeout);
 	d->state = OB__DRAIN_NONE;
 	node->phase = OB__NODE_RUNNING;
+	ob__cluster_describe(node);
 	tell_peers(node);
 	forget_asked(node);
 	ob__node_tell(node, OB__NOTIFY_SAME, NULL);

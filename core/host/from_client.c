@@ -70,20 +70,21 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 		return route.code;
 	}
 	f->hops = OB__FRAME_HOPS;
+	f->dst = route.dst != 0 ? route.dst : f->dst;
 	int rc = ob__peer_send(node->links, route.peer, f);
 	if (rc != 0) {
 		return rc;
 	}
 	if (pending != NULL && route.peer->link != NULL) {
-		ob__pending_sent(pending, route.peer->link);
+		ob__pending_sent(pending, route.peer->link, route.to);
 	}
 	if (ob__peer_congested(route.peer)) {
 		ob__conn_pause_link(conn, route.peer);
 	}
 	/* A policy may have closed the client. */
-	if (conn->session != NULL && q->sticky && q->role != 0 &&
-	    route.peer->who.role_id == q->role) {
-		ob__session_stick(conn->session, q->role, route.peer->who.id);
+	if (conn->session != NULL && q->sticky &&
+	    route.to->who.role_id == (q->role != 0 ? q->role : node->router.route_role)) {
+		ob__session_stick(conn->session, route.to->who.role_id, route.to->who.id);
 	}
 	return 0;
 }
@@ -100,7 +101,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	uint8_t ext[OB__STICKS_EXT];
 	struct ob__route_query q = {
 		.node = target->node,
-		.role = target->role,
+		.role = target->node != 0 ? 0 : target->role,
 		.sticky = sticky,
 		.session_node = s->node,
 		.session_seq = s->seq,
@@ -108,7 +109,9 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 
 	if (sticky) {
 		q.key = rule.by_user ? ob__sticky_key(node, s) : 0;
+		q.stays = rule.flags != 0;
 		verdict = ob__sticky_of_session(node, s, q.role, rule.lost, &q.node);
+		q.prefer = q.role == 0 ? ob__sticky_relay(node, s) : 0;
 	}
 	if (verdict == OB__STICKY_FAIL) {
 		client_fail(node, conn, p, OB_E_NO_ROUTE, OB__STICKY_LOST);

@@ -7,15 +7,20 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "host/callfilter.h"
 #include "host/client.h"
+#include "host/cluster.h"
 #include "host/conn.h"
 #include "host/held.h"
+#include "host/keys.h"
+#include "host/methods.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/session_end.h"
 #include "host/slot.h"
 #include "host/sticky.h"
+#include "host/trace.h"
 #include "mesh/sticks.h"
 
 #define TEXT_MAX OB__ERROR_TEXT_MAX
@@ -37,22 +42,94 @@ static struct ob__reg *frame_handler(struct ob__node *node, const struct ob__fra
 	return ob__slots_method(&node->slots, method, len, f->session_node, f->session_seq);
 }
 
+/* True when a handler is to run: there is no key, or it is the first with it. */
+static bool frame_key(struct ob__node *node, const struct ob__frame *f, const char *method,
+                      uint64_t *key)
+{
+	uint16_t len = 0;
+	const uint8_t *ext =
+		f->ext_len > 0 ? ob__frame_ext(f, OB__FRAME_EXT_IDEMPOTENCY, &len) : NULL;
+
+	*key = 0;
+	if (ext == NULL) {
+		return true;
+	}
+	if (len == 0 || len > OB__DEDUPE_KEY_MAX) {
+		ob__refuse_frame(node, f, OB_E_BAD, "the key has 1 to 64 bytes");
+		return false;
+	}
+	bool one_way = (f->flags & OB__FRAME_ONE_WAY) != 0;
+	struct ob__dedupe_query q = {
+		.method = method,
+		.method_len = strlen(method),
+		.key = ext,
+		.key_len = len,
+		.until = ob__loop_now(node->loop) + f->budget,
+		.who = {f->src, one_way ? 0 : f->call, f->id, (f->flags & OB__FRAME_CALL) == 0},
+	};
+	return ob__keys_begin(node, &q, key);
+}
+
+/* 0, or why no handler is to see it. */
+static int frame_filter(struct ob__node *node, const struct ob__frame *f, const char *method)
+{
+	const struct ob__session *s;
+	struct ob__trace trace;
+
+	if ((f->flags & OB__FRAME_ONE_WAY) == 0 && ob__callfilter_too_busy(node)) {
+		return OB_E_BUSY;
+	}
+	if ((f->flags & OB__FRAME_CALL) == 0 || !ob__callfilter_in(node)) {
+		return 0;
+	}
+	s = f->session_node != 0
+	            ? ob__session_find(&node->sessions, f->session_node, f->session_seq)
+	            : NULL;
+	ob_view view = {
+		.size = sizeof(view),
+		.id = f->id,
+		.flags = OB_VIEW_LINK | OB_VIEW_CALL |
+	                 ((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0),
+		.budget_ms = f->budget,
+		.method = method[0] != '\0' ? method : NULL,
+		.session = s != NULL ? s->handle : 0,
+		.source = f->src,
+		.data = f->payload,
+		.len = f->payload_len,
+	};
+	ob__trace_of_frame(f, &trace);
+	return ob__callfilter_before_in(node, &view, &trace);
+}
+
 static void frame_local(struct ob__node *node, const struct ob__frame *f)
 {
 	char method[256] = "";
 	uint64_t session;
+	uint64_t key;
 	struct ob__reg *reg = frame_handler(node, f, method, sizeof(method));
 
 	if (reg == NULL) {
 		ob__refuse_frame(node, f, OB_E_NOT_FOUND, "no handler for this id or method");
 		return;
 	}
-	int rc = ob__frame_session(node, f, &session);
+	int rc = frame_filter(node, f, method);
+	if (rc != 0) {
+		ob__refuse_frame(node, f, rc, NULL);
+		return;
+	}
+	if (!frame_key(node, f, method, &key)) {
+		return;
+	}
+	rc = ob__frame_session(node, f, &session);
 	struct ob__req *r = rc == 0 ? ob__req_new(node, reg, OB__ORIGIN_LINK, f->budget) : NULL;
 	if (r == NULL) {
 		ob__refuse_frame(node, f, OB_E_BUSY, "too many requests or sessions");
+		ob__keys_end(node, key, &(struct ob__dedupe_end){.code = OB_E_BUSY});
 		return;
 	}
+	ob__trace_of_frame(f, &r->trace);
+	ob__trace_frame(node, f, "handled, from", f->src);
+	r->key = key;
 	r->view.id = f->id;
 	r->view.flags = OB_VIEW_LINK | ((f->flags & OB__FRAME_ONE_WAY) != 0 ? OB_VIEW_ONE_WAY : 0) |
 	                ((f->flags & OB__FRAME_STICKY) != 0 ? OB_VIEW_STICKY : 0) |
@@ -78,11 +155,11 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		.session_seq = f->session_seq,
 		.from = link->peer,
 	};
-
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 
 	if (f->kind == OB__FRAME_REQUEST && q.sticky) {
 		q.key = ob__sticks_key(f);
+		q.stays = (f->flags & (OB__FRAME_LOST_FAIL | OB__FRAME_LOST_WAIT)) != 0;
 		verdict = ob__sticky_of_frame(node, f, &q.node);
 	}
 	if (verdict == OB__STICKY_FAIL) {
@@ -106,10 +183,12 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		ob__refuse_frame(node, f, route.code, NULL);
 		return;
 	}
-	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, q.role, q.node);
+	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, q.role,
+	                        route.dst != 0 ? route.dst : q.node);
 	if (route.kind == OB__ROUTE_PEER) {
-		int rc = ob__peer_forward(node->links, route.peer, raw, f->len);
+		int rc = ob__cluster_forward(node, link->peer, route.peer, raw, f->len);
 		if (rc == 0) {
+			ob__trace_frame(node, f, "passed on to", route.peer->who.id);
 			++*node->dispatch.forwarded;
 			return;
 		}
@@ -165,7 +244,7 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 	switch (v.action) {
 	case OB_FORWARD:
 		f->dst = v.target.node;
-		f->role = v.target.role;
+		f->role = v.target.node != 0 ? 0 : v.target.role;
 		if (f->dst == node->self.id || (f->dst == 0 && f->role == node->self.role_id)) {
 			frame_local(node, f);
 		} else {
@@ -236,6 +315,13 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
 	}
 	if (f->kind == OB__FRAME_REQUEST) {
 		frame_request(node, link, f, raw);
+		return;
+	}
+	if (f->kind == OB__FRAME_SYSTEM && ob__cluster_frame(node, link, f)) {
+		return;
+	}
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_METHODS) {
+		ob__methods_heard(node, link->peer, f); /* link only, whatever it says */
 		return;
 	}
 	if (f->dst != node->self.id) {

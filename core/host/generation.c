@@ -105,6 +105,7 @@ struct ob__gen *ob__gen_new(struct ob__node *node, struct ob__module *m)
 	ob__list_init(&g->msgs);
 	ob__list_init(&g->reqs);
 	ob__list_init(&g->calls);
+	ob__list_init(&g->plans);
 	ob__list_init(&g->waits);
 	ob__list_append(&m->gens, &g->link);
 	m->gen_count++;

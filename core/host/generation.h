@@ -89,6 +89,7 @@ struct ob__gen {
 	struct ob__list msgs;   /* ob__held_msg.gen_link */
 	struct ob__list reqs;   /* held requests */
 	struct ob__list calls;  /* ob__pending.u.call.gen_link */
+	struct ob__list plans;  /* ob__call.gen_link: calls of several tries */
 	struct ob__list waits;  /* ob__wait.gen_link: jobs, posts, http and admin calls */
 	struct ob__state **states;
 	size_t states_len;

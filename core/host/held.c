@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "host/cluster.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/session_end.h"
@@ -155,8 +156,23 @@ int ob__hold_own(struct ob__node *node, struct ob__frame *f, const struct ob__ro
 	return rc;
 }
 
-static void held_send(struct ob__node *node, struct held_frame *h, struct ob__peer *peer)
+void ob__held_forget(struct ob__node *node, uint64_t call)
 {
+	OB__LIST_EACH_SAFE (it, &node->dispatch.held_frames) {
+		struct held_frame *h = OB__CONTAINER(it, struct held_frame, link);
+		struct ob__frame f;
+		size_t need;
+		if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0 &&
+		    f.kind == OB__FRAME_REQUEST && f.call == call && f.src == node->self.id) {
+			held_free(node, h);
+			return;
+		}
+	}
+}
+
+static void held_send(struct ob__node *node, struct held_frame *h, const struct ob__route *route)
+{
+	struct ob__peer *peer = route->peer;
 	uint64_t now = ob__loop_now(node->loop);
 	struct ob__frame f;
 	size_t need;
@@ -166,14 +182,14 @@ static void held_send(struct ob__node *node, struct held_frame *h, struct ob__pe
 	}
 	uint32_t left = h->deadline > now ? (uint32_t)(h->deadline - now) : 0;
 	ob__frame_patch_forward(h->bytes, f.hops, f.kind == OB__FRAME_REQUEST ? left : f.budget,
-	                        h->query.role, h->query.node);
-	int rc = ob__peer_forward(node->links, peer, h->bytes, h->len);
+	                        h->query.role, route->dst != 0 ? route->dst : h->query.node);
+	int rc = ob__cluster_forward(node, h->query.from, peer, h->bytes, h->len);
 	if (rc != 0) {
 		ob__refuse_frame(node, &f, rc, NULL);
 	} else if (f.src == node->self.id && f.kind == OB__FRAME_REQUEST && f.call != 0) {
 		struct ob__pending *p = ob__pending_find(&node->pendings, f.call);
 		if (p != NULL && peer->link != NULL) {
-			ob__pending_sent(p, peer->link);
+			ob__pending_sent(p, peer->link, route->to);
 		}
 	}
 }
@@ -196,7 +212,7 @@ void ob__dispatch_peer_up(struct ob__node *node)
 		struct held_frame *h = OB__CONTAINER(all.next, struct held_frame, link);
 		struct ob__route route = held_route(node, h);
 		if (route.kind == OB__ROUTE_PEER) {
-			held_send(node, h, route.peer);
+			held_send(node, h, &route);
 			held_free(node, h);
 		} else if (route.kind == OB__ROUTE_REFUSED) {
 			held_refuse(node, h, route.code, NULL);

@@ -41,36 +41,28 @@
 static void link_up(void *arg, struct ob__peer *peer)
 {
 	struct ob__node *node = arg;
-	ob_event_info info = {
-		.size = sizeof(info),
-		.event = OB_EVENT_NODE_UP,
-		.node = peer->who.id,
-		.name = peer->who.name,
-		.role = peer->who.role,
-	};
 
+	ob__cluster_link_up(node, peer);
 	ob__names_share(node, peer);
+	ob__methods_up(node, peer);
 	ob__drain_link_up(node, peer);
 	ob__dispatch_peer_up(node);
 	ob__served_again(node);
-	ob__dispatch_event(node, &info);
 }
 
 static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 {
 	struct ob__node *node = arg;
-	ob_event_info info = {
-		.size = sizeof(info),
-		.event = OB_EVENT_NODE_DOWN,
-		.node = peer->who.id,
-		.name = peer->who.name,
-		.role = peer->who.role,
-	};
 
-	ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
+	if (peer->parted) {
+		ob__info("link", "%s (%s): closed: %s", peer->who.name, peer->who.role, reason);
+	} else {
+		ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
+		ob__served_unsure(node);
+	}
+	ob__cluster_link_down(node, peer);
+	ob__methods_down(node, peer);
 	ob__clients_link_drained(node, peer);
-	ob__served_unsure(node);
-	ob__dispatch_event(node, &info);
 }
 
 static void link_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
@@ -132,7 +124,8 @@ static void keep_heap(void)
 /* What the node still writes to when it has become another user. */
 static int hand_over(const struct ob__node *node, const struct passwd *pw)
 {
-	static const char *const names[] = {"", "/stage", "/lock", "/incarnation", "/admin.sock"};
+	static const char *const names[] = {
+		"", "/stage", "/lock", "/incarnation", "/admin.sock", "/link.sock"};
 	char path[600];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -220,6 +213,21 @@ static int take_lock(struct ob__node *node)
 	return rc;
 }
 
+void ob__node_keep_incarnation(const char *dir, uint64_t incarnation)
+{
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/incarnation", dir);
+	FILE *f = fopen(path, "we");
+	if (f == NULL || fprintf(f, "%llu\n", (unsigned long long)incarnation) < 0) {
+		ob__warning("node", "%s: %s; after a clock that goes back, session ids may repeat",
+		            path, strerror(errno));
+	}
+	if (f != NULL) {
+		fclose(f);
+	}
+}
+
 /* Grows at each start, by whole seconds: session numbers begin at the second. */
 static uint64_t next_incarnation(const char *dir)
 {
@@ -239,14 +247,7 @@ static uint64_t next_incarnation(const char *dir)
 	uint64_t now = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 	uint64_t least = stored != 0 ? (stored / 1000 + 1) * 1000 : 0;
 	uint64_t incarnation = now > least ? now : least;
-	f = fopen(path, "we");
-	if (f == NULL || fprintf(f, "%llu\n", (unsigned long long)incarnation) < 0) {
-		ob__warning("node", "%s: %s; after a clock that goes back, session ids may repeat",
-		            path, strerror(errno));
-	}
-	if (f != NULL) {
-		fclose(f);
-	}
+	ob__node_keep_incarnation(dir, incarnation);
 	return incarnation;
 }
 
@@ -332,7 +333,7 @@ static int start_mesh(struct ob__node *node)
 	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
-	if (node->links == NULL || ob__permits_apply(node) != 0) {
+	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0) {
 		return OB_E_NOMEM;
 	}
 	return ob__conf_apply_routes(node);
@@ -417,6 +418,7 @@ static int start_listeners(struct ob__node *node)
 			return -1;
 		}
 	}
+	ob__cluster_listen(node);
 	snprintf(path, sizeof(path), "%s/admin.sock", node->dir);
 	return ob__admin_open(node, path);
 }
@@ -431,6 +433,8 @@ static int start_accepting(struct ob__node *node)
 		}
 		ob__notice("link", "listening on %s", ob__listener_name(node->link_listener));
 	}
+	ob__cluster_accept(node);
+	ob__cluster_describe(node);
 	if (ob__web_start(node) != 0 || ob__clients_start(node) != 0 ||
 	    ob__loop_signals(node->loop, signums, on_signal, node) != 0) {
 		return -1;
@@ -528,6 +532,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 		return NULL;
 	}
 	ob__node_gauges(node);
+	ob__cluster_gauges(node);
 	ob__conf_keep(node);
 	ob__policy_check(node);
 	node->phase = OB__NODE_RUNNING;
@@ -605,6 +610,7 @@ void ob__node_stop(struct ob__node *node)
 		return;
 	}
 	node->phase = OB__NODE_STOPPING;
+	ob__cluster_leave(node);
 	ob__node_tell(node, OB__NOTIFY_STOPPING, NULL);
 	node->leave_until = ob__loop_now(node->loop) + STOP_MS;
 	ob__drain_free(node);
@@ -645,6 +651,7 @@ void ob__node_tell(struct ob__node *node, enum ob__notify_state state, const cha
 
 static void free_mesh(struct ob__node *node)
 {
+	ob__cluster_free(node);
 	ob__links_free(node->links);
 	ob__pendings_free(&node->pendings);
 	ob__sessions_free(&node->sessions);
@@ -681,6 +688,7 @@ int ob__node_free(struct ob__node *node)
 	}
 	ob__httpc_free(node->httpc);
 	ob__listener_close(node->link_listener);
+	ob__cluster_unlisten(node);
 	if (node->links != NULL) {
 		ob__timeout_clear(node->loop, &node->notice_timeout);
 		ob__timeout_clear(node->loop, &node->leave_timeout);

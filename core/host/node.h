@@ -24,10 +24,15 @@
 #include "base/loop.h"
 #include "base/notify.h"
 #include "base/stat.h"
+#include "host/callfilter.h"
+#include "host/calls.h"
 #include "host/client.h"
+#include "host/cluster.h"
 #include "host/dispatch.h"
 #include "host/drain.h"
 #include "host/generation.h"
+#include "host/keys.h"
+#include "host/methods.h"
 #include "host/nodeconf.h"
 #include "host/permit.h"
 #include "host/slot.h"
@@ -76,6 +81,7 @@ struct ob__node {
 	struct ob__listener *link_listener;
 	struct ob__permits permits;
 	struct ob__router router;
+	struct ob__cluster cluster;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;
 	struct ob__map names;        /* node id -> owned name (host/names.h) */
@@ -90,6 +96,10 @@ struct ob__node {
 	struct ob__works works;
 
 	struct ob__dispatch dispatch;
+	struct ob__calls calls;
+	struct ob__keys keys;
+	struct ob__callfilter callfilter;
+	struct ob__methods methods;
 	struct ob__clients clients;
 	struct ob__web web;
 	struct ob__httpc *httpc;
@@ -129,6 +139,9 @@ void ob__node_stop(struct ob__node *node);
 /* Tells the service manager, if there is one, what the node is about: with RELOADING, READY,
  * STOPPING its state as well. `more` is put behind it, or NULL. */
 void ob__node_tell(struct ob__node *node, enum ob__notify_state state, const char *more);
+
+/* Remembers the incarnation for the next start. */
+void ob__node_keep_incarnation(const char *dir, uint64_t incarnation);
 
 /* Why the node is not ready for traffic, or NULL. */
 const char *ob__node_not_ready(const struct ob__node *node);

@@ -117,9 +117,9 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 	if (p->link != NULL) {
 		ob__stream_cipher(&p->link->stream, tls, sizeof(tls));
 	}
-	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:b}", "id",
-		id, "name", p->who.name, "role", p->who.role, "state",
+	json_t *j = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:o}",
+		"id", id, "name", p->who.name, "role", p->who.role, "link",
 		p->link != NULL ? "up" : "down", "address", p->address, "direction",
 		p->link == NULL   ? ""
 		: p->link->dialer ? "dialled"
@@ -130,7 +130,10 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 		(json_int_t)ob__peer_queued(p), "frames_in",
 		(json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
 		(json_int_t)(p->link != NULL ? p->link->frames_out : 0), "tls", tls, "last_error",
-		p->last_error, "draining", p->draining);
+		p->last_error, "draining", p->draining, "methods",
+		ob__methods_json(node, p->who.id));
+	ob__cluster_peer_json(node, p, j);
+	return j;
 }
 
 static void add_remote(void *arg, const char *address, const char *role, const char *name,
@@ -151,7 +154,8 @@ json_t *ob__node_peers_json(struct ob__node *node)
 			peers, peer_json(node, OB__CONTAINER(it, struct ob__peer, all_link)));
 	}
 	ob__links_each_remote(node->links, add_remote, remotes);
-	return json_pack("{s:o, s:o}", "peers", peers, "remote_ports", remotes);
+	return json_pack("{s:o, s:o, s:o}", "peers", peers, "remote_ports", remotes, "directory",
+	                 ob__cluster_json(node));
 }
 
 static json_t *spans_json(const struct ob__node *node, const struct ob__idrange_span *spans,
@@ -172,9 +176,11 @@ static json_t *spans_json(const struct ob__node *node, const struct ob__idrange_
 json_t *ob__node_routes_json(const struct ob__node *node)
 {
 	const struct ob__idrange *t = node->router.table;
+	const struct ob__idrange *m = node->router.served;
 
 	return json_pack(
-		"{s:o, s:o, s:o}", "ranges",
+		"{s:o, s:o, s:o, s:o}", "served",
+		spans_json(node, m != NULL ? m->flat : NULL, m != NULL ? m->flat_len : 0), "ranges",
 		spans_json(node, t != NULL ? t->flat : NULL, t != NULL ? t->flat_len : 0),
 		"special",
 		spans_json(node, t != NULL ? t->special : NULL, t != NULL ? t->special_len : 0),
@@ -209,15 +215,15 @@ json_t *ob__node_json(const struct ob__node *node)
 	snprintf(id, sizeof(id), "%016" PRIx64, node->self.id);
 	seed_id(node->conf, seed);
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o, s:o}",
+		"{s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o, s:o, s:o}",
 		"name", node->self.name, "role", node->self.role, "id", id, "seed_id", seed,
 		"incarnation", (json_int_t)node->self.incarnation, "pid", (int)getpid(), "uptime_s",
 		(json_int_t)((ob__loop_now(node->loop) - node->started_ms) / 1000), "version",
 		PACKAGE_VERSION, "state", not_ready != NULL ? not_ready : "running", "config",
 		node->conf->path, "sessions", (int)node->sessions.slab.live, "connections",
 		(int)node->clients.conns.live, "pending", (int)node->pendings.slab.live, "requests",
-		(int)node->dispatch.reqs.live, "listeners", ob__listens_json(node), "drain",
-		ob__drain_json(node));
+		(int)node->dispatch.reqs.live, "listeners", ob__listens_json(node), "methods",
+		ob__methods_own_json(node), "drain", ob__drain_json(node));
 }
 
 int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given)
@@ -263,6 +269,15 @@ static double gauge_log_dropped(void *arg)
 	(void)arg;
 	ob__log_get_stats(&stats);
 	return (double)stats.dropped;
+}
+
+static double gauge_log_errors(void *arg)
+{
+	struct ob__log_stats stats;
+
+	(void)arg;
+	ob__log_get_stats(&stats);
+	return (double)stats.write_errors;
 }
 
 #ifdef HAVE_MALLINFO2
@@ -353,4 +368,6 @@ void ob__node_gauges(struct ob__node *node)
 	heap_gauges(s);
 	ob__stat_gauge(s, "obhost_log_dropped", NULL, "Log lines dropped.", gauge_log_dropped,
 	               NULL);
+	ob__stat_gauge(s, "obhost_log_write_errors", NULL,
+	               "Times that the disk did not take log lines.", gauge_log_errors, NULL);
 }

@@ -14,6 +14,7 @@
 #include <obhost/obhost.h>
 
 #include "base/log.h"
+#include "mesh/dialer.h"
 #include "mesh/hello.h"
 #include "net/tls.h"
 
@@ -89,7 +90,18 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.allow.*.calls", OB__CONF_BOOL, 0, 0, 0, NULL, "true", "Calls that code makes, besides messages of clients."},
 	{"rpc.allow.*.pushes", OB__CONF_BOOL, 0, 0, 0, NULL, "true", "Pushes to clients."},
 	{"rpc.type", OB__CONF_STRING, OB__CONF_IGNORED, 0, 0, NULL, NULL, "The seed's; ignored."},
+	{"rpc.too_busy", OB__CONF_SECONDS, 0, 0, 60, NULL, "0", "When the node is so late with its work, requests of other nodes end with 503 at once; 0: never."},
 	{"rpc.reconnect_time", OB__CONF_SECONDS, 0, 0, 3600, NULL, "5", "Longest pause between attempts to reach a node."},
+	{"rpc.address", OB__CONF_STRING, 0, 0, 0, NULL, "host", "Address that other nodes reach rpc.port at; HOST, or HOST:PORT if the port is another one from outside. A host that stands for all of a machine's addresses (0.0.0.0) is not told to anybody."},
+	{"rpc.unix", OB__CONF_BOOL, 0, 0, 0, NULL, "see text", "A unix socket for nodes of the same machine and user, STATE_DIR/NAME/link.sock; absent: if there is an rpc.port."},
+	{"rpc.idle", OB__CONF_SECONDS, 0, 0, 86400, NULL, "60", "Seconds without traffic after which a link ends that was made for traffic towards a node that another one told of; 0: it stays."},
+	{"rpc.serve", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Ranges of message ids that nodes of this type take, told to all nodes: they go there where a node's own rpc.route says nothing. At most 32."},
+	{"rpc.serve[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high], both ends included."},
+	{"rpc.weight", OB__CONF_INT, 0, 0, 65535, NULL, "100", "How much this node takes, compared with others of its type; 0: nothing while there are others."},
+	{"rpc.key_time", OB__CONF_SECONDS, 0, 0, 3600, NULL, "60", "How long the end of a call with an idempotency key is kept, so that the same call again gets the same end and is not done twice."},
+	{"rpc.log", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Calls that are logged, at both ends, at most ten lines in ten seconds."},
+	{"rpc.log.slow", OB__CONF_SECONDS, 0, 0, 3600, NULL, "0", "Those that took so long; 0: none."},
+	{"rpc.log.failed", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Those that failed."},
 	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. Messages of a session that stays go where its earlier ones went, unless a module chooses."},
 	{"rpc.policy.*", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Name of a policy."},
 	{"rpc.route", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The route table: which role takes which message id."},
@@ -128,6 +140,8 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.link_bytes", OB__CONF_SIZE, 0, 0, 1099511627776, NULL, "0", "The same in bytes."},
 	{"limits.link_queue", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "16m", "Bytes queued towards one node; beyond it requests end with 503."},
 	{"limits.held", OB__CONF_SIZE, 0, 0, 1073741824, NULL, "8m", "Bytes of messages that wait, until their deadline, for a node to come up."},
+	{"limits.keys", OB__CONF_INT, 0, 16, 4000000, NULL, "100000", "Most requests with an idempotency key that are remembered; beyond it the oldest ends are forgotten, or, while their senders may still ask, new requests with a key end with 503."},
+	{"limits.keys_bytes", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "32m", "Bytes of these keys and of the answers kept with them."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
 	{"reload.budget", OB__CONF_SECONDS, 0, 0, 60, NULL, "0.1", "Seconds that handing over state may hold the loop when its version changed; 0: any."},
 	{"reload.drain", OB__CONF_SECONDS, 0, 0, 86400, NULL, "60", "Seconds a replaced module may take to finish what it holds."},
@@ -277,6 +291,8 @@ static void read_limits(struct reading *r)
 		.link_bytes = (size_t)ob__conf_int(j, "limits.link_bytes", 0),
 		.link_queue = (size_t)ob__conf_int(j, "limits.link_queue", 16 << 20),
 		.held = (size_t)ob__conf_int(j, "limits.held", 8 << 20),
+		.keys = (uint32_t)ob__conf_int(j, "limits.keys", 100000),
+		.keys_bytes = (size_t)ob__conf_int(j, "limits.keys_bytes", 32 << 20),
 	};
 }
 
@@ -572,6 +588,59 @@ static void read_sticky(struct reading *r)
 	}
 }
 
+/* "HOST", "HOST:PORT", "[::1]:PORT", "::1". */
+static void read_address(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const char *text = ob__conf_str(c->root, "rpc.address", NULL);
+	struct ob__address a = {.kind = OB__ADDRESS_TCP};
+	char full[OB__MEMBER_ADDRESS];
+	const char *colon = text != NULL ? strrchr(text, ':') : NULL;
+
+	c->rpc_address_port = c->rpc_port;
+	if (text == NULL) {
+		bool all = strcmp(c->host, "0.0.0.0") == 0 || strcmp(c->host, "::") == 0;
+		c->rpc_address = all ? NULL : c->host;
+		return;
+	}
+	bool has_port = colon != NULL && (text[0] == '[' || strchr(text, ':') == colon);
+	snprintf(full, sizeof(full), has_port ? "tcp %s" : "tcp %s:1", text);
+	if (strlen(text) + 7 > sizeof(full) || (!has_port && colon != NULL) ||
+	    ob__address_get(&a, full) != 0) {
+		wrong(r, "rpc.address", "must be HOST, HOST:PORT or [HOST]:PORT");
+		return;
+	}
+	c->rpc_address = c->rpc_host_text = strdup(a.host);
+	c->rpc_address_port = has_port ? a.port : c->rpc_port;
+	if (c->rpc_address == NULL) {
+		wrong(r, "rpc.address", "out of memory");
+	}
+}
+
+static void read_member(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = ob__conf_get(c->root, "rpc.serve");
+	size_t i;
+	json_t *pair;
+
+	c->rpc_unix = ob__conf_bool(c->root, "rpc.unix", c->rpc_port != 0);
+	c->link_idle_ms = ob__conf_ms(c->root, "rpc.idle", OB__DIALER_IDLE_MS);
+	c->weight = (uint32_t)ob__conf_int(c->root, "rpc.weight", OB__MEMBER_WEIGHT);
+	read_address(r);
+	c->serve = calloc(json_array_size(list) + 1, sizeof(*c->serve));
+	if (c->serve == NULL || json_array_size(list) > OB__MEMBER_RANGES) {
+		wrong(r, "rpc.serve", "has more than 32 ranges");
+		return;
+	}
+	json_array_foreach (list, i, pair) {
+		c->serve[c->serve_len++] = (struct ob__member_range){
+			(uint32_t)json_integer_value(json_array_get(pair, 0)),
+			(uint32_t)json_integer_value(json_array_get(pair, 1)),
+		};
+	}
+}
+
 static void read_rpc(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -579,6 +648,10 @@ static void read_rpc(struct reading *r)
 	c->rpc_port = (int)ob__conf_int(c->root, "rpc.port", 0);
 	c->rpc_token = ob__conf_str(c->root, "rpc.token", NULL);
 	c->reconnect_ms = ob__conf_ms(c->root, "rpc.reconnect_time", 5000);
+	c->key_ms = ob__conf_ms(c->root, "rpc.key_time", 60000);
+	c->too_busy_ms = ob__conf_ms(c->root, "rpc.too_busy", 0);
+	c->call_slow_ms = ob__conf_ms(c->root, "rpc.log.slow", 0);
+	c->call_log_failed = json_is_true(ob__conf_get(c->root, "rpc.log.failed"));
 	read_tokens(r);
 	read_security(r, json_object_get(c->root, "rpc"), "rpc.", OB__LINK_PLAIN, &c->rpc_security);
 	if (c->rpc_port != 0 && c->rpc_token == NULL && c->rpc_tokens_len == 0 &&
@@ -590,6 +663,7 @@ static void read_rpc(struct reading *r)
 	}
 	check_allow(r);
 	read_sticky(r);
+	read_member(r);
 	read_policies(r);
 	read_remotes(r);
 }
@@ -778,7 +852,9 @@ void ob__nodeconf_free(struct ob__nodeconf *c)
 	ob__idrange_free(&c->sticky);
 	free(c->listens);
 	free(c->remotes);
+	free(c->rpc_host_text);
 	free(c->rpc_tokens);
+	free(c->serve);
 	free(c->modules);
 	free(c->module_dirs);
 	free(c->path);

@@ -24,6 +24,7 @@
 #include "base/conf.h"
 #include "lib/idrange.h"
 #include "mesh/link.h"
+#include "mesh/member.h"
 
 #define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
 
@@ -83,6 +84,8 @@ struct ob__limits {
 	size_t link_bytes;    /* the same in bytes */
 	size_t link_queue;    /* bytes towards one node, then BUSY */
 	size_t held;          /* bytes waiting for a live node */
+	uint32_t keys;        /* requests with an idempotency key that are remembered */
+	size_t keys_bytes;    /* theirs and of their answers */
 };
 
 /* What becomes of a message that is to stay with a node that is gone. */
@@ -132,6 +135,18 @@ struct ob__nodeconf {
 	uint64_t reconnect_ms;
 	struct ob__idrange sticky; /* enum ob__sticky_lost, perhaps with BY_USER */
 	uint64_t sticky_wait_ms;
+	bool rpc_unix;           /* a socket for links in the state directory */
+	const char *rpc_address; /* where others reach the port; NULL: that can't be said */
+	int rpc_address_port;
+	char *rpc_host_text;   /* owned: what rpc_address points at, or NULL */
+	uint64_t link_idle_ms; /* 0: a link stays */
+	uint32_t weight;
+	struct ob__member_range *serve;
+	size_t serve_len;
+	uint64_t key_ms;       /* how long the end of a request with a key is kept */
+	uint64_t too_busy_ms;  /* of a turn; 0: never */
+	uint64_t call_slow_ms; /* calls that took longer are logged; 0: none */
+	bool call_log_failed;
 	struct ob__remote_conf *remotes;
 	size_t remotes_len;
 	struct ob__module_conf *modules;

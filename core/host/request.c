@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "host/callfilter.h"
 #include "host/client.h"
 #include "host/conn.h"
+#include "host/keys.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/slot.h"
@@ -96,11 +98,14 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 {
 	struct ob__node *node = r->gen->node;
 	uint64_t handle = r->handle;
+	uint64_t key = r->key;
 
 	code = ob__result_clean(code);
+	r->key = 0;
 	ob__count_result(node->dispatch.ends, code);
 	r->gen->failed += speaks_against(code);
 	r->ended = true;
+	ob__callfilter_after_in(node, r, code, text, data, len);
 	if ((r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		switch (r->origin) {
 		case OB__ORIGIN_CLIENT:
@@ -123,6 +128,11 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 			break;
 		}
 	}
+	if (key != 0) {
+		ob__keys_end(node, key,
+		             &(struct ob__dedupe_end){
+				     .code = code, .text = text, .data = data, .len = len});
+	}
 	if (ob__slab_get(&node->dispatch.reqs, handle) == r) {
 		req_finish(r);
 	}
@@ -135,6 +145,7 @@ int ob__req_done(struct ob__req *r)
 
 	r->ended = true;
 	ob__count_result(node->dispatch.ends, OB_OK);
+	ob__callfilter_after_in(node, r, OB_OK, NULL, NULL, 0);
 	if (r->origin == OB__ORIGIN_LINK && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id, false};
 		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
@@ -142,6 +153,11 @@ int ob__req_done(struct ob__req *r)
 		self_end(r, OB_OK, NULL, NULL, 0);
 	} else if (r->origin == OB__ORIGIN_HTTP) {
 		ob__http_reply(r->from.http.server, r->from.http.handle, 204, NULL, NULL, 0);
+	}
+	if (r->key != 0) {
+		uint64_t key = r->key;
+		r->key = 0;
+		ob__keys_end(node, key, &(struct ob__dedupe_end){.silent = true});
 	}
 	req_finish(r);
 	return 0;
@@ -256,9 +272,12 @@ void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 	r->running = true;
 	r->gen->handled++;
 	struct ob__gen *g = r->gen;
+	uint64_t before = node->dispatch.current;
+	node->dispatch.current = r->handle;
 	uint64_t entered = ob__gen_enter(g);
 	reg->fn.handler(&g->ctx, r->handle);
 	ob__gen_leave(g, entered);
+	node->dispatch.current = before;
 	handler_returned(node, r);
 }
 

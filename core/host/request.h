@@ -23,6 +23,7 @@
 
 #include "base/loop.h"
 #include "host/generation.h"
+#include "host/trace.h"
 #include "lib/list.h"
 #include "net/http.h"
 
@@ -53,7 +54,9 @@ struct ob__req {
 	ob_view view;          /* data is NULL once the callback has returned */
 	char *method;          /* owned copy of a held request's method name */
 	json_t *json;
-	uint64_t deadline; /* loop ms */
+	uint64_t deadline;      /* loop ms */
+	uint64_t key;           /* of ob__keys_end(), or 0 */
+	struct ob__trace trace; /* as it came; id[0] 0: it begins here */
 	union {
 		struct {
 			uint64_t conn;

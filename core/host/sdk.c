@@ -418,6 +418,26 @@ static int sdk_on_filter(ob_ctx *ctx, int priority, ob_filter_fn fn)
 	return rc;
 }
 
+static int sdk_on_call_filter(ob_ctx *ctx, int when, int priority, ob_call_filter_fn fn)
+{
+	struct ob__gen *g = gen_of(ctx);
+	struct ob__reg *reg;
+
+	if (fn == NULL || when < OB_CALL_BEFORE_OUT || when > OB_CALL_AFTER_IN) {
+		return OB_E_INVAL;
+	}
+	if (g->state != OB__GEN_STARTING) {
+		return OB_E_STATE;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_CALL_FILTER, 0, NULL, &reg);
+	if (rc == 0) {
+		reg->fn.call_filter = fn;
+		reg->flags = (uint32_t)when;
+		reg->priority = priority;
+	}
+	return rc;
+}
+
 static int sdk_on_client_message(ob_ctx *ctx, ob_decide_fn fn)
 {
 	struct ob__reg *reg;
@@ -715,6 +735,35 @@ static int sdk_call_cancel(ob_ctx *ctx, ob_call_id call)
 	return ob__dispatch_call_cancel(gen_of(ctx), call);
 }
 
+static ob_call_id sdk_call_with(ob_ctx *ctx, const ob_target *target,
+                                const ob_call_options *options, ob_call_fn fn, void *arg)
+{
+	return ob__dispatch_call_with(gen_of(ctx), target, options, fn, arg);
+}
+
+static int sdk_trace(ob_ctx *ctx, ob_req req, ob_trace_info *info)
+{
+	struct ob__node *node = node_of(ctx);
+	const struct ob__req *r = ob__req_get(node, req != 0 ? req : node->dispatch.current);
+	struct ob__trace t;
+
+	if (info->size != sizeof(*info)) {
+		return OB_E_INVAL;
+	}
+	if (r == NULL || r->gen->module != gen_of(ctx)->module) {
+		return OB_E_STALE;
+	}
+	ob__trace_of_req(node, r, &t);
+	*info = (ob_trace_info){
+		.size = sizeof(*info),
+		.begins = t.parent == 0,
+		.id = {t.id[0], t.id[1]},
+		.span = t.span,
+		.parent = t.parent,
+	};
+	return 0;
+}
+
 static ob_timer sdk_timer_start(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
                                 void *arg)
 {
@@ -885,4 +934,7 @@ const ob_api ob__sdk_api = {
 	.http_call = sdk_http_call,
 	.admin = sdk_admin,
 	.secret_check = sdk_secret_check,
+	.call_with = sdk_call_with,
+	.trace = sdk_trace,
+	.on_call_filter = sdk_on_call_filter,
 };

@@ -520,6 +520,34 @@ static int dead_refuse(ob_ctx *ctx, int code, const char *text)
 	return OB_E_DEAD;
 }
 
+static ob_call_id dead_call_with(ob_ctx *ctx, const ob_target *target,
+                                 const ob_call_options *options, ob_call_fn fn, void *arg)
+{
+	(void)ctx;
+	(void)target;
+	(void)options;
+	(void)fn;
+	(void)arg;
+	return 0;
+}
+
+static int dead_trace(ob_ctx *ctx, ob_req req, ob_trace_info *info)
+{
+	(void)ctx;
+	(void)req;
+	(void)info;
+	return OB_E_DEAD;
+}
+
+static int dead_on_call_filter(ob_ctx *ctx, int when, int priority, ob_call_filter_fn fn)
+{
+	(void)ctx;
+	(void)when;
+	(void)priority;
+	(void)fn;
+	return OB_E_DEAD;
+}
+
 const ob_api ob__sdk_dead_api = {
 	.size = sizeof(ob_api),
 	.abi_major = OB_ABI_MAJOR,
@@ -586,4 +614,7 @@ const ob_api ob__sdk_dead_api = {
 	.http_call = dead_http_call,
 	.admin = dead_admin,
 	.secret_check = dead_secret_check,
+	.call_with = dead_call_with,
+	.trace = dead_trace,
+	.on_call_filter = dead_on_call_filter,
 };

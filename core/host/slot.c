@@ -53,6 +53,17 @@ static void namemap_free(struct ob__strmap *m)
 	ob__strmap_free(m);
 }
 
+static void chains_free(struct ob__slots *s)
+{
+	struct ob__chain *all[] = {&s->filters,         &s->events,          &s->call_filters[0],
+	                           &s->call_filters[1], &s->call_filters[2], &s->call_filters[3]};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		free(all[i]->regs);
+		*all[i] = (struct ob__chain){0};
+	}
+}
+
 void ob__slots_free(struct ob__slots *s)
 {
 	idmap_free(&s->client_ids);
@@ -62,8 +73,7 @@ void ob__slots_free(struct ob__slots *s)
 	namemap_free(&s->codecs);
 	namemap_free(&s->listens);
 	namemap_free(&s->policies);
-	free(s->filters.regs);
-	free(s->events.regs);
+	chains_free(s);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -136,6 +146,11 @@ int ob__slots_get(struct ob__slots *s, const struct ob__slot_key *key, struct ob
 	return *out != NULL ? 0 : OB_E_NOMEM;
 }
 
+static bool many_of(enum ob__slot_kind kind)
+{
+	return kind == OB__SLOT_EVENT || kind == OB__SLOT_FILTER || kind == OB__SLOT_CALL_FILTER;
+}
+
 static bool taken(const struct ob__reg *reg, const struct ob__gen *g)
 {
 	return reg != NULL && reg->gen->module != g->module;
@@ -144,7 +159,7 @@ static bool taken(const struct ob__reg *reg, const struct ob__gen *g)
 int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__slot_key *key,
                       struct ob__reg **out)
 {
-	bool many = key->kind == OB__SLOT_EVENT || key->kind == OB__SLOT_FILTER;
+	bool many = many_of(key->kind);
 	struct ob__slot *slot;
 
 	if (g->state != OB__GEN_STARTING && g->state != OB__GEN_ACTIVE) {
@@ -168,6 +183,7 @@ int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__s
 	reg->slot = slot;
 	reg->gen = g;
 	ob__list_append(&g->regs, &reg->gen_link);
+	s->methods_version += key->kind == OB__SLOT_METHOD;
 	if (!many && g->state == OB__GEN_ACTIVE) {
 		slot->active = reg;
 	} else if (!many) {
@@ -179,14 +195,14 @@ int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__s
 
 static bool is_chained(const struct ob__reg *reg)
 {
-	return reg->slot->kind == OB__SLOT_EVENT || reg->slot->kind == OB__SLOT_FILTER;
+	return many_of(reg->slot->kind);
 }
 
 uint32_t ob__slots_activate(struct ob__slots *s, struct ob__gen *g)
 {
 	uint32_t n = 0;
 
-	(void)s;
+	s->methods_version++;
 	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
 		n++;
@@ -208,7 +224,7 @@ uint32_t ob__slots_deactivate(struct ob__slots *s, struct ob__gen *g)
 {
 	uint32_t n = 0;
 
-	(void)s;
+	s->methods_version++;
 	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
 		n++;
@@ -232,7 +248,7 @@ uint32_t ob__slots_canary(struct ob__slots *s, struct ob__gen *g)
 {
 	uint32_t n = 0;
 
-	(void)s;
+	s->methods_version++;
 	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
 		n++;
@@ -272,14 +288,23 @@ static int chain_add(struct ob__chain *c, struct ob__reg *reg)
 	return 0;
 }
 
-static int chain_module(struct ob__chain *filters, struct ob__chain *events, struct ob__gen *g)
+static struct ob__chain *chain_of(struct ob__slots *s, const struct ob__reg *reg)
+{
+	switch (reg->slot->kind) {
+	case OB__SLOT_FILTER:
+		return &s->filters;
+	case OB__SLOT_EVENT:
+		return &s->events;
+	default:
+		return &s->call_filters[reg->flags - 1];
+	}
+}
+
+static int chain_module(struct ob__slots *s, struct ob__gen *g)
 {
 	OB__LIST_EACH (it, &g->regs) {
 		struct ob__reg *reg = OB__CONTAINER(it, struct ob__reg, gen_link);
-		if (!is_chained(reg)) {
-			continue;
-		}
-		if (chain_add(reg->slot->kind == OB__SLOT_FILTER ? filters : events, reg) != 0) {
+		if (is_chained(reg) && chain_add(chain_of(s, reg), reg) != 0) {
 			return OB_E_NOMEM;
 		}
 	}
@@ -288,23 +313,14 @@ static int chain_module(struct ob__chain *filters, struct ob__chain *events, str
 
 int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules)
 {
-	struct ob__chain filters = {0};
-	struct ob__chain events = {0};
-
-	free(s->filters.regs);
-	free(s->events.regs);
-	s->filters = filters;
-	s->events = events;
+	chains_free(s);
 	OB__LIST_EACH (it, modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
-		if (m->active != NULL && chain_module(&filters, &events, m->active) != 0) {
-			free(filters.regs);
-			free(events.regs);
+		if (m->active != NULL && chain_module(s, m->active) != 0) {
+			chains_free(s);
 			return OB_E_NOMEM;
 		}
 	}
-	s->filters = filters;
-	s->events = events;
 	return 0;
 }
 
@@ -325,7 +341,7 @@ void ob__slot_unregister(struct ob__reg *reg)
 
 void ob__slots_drop(struct ob__slots *s, struct ob__gen *g)
 {
-	(void)s;
+	s->methods_version++;
 	OB__LIST_EACH_SAFE (it, &g->regs) {
 		ob__slot_unregister(OB__CONTAINER(it, struct ob__reg, gen_link));
 	}

@@ -12,7 +12,7 @@
  *
  * One-of-a-kind slots (an id, a method, a route, a decision, a codec) belong to one module at a
  * time; a second one is refused when it registers, that is before anything is switched.  Events and
- * filters take any number, in the order of priority, then of registration.
+ * both kinds of filters take any number, in the order of priority, then of registration.
  */
 
 #ifndef OB__SLOT_H
@@ -42,8 +42,11 @@ enum ob__slot_kind {
 	OB__SLOT_FILTER,
 	OB__SLOT_LISTEN,
 	OB__SLOT_POLICY,
+	OB__SLOT_CALL_FILTER,
 	OB__SLOT_KINDS,
 };
+
+#define OB__CALL_WHENS 4 /* enum ob_call_when has so many */
 
 struct ob__client_listener;
 struct ob__codec_states;
@@ -52,8 +55,8 @@ struct ob__reg {
 	struct ob__slot *slot;
 	struct ob__gen *gen;
 	struct ob__list gen_link;
-	uint32_t flags;
-	int priority; /* FILTER; the event's number for EVENT */
+	uint32_t flags; /* of CALL_FILTER: enum ob_call_when */
+	int priority;   /* FILTER, CALL_FILTER; the event's number for EVENT */
 	union {
 		ob_handler_fn handler;
 		ob_decide_fn decide;
@@ -61,6 +64,7 @@ struct ob__reg {
 		ob_event_fn event;
 		ob_error_body_fn error_body;
 		ob_policy_fn policy;
+		ob_call_filter_fn call_filter;
 		struct {
 			struct ob__slot *codec;
 			uint32_t idle_ms;
@@ -98,7 +102,9 @@ struct ob__slots {
 	struct ob__slot single[OB__SLOT_KINDS]; /* the decisions, by kind */
 	struct ob__chain filters;
 	struct ob__chain events;
+	struct ob__chain call_filters[OB__CALL_WHENS]; /* by enum ob_call_when, from 0 */
 	uint32_t count;
+	uint32_t methods_version; /* grows with each change of what methods there are */
 };
 
 void ob__slots_init(struct ob__slots *s, uint64_t seed);

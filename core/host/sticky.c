@@ -49,13 +49,13 @@ static bool has_way(const struct ob__node *node)
 	return false;
 }
 
-/* The node is known to be gone.  Of one that was never linked only a route node can say so. */
-static bool is_gone(const struct ob__node *node, uint64_t id)
+/* Of one that was never heard of only a route node can say so. */
+bool ob__sticky_is_gone(const struct ob__node *node, uint64_t id)
 {
 	const struct ob__peer *peer = ob__registry_get(&node->registry, id);
 
 	if (peer != NULL) {
-		return peer->link == NULL;
+		return peer->link == NULL && !ob__peer_is_listed(peer);
 	}
 	return node->self.role_id == node->router.route_role && !has_way(node) &&
 	       ob__loop_now(node->loop) - node->started_ms > SETTLING_MS;
@@ -77,7 +77,7 @@ static enum ob__sticky_verdict settle(struct ob__node *node, uint64_t choice,
                                       enum ob__sticky_lost lost, uint64_t *to)
 {
 	*to = choice;
-	if (choice == 0 || !is_gone(node, choice)) {
+	if (choice == 0 || !ob__sticky_is_gone(node, choice)) {
 		return OB__STICKY_GO;
 	}
 	count_lost(node, lost);
@@ -111,6 +111,15 @@ enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__
 	return verdict;
 }
 
+uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session *s)
+{
+	uint64_t choice = ob__session_sticky(s, node->router.route_role);
+	const struct ob__peer *peer =
+		choice != 0 ? ob__registry_get(&node->registry, choice) : NULL;
+
+	return peer != NULL && ob__peer_drains(peer) && ob__session_busy(s, 0) == 0 ? 0 : choice;
+}
+
 enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
                                             uint64_t *to)
 {
@@ -138,22 +147,26 @@ static bool speaks_of_loss(int code)
 	       code == OB_E_DEADLINE || code == OB_E_GONE;
 }
 
-static bool has_choice(const struct ob__session *s, uint32_t role)
+/* For role 0: for any but that of the route nodes on the way. */
+static bool has_choice(const struct ob__node *node, const struct ob__session *s, uint32_t role)
 {
 	for (uint8_t i = 0; i < s->sticky_len; i++) {
-		if (s->sticky[i].node != 0 && (role == 0 || s->sticky[i].role == role)) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		if (c->node != 0 &&
+		    (role == 0 ? c->role != node->router.route_role : c->role == role)) {
 			return true;
 		}
 	}
 	return false;
 }
 
-bool ob__sticky_failed(struct ob__session *s, const struct ob__pending *p, int code)
+bool ob__sticky_failed(const struct ob__node *node, struct ob__session *s,
+                       const struct ob__pending *p, int code)
 {
 	uint32_t role = p->u.client.role;
 
 	if (p->u.client.lost == OB__LOST_WAIT) {
-		return code == OB_E_NO_ROUTE && has_choice(s, role);
+		return code == OB_E_NO_ROUTE && has_choice(node, s, role);
 	}
 	if (p->u.client.lost == OB__LOST_MOVE && role != 0 && speaks_of_loss(code)) {
 		ob__session_move(s, role);

@@ -57,8 +57,16 @@ enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__
 enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
                                             uint64_t *to);
 
+/* On the session's proxy: the route node for what is settled further on, or 0: any.  Of one that
+ * drains another takes over as soon as nothing is under way. */
+uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session *s);
+
+/* A node that was chosen is known to be gone. */
+bool ob__sticky_is_gone(const struct ob__node *node, uint64_t id);
+
 /* A request that was to stay has failed: forgets what is no good any more.  True when the session
  * is to end by it. */
-bool ob__sticky_failed(struct ob__session *s, const struct ob__pending *p, int code);
+bool ob__sticky_failed(const struct ob__node *node, struct ob__session *s,
+                       const struct ob__pending *p, int code);
 
 #endif

@@ -14,7 +14,8 @@
  * - A node's state is the best that any synced source says (synced: the link is up and the source
  *   has told all that happened meanwhile).
  * - A node is REMOVED when each source with a link up is synced and none of them lists it, at least
- *   one of them is settled, and there is no direct link to it.  Otherwise it stays as it was.
+ *   one of them is settled or it has said that it leaves, and there is no direct link to it.
+ *   Otherwise it stays as it was.
  * - Without a synced source nothing is removed: the view is stale, and shown as such.
  *
  * What a node says of itself is announced to each source, again whenever it changes, or when a

@@ -35,7 +35,7 @@ static bool is_live(const struct ob__member *m)
 /* What the sources say of a node's newest life. */
 struct verdict {
 	uint8_t state; /* the best that a synced one says; OB__MEMBER_UNKNOWN: none lists it */
-	bool gone;     /* none lists it, and what they don't list is gone */
+	bool gone;     /* none lists it, and what they don't list is gone, or it has left */
 	bool lower;    /* one lists a former life as up */
 };
 
@@ -60,6 +60,8 @@ static struct verdict hear(const struct ob__directory *d, const struct ob__dir_n
 			v.state = n->said[i].state;
 		}
 	}
+	/* Whoever says goodbye is believed at once. */
+	v.gone = v.gone || n->best.state == OB__MEMBER_LEFT;
 	v.gone = v.gone && !waiting && v.state == OB__MEMBER_UNKNOWN;
 	return v;
 }

@@ -19,6 +19,8 @@ enum ob__handle_kind {
 	OB__KIND_MSG,
 	OB__KIND_HTTP,
 	OB__KIND_WAITER,
+	OB__KIND_CALL, /* one of several tries (host/calls.h) */
+	OB__KIND_KEY,
 };
 
 #endif

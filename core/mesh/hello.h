@@ -30,6 +30,8 @@
 #define OB__HELLO_MAC       32u
 #define OB__HELLO_TOKEN_MIN 16u
 
+#define OB__HELLO_PARTS 1u /* feature: takes large frames in pieces (mesh/backlog.h) */
+
 struct ob__hello {
 	uint64_t id;
 	uint64_t incarnation;

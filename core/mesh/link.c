@@ -18,8 +18,9 @@
 #include "mesh/link_priv.h"
 #include "mesh/pending.h"
 
-#define LAST_WORDS_MS 1000u /* for a REFUSED to go out */
-#define LOG_BURST     5u    /* lines per reason in ten seconds */
+#define LAST_WORDS_MS 1000u        /* for a REFUSED to go out */
+#define LOG_BURST     5u           /* lines per reason in ten seconds */
+#define WINDOW        (512u << 10) /* more than what is flushed early, so rarely anything waits */
 
 static const struct {
 	const char *word;
@@ -59,6 +60,7 @@ static const struct {
                            "take this node out of its own remote_ports, or give each node a name"
                            " of its own"},
 	[OB__LINK_ROLE] = {"role", OB_LOG_WARNING, "correct the entry's type or its address"},
+	[OB__LINK_OTHER_NODE] = {"other_node", OB_LOG_INFO, "is the node's rpc.address right?"},
 	[OB__LINK_ROLE_COLLISION] = {"role_collision", OB_LOG_WARNING, "rename one of the roles"},
 	[OB__LINK_DUPLICATE] = {"duplicate", OB_LOG_DEBUG, NULL},
 	[OB__LINK_NAME_TAKEN] = {"name_taken", OB_LOG_WARNING, "give each node a name of its own"},
@@ -69,6 +71,7 @@ static const struct {
 	[OB__LINK_LEFT] = {"left", OB_LOG_DEBUG, NULL},
 	[OB__LINK_REPLACED] = {"replaced", OB_LOG_NOTICE, NULL},
 	[OB__LINK_REMOVED] = {"removed", OB_LOG_NOTICE, NULL},
+	[OB__LINK_IDLE] = {"idle", OB_LOG_INFO, NULL},
 	[OB__LINK_BY_OWNER] = {"closed", OB_LOG_NOTICE, NULL},
 	[OB__LINK_NO_MEMORY] = {"no_memory", OB_LOG_ERROR, NULL},
 };
@@ -98,12 +101,24 @@ static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 	           l->reason, cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
 }
 
-/* How many bytes of frames the kernel may have.  What libuv is writing counts as given. */
-static uint64_t given_now(const struct ob__link *l)
+static bool is_holding(const struct ob__link *l)
+{
+	return l->old != NULL || l->hold;
+}
+
+uint64_t ob__link_gone(const struct ob__link *l)
 {
 	const struct ob__stream *s = &l->stream;
-	uint64_t given = l->appended - l->held.len - (s->queued - s->in_write_len);
-	return l->old != NULL && given > l->held_from ? l->held_from : given;
+	return l->appended - l->held.len - l->backlog.bytes - (s->queued - s->in_write_len);
+}
+
+/* How many bytes of frames the kernel may have.  What libuv is writing counts as given, and so does
+ * all that came while frames could overtake others. */
+static uint64_t given_now(const struct ob__link *l)
+{
+	uint64_t gone = ob__link_gone(l);
+	uint64_t given = gone > l->mixed ? gone : l->mixed;
+	return is_holding(l) && given > l->held_from ? l->held_from : given;
 }
 
 bool ob__link_given(const struct ob__link *link, uint64_t offset)
@@ -134,41 +149,128 @@ static void retire(struct ob__link *l, bool last_words)
 	}
 }
 
-/* Bytes in one piece, so that what overtakes them never comes between those of one frame. */
-static int append_whole(struct ob__link *l, const uint8_t *data, size_t len)
+/* ---------------------------------------------------------------- the stream and what waits for it
+ */
+
+static size_t waiting(const struct ob__link *l)
 {
-	if (len == 0) {
-		return 0;
-	}
-	if (len <= OB__CHUNK_SIZE) {
-		uint8_t *out = ob__stream_reserve(&l->stream, len);
-		if (out == NULL) {
-			return l->stream.closing || l->stream.failed != 0 ? -ECANCELED : -ENOMEM;
+	return l->stream.queued + l->backlog.bytes;
+}
+
+/* Noted when somebody looks: who never looked need not be told of the end. */
+static bool is_congested(struct ob__link *l)
+{
+	l->congested = l->congested || waiting(l) >= l->links->options.high;
+	return l->congested;
+}
+
+/* Nothing waits, and the stream takes more. */
+static bool has_room(const struct ob__link *l)
+{
+	return l->backlog.bytes == 0 && l->stream.queued < l->links->window;
+}
+
+void ob__link_pump(struct ob__link *l)
+{
+	struct ob__backlog_slice slice;
+	while (l->stream.queued < l->links->window && ob__backlog_next(&l->backlog, &slice)) {
+		if (ob__stream_append_ref(&l->stream, slice.bytes, slice.at, slice.len) < 0) {
+			return; /* broken, or without memory just now */
 		}
-		memcpy(out, data, len);
-		ob__stream_commit(&l->stream, len);
-		return 0;
+		ob__backlog_done(&l->backlog, &slice);
 	}
-	struct ob__rbuf *whole = ob__rbuf_new(len);
-	if (whole == NULL) {
-		return -ENOMEM;
+}
+
+/* Straight into the stream. */
+static int give_now(struct ob__link *l, const struct ob__backlog_frame *frame, size_t total)
+{
+	if (total < OB__STREAM_GATHER) {
+		uint8_t *out = ob__stream_reserve(&l->stream, total);
+		if (out == NULL) {
+			return OB_E_NOMEM;
+		}
+		ob__backlog_copy(out, frame, 0, total);
+		ob__stream_commit(&l->stream, total);
+	} else {
+		struct ob__rbuf *whole = ob__rbuf_new(total);
+		if (whole == NULL) {
+			return OB_E_NOMEM;
+		}
+		ob__backlog_copy(whole->data, frame, 0, total);
+		int rc = ob__stream_append_ref(&l->stream, whole, 0, total);
+		ob__rbuf_unref(whole);
+		if (rc < 0) {
+			return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
+		}
 	}
-	memcpy(whole->data, data, len);
-	int rc = ob__stream_append_ref(&l->stream, whole, 0, len);
-	ob__rbuf_unref(whole);
+	l->appended += total;
+	return 0;
+}
+
+/* Puts a frame at its place behind what waits, and gives the stream what it takes.  0, OB_E_NOMEM
+ * or OB_E_NOT_SENT. */
+static int give(struct ob__link *l, const struct ob__backlog_frame *frame)
+{
+	if (l->stream.closing || l->stream.failed != 0) {
+		return OB_E_NOT_SENT;
+	}
+	size_t total = ob__backlog_len(frame);
+	if (has_room(l) && total <= OB__PIECE_MAX) {
+		return give_now(l, frame, total);
+	}
+	int64_t bytes =
+		ob__backlog_put(&l->backlog, frame, (l->theirs.features & OB__HELLO_PARTS) != 0,
+	                        l->links->registry->self.id);
+	if (bytes < 0) {
+		return OB_E_NOMEM;
+	}
+	l->appended += (uint64_t)bytes;
+	if (ob__backlog_mixes(&l->backlog)) {
+		l->mixed = l->appended;
+	}
+	ob__link_pump(l);
+	return 0;
+}
+
+int ob__link_put_behind(struct ob__link *l, const struct ob__frame *f)
+{
+	uint8_t head[OB__FRAME_HEADER];
+	if (l->backlog.bytes == 0) {
+		return ob__link_put(l, f);
+	}
+	ob__frame_put_header(head, f);
+	struct ob__backlog_frame frame = {
+		.f = f,
+		.part = {head, f->ext, f->payload},
+		.len = {sizeof(head), f->ext_len, f->payload_len},
+	};
+	int rc = give(l, &frame);
+	l->frames_out += rc == 0;
 	return rc;
 }
 
-/* Sends what was held for the end of the old path. */
+/* Sends what was held for the end of the old path, once nothing holds it any more. */
 static void release(struct ob__link *l)
 {
-	bool was_congested = ob__peer_congested(l->peer);
+	if (is_holding(l)) {
+		return;
+	}
+	bool was_congested = ob__peer_congested(l->peer) || l->held.len >= l->links->options.high;
 	struct ob__buf held = l->held;
+	size_t at = 0;
+	int rc = 0;
 	l->held = (struct ob__buf){0};
-	l->old = NULL;
-	int rc = append_whole(l, held.data, held.len);
+	l->appended -= held.len; /* give() counts it */
+	while (at < held.len && rc >= 0) {
+		struct ob__frame f;
+		size_t need;
+		(void)ob__frame_get(&f, held.data + at, held.len - at, held.len, &need);
+		rc = give(l, &(struct ob__backlog_frame){
+				     .f = &f, .part = {held.data + at}, .len = {f.len}});
+		at += f.len;
+	}
 	ob__buf_free(&held);
-	if (rc == -ENOMEM) {
+	if (rc == OB_E_NOMEM) {
 		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
 		return;
 	}
@@ -186,9 +288,11 @@ static bool leave_path(struct ob__link *l)
 		ob__registry_set_link(ls->registry, peer, NULL, ob__loop_now(ls->loop));
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s", l->reason);
 		l->old = NULL;
+		l->hold = false;
 		return true;
 	}
 	if (peer->link != NULL && peer->link->old == l) {
+		peer->link->old = NULL;
 		release(peer->link);
 	}
 	return false;
@@ -294,10 +398,17 @@ void ob__peer_close(struct ob__links *ls, struct ob__peer *peer, const char *rea
 
 /* ---------------------------------------------------------------- making and coming up */
 
+/* As long as more waits than half of the mark, the stream is full and tells us again: the window is
+ * no more than that half. */
 static void on_drained(struct ob__stream *s)
 {
 	struct ob__link *l = s->owner;
 	struct ob__peer *peer = l->peer;
+	ob__link_pump(l);
+	if (!l->congested || waiting(l) > l->links->options.high / 2) {
+		return;
+	}
+	l->congested = false;
 	if (peer == NULL || peer->link == NULL || (peer->link != l && peer->link->old != l)) {
 		return;
 	}
@@ -310,7 +421,9 @@ static void on_close(struct ob__stream *s)
 {
 	struct ob__link *l = s->owner;
 	ob__buf_free(&l->in);
+	ob__buf_free(&l->parts);
 	ob__buf_free(&l->held);
+	ob__backlog_free(&l->backlog);
 	OPENSSL_cleanse(l->key, sizeof(l->key));
 	ob__links_unref(l->links);
 	free(l);
@@ -350,7 +463,7 @@ struct ob__link *ob__link_new(struct ob__links *ls)
 	ob__timeout_init(&l->timeout, on_timeout, l);
 	ob__timeout_set(ls->loop, &l->timeout, ls->options.hello_ms);
 	ob__stream_init(&l->stream, ls->m, &stream_ops, l);
-	l->stream.high = ls->options.high;
+	l->stream.high = ls->window;
 	l->stream.trunk = true;
 	ls->refs++;
 	return l;
@@ -381,14 +494,38 @@ void ob__links_accept(struct ob__links *ls, uv_stream_t *server)
 	}
 }
 
-static void put_system(struct ob__link *l, enum ob__system_id id)
+/* Behind all that was sent on a path.  Without memory for it the other end's answer never comes: a
+ * path that is being left ends when it has been silent for long enough, an idle one stays. */
+static void put_last(struct ob__link *l, enum ob__system_id id)
 {
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
 		.id = id,
 		.src = l->links->registry->self.id,
 	};
-	ob__link_put(l, &f);
+	(void)ob__link_put_behind(l, &f);
+}
+
+/* What the owner has kept on one link is kept on the other, with the requests in it. */
+static void move_held(struct ob__link *l, struct ob__link *from)
+{
+	if (!from->hold) {
+		return;
+	}
+	OB__LIST_EACH_SAFE (it, &from->pendings) {
+		struct ob__pending *p = OB__CONTAINER(it, struct ob__pending, link);
+		if (p->link_offset > from->held_from) {
+			p->link_offset = l->held_from + 1; /* given when any of them is */
+			ob__list_del(&p->link);
+			ob__list_append(&l->pendings, &p->link);
+		}
+	}
+	l->held = from->held;
+	l->appended += l->held.len;
+	l->hold = true;
+	from->appended -= l->held.len;
+	from->held = (struct ob__buf){0};
+	from->hold = false;
 }
 
 /* Two nodes dialled each other and `l` is the second link. */
@@ -399,10 +536,11 @@ static void settle_pair(struct ob__link *l, struct ob__link *first)
 		l->state = OB__LINK_LEAVING;
 		return;
 	}
-	put_system(first, OB__SYS_FENCE);
+	put_last(first, OB__SYS_FENCE);
 	first->state = OB__LINK_LEAVING;
 	l->old = first;
 	l->held_from = l->appended;
+	move_held(l, first);
 	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
 }
 
@@ -425,10 +563,75 @@ void ob__link_up(struct ob__link *l, struct ob__peer *peer)
 		return;
 	}
 	snprintf(peer->address, sizeof(peer->address), "%s", l->address);
+	peer->parted = false;
 	ob__registry_set_link(ls->registry, peer, l, l->since);
 	ob__notice("link", "%s: up (%s %s, role %s)", peer->who.name,
 	           l->dialer ? "dialled" : "from", l->address, peer->who.role);
 	ls->ops.on_up(ls->arg, peer);
+}
+
+/* ---------------------------------------------------------------- ending for want of traffic */
+
+static bool is_quiet(const struct ob__link *l)
+{
+	return l->state == OB__LINK_UP && l->peer->link == l && !is_holding(l) &&
+	       ob__list_empty(&l->pendings);
+}
+
+/* Every node keeps a link with each route node, whichever of the two dialled it. */
+static bool is_kept(const struct ob__link *l)
+{
+	const struct ob__registry *r = l->links->registry;
+	return r->self.role_id == r->route_role || l->peer->who.role_id == r->route_role;
+}
+
+void ob__link_part(struct ob__link *link)
+{
+	if (is_quiet(link) && !is_kept(link)) {
+		link->parting = link->traffic + 1;
+		put_last(link, OB__SYS_IDLE);
+	}
+}
+
+/* What this end has sent of late may still be under way, so it is not idle at once. */
+void ob__link_on_idle(struct ob__link *l)
+{
+	struct ob__links *ls = l->links;
+	if (!is_quiet(l) || is_kept(l) || l->dialer || l->traffic != l->traffic_seen[1] ||
+	    ob__remotes_have(ls, l->theirs.id)) {
+		return;
+	}
+	put_last(l, OB__SYS_IDLE_OK);
+	l->state = OB__LINK_LEAVING;
+	l->peer->parted = true;
+	ob__registry_set_link(ls->registry, l->peer, NULL, ob__loop_now(ls->loop));
+	ls->ops.on_down(ls->arg, l->peer, "nobody used the link");
+}
+
+void ob__link_on_idle_ok(struct ob__link *l)
+{
+	if (l->parting == 0 || l->peer->link != l || l->state != OB__LINK_UP) {
+		return;
+	}
+	if (l->parting != l->traffic + 1 || !is_quiet(l)) {
+		l->parting = 0;
+		put_last(l, OB__SYS_STAY);
+		return;
+	}
+	l->peer->parted = true;
+	ob__link_close(l, OB__LINK_IDLE, "nobody used the link");
+}
+
+void ob__link_on_stay(struct ob__link *l)
+{
+	struct ob__links *ls = l->links;
+	if (l->state != OB__LINK_LEAVING || l->peer->link != NULL) {
+		return;
+	}
+	l->state = OB__LINK_UP;
+	l->peer->parted = false;
+	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
+	ls->ops.on_up(ls->arg, l->peer);
 }
 
 void ob__link_fence_back(struct ob__link *l)
@@ -444,48 +647,10 @@ void ob__link_fence_back(struct ob__link *l)
 
 /* ---------------------------------------------------------------- sending */
 
-/* Of what hosts tell each other this has nothing to do with the order of messages, and some of it
- * is about time. */
-static bool may_overtake(uint32_t id)
-{
-	return id == OB__SYS_PING || id == OB__SYS_PONG || id == OB__SYS_CLOSED_ACK ||
-	       id == OB__SYS_NAME || (id >= OB__SYS_MEMBER_ANNOUNCE && id <= OB__SYS_MEMBER_AGAIN);
-}
-
-/* A frame that does not wait behind messages. */
-static int put_ahead(struct ob__link *l, const struct ob__frame *f)
-{
-	size_t head = OB__FRAME_HEADER + f->ext_len;
-	size_t total = head + f->payload_len;
-	uint8_t *bytes = malloc(total);
-	if (bytes == NULL) {
-		return OB_E_NOMEM;
-	}
-	ob__frame_put_header(bytes, f);
-	if (f->ext_len > 0) {
-		memcpy(bytes + OB__FRAME_HEADER, f->ext, f->ext_len);
-	}
-	if (f->payload_len > 0) {
-		memcpy(bytes + head, f->payload, f->payload_len);
-	}
-	int rc = ob__stream_overtake(&l->stream, bytes, total);
-	free(bytes);
-	if (rc < 0) {
-		return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
-	}
-	l->appended += total;
-	l->frames_out++;
-	return 0;
-}
-
 int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 {
 	size_t head = OB__FRAME_HEADER + f->ext_len;
 	size_t total = head + f->payload_len;
-	if (f->kind == OB__FRAME_SYSTEM && l->stream.queued > 0 && total <= OB__CHUNK_SIZE &&
-	    may_overtake(f->id)) {
-		return put_ahead(l, f);
-	}
 	uint8_t *out = ob__stream_reserve(&l->stream, total);
 	if (out == NULL) {
 		return l->stream.closing || l->stream.failed != 0 ? OB_E_NOT_SENT : OB_E_NOMEM;
@@ -501,6 +666,30 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 	l->frames_out++;
 	ob__stream_commit(&l->stream, total);
 	return 0;
+}
+
+/* Signs of life, and what has nothing to do with the order of messages. */
+static bool may_overtake(const struct ob__frame *f)
+{
+	if (f->kind != OB__FRAME_SYSTEM) {
+		return false;
+	}
+	switch (f->id) {
+	case OB__SYS_PING:
+	case OB__SYS_PONG:
+	case OB__SYS_CLOSED_ACK:
+	case OB__SYS_NAME:
+	case OB__SYS_MEMBER_ANNOUNCE:
+	case OB__SYS_MEMBER_BEAT:
+	case OB__SYS_MEMBER_SUBSCRIBE:
+	case OB__SYS_MEMBER_ASK:
+	case OB__SYS_MEMBER_HIGHER:
+	case OB__SYS_MEMBER_DELTA:
+	case OB__SYS_MEMBER_AGAIN:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* Whether a frame may go on the peer's path now. */
@@ -527,39 +716,32 @@ static int may_send(const struct ob__links *ls, const struct ob__peer *peer, siz
 	return OB_E_BUSY;
 }
 
-/* Pieces of one frame: all of them, or none. */
-static int append_pieces(struct ob__link *l, const uint8_t *head, size_t head_len,
-                         const uint8_t *ext, size_t ext_len, const uint8_t *payload, size_t len)
+/* Keeps a frame for the end of the old path. */
+static int hold(struct ob__link *l, const struct ob__backlog_frame *frame)
 {
-	size_t total = head_len + ext_len + len;
-	struct ob__buf *held = &l->held;
-	if (l->old != NULL) {
-		if (ob__buf_reserve(held, total) < 0) {
-			return OB_E_NOMEM;
-		}
-		ob__buf_append(held, head, head_len);
-		ob__buf_append(held, ext, ext_len);
-		ob__buf_append(held, payload, len);
-	} else {
-		struct ob__rbuf *whole = ob__rbuf_new(total);
-		if (whole == NULL) {
-			return OB_E_NOMEM;
-		}
-		memcpy(whole->data, head, head_len);
-		if (ext_len > 0) {
-			memcpy(whole->data + head_len, ext, ext_len);
-		}
-		if (len > 0) {
-			memcpy(whole->data + head_len + ext_len, payload, len);
-		}
-		int rc = ob__stream_append_ref(&l->stream, whole, 0, total);
-		ob__rbuf_unref(whole);
-		if (rc < 0) {
-			return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
-		}
+	size_t total = ob__backlog_len(frame);
+	if (ob__buf_reserve(&l->held, total) < 0) {
+		return OB_E_NOMEM;
+	}
+	for (int i = 0; i < 3; i++) {
+		ob__buf_append(&l->held, frame->part[i], frame->len[i]);
 	}
 	l->appended += total;
 	l->frames_out++;
+	return 0;
+}
+
+/* A frame on its way that is in one piece already, or short. */
+static int put_whole(struct ob__link *l, const uint8_t *raw, size_t len)
+{
+	uint8_t *out = ob__stream_reserve(&l->stream, len);
+	if (out == NULL) {
+		return l->stream.closing || l->stream.failed != 0 ? OB_E_NOT_SENT : OB_E_NOMEM;
+	}
+	memcpy(out, raw, len);
+	l->appended += len;
+	l->frames_out++;
+	ob__stream_commit(&l->stream, len);
 	return 0;
 }
 
@@ -576,14 +758,24 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 	if (f->src == 0) {
 		f->src = ls->registry->self.id;
 	}
-	bool ahead = f->kind == OB__FRAME_SYSTEM && may_overtake(f->id);
-	if (l->old == NULL && (f->payload_len <= OB__STREAM_GATHER || ahead) &&
-	    total <= OB__CHUNK_SIZE) {
+	l->traffic++;
+	if (!is_holding(l) && total <= OB__CHUNK_SIZE &&
+	    (may_overtake(f) || (has_room(l) && f->payload_len <= OB__STREAM_GATHER))) {
 		return ob__link_put(l, f);
 	}
 	uint8_t head[OB__FRAME_HEADER];
 	ob__frame_put_header(head, f);
-	return append_pieces(l, head, sizeof(head), f->ext, f->ext_len, f->payload, f->payload_len);
+	struct ob__backlog_frame frame = {
+		.f = f,
+		.part = {head, f->ext, f->payload},
+		.len = {sizeof(head), f->ext_len, f->payload_len},
+	};
+	if (is_holding(l)) {
+		return hold(l, &frame);
+	}
+	rc = give(l, &frame);
+	l->frames_out += rc == 0;
+	return rc;
 }
 
 int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw, size_t len)
@@ -593,32 +785,71 @@ int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t 
 		return rc;
 	}
 	struct ob__link *l = peer->link;
-	if (l->old != NULL) {
-		return append_pieces(l, raw, len, NULL, 0, NULL, 0);
+	l->traffic++;
+	if (!is_holding(l) && len <= OB__CHUNK_SIZE && has_room(l)) {
+		return put_whole(l, raw, len);
 	}
-	rc = append_whole(l, raw, len);
-	if (rc < 0) {
-		return rc == -ENOMEM ? OB_E_NOMEM : OB_E_NOT_SENT;
+	struct ob__frame f;
+	size_t need;
+	if (ob__frame_get(&f, raw, len, len, &need) != (int64_t)len) {
+		return OB_E_INVAL;
 	}
-	l->appended += len;
-	l->frames_out++;
-	return 0;
+	struct ob__backlog_frame frame = {.f = &f, .part = {raw}, .len = {len}};
+	if (is_holding(l)) {
+		return hold(l, &frame);
+	}
+	rc = give(l, &frame);
+	l->frames_out += rc == 0;
+	return rc;
+}
+
+int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw,
+                          size_t len)
+{
+	struct ob__link *l = peer->link;
+	bool hold = l != NULL && l->hold;
+	if (hold) {
+		l->hold = false;
+	}
+	int rc = ob__peer_forward(ls, peer, raw, len);
+	if (hold) {
+		l->hold = true;
+	}
+	return rc;
 }
 
 bool ob__peer_congested(const struct ob__peer *peer)
 {
-	const struct ob__link *l = peer->link;
+	struct ob__link *l = peer->link;
 	if (l == NULL) {
 		return false;
 	}
-	return l->stream.above ||
-	       (l->old != NULL && (l->held.len >= l->links->options.high || l->old->stream.above));
+	return is_congested(l) || (is_holding(l) && l->held.len >= l->links->options.high) ||
+	       (l->old != NULL && is_congested(l->old));
+}
+
+void ob__peer_hold(struct ob__peer *peer)
+{
+	struct ob__link *l = peer->link;
+	if (l != NULL && !l->hold) {
+		l->held_from = is_holding(l) ? l->held_from : l->appended;
+		l->hold = true;
+	}
+}
+
+void ob__peer_release(struct ob__peer *peer)
+{
+	struct ob__link *l = peer->link;
+	if (l != NULL && l->hold) {
+		l->hold = false;
+		release(l);
+	}
 }
 
 size_t ob__peer_queued(const struct ob__peer *peer)
 {
 	const struct ob__link *l = peer->link;
-	return l == NULL ? 0 : l->stream.queued + l->held.len;
+	return l == NULL ? 0 : waiting(l) + l->held.len;
 }
 
 /* ---------------------------------------------------------------- the manager */
@@ -673,6 +904,7 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
 	ob__list_init(&ls->links);
 	ob__list_init(&ls->remotes);
 	set_options(ls, options);
+	ls->window = ls->options.high / 2 < WINDOW ? ls->options.high / 2 : WINDOW;
 	if (ob__link_keys_set(&ls->keys, options, registry->self.role) < 0 ||
 	    ob__links_tls_new(ls, &options->files) < 0 ||
 	    RAND_bytes((unsigned char *)&ls->random, sizeof(ls->random)) != 1) {

@@ -20,6 +20,10 @@
  * either case the live link is pinged: if it does not answer within a second it is closed, and the
  * newcomer's next attempt succeeds.  All this is decided after the proof, so a stranger can't ask.
  *
+ * A stream gets no more than it can send soon; what else there is waits in mesh/backlog.h, where
+ * large frames are cut into pieces, so that they hold up neither the link's own frames nor, but for
+ * what must stay in order, those of others.
+ *
  * A link that has been silent is pinged; one that stays silent is closed.  Reading a link never
  * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY.  Replies, which are the
  * ends of what was taken, have half as much room more, and system frames twice the room; a peer
@@ -46,6 +50,7 @@
 #include "lib/buf.h"
 #include "lib/frame.h"
 #include "lib/list.h"
+#include "mesh/backlog.h"
 #include "mesh/hello.h"
 #include "mesh/registry.h"
 #include "net/listener.h"
@@ -103,13 +108,21 @@ struct ob__link {
 	struct ob__hello theirs;
 	struct ob__timeout timeout; /* of the handshake, then of the next ping */
 	struct ob__buf in;          /* an incomplete frame */
+	struct ob__buf parts;       /* the pieces so far of a large one */
+	struct ob__backlog backlog; /* frames that wait for room in the stream */
 	struct ob__buf held;        /* frames kept while the old path's FENCE is out */
 	struct ob__link *old;       /* the LEAVING link whose FENCE we wait for, or NULL */
+	bool hold;                  /* the owner wants frames kept, see ob__peer_hold() */
+	uint64_t traffic;           /* frames either way that are not the link's own */
+	uint64_t traffic_seen[2];   /* at the last looks for silence */
+	uint64_t parting;           /* IDLE was sent: traffic + 1 then; or 0 */
 	uint64_t appended;          /* bytes of frames sent so far, those held included */
 	uint64_t given;             /* once closed: how many of them the kernel may have */
 	uint64_t held_from;         /* `appended` when holding began */
-	uint64_t ping_sent;         /* hrtime us of the ping that is out, or 0; its call id */
-	uint64_t rtt_us;            /* of the last ping */
+	uint64_t mixed;             /* `appended` when frames could last overtake others */
+	bool congested;     /* the queue has reached the mark and is not down to half of it */
+	uint64_t ping_sent; /* hrtime us of the ping that is out, or 0; its call id */
+	uint64_t rtt_us;    /* of the last ping */
 	uint64_t frames_in;
 	uint64_t frames_out;
 	char address[80];
@@ -160,7 +173,7 @@ struct ob__links_options {
 	uint32_t dead_ms;      /* silence before the link is closed; 0: 6000 */
 	uint32_t max_hello;    /* links in the handshake at one time; 0: 64 */
 	size_t max_frame;      /* bytes; 0: 1 MiB + 4 KiB */
-	size_t high;           /* queue mark; 0: 4 MiB */
+	size_t high;           /* queue mark, at least 2; 0: 4 MiB */
 	size_t hard;           /* 0: 16 MiB; system frames have twice the room */
 };
 
@@ -191,6 +204,9 @@ struct ob__remote_options {
 	const char *role;  /* what the peer must be, or NULL */
 	enum ob__link_security security;
 	struct ob__link_files files; /* with OB__LINK_CERT; no cert: the node's own */
+	uint64_t node;    /* learned, not configured: nobody but that node may answer; or 0 */
+	const char *near; /* with host and port: a unix socket that is tried first; or NULL */
+	bool added;       /* at run time: ob__links_retain() leaves it alone */
 };
 
 /* Adds an entry to dial; the first attempt is made in the next turn. 0, or -EEXIST if the same
@@ -198,9 +214,29 @@ struct ob__remote_options {
  * -ENOMEM. */
 int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote);
 
+/*
+ * Adds an entry for a node that was heard of: in no list of entries, and left alone by
+ * ob__links_retain().  It waits while the node has a link, or an entry of remote_ports dials it;
+ * when that entry is taken out, for good.
+ * NULL with *err as above, but for -EEXIST.
+ */
+struct ob__remote *ob__links_dial_node(struct ob__links *ls,
+                                       const struct ob__remote_options *remote, int *err);
+
+/* Takes it out again.  Its link stays, and nobody dials it again when it is lost. */
+void ob__links_undial(struct ob__remote *remote);
+
+/* Has a word for what the entry is about: "waiting", "connecting", "up", "covered", ... */
+const char *ob__remote_state(const struct ob__remote *remote);
+const char *ob__remote_error(const struct ob__remote *remote);
+
 /* Takes entries out that are not in `keep[0..n)` and closes their links.  An entry whose own token,
  * role or security has changed is taken out too, so dial all of `keep` afterwards. */
 void ob__links_retain(struct ob__links *ls, const struct ob__remote_options *keep, size_t n);
+
+/* Takes out the entry for that address, "HOST:PORT", or else those whose node, when they were last
+ * up, had that name, and closes their links; how many. */
+size_t ob__links_drop(struct ob__links *ls, const char *name);
 
 /* Whether an entry of that role exists, up or down. */
 bool ob__links_dials_role(const struct ob__links *ls, const char *role);
@@ -221,8 +257,19 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 /* Passes on a whole frame that arrived from elsewhere, as it is (the caller has patched it). */
 int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw, size_t len);
 
+/* The same, before what is held: for what has not gone another way before. */
+int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw,
+                          size_t len);
+
 /* The peer's queue is above its high mark. */
 bool ob__peer_congested(const struct ob__peer *peer);
+
+/* Keeps what is sent to the peer from now on, until ob__peer_release() or the link's end.  Frames
+ * that have gone another way before must arrive first. */
+void ob__peer_hold(struct ob__peer *peer);
+
+/* Sends what was kept.  Harmless when nothing is held. */
+void ob__peer_release(struct ob__peer *peer);
 
 /* Bytes queued towards the peer. */
 size_t ob__peer_queued(const struct ob__peer *peer);
@@ -230,6 +277,10 @@ size_t ob__peer_queued(const struct ob__peer *peer);
 /* True when what was sent up to `offset` (a former link->appended) may have reached the kernel;
  * never false when it has. */
 bool ob__link_given(const struct ob__link *link, uint64_t offset);
+
+/* Ends a link that nobody uses, if the other end agrees; `parted` of the peers says so then.  Asked
+ * of the end that dialled it; what is sent meanwhile is not lost. */
+void ob__link_part(struct ob__link *link);
 
 /* Closes this link, whether it is its peer's path or not. */
 void ob__link_shut(struct ob__link *link, const char *reason);

@@ -35,6 +35,7 @@ static int introduce(struct ob__link *l, enum ob__hello_step step)
 	};
 	snprintf(l->mine.name, sizeof(l->mine.name), "%s", self->name);
 	snprintf(l->mine.role, sizeof(l->mine.role), "%s", self->role);
+	l->mine.features = OB__HELLO_PARTS;
 	int rc = ob__hello_nonce(l->mine.nonce);
 	if (rc < 0) {
 		return rc;
@@ -112,6 +113,12 @@ static bool meet(struct ob__link *l, const struct ob__frame *f)
 	if (role != NULL && strcmp(role, l->theirs.role) != 0) {
 		ob__link_refuse(l, OB__LINK_ROLE, "its role is %s, a %s was expected",
 		                l->theirs.role, role);
+		return false;
+	}
+	uint64_t node = l->remote != NULL ? ob__remote_node(l->remote) : 0;
+	if (node != 0 && node != l->theirs.id) {
+		ob__link_refuse(l, OB__LINK_OTHER_NODE, "another node is at this address: %s",
+		                l->theirs.name);
 		return false;
 	}
 	return ob__link_check_identity(l);

@@ -43,6 +43,7 @@ enum ob__link_reason {
 	OB__LINK_VERSION,
 	OB__LINK_SELF,
 	OB__LINK_ROLE,
+	OB__LINK_OTHER_NODE,
 	OB__LINK_ROLE_COLLISION,
 	OB__LINK_DUPLICATE,
 	OB__LINK_NAME_TAKEN,
@@ -52,6 +53,7 @@ enum ob__link_reason {
 	OB__LINK_LEFT,
 	OB__LINK_REPLACED,
 	OB__LINK_REMOVED,
+	OB__LINK_IDLE,
 	OB__LINK_BY_OWNER,
 	OB__LINK_NO_MEMORY,
 	OB__LINK_REASONS,
@@ -79,6 +81,7 @@ struct ob__links {
 	struct ob__registry *registry;
 	struct ob__links_ops ops;
 	void *arg;
+	size_t window;                    /* bytes a stream is given before the rest waits */
 	struct ob__links_options options; /* the strings in it are not ours: NULL */
 	struct ob__link_keys keys;
 	struct ob__tls_ctx *accept_tls; /* of the node's own security; NULL: plain */
@@ -111,12 +114,26 @@ void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *f
 /* Puts a frame of the link's own into the stream, past what is held. 0 or negative. */
 int ob__link_put(struct ob__link *l, const struct ob__frame *f);
 
+/* As put, in its place behind what waits. */
+int ob__link_put_behind(struct ob__link *l, const struct ob__frame *f);
+
+/* Gives the stream what waits, as far as there is room. */
+void ob__link_pump(struct ob__link *l);
+
+/* How many bytes of frames the stream has got rid of, but for what libuv holds. */
+uint64_t ob__link_gone(const struct ob__link *l);
+
 /* The link of an authenticated peer starts to work, as its path or (of two) not. */
 void ob__link_up(struct ob__link *l, struct ob__peer *peer);
 
 /* The FENCE on l->old is back: moves what waits there to `l`, sends what was held, closes the old
  * one. */
 void ob__link_fence_back(struct ob__link *l);
+
+/* The steps of its end for want of traffic. */
+void ob__link_on_idle(struct ob__link *l);
+void ob__link_on_idle_ok(struct ob__link *l);
+void ob__link_on_stay(struct ob__link *l);
 
 /* link_read.c */
 void ob__link_on_read(struct ob__stream *s, uint8_t *data, size_t len);
@@ -169,12 +186,14 @@ void ob__remote_up(struct ob__remote *r, const struct ob__link *l);
 /* The entry's link is closed, and so are its peer's paths if it was one. */
 void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__link_state was,
                        enum ob__link_reason why);
-void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id); /* that peer is down */
+void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id);  /* that peer is down */
+bool ob__remotes_have(const struct ob__links *ls, uint64_t id); /* one of remote_ports is for it */
 void ob__remotes_free(struct ob__links *ls);
 const struct ob__link_key *ob__remote_key(const struct ob__remote *r); /* NULL: none */
 enum ob__link_security ob__remote_security(const struct ob__remote *r);
 struct ob__tls_ctx *ob__remote_tls(const struct ob__remote *r); /* NULL: plain */
 uint64_t ob__remote_expects(const struct ob__remote *r);        /* a node's id, or 0 */
+uint64_t ob__remote_node(const struct ob__remote *r);           /* who alone may be there, or 0 */
 const char *ob__remote_role(const struct ob__remote *r);        /* expected, or NULL */
 
 #endif

@@ -8,7 +8,8 @@
 
 #include <obhost/obhost.h>
 
-#define PROBE_MS 1000u
+#define PROBE_MS   1000u
+#define KEPT_BYTES 4096u
 
 /* ---------------------------------------------------------------- system frames of a link */
 
@@ -21,11 +22,15 @@ static void answer(struct ob__link *l, const struct ob__frame *asked, enum ob__s
 		.call = asked->call,
 		.src = l->links->registry->self.id,
 	};
-	if (l->stream.queued > 2 * l->links->options.hard) {
+	if (l->stream.queued + l->backlog.bytes > 2 * l->links->options.hard) {
 		ob__link_close(l, OB__LINK_UNREAD, "it sends and does not read");
 		return;
 	}
-	ob__link_put(l, &f);
+	if (id == OB__SYS_PONG) {
+		ob__link_put(l, &f);
+	} else if (ob__link_put_behind(l, &f) == OB_E_NOMEM) {
+		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
+	}
 }
 
 static void on_pong(struct ob__link *l, const struct ob__frame *f)
@@ -40,6 +45,10 @@ static void on_pong(struct ob__link *l, const struct ob__frame *f)
 static void on_system(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 {
 	struct ob__link *path = l->peer->link;
+	if (f->dst != 0) {
+		l->links->ops.on_frame(l->links->arg, l, f, raw);
+		return;
+	}
 	switch (f->id) {
 	case OB__SYS_PING:
 		answer(l, f, OB__SYS_PONG);
@@ -55,6 +64,15 @@ static void on_system(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 			ob__link_fence_back(path);
 		}
 		break;
+	case OB__SYS_IDLE:
+		ob__link_on_idle(l);
+		break;
+	case OB__SYS_IDLE_OK:
+		ob__link_on_idle_ok(l);
+		break;
+	case OB__SYS_STAY:
+		ob__link_on_stay(l);
+		break;
 	default:
 		l->links->ops.on_frame(l->links->arg, l, f, raw);
 		break;
@@ -63,8 +81,14 @@ static void on_system(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 
 /* ---------------------------------------------------------------- reading */
 
+static void on_part(struct ob__link *l, const struct ob__frame *piece);
+
 static void on_frame(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 {
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_PART && l->state != OB__LINK_HELLO) {
+		on_part(l, f);
+		return;
+	}
 	l->frames_in++;
 	if (l->state == OB__LINK_HELLO) {
 		ob__link_on_hello(l, f);
@@ -73,6 +97,7 @@ static void on_frame(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 	} else if (f->kind == OB__FRAME_HELLO) {
 		ob__link_close(l, OB__LINK_SECOND_HELLO, "it said hello again");
 	} else {
+		l->traffic++;
 		l->links->ops.on_frame(l->links->arg, l, f, raw);
 	}
 }
@@ -98,6 +123,35 @@ static void bad_frame(struct ob__link *l, int rc)
 	}
 }
 
+/* What comes in pieces is taken when the last one is here. */
+static void on_part(struct ob__link *l, const struct ob__frame *piece)
+{
+	struct ob__frame f;
+	int rc = ob__backlog_join(&l->parts, piece, max_frame(l), &f);
+	if (rc == -ENOMEM) {
+		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
+	} else if (rc == -EMSGSIZE) {
+		bad_frame(l, rc);
+	} else if (rc < 0) {
+		ob__link_close(l, OB__LINK_BAD_FRAME, "a piece that does not fit");
+	} else if (rc > 0) {
+		/* what is called may close the link, and its memory stays until a later turn */
+		struct ob__buf whole = l->parts;
+		l->parts = (struct ob__buf){0};
+		on_frame(l, &f, whole.data);
+		ob__buf_free(&whole);
+	}
+}
+
+/* A busy link cuts a frame at the end of every full read: room for the usual one stays. */
+static void forget(struct ob__link *l)
+{
+	l->in.len = 0;
+	if (l->in.cap > KEPT_BYTES) {
+		ob__buf_free(&l->in);
+	}
+}
+
 /* Adds to the incomplete frame what it lacks; how many bytes that took. */
 static size_t complete(struct ob__link *l, const uint8_t *data, size_t len)
 {
@@ -110,7 +164,7 @@ static size_t complete(struct ob__link *l, const uint8_t *data, size_t len)
 			bad_frame(l, (int)got);
 		} else if (got > 0) {
 			on_frame(l, &f, l->in.data);
-			ob__buf_free(&l->in);
+			forget(l);
 		} else if (used == len) {
 			break;
 		} else {
@@ -130,7 +184,7 @@ static size_t complete(struct ob__link *l, const uint8_t *data, size_t len)
 /* Keeps the beginning of a frame of `need` bytes. */
 static void keep(struct ob__link *l, const uint8_t *data, size_t len, size_t need)
 {
-	if (ob__buf_reserve(&l->in, need) < 0) {
+	if (ob__buf_reserve(&l->in, need > KEPT_BYTES ? need : KEPT_BYTES) < 0) {
 		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
 		return;
 	}
@@ -201,7 +255,7 @@ void ob__link_probe(struct ob__link *l)
 static void note_life(struct ob__link *l, uint64_t now)
 {
 	const struct ob__stream *s = &l->stream;
-	uint64_t given = l->appended - l->held.len - (s->queued - s->in_write_len);
+	uint64_t given = ob__link_gone(l);
 	if ((l->given_seen != 0 && given > l->given_seen) ||
 	    now - l->check_at > l->links->options.ping_ms) {
 		l->alive_at = now;
@@ -222,7 +276,10 @@ void ob__link_watch(struct ob__link *l)
 {
 	const struct ob__links_options *o = &l->links->options;
 	uint64_t now = ob__loop_now(l->links->loop);
+	ob__link_pump(l); /* if memory was short */
 	note_life(l, now);
+	l->traffic_seen[1] = l->traffic_seen[0];
+	l->traffic_seen[0] = l->traffic;
 	uint64_t alive = l->stream.last_read > l->alive_at ? l->stream.last_read : l->alive_at;
 	uint64_t silent = now - alive;
 	if (probe_failed(l, now)) {

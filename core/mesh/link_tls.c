@@ -238,6 +238,10 @@ static void tls_failed(struct ob__link *l, const char *text)
 void ob__link_on_end(struct ob__stream *s, int status)
 {
 	struct ob__link *l = s->owner;
+	if (l->state == OB__LINK_LEAVING && l->peer->parted) {
+		ob__link_close(l, OB__LINK_IDLE, "nobody used the link");
+		return;
+	}
 	switch (status) {
 	case UV_EOF:
 		ob__link_close(l, OB__LINK_ENDED, "the other side closed the connection");

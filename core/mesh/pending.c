@@ -40,6 +40,8 @@ static void detach(struct ob__pending *p)
 	ob__list_del(&p->link);
 	if (p->kind == OB__PENDING_CALL) {
 		ob__list_del(&p->u.call.gen_link);
+	} else if (p->kind == OB__PENDING_TRY) {
+		ob__list_del(&p->u.attempt.link);
 	}
 }
 
@@ -79,6 +81,8 @@ struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_ki
 	ob__list_init(&p->link);
 	if (kind == OB__PENDING_CALL) {
 		ob__list_init(&p->u.call.gen_link);
+	} else if (kind == OB__PENDING_TRY) {
+		ob__list_init(&p->u.attempt.link);
 	}
 	ob__timeout_init(&p->timeout, on_deadline, p);
 	ob__timeout_set(ps->loop, &p->timeout, budget_ms);
@@ -95,11 +99,11 @@ struct ob__pending *ob__pending_find(struct ob__pendings *ps, uint64_t handle)
 	return p;
 }
 
-void ob__pending_sent(struct ob__pending *p, struct ob__link *link)
+void ob__pending_sent(struct ob__pending *p, struct ob__link *link, struct ob__peer *to)
 {
 	ob__list_del(&p->link);
 	ob__list_append(&link->pendings, &p->link);
-	went_to(p, link->peer);
+	went_to(p, to);
 	p->link_offset = link->appended;
 }
 
@@ -141,5 +145,25 @@ void ob__pending_link_lost(struct ob__link *link)
 		                      : "the link broke before the request went out",
 		};
 		ob__pending_end(p, &end);
+	}
+}
+
+void ob__pending_node_lost(struct ob__link *link, const struct ob__peer *to)
+{
+	const struct ob__end end = {
+		.code = OB_E_MAYBE_SENT,
+		.text = "the node went before the answer came",
+	};
+	struct ob__list lost;
+	ob__list_init(&lost);
+	OB__LIST_EACH_SAFE (it, &link->pendings) {
+		struct ob__pending *p = OB__CONTAINER(it, struct ob__pending, link);
+		if (p->to == to) {
+			ob__list_del(&p->link);
+			ob__list_append(&lost, &p->link);
+		}
+	}
+	while (!ob__list_empty(&lost)) {
+		ob__pending_end(OB__CONTAINER(lost.next, struct ob__pending, link), &end);
 	}
 }

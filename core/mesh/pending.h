@@ -33,6 +33,7 @@ struct ob__pendings;
 enum ob__pending_kind {
 	OB__PENDING_CLIENT = 1, /* a client's request: encode the end for its connection */
 	OB__PENDING_CALL,       /* a module's call: give the end to its callback */
+	OB__PENDING_TRY,        /* a try of one that may have several (host/calls.h) */
 };
 
 struct ob__pending {
@@ -40,7 +41,7 @@ struct ob__pending {
 	struct ob__timeout timeout;
 	struct ob__list link; /* in ob__link.pendings, or on no list */
 	uint64_t link_offset; /* link->appended behind its frame */
-	struct ob__peer *to;  /* whose link it went out on, or NULL */
+	struct ob__peer *to;  /* the node it went to, or NULL */
 	struct ob__pendings *all;
 	uint8_t kind;
 	bool ending;         /* on_end is on the stack */
@@ -59,7 +60,13 @@ struct ob__pending {
 			void *fn;
 			void *arg;
 			struct ob__list gen_link; /* in the generation's calls */
+			uint64_t req;             /* handle of the request it is made for, or 0 */
 		} call;
+		struct {
+			uint64_t call;        /* handle */
+			uint64_t node;        /* that it went to, or 0 */
+			struct ob__list link; /* in the call's tries */
+		} attempt;
 	} u;
 };
 
@@ -91,15 +98,20 @@ void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t 
 void ob__pendings_free(struct ob__pendings *ps);
 
 /* A new entry with its deadline armed, or NULL at the limit. The caller fills the union, whose
- * u.call.gen_link is on no list yet and is taken off whatever list it is on when the entry goes. */
+ * u.call.gen_link (u.attempt.link) is on no list yet and is taken off whatever list it is on when
+ * the entry goes. */
 struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_kind kind,
                                     uint64_t budget_ms);
 
 /* Finds a live entry; counts a stale handle. */
 struct ob__pending *ob__pending_find(struct ob__pendings *ps, uint64_t handle);
 
-/* Notes that the entry's frame was just appended to `link`. */
-void ob__pending_sent(struct ob__pending *p, struct ob__link *link);
+/* Notes that the entry's frame was just appended to `link`, for the node `to`: the link's own peer,
+ * or one that it is passed on to. */
+void ob__pending_sent(struct ob__pending *p, struct ob__link *link, struct ob__peer *to);
+
+/* The node `to` is gone: ends those with MAYBE_SENT that went to it over `link`, another node's. */
+void ob__pending_node_lost(struct ob__link *link, const struct ob__peer *to);
 
 /* Ends: calls on_end, then frees.  The entry is off its lists and can't be found any more when
  * on_end runs; ending or dropping it there again does nothing. */

@@ -17,11 +17,12 @@
 enum ob__system_id {
 	OB__SYS_PING = 1, /* link only; answered by PONG with the same call id */
 	OB__SYS_PONG,
-	OB__SYS_FENCE,      /* link only, the last frame on a path that is being left */
-	OB__SYS_FENCE_BACK, /* its echo */
-	OB__SYS_SERVED, /* to a session's proxy: `src`, of `role`, has met the session; status 1:
-	                 * said before */
-	OB__SYS_CLOSED, /* from a session's proxy to a node that met it; call id: the notice */
+	OB__SYS_FENCE,      /* the last frame on a path that is being left: a link, or, with a
+	                     * destination, the way through a route node */
+	OB__SYS_FENCE_BACK, /* its echo, with the same call id, over the link that it came from */
+	OB__SYS_SERVED,     /* to a session's proxy: `src`, of `role`, has met the session; status
+	                     * 1: said before */
+	OB__SYS_CLOSED,     /* from a session's proxy to a node that met it; call id: the notice */
 	OB__SYS_CLOSED_ACK, /* back, with the same call id */
 	OB__SYS_KICK,       /* to a session's proxy: close the client; payload: u16 code, reason */
 	OB__SYS_NAME,       /* from a route node: payload is the name of a node it has heard of */
@@ -36,6 +37,13 @@ enum ob__system_id {
 	/* From a route node: */
 	OB__SYS_MEMBER_DELTA, /* records: changes, a snapshot or an answer */
 	OB__SYS_MEMBER_AGAIN, /* I don't know your record: announce it again */
+
+	/* The end of a link that nobody uses; link only. */
+	OB__SYS_IDLE,    /* from its dialer: I see no traffic, may it end? */
+	OB__SYS_IDLE_OK, /* yes, and I send nothing on it any more; no is not said */
+	OB__SYS_STAY,    /* there is traffic after all: go on sending on it */
+	OB__SYS_PART,    /* link only; a piece of a frame of `call` bytes (mesh/backlog.h) */
+	OB__SYS_METHODS, /* link only; the names of the sender's methods (host/methods.h) */
 
 	/* A node that drains (host/drain.h). */
 	OB__SYS_DRAINING = 48, /* to each linked peer; status 1: nothing new for me, 0: again */

@@ -39,6 +39,7 @@ int ob__registry_init(struct ob__registry *r, const struct ob__identity *self)
 	RAND_bytes((unsigned char *)&seed, sizeof(seed));
 	memset(r, 0, sizeof(*r));
 	r->seed = seed;
+	r->route_role = ob__fnv1a32(OB__ROLE_ROUTE);
 	ob__map_init(&r->by_id, seed);
 	ob__map_init(&r->by_role, ~seed);
 	ob__list_init(&r->peers);
@@ -153,10 +154,105 @@ static struct ob__peer *new_peer(struct ob__registry *r, const struct ob__identi
 	return p;
 }
 
-bool ob__peer_takes_new(const struct ob__peer *p)
+/* ---- what a role has ready ---- */
+
+enum tier {
+	NOT_NOW,
+	SUSPECT,
+	RELAYS, /* a route node that drains */
+	GOOD,
+};
+
+bool ob__peer_is_listed(const struct ob__peer *p)
 {
-	return p->link != NULL && !p->draining;
+	return p->state >= OB__MEMBER_UP && p->state <= OB__MEMBER_SUSPECT;
 }
+
+bool ob__peer_is_reachable(const struct ob__registry *r, const struct ob__peer *p)
+{
+	return p->link != NULL || (r->routes > 0 && ob__peer_is_listed(p));
+}
+
+bool ob__peer_drains(const struct ob__peer *p)
+{
+	return p->draining || p->state == OB__MEMBER_DRAINING;
+}
+
+static enum tier tier_of(const struct ob__registry *r, const struct ob__peer *p)
+{
+	bool is_route = p->who.role_id == r->route_role;
+	if (is_route ? p->link == NULL : !ob__peer_is_reachable(r, p)) {
+		return NOT_NOW;
+	}
+	if (ob__peer_drains(p) && !is_route) {
+		return NOT_NOW;
+	}
+	if (p->state == OB__MEMBER_SUSPECT) {
+		return SUSPECT;
+	}
+	return ob__peer_drains(p) ? RELAYS : GOOD;
+}
+
+static void put_ready(struct ob__registry_role *role, struct ob__peer *p, bool ready)
+{
+	if (p->ready == ready) {
+		return;
+	}
+	p->ready = ready;
+	if (ready) {
+		ob__balance_add(&role->ready, &p->balance); /* there is room: join_role() */
+	} else {
+		ob__balance_remove(&role->ready, &p->balance);
+	}
+}
+
+static struct ob__peer *peer_of_role(struct ob__list *it)
+{
+	return OB__CONTAINER(it, struct ob__peer, role_link);
+}
+
+/* All of a role: when the best there are have changed. */
+static void refresh_role(struct ob__registry *r, struct ob__registry_role *role)
+{
+	uint8_t best = NOT_NOW;
+	OB__LIST_EACH (it, &role->peers) {
+		uint8_t tier = (uint8_t)tier_of(r, peer_of_role(it));
+		best = tier > best ? tier : best;
+	}
+	role->best = best;
+	OB__LIST_EACH (again, &role->peers) {
+		struct ob__peer *p = peer_of_role(again);
+		put_ready(role, p, best != NOT_NOW && tier_of(r, p) == best);
+	}
+}
+
+/* One of them: a walk over the others only when the first good one comes or the last one goes. */
+static void refresh(struct ob__registry *r, struct ob__peer *p)
+{
+	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
+	uint8_t tier = (uint8_t)tier_of(r, p);
+	if (!ob__list_on(&p->role_link)) {
+		return;
+	}
+	if (tier > role->best) {
+		refresh_role(r, role);
+		return;
+	}
+	put_ready(role, p, tier != NOT_NOW && tier == role->best);
+	if (role->ready.len == 0 && role->best != NOT_NOW) {
+		refresh_role(r, role);
+	}
+}
+
+static void refresh_all(struct ob__registry *r)
+{
+	struct ob__map_entry *e;
+	for (size_t i = 0; (e = ob__map_next(&r->by_role, &i)) != NULL;) {
+		refresh_role(r, e->value);
+	}
+}
+
+/* ---- peers ---- */
 
 /* Puts the peer into its role; what the role has ready has room for it from now on. */
 static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
@@ -168,18 +264,17 @@ static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
 	}
 	ob__list_append(&role->peers, &p->role_link);
 	role->len++;
-	if (ob__peer_takes_new(p)) {
-		ob__balance_add(&role->ready, &p->balance);
-	}
+	refresh(r, p);
 	return 0;
 }
 
 static void leave_role(struct ob__registry *r, struct ob__peer *p)
 {
 	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
+	put_ready(role, p, false);
 	ob__list_del(&p->role_link);
 	role->len--;
-	ob__balance_remove(&role->ready, &p->balance);
+	refresh_role(r, role);
 }
 
 /* A node that starts again may have another role. */
@@ -232,28 +327,38 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 	if (was == (link != NULL)) {
 		return;
 	}
-	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
+	bool is_route = p->who.role_id == r->route_role;
 	p->since = now_ms;
 	p->draining = false;
 	p->drain_heard = false;
-	if (was) {
-		ob__balance_remove(&role->ready, &p->balance);
-	} else {
-		ob__balance_add(&role->ready, &p->balance); /* there is room: join_role() */
-		p->ups++;
+	p->ups += was ? 0 : 1;
+	refresh(r, p);
+	if (is_route) {
+		r->routes += was ? -1u : 1;
+	}
+	if (is_route && r->routes == (was ? 0 : 1)) {
+		refresh_all(r);
 	}
 }
 
 void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool draining)
 {
+	if (p->draining != draining) {
+		p->draining = draining;
+		refresh(r, p);
+	}
+}
+
+void ob__registry_set_state(struct ob__registry *r, struct ob__peer *p, uint8_t state)
+{
+	if (p->state != state) {
+		p->state = state;
+		refresh(r, p);
+	}
+}
+
+void ob__registry_set_weight(struct ob__registry *r, struct ob__peer *p, uint32_t weight)
+{
 	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
-	if (p->draining == draining) {
-		return;
-	}
-	p->draining = draining;
-	if (ob__peer_takes_new(p)) {
-		ob__balance_add(&role->ready, &p->balance); /* there is room: join_role() */
-	} else {
-		ob__balance_remove(&role->ready, &p->balance);
-	}
+	ob__balance_weigh(&role->ready, &p->balance, weight);
 }

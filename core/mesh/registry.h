@@ -3,11 +3,18 @@
  */
 
 /*
- * Private to the host, floor F3.  Which nodes there are: the static part.
+ * Private to the host, floor F3.  Which nodes there are, and which of them can take something now.
  *
- * A peer is a node this one has ever had a link with; it stays known, as down, when its link goes.
- * Peers are found by id and walked by role.  Each peer has at most one link that frames are sent
- * on.  Two role words with the same 32-bit number are refused (the second one at its hello).
+ * A peer is a node this one has ever had a link with, or that the directory lists; it stays known,
+ * as down, when both are over.  Peers are found by id and walked by role.  Each peer has at most
+ * one link that frames are sent on.  A peer without one is reached through a route node, as long as
+ * the directory lists it and a route node is linked.  Two role words with the same 32-bit number
+ * are refused (the second one at its hello).
+ *
+ * What a role has ready: its peers that can be reached and are up; if there is none, those that are
+ * suspect.  A peer that drains is not among them, it is for whoever names it.  Of route nodes, only
+ * those that are linked: others get to nobody.  They relay while they drain, so one that drains is
+ * better than one that is suspect.
  */
 
 #ifndef OB__REGISTRY_H
@@ -20,6 +27,7 @@
 #include "lib/list.h"
 #include "lib/map.h"
 #include "mesh/balance.h"
+#include "mesh/member.h"
 #include "mesh/proto.h"
 
 #define OB__PEERS_MAX 4096u
@@ -38,6 +46,15 @@ struct ob__peer {
 	bool draining;                   /* it says that it takes nothing new */
 	bool drain_heard;                /* it knows that this node does not */
 	char last_error[128];
+	uint8_t state;        /* as the directory says, or OB__MEMBER_UNKNOWN; DEAD, LEFT: it did */
+	bool ready;           /* in what its role has ready */
+	bool via_used;        /* something went through a route node since it had a link */
+	bool parted;          /* its last link ended because both ends saw no traffic */
+	uint64_t told;        /* the floor above's: the life that modules were told of, or 0 */
+	uint64_t fence;       /* the floor above's: the FENCE that is out, or 0 */
+	uint64_t fence_until; /* the same: loop ms */
+	struct ob__peer *via; /* the route node that its frames go through while it has no link */
+	struct ob__dialing *dialing; /* the dialer's own */
 	struct ob__list all_link;
 	struct ob__list role_link;
 	void *user; /* the floor above's own */
@@ -48,7 +65,8 @@ struct ob__registry_role {
 	char *word;
 	struct ob__list peers;    /* of ob__peer.role_link, up and down */
 	uint32_t len;             /* how many */
-	struct ob__balance ready; /* those that are up and take something new */
+	struct ob__balance ready; /* those that can take something */
+	uint8_t best;             /* how good those are */
 	enum ob__balance_way way; /* how to choose among them; 0: by turns */
 	void *policy;             /* the floor above's: who chooses instead, or NULL */
 };
@@ -59,6 +77,8 @@ struct ob__registry {
 	struct ob__map by_role; /* role id -> ob__registry_role */
 	struct ob__list peers;
 	size_t count;
+	uint32_t route_role;
+	uint32_t routes; /* route nodes that are linked */
 	uint64_t seed;
 };
 
@@ -89,7 +109,17 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 /* It says that it takes nothing new, or does again; a link that comes up says that it does. */
 void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool draining);
 
-/* It can be given what is not for it in particular. */
-bool ob__peer_takes_new(const struct ob__peer *p);
+/* It takes nothing new, as it says itself or as the directory does. */
+bool ob__peer_drains(const struct ob__peer *p);
+
+/* What the directory says of a peer: enum ob__member_state.  Keeps what roles have ready. */
+void ob__registry_set_state(struct ob__registry *r, struct ob__peer *p, uint8_t state);
+void ob__registry_set_weight(struct ob__registry *r, struct ob__peer *p, uint32_t weight);
+
+/* The directory lists it as one that lives. */
+bool ob__peer_is_listed(const struct ob__peer *p);
+
+/* It has a link, or there is a route node that may know a way to it. */
+bool ob__peer_is_reachable(const struct ob__registry *r, const struct ob__peer *p);
 
 #endif

@@ -16,9 +16,11 @@
 
 #include "mesh/link_priv.h"
 
+#define ADDED_MAX      256u /* entries that were added at run time */
 #define PAUSE_FIRST_MS 100u
-#define STEADY_MS      1000u /* a link that lived this long is dialled again at once */
-#define LOG_BURST      1u    /* lines per entry in ten seconds */
+#define LEARNED_MS     30000u /* longest pause before a node that was heard of is dialled again */
+#define STEADY_MS      1000u  /* a link that lived this long is dialled again at once */
+#define LOG_BURST      1u     /* lines per entry in ten seconds */
 
 enum remote_state {
 	WAITING = 1, /* for the next attempt */
@@ -47,6 +49,12 @@ struct ob__remote {
 	struct ob__tls_ctx *tls;         /* its own, or NULL */
 	char *files[3];                  /* of which it is made */
 	uint64_t expects;                /* who was there the last time */
+	uint64_t node;                   /* learned: nobody else may be there; or 0 */
+	char *near;                      /* a unix socket that is tried first */
+	bool tried_near;                 /* in this attempt */
+	bool by_near;                    /* what is being tried */
+	bool added;                      /* at run time */
+	bool dropped;                    /* learned: its entry of remote_ports was taken out */
 	char address[160];
 	enum remote_state state;
 	struct ob__link *link;
@@ -88,6 +96,11 @@ uint64_t ob__remote_expects(const struct ob__remote *r)
 	return r->expects;
 }
 
+uint64_t ob__remote_node(const struct ob__remote *r)
+{
+	return r->node;
+}
+
 const char *ob__remote_role(const struct ob__remote *r)
 {
 	return r->role;
@@ -103,6 +116,13 @@ static uint64_t jitter(struct ob__links *ls, uint64_t ms)
 	return ms * 4 / 5 + ls->random % (ms * 2 / 5 + 1);
 }
 
+static uint64_t longest_pause(const struct ob__remote *r)
+{
+	uint64_t ms = r->links->options.reconnect_ms;
+	bool is_lazy = r->node != 0 && r->role == NULL;
+	return is_lazy && ms < LEARNED_MS ? LEARNED_MS : ms;
+}
+
 static void try_soon(struct ob__remote *r)
 {
 	r->state = WAITING;
@@ -112,10 +132,11 @@ static void try_soon(struct ob__remote *r)
 static void try_later(struct ob__remote *r)
 {
 	struct ob__links *ls = r->links;
-	uint64_t longest = ls->options.reconnect_ms;
+	uint64_t longest = longest_pause(r);
 	uint64_t ms = r->pause_ms < longest ? r->pause_ms : longest;
 	r->pause_ms = ms * 2;
 	r->state = WAITING;
+	r->tried_near = false;
 	ob__timeout_set(ls->loop, &r->timer, jitter(ls, ms));
 }
 
@@ -132,19 +153,46 @@ static void failed(struct ob__remote *r, const char *hint)
 	uint32_t missed;
 	forget_found(r);
 	if (ob__log_allow(&r->limit, LOG_BURST, ob__loop_now(r->links->loop), &missed)) {
-		ob__warning("link", "%s: not connected (%s)%s; trying again", r->address, r->error,
-		            hint);
+		ob__log_at(r->node == 0 ? OB_LOG_WARNING : OB_LOG_INFO, "link",
+		           "%s: not connected (%s)%s; trying again", r->address, r->error, hint);
 	}
 	try_later(r);
+}
+
+bool ob__remotes_have(const struct ob__links *ls, uint64_t id)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		const struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		if (r->node == 0 && (r->expects == id || r->peer_id == id)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool same_address(const struct ob__remote *r, const char *host, int port, const char *path);
+
+/* An entry of remote_ports for the same node or address; it does the dialling then. */
+static bool is_configured(const struct ob__remote *learned)
+{
+	OB__LIST_EACH (it, &learned->links->remotes) {
+		const struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		if (r->node == 0 && same_address(r, learned->host, learned->port, NULL)) {
+			return true;
+		}
+	}
+	return ob__remotes_have(learned->links, learned->node);
 }
 
 static bool is_covered(const struct ob__remote *r)
 {
 	const struct ob__peer *peer = NULL;
-	if (r->peer_id != 0) {
-		peer = ob__registry_get(r->links->registry, r->peer_id);
+	uint64_t id = r->node != 0 ? r->node : r->peer_id;
+	if (id != 0) {
+		peer = ob__registry_get(r->links->registry, id);
 	}
-	return peer != NULL && peer->link != NULL;
+	return (peer != NULL && peer->link != NULL) || r->dropped ||
+	       (r->node != 0 && is_configured(r));
 }
 
 /* ---------------------------------------------------------------- one attempt */
@@ -169,7 +217,7 @@ static void on_connected(struct ob__stream *s, int status)
 	ob__stream_read(s, true);
 }
 
-static void dial(struct ob__remote *r, const struct sockaddr *addr)
+static void dial(struct ob__remote *r, const struct sockaddr *addr, const char *path)
 {
 	struct ob__link *l = ob__link_new(r->links);
 	if (l == NULL) {
@@ -178,13 +226,15 @@ static void dial(struct ob__remote *r, const struct sockaddr *addr)
 		return;
 	}
 	r->state = DIALING;
+	r->by_near = path != NULL && path == r->near;
 	r->link = l;
 	l->remote = r;
 	l->dialer = true;
-	snprintf(l->address, sizeof(l->address), "%.*s", (int)sizeof(l->address) - 1, r->address);
+	snprintf(l->address, sizeof(l->address), "%.*s", (int)sizeof(l->address) - 1,
+	         addr == NULL ? path : r->address);
 	int rc = ob__link_protect(l);
 	if (rc == 0) {
-		rc = ob__stream_connect(&l->stream, addr, r->path, on_connected);
+		rc = ob__stream_connect(&l->stream, addr, path, on_connected);
 	}
 	if (rc < 0) {
 		ob__link_close(l, OB__LINK_UNREACHABLE, "%s", uv_strerror(rc));
@@ -195,7 +245,7 @@ static void dial_next(struct ob__remote *r)
 {
 	const struct addrinfo *next = r->next;
 	r->next = next->ai_next;
-	dial(r, next->ai_addr);
+	dial(r, next->ai_addr, NULL);
 }
 
 static void on_found(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
@@ -257,11 +307,14 @@ static void attempt(struct ob__remote *r)
 		return;
 	}
 	r->peer_id = 0;
-	if (r->path != NULL) {
-		dial(r, NULL);
+	if (r->near != NULL && !r->tried_near) {
+		r->tried_near = true;
+		dial(r, NULL, r->near);
+	} else if (r->path != NULL || r->host == NULL) {
+		dial(r, NULL, r->path != NULL ? r->path : r->near);
 	} else if (uv_ip4_addr(r->host, r->port, &addr.in) == 0 ||
 	           uv_ip6_addr(r->host, r->port, &addr.in6) == 0) {
-		dial(r, &addr.any);
+		dial(r, &addr.any, NULL);
 	} else {
 		look_up(r);
 	}
@@ -292,6 +345,7 @@ static void lost(struct ob__remote *r, const struct ob__link *l)
 {
 	if (ob__loop_now(r->links->loop) - l->since >= STEADY_MS) {
 		r->pause_ms = PAUSE_FIRST_MS;
+		r->tried_near = false;
 		try_soon(r);
 	} else {
 		try_later(r);
@@ -302,10 +356,18 @@ void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__
                        enum ob__link_reason why)
 {
 	r->link = NULL;
+	if (why == OB__LINK_IDLE && r->node != 0) {
+		r->state = COVERED; /* the dialer takes it out */
+		return;
+	}
 	if (l->peer == NULL) {
-		r->expects = 0;
+		r->expects = r->node;
 	}
 	snprintf(r->error, sizeof(r->error), "%s", l->reason);
+	if (r->by_near && r->host != NULL && l->peer == NULL && why != OB__LINK_DUPLICATE) {
+		try_soon(r); /* not by the socket that is near: by the other address */
+		return;
+	}
 	if (r->next != NULL && l->peer == NULL && why != OB__LINK_DUPLICATE) {
 		try_soon(r); /* not that node, or nobody, at this address: the next one */
 		return;
@@ -333,8 +395,9 @@ void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id)
 {
 	OB__LIST_EACH (it, &ls->remotes) {
 		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
-		if (r->state == COVERED && r->peer_id == peer_id) {
+		if (r->state == COVERED && (r->peer_id == peer_id || r->node == peer_id)) {
 			r->pause_ms = PAUSE_FIRST_MS;
+			r->tried_near = false;
 			try_soon(r);
 		}
 	}
@@ -358,6 +421,7 @@ static void remote_free(struct ob__remote *r)
 	}
 	free(r->host);
 	free(r->path);
+	free(r->near);
 	free(r->role);
 	free(r);
 }
@@ -374,12 +438,12 @@ static bool same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static bool same_address(const struct ob__remote *r, const struct ob__remote_options *o)
+static bool same_address(const struct ob__remote *r, const char *host, int port, const char *path)
 {
-	if (o->path != NULL || r->path != NULL) {
-		return same_text(r->path, o->path);
+	if (path != NULL || r->path != NULL) {
+		return same_text(r->path, path);
 	}
-	return r->port == o->port && same_text(r->host, o->host);
+	return r->port == port && same_text(r->host, host);
 }
 
 static int copy_text(char **to, const char *from)
@@ -430,12 +494,16 @@ static int fill(struct ob__remote *r, const struct ob__remote_options *o)
 		return rc;
 	}
 	if (copy_text(&r->host, o->path != NULL ? NULL : o->host) < 0 ||
-	    copy_text(&r->path, o->path) < 0 || copy_text(&r->role, o->role) < 0) {
+	    copy_text(&r->path, o->path) < 0 || copy_text(&r->role, o->role) < 0 ||
+	    copy_text(&r->near, o->near) < 0) {
 		return -ENOMEM;
 	}
 	r->port = o->port;
-	if (r->path != NULL) {
-		snprintf(r->address, sizeof(r->address), "%s", r->path);
+	r->added = o->added;
+	r->node = o->node;
+	r->expects = o->node;
+	if (r->path != NULL || r->host == NULL) {
+		snprintf(r->address, sizeof(r->address), "%s", r->path != NULL ? r->path : r->near);
 	} else {
 		bool is_ip6 = strchr(r->host, ':') != NULL;
 		snprintf(r->address, sizeof(r->address), is_ip6 ? "[%s]:%d" : "%s:%d", r->host,
@@ -444,33 +512,86 @@ static int fill(struct ob__remote *r, const struct ob__remote_options *o)
 	return 0;
 }
 
-int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote)
+static struct ob__remote *new_remote(struct ob__links *ls, const struct ob__remote_options *o,
+                                     int *err)
 {
-	if (remote->path == NULL &&
-	    (remote->host == NULL || remote->port < 1 || remote->port > 65535)) {
-		return -EINVAL;
-	}
-	OB__LIST_EACH (it, &ls->remotes) {
-		if (same_address(OB__CONTAINER(it, struct ob__remote, list), remote)) {
-			return -EEXIST;
-		}
-	}
 	struct ob__remote *r = calloc(1, sizeof(*r));
 	if (r == NULL) {
-		return -ENOMEM;
+		*err = -ENOMEM;
+		return NULL;
 	}
 	r->links = ls;
 	r->pause_ms = PAUSE_FIRST_MS;
 	ob__list_init(&r->list);
 	ob__timeout_init(&r->timer, on_timer, r);
-	int rc = fill(r, remote);
-	if (rc < 0) {
+	*err = fill(r, o);
+	if (*err < 0) {
 		remote_free(r);
-		return rc;
+		return NULL;
 	}
 	ob__list_append(&ls->remotes, &r->list);
 	try_soon(r);
-	return 0;
+	return r;
+}
+
+static bool has_port(const struct ob__remote_options *o)
+{
+	return o->host != NULL && o->port >= 1 && o->port <= 65535;
+}
+
+int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote)
+{
+	int rc;
+	size_t added = 0;
+	if (remote->path == NULL && !has_port(remote)) {
+		return -EINVAL;
+	}
+	OB__LIST_EACH (it, &ls->remotes) {
+		const struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		if (r->node == 0 && same_address(r, remote->host, remote->port, remote->path)) {
+			return -EEXIST;
+		}
+		added += r->added;
+	}
+	if (remote->added && added >= ADDED_MAX) {
+		return -ENOSPC;
+	}
+	return new_remote(ls, remote, &rc) != NULL ? 0 : rc;
+}
+
+struct ob__remote *ob__links_dial_node(struct ob__links *ls,
+                                       const struct ob__remote_options *remote, int *err)
+{
+	if (remote->node == 0 || remote->path != NULL ||
+	    (remote->host != NULL ? !has_port(remote) : remote->near == NULL)) {
+		*err = -EINVAL;
+		return NULL;
+	}
+	return new_remote(ls, remote, err);
+}
+
+/* Those that waited for an entry of remote_ports may have to dial themselves now. */
+static void wake_learned(struct ob__links *ls)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		if (r->node != 0 && r->state == COVERED) {
+			try_soon(r);
+		}
+	}
+}
+
+void ob__links_undial(struct ob__remote *r)
+{
+	struct ob__link *l = r->link;
+	remote_free(r);
+	if (l == NULL) {
+		return;
+	}
+	l->remote = NULL;
+	if (l->state == OB__LINK_DIALING || l->state == OB__LINK_HELLO) {
+		ob__link_close(l, OB__LINK_IDLE, "nobody wants it any more");
+	}
 }
 
 static bool same_key(const struct ob__remote *r, const char *token)
@@ -497,7 +618,7 @@ static bool same_files(const struct ob__remote *r, const struct ob__link_files *
 static bool is_kept(const struct ob__remote *r, const struct ob__remote_options *keep, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (same_address(r, &keep[i])) {
+		if (same_address(r, keep[i].host, keep[i].port, keep[i].path)) {
 			return same_text(r->role, keep[i].role) && same_key(r, keep[i].token) &&
 			       r->security == security_of(r->links, &keep[i]) &&
 			       same_files(r, &keep[i].files);
@@ -511,24 +632,60 @@ static struct ob__remote *find_unkept(struct ob__links *ls, const struct ob__rem
 {
 	OB__LIST_EACH (it, &ls->remotes) {
 		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
-		if (!is_kept(r, keep, n)) {
+		if (r->node == 0 && !r->added && !is_kept(r, keep, n)) {
 			return r;
 		}
 	}
 	return NULL;
 }
 
+static void take_out(struct ob__remote *r, const char *why)
+{
+	struct ob__links *ls = r->links;
+	struct ob__link *l = r->link;
+	uint64_t id = r->expects != 0 ? r->expects : r->peer_id;
+	remote_free(r);
+	OB__LIST_EACH (it, &ls->remotes) {
+		struct ob__remote *learned = OB__CONTAINER(it, struct ob__remote, list);
+		learned->dropped |= id != 0 && learned->node == id;
+	}
+	if (l != NULL) {
+		l->remote = NULL;
+		ob__link_close(l, OB__LINK_REMOVED, "%s", why);
+	}
+}
+
 void ob__links_retain(struct ob__links *ls, const struct ob__remote_options *keep, size_t n)
 {
 	struct ob__remote *r;
 	while (!ls->freed && (r = find_unkept(ls, keep, n)) != NULL) {
-		struct ob__link *l = r->link;
-		remote_free(r);
-		if (l != NULL) {
-			l->remote = NULL;
-			ob__link_close(l, OB__LINK_REMOVED, "taken out of remote_ports");
+		take_out(r, "taken out of remote_ports");
+	}
+	wake_learned(ls);
+}
+
+static struct ob__remote *find_named(struct ob__links *ls, const char *name, bool by_address)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		if (r->node == 0 && strcmp(by_address ? r->address : r->name, name) == 0) {
+			return r;
 		}
 	}
+	return NULL;
+}
+
+size_t ob__links_drop(struct ob__links *ls, const char *name)
+{
+	size_t n = 0;
+	struct ob__remote *r = find_named(ls, name, true);
+	bool by_address = r != NULL;
+	while (!ls->freed && name[0] != '\0' && (r = find_named(ls, name, by_address)) != NULL) {
+		take_out(r, "taken out by the operator");
+		n++;
+	}
+	wake_learned(ls);
+	return n;
 }
 
 bool ob__links_dials_role(const struct ob__links *ls, const char *role)
@@ -541,7 +698,12 @@ bool ob__links_dials_role(const struct ob__links *ls, const char *role)
 	return false;
 }
 
-static const char *state_word(const struct ob__remote *r)
+const char *ob__remote_error(const struct ob__remote *r)
+{
+	return r->error;
+}
+
+const char *ob__remote_state(const struct ob__remote *r)
 {
 	if (r->link == NULL) {
 		return r->state == COVERED ? "covered"
@@ -563,7 +725,9 @@ void ob__links_each_remote(struct ob__links *ls, ob__remote_fn fn, void *arg)
 {
 	OB__LIST_EACH (it, &ls->remotes) {
 		const struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
-		fn(arg, r->address, r->role != NULL ? r->role : "", r->name, state_word(r),
-		   r->error);
+		if (r->node == 0) {
+			fn(arg, r->address, r->role != NULL ? r->role : "", r->name,
+			   ob__remote_state(r), r->error);
+		}
 	}
 }

@@ -16,22 +16,36 @@ void ob__router_free(struct ob__router *r)
 {
 	if (r != NULL) {
 		ob__router_set_table(r, NULL);
+		ob__router_set_served(r, NULL);
 	}
+}
+
+static void replace(struct ob__idrange **at, struct ob__idrange *table)
+{
+	if (*at != NULL) {
+		ob__idrange_free(*at);
+		free(*at);
+	}
+	*at = table;
 }
 
 void ob__router_set_table(struct ob__router *r, struct ob__idrange *table)
 {
-	if (r->table != NULL) {
-		ob__idrange_free(r->table);
-		free(r->table);
-	}
-	r->table = table;
+	replace(&r->table, table);
+}
+
+void ob__router_set_served(struct ob__router *r, struct ob__idrange *table)
+{
+	replace(&r->served, table);
 }
 
 uint32_t ob__router_role(const struct ob__router *r, uint32_t id)
 {
 	uint32_t role;
-	return r->table != NULL && ob__idrange_find(r->table, id, &role) ? role : 0;
+	if (r->table != NULL && ob__idrange_find(r->table, id, &role)) {
+		return role;
+	}
+	return r->served != NULL && ob__idrange_find(r->served, id, &role) ? role : 0;
 }
 
 static struct ob__peer *peer_of(struct ob__balance_node *n)
@@ -39,9 +53,84 @@ static struct ob__peer *peer_of(struct ob__balance_node *n)
 	return n != NULL ? OB__CONTAINER(n, struct ob__peer, balance) : NULL;
 }
 
-static struct ob__route towards(struct ob__peer *p)
+static struct ob__registry_role *route_nodes(struct ob__router *r)
 {
-	return (struct ob__route){.kind = p != NULL ? OB__ROUTE_PEER : OB__ROUTE_NONE, .peer = p};
+	if (r->route == NULL) {
+		/* Roles are never forgotten. */
+		r->route = ob__registry_role_get(r->registry, r->route_role);
+	}
+	return r->route;
+}
+
+static struct ob__route_stranger *stranger(struct ob__router *r, uint64_t node)
+{
+	return &r->strangers[node % OB__ROUTE_STRANGERS];
+}
+
+void ob__router_met(struct ob__router *r, struct ob__peer *p)
+{
+	struct ob__route_stranger *s = stranger(r, p->who.id);
+	if (s->via != NULL && s->node == p->who.id) {
+		if (p->via == NULL && s->via != p) {
+			p->via = s->via;
+			p->via_used = true;
+		}
+		*s = (struct ob__route_stranger){0};
+	}
+}
+
+/* What went through this route node before goes on doing so. */
+static bool is_kept(const struct ob__peer *route, const struct ob__peer *from)
+{
+	return route != NULL && route->link != NULL && route != from && !ob__peer_drains(route);
+}
+
+/* The route node for what goes to `p`: the one of before, else one by rendezvous. */
+static struct ob__peer *via(struct ob__router *r, struct ob__peer *p, const struct ob__peer *from)
+{
+	struct ob__registry_role *routes = route_nodes(r);
+	ob__router_met(r, p);
+	struct ob__peer *now = p->via;
+	if (is_kept(now, from) && now != p) {
+		return now;
+	}
+	if (routes == NULL) {
+		return NULL;
+	}
+	uint64_t key = ob__balance_key(r->registry->self.id, p->who.id);
+	const struct ob__balance_node *except = from != NULL ? &from->balance : &p->balance;
+	now = peer_of(ob__balance_pick(&routes->ready, OB__BALANCE_STICKY, key, except));
+	if (now == p) {
+		return NULL;
+	}
+	if (now != from && now != NULL && !is_kept(p->via, NULL)) {
+		p->via = now;
+	}
+	return now;
+}
+
+/* The step towards a node. */
+static struct ob__route towards(struct ob__router *r, struct ob__peer *p,
+                                const struct ob__peer *from)
+{
+	struct ob__route route = {.kind = OB__ROUTE_NONE};
+	if (p == NULL) {
+		return route;
+	}
+	route.peer = p->link != NULL ? (p != from ? p : NULL) : via(r, p, from);
+	if (route.peer == NULL) {
+		return route;
+	}
+	route.kind = OB__ROUTE_PEER;
+	route.to = p;
+	if (route.peer != p) {
+		route.dst = p->who.id;
+		p->via_used = true;
+		if (r->wanted != NULL && p->dialing == NULL && ob__peer_is_listed(p)) {
+			r->wanted(r->wanted_arg, p);
+		}
+	}
+	return route;
 }
 
 /* The peers that may take it, those with the smallest ids, in their order. */
@@ -75,37 +164,26 @@ static bool ask_policy(struct ob__router *r, const struct ob__registry_role *rol
 	if ((size_t)choice >= len) {
 		return false;
 	}
-	*route = towards(peers[choice]);
-	return true;
+	*route = towards(r, peers[choice], q->from);
+	return route->kind == OB__ROUTE_PEER;
 }
 
-/* Route nodes pass on what is under way while they drain: one that does is better than none. */
-static struct ob__peer *relay(const struct ob__registry_role *role, const struct ob__peer *from)
+/* The route node that the session's earlier messages went to. */
+static struct ob__peer *preferred(const struct ob__router *r, const struct ob__route_query *q)
 {
-	OB__LIST_EACH (it, &role->peers) {
-		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, role_link);
-		if (p->link != NULL && p->draining && p != from) {
-			return p;
-		}
-	}
-	return NULL;
+	struct ob__peer *p = q->prefer != 0 ? ob__registry_get(r->registry, q->prefer) : NULL;
+	return p != NULL && p->link != NULL && p != q->from && p->who.role_id == r->route_role
+	               ? p
+	               : NULL;
 }
 
 static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob__route_query *q)
 {
-	struct ob__registry_role *role = id == r->route_role ? r->route : NULL;
+	struct ob__registry_role *role =
+		id == r->route_role ? route_nodes(r) : ob__registry_role_get(r->registry, id);
 	struct ob__route route;
-	if (role == NULL) {
-		role = ob__registry_role_get(r->registry, id);
-		if (id == r->route_role) {
-			r->route = role; /* roles are never forgotten */
-		}
-	}
-	if (role == NULL) {
-		return towards(NULL);
-	}
-	if (role->ready.len == 0) {
-		return towards(id == r->route_role ? relay(role, q->from) : NULL);
+	if (role == NULL || role->ready.len == 0) {
+		return towards(r, NULL, NULL);
 	}
 	if (role->policy != NULL && q->node == 0 && r->choose != NULL &&
 	    ask_policy(r, role, q, &route)) {
@@ -114,8 +192,44 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
 	const struct ob__balance_node *from = q->from != NULL ? &q->from->balance : NULL;
 	enum ob__balance_way way = role->way != 0 ? role->way : OB__BALANCE_ROUND_ROBIN;
 	uint64_t key = q->key != 0 ? q->key : ob__balance_key(q->session_node, q->session_seq);
-	return towards(peer_of(
-		ob__balance_pick(&role->ready, q->sticky ? OB__BALANCE_STICKY : way, key, from)));
+	struct ob__peer *p = role == r->route ? preferred(r, q) : NULL;
+	if (p == NULL) {
+		p = peer_of(ob__balance_pick(&role->ready, q->sticky ? OB__BALANCE_STICKY : way,
+		                             key, from));
+	}
+	return towards(r, p, q->from);
+}
+
+/* Another node of the role will do: the one that was chosen is gone; or it can't be reached from
+ * here, and the message need not stay with it. */
+static bool may_move(const struct ob__route_query *q, const struct ob__peer *p)
+{
+	if (q->role == 0 || q->stays || p == NULL || p->link != NULL) {
+		return false;
+	}
+	return p->state == OB__MEMBER_DEAD || p->state == OB__MEMBER_LEFT ||
+	       (q->from != NULL && !q->sticky && p->state != OB__MEMBER_UNKNOWN);
+}
+
+/* The step towards a node that is not known here: always the same route node, while it is there. */
+static struct ob__route to_stranger(struct ob__router *r, const struct ob__route_query *q)
+{
+	struct ob__route_stranger *s = stranger(r, q->node);
+	struct ob__peer *p = s->node == q->node ? s->via : NULL;
+	if (is_kept(p, q->from)) {
+		return towards(r, p, q->from);
+	}
+	struct ob__registry_role *routes = route_nodes(r);
+	const struct ob__balance_node *from = q->from != NULL ? &q->from->balance : NULL;
+	uint64_t key = ob__balance_key(r->registry->self.id, q->node);
+	p = routes != NULL
+	            ? peer_of(ob__balance_pick(&routes->ready, OB__BALANCE_STICKY, key, from))
+	            : NULL;
+	struct ob__route route = towards(r, p, q->from);
+	if (route.kind == OB__ROUTE_PEER && route.peer == p) {
+		*s = (struct ob__route_stranger){.node = q->node, .via = p};
+	}
+	return route;
 }
 
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q)
@@ -124,16 +238,19 @@ struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_qu
 	if (q->node != 0 ? q->node == self->id : q->role != 0 && q->role == self->role_id) {
 		return (struct ob__route){.kind = OB__ROUTE_SELF};
 	}
-	if (q->node != 0) {
-		struct ob__peer *p = ob__registry_get(r->registry, q->node);
-		if (p != NULL && p->link != NULL) {
-			return towards(p != q->from ? p : NULL);
-		}
-	} else if (q->role != 0) {
+	struct ob__peer *p = q->node != 0 ? ob__registry_get(r->registry, q->node) : NULL;
+	bool moves = may_move(q, p);
+	if (p != NULL && !moves && (p->link != NULL || ob__peer_is_listed(p))) {
+		return towards(r, p, q->from);
+	}
+	if (q->role != 0 && (q->node == 0 || moves)) {
 		struct ob__route route = pick(r, q->role, q);
+		if (q->node != 0 && route.kind == OB__ROUTE_PEER) {
+			route.dst = route.to->who.id;
+		}
 		if (route.kind != OB__ROUTE_NONE) {
 			return route;
 		}
 	}
-	return pick(r, r->route_role, q);
+	return q->node != 0 ? to_stranger(r, q) : pick(r, r->route_role, q);
 }

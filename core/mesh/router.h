@@ -5,17 +5,20 @@
 /*
  * Private to the host, floor F3.  From a target to the next peer.
  *
- * The table gives a role for a message id (ranges and specials).  A target names a node, a role, or
+ * The table gives a role for a message id (ranges and specials); for ids that it does not have,
+ * what the members of the directory say they serve does.  A target names a node, a role, or
  * neither; the router says whether that is this node, which peer is the next step, or that nobody
  * live can take it now:
  *
- * - a node: itself when linked, else a live route node;
- * - a role: this node if it is its own, else one of its live peers.  Without one: a live route
- * node;
+ * - a node: itself when linked, else through a route node.  If the directory says that it is gone,
+ *   and a role is named too: another one of that role;
+ * - a role: this node if it is its own, else one of those it has ready (mesh/registry.h), itself or
+ *   through a route node.  Without one: a live route node;
  * - neither: a live route node.
  *
- * A peer that drains gets only what names it: it is not among the live ones of its role, but for a
- * route node while there is no other.
+ * What goes through a route node to one peer goes through the same one as long as that is linked
+ * and does not drain, so that it stays in order.  For the same reason a session's messages to "a
+ * route node" prefer the one that had the earlier ones.
  *
  * Of several peers a sticky message goes to the same one for the same session: every node that asks
  * picks the same one, and the loss of a peer moves its sessions only.  Others are spread in the
@@ -51,13 +54,28 @@ typedef int (*ob__route_choose)(void *arg, const struct ob__route_query *q,
                                 const struct ob__registry_role *role, struct ob__peer *const *peers,
                                 size_t len);
 
+/* Traffic has come up towards a peer that has no link and that nobody dials. */
+typedef void (*ob__route_wanted)(void *arg, struct ob__peer *peer);
+
+#define OB__ROUTE_STRANGERS 64u
+
+/* A node that nobody has told of yet, and the route node that answers to it go through. */
+struct ob__route_stranger {
+	uint64_t node;
+	struct ob__peer *via;
+};
+
 struct ob__router {
 	struct ob__registry *registry;
-	struct ob__idrange *table; /* owned; may be NULL */
+	struct ob__idrange *table;  /* owned; may be NULL */
+	struct ob__idrange *served; /* what members say they serve; owned, may be NULL */
 	uint32_t route_role;
 	struct ob__registry_role *route; /* of that role, once it is known */
 	ob__route_choose choose;         /* may be NULL */
 	void *choose_arg;
+	ob__route_wanted wanted; /* may be NULL */
+	void *wanted_arg;
+	struct ob__route_stranger strangers[OB__ROUTE_STRANGERS];
 };
 
 enum ob__route_kind {
@@ -69,14 +87,19 @@ enum ob__route_kind {
 
 struct ob__route {
 	enum ob__route_kind kind;
-	struct ob__peer *peer;
+	struct ob__peer *peer; /* the next step */
+	uint64_t dst;          /* what the frame's destination must be: 0, or a node that was chosen
+	                        * and is more than one step away */
+	struct ob__peer *to;   /* the node that was chosen, or `peer` */
 	int code;
 };
 
 struct ob__route_query {
-	uint64_t node; /* or 0 */
-	uint32_t role; /* or 0 */
+	uint64_t node;   /* or 0 */
+	uint32_t role;   /* or 0 */
+	uint64_t prefer; /* if any route node will do: this one, if it is linked; or 0 */
 	bool sticky;
+	bool stays; /* with `node`, come what may: no other of the role will do */
 	uint64_t session_node;
 	uint64_t session_seq;
 	uint64_t key;                  /* that a sticky message is placed by; 0: the session's */
@@ -90,9 +113,16 @@ void ob__router_free(struct ob__router *r);
 /* Takes ownership of a sealed table; the old one is freed. */
 void ob__router_set_table(struct ob__router *r, struct ob__idrange *table);
 
+/* As above, for what the members serve; this comes second. */
+void ob__router_set_served(struct ob__router *r, struct ob__idrange *table);
+
 /* The role for an id, or 0. */
 uint32_t ob__router_role(const struct ob__router *r, uint32_t id);
 
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q);
+
+/* The peer is known from now on: what went to it when it was not has gone through p->via, and
+ * p->via_used says so. */
+void ob__router_met(struct ob__router *r, struct ob__peer *p);
 
 #endif

@@ -107,7 +107,6 @@ struct ob__chunk {
 	uint8_t *data;
 	size_t sent; /* of len */
 	size_t len;
-	bool ahead;     /* begins with what has overtaken others */
 	uint8_t room[]; /* OB__CHUNK_SIZE, or nothing beside a reference */
 };
 
@@ -237,11 +236,6 @@ static inline void ob__stream_commit(struct ob__stream *s, size_t used)
 
 /* Appends a copy. 0, -ECANCELED when closing or broken, -ENOMEM (then nothing was appended). */
 int ob__stream_append(struct ob__stream *s, const void *data, size_t len);
-
-/* Puts a message, at most OB__CHUNK_SIZE bytes, before those that wait, though behind others that
- * were put so.  It never comes into the middle of one if each is in one piece: one reserve and
- * commit, or one append_ref of OB__STREAM_GATHER and more. 0, -ECANCELED, -ENOMEM. */
-int ob__stream_overtake(struct ob__stream *s, const void *data, size_t len);
 
 /* Appends bytes of a shared buffer, taking a reference of its own; copies when they are few. */
 int ob__stream_append_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, size_t len);

@@ -36,7 +36,6 @@ struct ob__chunk *ob__chunk_new(struct ob__streams *m)
 	c->data = c->room;
 	c->sent = 0;
 	c->len = 0;
-	c->ahead = false;
 	return c;
 }
 
@@ -261,40 +260,7 @@ int ob__stream_append_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, 
 	c->data = r->data + off;
 	c->sent = 0;
 	c->len = len;
-	c->ahead = false;
 	queue_put(s, c);
-	grew(s, len);
-	return 0;
-}
-
-/* The first piece is left alone: some of it may be on its way.  The places of others are kept by
- * their mark, which a piece keeps when ordinary messages follow in it. */
-int ob__stream_overtake(struct ob__stream *s, const void *data, size_t len)
-{
-	struct ob__chunk *last = s->out_head;
-	assert(len <= OB__CHUNK_SIZE);
-	if (!can_append(s)) {
-		return -ECANCELED;
-	}
-	while (last && last->next && last->next->ahead) {
-		last = last->next;
-	}
-	struct ob__chunk *c = last;
-	bool usable = last && (last != s->out_head || !last->next);
-	if (!usable || chunk_room(last) < len) {
-		c = ob__chunk_new(s->m);
-		if (!c) {
-			return -ENOMEM;
-		}
-		c->ahead = true;
-		if (!last || !last->next) {
-			queue_put(s, c);
-		} else {
-			c->next = last->next;
-			last->next = c;
-		}
-	}
-	chunk_fill(c, data, len);
 	grew(s, len);
 	return 0;
 }

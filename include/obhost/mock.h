@@ -215,14 +215,26 @@ typedef struct ob_mock_call {
 	uint32_t deadline_ms; /* from the call on */
 	bool ended;           /* it has had its result, or was cancelled */
 	bool cancelled;
+	int mode; /* this and what follows: of ob_call_with() */
+	uint32_t retries;
+	uint32_t flags;
+	uint32_t key_len;
+	const uint8_t *key; /* or NULL */
+	ob_req request;     /* that it is made for, or 0 */
+	uint32_t left;      /* OB_TARGET_ALL: nodes that have not answered */
 } ob_mock_call;
 
 /* Calls to other nodes.  Those to this node go to the module's own handlers in ob_mock_run(), and
  * are in the list as well. */
 const ob_mock_call *ob_mock_call_at(const ob_mock *m, size_t i);
 
-/* Ends a call, code OB_OK or one of enum ob_result_code. 0, OB_E_STALE. */
+/* Ends a call, code OB_OK or one of enum ob_result_code: what comes of all its tries, so the mock
+ * repeats none.  With OB_TARGET_ALL it is the end of one node.  0, OB_E_STALE. */
 int ob_mock_answer(ob_mock *m, ob_call_id call, int code, const void *data, size_t len);
+
+/* How many nodes of a role a call to all of them finds; one unless told.  None: the call ends in
+ * ob_mock_run(). */
+int ob_mock_role_size(ob_mock *m, const char *role, uint32_t nodes);
 
 typedef struct ob_mock_http_call {
 	uint64_t call; /* for ob_mock_http_answer() */

@@ -45,9 +45,15 @@
  * that had no meaning before.  Whatever is removed, or changes its layout or meaning, increments
  * the major number.  Structs passed by pointer begin with their size; the host copies a shorter
  * descriptor into a zeroed one of its own.  A module that wants a function newer than the minor
- * number it insists on asks OB_HAS(ctx, function) first.
+ * number it insists on (one that redefines OB_ABI_MINOR as 0 to run on hosts of 1.0, say) asks
+ * OB_HAS(ctx, function) first, and finds the newer fields of a host's struct only if its size says
+ * so.
  *
  * History:
+ *   1.1  2026-11-22  ob_call_with(): fail modes, idempotency keys, all nodes of a role, a session's
+ *                    node; ob_trace(); ob_on_call_filter(); left, failed and tries in
+ *                    ob_call_result; OB_EVENT_NODE_REPLACED,
+ *                    OB_EVENT_SESSION_MOVED, OB_EVENT_SESSION_LEFT
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -79,7 +85,7 @@ extern "C" {
 #endif
 
 #define OB_ABI_MAJOR    1
-#define OB_ABI_MINOR    0
+#define OB_ABI_MINOR    1
 #define OB_MODULE_MAGIC 0x6f62686fu
 
 /* ---------------------------------------------------------------- results and errors ------- */
@@ -157,7 +163,9 @@ typedef struct ob_target {
 	uint32_t flags; /* OB_TARGET_* */
 } ob_target;
 
-#define OB_TARGET_STICKY 1u /* stay with the node that served the session before */
+#define OB_TARGET_STICKY  1u /* stay with the node that served the session before */
+#define OB_TARGET_SESSION 2u /* calls: the node that the session's client is connected to */
+#define OB_TARGET_ALL     4u /* calls: each node of the role, this one too if it is of it */
 
 /* ---------------------------------------------------------------- callbacks ---------------- */
 
@@ -193,10 +201,11 @@ typedef json_t *(*ob_error_body_fn)(ob_ctx *ctx, int code, const char *text);
 enum ob_event {
 	OB_EVENT_SESSION_OPENED = 1, /* a client of this node */
 	OB_EVENT_SESSION_CLOSED,     /* a client of this node, or one this node has served */
-	OB_EVENT_NODE_UP,
-	OB_EVENT_NODE_DOWN,
-	OB_EVENT_SESSION_MOVED, /* a session sticks here from now on; `node`: where it did before */
-	OB_EVENT_SESSION_LEFT,  /* a session that stuck here sticks elsewhere from now on */
+	OB_EVENT_NODE_UP,            /* another node: it has joined, or there is a link with it */
+	OB_EVENT_NODE_DOWN,          /* it has left or is taken for dead, and there is no link */
+	OB_EVENT_NODE_REPLACED, /* since 1.1: it has started again; what it had in memory is gone */
+	OB_EVENT_SESSION_MOVED, /* since 1.1: it sticks here now; `node`: where it did before */
+	OB_EVENT_SESSION_LEFT,  /* since 1.1: one that stuck here sticks elsewhere now */
 };
 
 typedef struct ob_event_info {
@@ -221,9 +230,92 @@ typedef struct ob_call_result {
 	uint64_t source;     /* the node that answered, or 0 */
 	const uint8_t *data; /* the answer, borrowed */
 	size_t len;
+	int failed;     /* OB_CALL_FAIL_SAFE: the code that OB_OK stands for; else 0 */
+	uint32_t left;  /* OB_TARGET_ALL: results still to come; else 0 */
+	uint32_t tries; /* how often it was tried, at least 1 */
 } ob_call_result;
 
 typedef void (*ob_call_fn)(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg);
+
+/*
+ * What becomes of a call when a try fails.  Nothing but time makes one more than once, and no mode
+ * hands over more than one result.
+ *
+ * After OB_E_NO_ROUTE, OB_E_NOT_SENT and OB_E_BUSY no handler has done anything, so these are tried
+ * again as the mode says.  After OB_E_MAYBE_SENT, OB_E_GONE and a try without an answer in time one
+ * may have: only calls with a key are tried again.  Any other failure is the end.
+ */
+enum ob_call_mode {
+	OB_CALL_FAIL_FAST = 0, /* the first failure is the end */
+	OB_CALL_FAIL_OVER,     /* on to another node of the role, at once */
+	OB_CALL_FAIL_BACK,     /* again and again until the deadline, less and less often */
+	OB_CALL_FAIL_SAFE,     /* one try; a failure is counted and logged, and ends with OB_OK */
+};
+
+#define OB_CALL_NO_WAIT 1u /* OB_E_NO_ROUTE at once when nobody live can take it */
+
+#define OB_CALL_KEY_MAX  64u /* bytes of an idempotency key */
+#define OB_CALL_KEEP_MAX 64u
+
+/* How a call is made.  Zero, but for size and one of id and method, is a good choice everywhere. */
+typedef struct ob_call_options {
+	uint32_t size;
+	int mode; /* enum ob_call_mode */
+	uint32_t id;
+	uint32_t deadline_ms; /* 0: call_timeout, or what is left of the request it is made for */
+	const char *method;
+	ob_session session;
+	const void *data;
+	size_t len;
+	const void *key; /* idempotency key: a node that gets it a second time from this one, for
+	                  * the same id or method, runs no handler again but gives the first end */
+	uint32_t key_len;
+	uint32_t retries;  /* at most so many tries more; 0: as many as the mode can use */
+	uint32_t flags;    /* OB_CALL_NO_WAIT */
+	uint32_t keep_len; /* not 0: the host keeps a copy of these bytes as long as the call lives,
+	                    * and fn gets a pointer to it as `arg`; at most OB_CALL_KEEP_MAX */
+	const void *keep;
+	ob_req request; /* that it is made for; 0: the one whose handler runs, or made the call
+	                 * whose result is being handed over */
+} ob_call_options;
+
+/* Where a request stands in its trace.  All that is done for one message of a client, or one call
+ * of a module's own, over any number of nodes, has the same id. */
+typedef struct ob_trace_info {
+	uint32_t size;
+	uint32_t begins; /* 1: the trace begins with this request */
+	uint64_t id[2];
+	uint64_t span;   /* this request */
+	uint64_t parent; /* the request it is made for; 0: none */
+} ob_trace_info;
+
+/* Where a filter stands: around the calls that this node's modules make, and around those that its
+ * handlers answer. */
+enum ob_call_when {
+	OB_CALL_BEFORE_OUT = 1, /* a call is about to be made */
+	OB_CALL_AFTER_OUT,      /* its result is about to be handed over */
+	OB_CALL_BEFORE_IN,      /* a call is about to reach its handler */
+	OB_CALL_AFTER_IN,       /* the handler has ended it */
+};
+
+/* What a filter sees; all borrowed. */
+typedef struct ob_call_event {
+	uint32_t size;
+	int when;            /* enum ob_call_when */
+	const ob_view *view; /* the call; AFTER_*: without its payload */
+	ob_target target;    /* *_OUT: where it goes */
+	uint64_t node;    /* OUT: that it goes to, or that answered, 0: not known; IN: that asks */
+	uint32_t took_ms; /* AFTER_* */
+	int code;         /* AFTER_*: the end */
+	const char *text; /* why it failed, "" otherwise */
+	const uint8_t *data; /* AFTER_*: the answer */
+	size_t len;
+	ob_trace_info trace;
+} ob_call_event;
+
+/* BEFORE_*: 0 lets the call pass, a negative result code ends it with that code.  AFTER_*: what it
+ * returns counts for nothing. */
+typedef int (*ob_call_filter_fn)(ob_ctx *ctx, const ob_call_event *event);
 
 /* ---------------------------------------------------------------- HTTP --------------------- */
 
@@ -539,10 +631,10 @@ typedef struct ob_module_info {
 	const char *version;
 } ob_module_info;
 
-/* A node that has a link with this one and that a request could go to, in a policy. */
+/* A node that a request could go to, over a link or through a route node, in a policy. */
 typedef struct ob_candidate {
 	uint32_t size;
-	uint32_t weight; /* 100 unless configured otherwise */
+	uint32_t weight; /* its rpc.weight */
 	uint64_t node;
 	const char *name;
 	uint32_t pending; /* requests and calls of this node sent there that have not ended */
@@ -665,6 +757,12 @@ typedef struct ob_api {
 
 	int (*admin)(ob_ctx *ctx, const char *verb, json_t *args_stolen, ob_admin_fn fn, void *arg);
 	int (*secret_check)(ob_ctx *ctx, const char *path, const char *given);
+
+	/* from 1.1 on */
+	ob_call_id (*call_with)(ob_ctx *ctx, const ob_target *target,
+	                        const ob_call_options *options, ob_call_fn fn, void *arg);
+	int (*trace)(ob_ctx *ctx, ob_req req, ob_trace_info *info);
+	int (*on_call_filter)(ob_ctx *ctx, int when, int priority, ob_call_filter_fn fn);
 } ob_api;
 
 struct ob_ctx {
@@ -1079,7 +1177,34 @@ static inline ob_call_id ob_call_method(ob_ctx *ctx, const ob_target *target, co
 	return ctx->api->call(ctx, target, 0, method, session, data, len, deadline_ms, fn, arg);
 }
 
-/* Forgets a call: fn will not be called. */
+/* As ob_call(), in the ways of ob_call_options.  A call that is too big or refused by this node
+ * ends with that code by fn as well; 0 only for options that make no sense, a session that has
+ * ended, too many calls, or while nothing may be sent.
+ *
+ * OB_TARGET_ALL: fn gets one result for each node of the role that is up, in the order they come,
+ * each by the deadline, `left` saying how many more; one OB_E_NO_ROUTE when there is none.  Modes
+ * are OB_CALL_FAIL_FAST and OB_CALL_FAIL_SAFE then, and a cancel means all that have not come. */
+static inline ob_call_id ob_call_with(ob_ctx *ctx, const ob_target *target,
+                                      const ob_call_options *options, ob_call_fn fn, void *arg)
+{
+	return ctx->api->call_with(ctx, target, options, fn, arg);
+}
+
+/* Stands around calls at `when`, smaller priorities first; messages of clients are for
+ * ob_on_filter().  A filter that makes calls sees them as well.  Only in start. */
+static inline int ob_on_call_filter(ob_ctx *ctx, int when, int priority, ob_call_filter_fn fn)
+{
+	return ctx->api->on_call_filter(ctx, when, priority, fn);
+}
+
+/* Where a request stands in its trace; `req` 0: as ob_call_options.request.  Set info->size first.
+ * OB_E_STALE when it has ended, or nothing is being handled. */
+static inline int ob_trace(ob_ctx *ctx, ob_req req, ob_trace_info *info)
+{
+	return ctx->api->trace(ctx, req, info);
+}
+
+/* Forgets a call: fn will not be called any more. */
 static inline int ob_call_cancel(ob_ctx *ctx, ob_call_id call)
 {
 	return ctx->api->call_cancel(ctx, call);

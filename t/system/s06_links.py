@@ -285,7 +285,7 @@ def one_link():
         equal(tcp_links(*ports), 2)
         for node, others in ((trio.proxy, ["route_1"]), (trio.service, ["route_1"]),
                              (trio.route, ["proxy_1", "service_1"])):
-            shown = [p["name"] for p in node.get("/peers")["peers"] if p["state"] == "up"]
+            shown = [p["name"] for p in node.get("/peers")["peers"] if p["link"] == "up"]
             equal(sorted(shown), others, node.name)
         trio.stop()
 

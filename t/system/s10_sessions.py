@@ -47,6 +47,8 @@ def nodes():
         house["game"] = Node("game", "game", modules=["service", ADMIN, "far", probe(7001)],
                              **common)
         for name in ("proxy", "service_a", "service_b", "game"):
+            # Nobody but the route node can be dialled: all that is said goes through it.
+            del house[name].conf["rpc"]["port"]
             link((house[name], house["route"]))
         start_all(*(node for node in house.values() if isinstance(node, Node)))
         wait_linked((house["route"], house["proxy"], house["service_a"], house["service_b"],
@@ -256,8 +258,9 @@ def no_such_session():
 def methods():
     caller = Node("caller", "proxy", module_dirs=modules(), modules=["proxy", ADMIN, "asks"])
     house["plugins"].build("asks", ASKS)
-    link((caller, nodes()["game"]))
     caller.start()
+    at = f"127.0.0.1:{caller.rpc_port}"
+    equal(nodes()["game"].http("POST", "/peers", {"address": at}).status, 202)
     wait_linked((nodes()["game"], caller))
     with connect() as client, Client(caller.ws_port) as asks:
         session = client.ask(7001)["session"]
@@ -272,6 +275,7 @@ def methods():
             "session": session, "code": 4002, "reason": "enough"}})
         equal(answer, {"code": 200})
         equal(client.close_code(), 4002)
+    equal(nodes()["game"].http("DELETE", f"/peers/{at}").status, 200)
     caller.stop()
 
 

@@ -194,7 +194,7 @@ def other_abi(_what, at, value):
         h.plugins.put("versioned", patched("<H", note_at(good(7)) + at, value))
         error = h.refused("preflight", "abi")
         contains(error["found"], str(value))
-        contains(error["expected"], "ABI 1.0")
+        contains(error["expected"], "ABI 1.")
         contains(error["remedy"], "obhost.h")
     h.version(1)
 
@@ -865,7 +865,8 @@ def libraries():
     files = [build(number) for number in (1, 2)]
     h.plugins.copy("linked", files[0])
     h.load("linked")
-    cycles = 300 if LONG else 12
+    # Before it is flat the node fills what it keeps of past transactions, in some 100 of them.
+    before, cycles, kib = (200, 300, 1024) if LONG else (4, 12, 4096)
 
     def some(count):
         for n in range(1, count + 1):
@@ -873,11 +874,11 @@ def libraries():
             h.exchange("linked", force=True)
             equal(h.crowd[0].ask(6604), {"code": 200, "v": n % 2 + 1, "ok": True})
         h.settle("linked")
-    some(4)
+    some(before)
     with h.flat("linked"):
         rss = h.node.rss_kib()
         some(cycles)
-        h.node.check_growth(rss, 4096)
+        h.node.check_growth(rss, kib)
     h.node.stop()
 
 

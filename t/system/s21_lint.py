@@ -60,7 +60,7 @@ def facts():
 
 BAD = [
     ("unresolved", "error: can't be loaded: ", "obhost_test_no_such_function"),
-    ("bad_major", "error: was built for ABI 7.0", "rebuild the module"),
+    ("bad_major", "error: was built for ABI 7.1", "rebuild the module"),
     ("library", "error: ", "OB_MODULE("),
 ]
 

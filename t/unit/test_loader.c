@@ -120,13 +120,13 @@ static const struct refusal_row refusals[] = {
 	{"bad_magic", "bad", "", "preflight", "not_a_module", "a foreign identity note", NULL,
          "no obhost magic number"},
 	{"bad_major", "bad", "", "preflight", "abi", "ABI 7.", "ABI 1.",
-         "was built for ABI 7.0, this host has ABI 1."},
+         "was built for ABI 7.1, this host has ABI 1."},
 	{"bad_minor", "bad", "", "preflight", "abi", ".77", "ABI 1.", "this host has"},
 	{"answer_a", "bad", "", "preflight", "name", "answer", "bad",
          "is the module answer, not bad"},
 	/* load: the descriptor says something else than the note */
 	{"bad_size", "bad", "", "load", "identity",
-         "descriptor: magic 0x6f62686f, ABI 1.0, 8 bytes", "note: magic 0x6f62686f, ABI 1.",
+         "descriptor: magic 0x6f62686f, ABI 1.1, 8 bytes", "note: magic 0x6f62686f, ABI 1.",
          "disagree"},
 	{"bad_name", "bad", "", "load", "identity", "name other", "name bad", "disagree"},
 	{"bad_nameless", "bad", "", "load", "identity", "name none", "name bad", "disagree"},
@@ -209,8 +209,8 @@ struct note_row {
 /* One item of the note is another host's; each refusal names both sides. */
 static const struct note_row note_rows[] = {
 	{NOTE(magic), 1, "not_a_module", "a foreign identity note", "OB_MODULE()"},
-	{NOTE(abi_major), 0, "abi", "ABI 0.0", "ABI 1."},
-	{NOTE(abi_major), 2, "abi", "ABI 2.0", "ABI 1."},
+	{NOTE(abi_major), 0, "abi", "ABI 0.", "ABI 1."},
+	{NOTE(abi_major), 2, "abi", "ABI 2.", "ABI 1."},
 	{NOTE(abi_minor), OB_ABI_MINOR + 1, "abi", "ABI 1.", "ABI 1."},
 	{NOTE(size), 16, "abi", "a descriptor of 16 bytes", "one of at least "},
 	{NOTE(jansson), 9, "abi", "jansson 9", "jansson 2"},

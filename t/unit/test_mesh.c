@@ -183,7 +183,7 @@ static char events[512];
 
 static void on_event(ob_ctx *ctx, const ob_event_info *info)
 {
-	static const char *const words[] = {"", "opened", "closed", "up", "down"};
+	static const char *const words[] = {"", "opened", "closed", "up", "down", "replaced"};
 	size_t len = strlen(events);
 
 	if (info->event == OB_EVENT_SESSION_CLOSED || info->event == OB_EVENT_SESSION_OPENED) {
@@ -244,7 +244,7 @@ static int start_events(ob_ctx *ctx, const json_t *conf)
 {
 	int rc = 0;
 
-	for (int e = OB_EVENT_SESSION_OPENED; rc == 0 && e <= OB_EVENT_NODE_DOWN; e++) {
+	for (int e = OB_EVENT_SESSION_OPENED; rc == 0 && e <= OB_EVENT_NODE_REPLACED; e++) {
 		rc = ob_on_event(ctx, e, on_event);
 	}
 	return rc;
@@ -733,6 +733,18 @@ static void test_push_and_kick(void)
 	end();
 }
 
+static size_t members(const struct rig_node *n)
+{
+	return n->node->cluster.dir.count;
+}
+
+static int service_state(const struct rig_node *n)
+{
+	const struct ob__peer *p = ob__registry_get(&n->node->registry, ob__node_id("s"));
+
+	return p != NULL ? p->state : -1;
+}
+
 static void test_events(void)
 {
 	begin();
@@ -741,11 +753,15 @@ static void test_events(void)
 	start_route();
 	start_service();
 	CU_ASSERT_TRUE(rig_linked(&route, &service));
+	CU_ASSERT_TRUE(RIG_UNTIL(members(&route) == 1));
+	/* Back before it is taken for dead: another life, and no going and coming. */
 	rig_kill(&service);
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_peer(&route, &service) == NULL));
 	start_service();
 	CU_ASSERT_TRUE(rig_linked(&route, &service));
-	CU_ASSERT_STRING_EQUAL(events, "up-s-service down-s-service up-s-service ");
+	CU_ASSERT_TRUE(RIG_UNTIL(strstr(events, "replaced") != NULL));
+	CU_ASSERT_TRUE(RIG_UNTIL(service_state(&route) == OB__MEMBER_UP));
+	CU_ASSERT_STRING_EQUAL(events, "up-s-service replaced-s-service ");
 	CU_ASSERT_TRUE(rig_admin_expect(
 		&route, "peers", NULL, 200,
 		"{'peers': [{'name': 's', 'role': 'service', 'state': 'up', 'direction': 'dialled'}], "

@@ -374,6 +374,12 @@ static void test_dead_after_stop(void)
 	CU_ASSERT_EQUAL(ob_msg_release(ctx, 1), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_timer_stop(ctx, 1), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_call_cancel(ctx, 1), OB_E_DEAD);
+	ob_target to = {.role = 1};
+	ob_call_options how = {.size = sizeof(how), .id = 1};
+	ob_trace_info where = {.size = sizeof(where)};
+	CU_ASSERT_EQUAL(ob_call_with(ctx, &to, &how, never_call, NULL), 0);
+	CU_ASSERT_EQUAL(ob_trace(ctx, 0, &where), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_on_call_filter(ctx, 1, 0, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_counter(ctx, "c", ""), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_kv_set(ctx, "k", "", 0), OB_E_DEAD);
 	CU_ASSERT_PTR_NULL(ob_kv_get(ctx, "k", &len));
@@ -1025,6 +1031,128 @@ static void test_calls(void)
 	CU_ASSERT_NOT_EQUAL(ob_call(ctx, &other, 7, 0, NULL, 0, 0, call_ended, word("z")), 0);
 	CU_ASSERT_EQUAL(ob_mock_stop(m), 0);
 	CU_ASSERT_STRING_EQUAL(result, "z-5008::the module was taken out;");
+	ob_mock_free(m);
+}
+
+static char filtered[256];
+static int filter_says;
+
+static int on_filter_event(ob_ctx *ctx, const ob_call_event *e)
+{
+	size_t at = strlen(filtered);
+
+	snprintf(filtered + at, sizeof(filtered) - at, "%d:%d:%zu ", e->when, e->code,
+	         e->view->len);
+	return e->when == filter_says ? OB_E_DENIED : 0;
+}
+
+static void with_ended(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg)
+{
+	size_t at = strlen(result);
+
+	snprintf(result + at, sizeof(result) - at, "%s%d,%d,%u:%.*s;", (const char *)arg, res->code,
+	         res->failed, res->left, (int)res->len, (const char *)res->data);
+}
+
+static void call_on(ob_ctx *ctx, ob_req req)
+{
+	ob_target other = {.role = ob_role(ctx, "other")};
+	ob_call_options how = {.size = sizeof(how), .id = 9};
+	ob_trace_info where = {.size = sizeof(where)};
+
+	CU_ASSERT_EQUAL(ob_trace(ctx, 0, &where), 0);
+	CU_ASSERT_EQUAL(where.begins, 1);
+	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, word("in ")), 0);
+	CU_ASSERT_EQUAL(ob_request_hold(ctx, req), 0);
+}
+
+static int start_with(ob_ctx *ctx)
+{
+	int rc = handle_start(ctx);
+
+	rc = rc == 0 ? ob_on_method(ctx, "w.on", call_on, 0) : rc;
+	for (int when = 1; rc == 0 && when <= 4; when++) {
+		rc = ob_on_call_filter(ctx, when, 0, on_filter_event);
+	}
+	CU_ASSERT_EQUAL(ob_on_call_filter(ctx, 5, 0, on_filter_event), OB_E_INVAL);
+	return rc;
+}
+
+static void test_calls_with(void)
+{
+	ob_mock *m = begin_with(start_with);
+	ob_ctx *ctx = ob_mock_ctx(m);
+	ob_target other = {.role = ob_role(ctx, "other")};
+	ob_target all = {.role = other.role, .flags = OB_TARGET_ALL};
+	ob_call_options how = {.size = sizeof(how),
+	                       .mode = OB_CALL_FAIL_SAFE,
+	                       .method = "x.y",
+	                       .data = "hi",
+	                       .len = 2,
+	                       .key = "k1",
+	                       .key_len = 2,
+	                       .retries = 3,
+	                       .keep = "kept ",
+	                       .keep_len = 6};
+
+	result[0] = filtered[0] = '\0';
+	ob_call_id a = ob_call_with(ctx, &other, &how, with_ended, NULL);
+	const ob_mock_call *c = ob_mock_call_at(m, 0);
+	CU_ASSERT(a != 0 && c->mode == OB_CALL_FAIL_SAFE && c->retries == 3 && c->key_len == 2 &&
+	          memcmp(c->key, "k1", 2) == 0);
+	CU_ASSERT_EQUAL(ob_mock_answer(m, a, OB_E_BUSY, "no", 2), 0);
+	CU_ASSERT_STRING_EQUAL(result, "kept 0,-5004,0:;");
+	CU_ASSERT_STRING_EQUAL(filtered, "1:0:2 2:-5004:0 ");
+	/* all of a role: as many as the test says */
+	result[0] = '\0';
+	how.mode = OB_CALL_FAIL_FAST;
+	CU_ASSERT_EQUAL(ob_mock_role_size(m, "other", 3), 0);
+	a = ob_call_with(ctx, &all, &how, with_ended, NULL);
+	CU_ASSERT_EQUAL(ob_mock_answer(m, a, OB_OK, "x", 1), 0);
+	CU_ASSERT_EQUAL(ob_mock_call_at(m, 1)->left, 2);
+	ob_mock_advance(m, 5000);
+	CU_ASSERT_STRING_EQUAL(result, "kept 0,0,2:x;kept -5005,0,1:;kept -5005,0,0:;");
+	CU_ASSERT_EQUAL(ob_mock_answer(m, a, OB_OK, "x", 1), OB_E_STALE);
+	/* nobody, too big, refused by a filter: later, as any end */
+	result[0] = '\0';
+	CU_ASSERT_EQUAL(ob_mock_role_size(m, "other", 0), 0);
+	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &all, &how, with_ended, NULL), 0);
+	ob_mock_config(m, "limits.message", json_integer(64));
+	char big[65] = "";
+	how.data = big;
+	how.len = sizeof(big);
+	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, NULL), 0);
+	how.len = 1;
+	filter_says = OB_CALL_BEFORE_OUT;
+	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(ob_call(ctx, &other, 7, 0, "", 0, 0, with_ended, word("p ")), 0);
+	CU_ASSERT_STRING_EQUAL(result, "");
+	ob_mock_run(m);
+	CU_ASSERT_STRING_EQUAL(result,
+	                       "kept -5003,0,0:;kept -5010,0,0:;kept -5009,0,0:;p -5009,0,0:;");
+	/* options that make no sense */
+	filter_says = 0;
+	how.size = 1;
+	CU_ASSERT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, NULL), 0);
+	how.size = sizeof(how);
+	how.id = 5;
+	CU_ASSERT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, NULL), 0);
+	/* made for a request: its time is the call's */
+	ob_mock_forget(m);
+	result[0] = filtered[0] = '\0';
+	ob_mock_config(m, "call_timeout", json_integer(700));
+	ob_mock_reply r = ob_mock_send_method(m, "w.on", 0, "{}", 2);
+	CU_ASSERT_TRUE(r.held);
+	CU_ASSERT_EQUAL(ob_mock_call_at(m, 0)->deadline_ms, 700);
+	CU_ASSERT_EQUAL(ob_mock_call_at(m, 0)->request, r.req);
+	ob_mock_advance(m, 700);
+	CU_ASSERT_STRING_EQUAL(result, "in -5005,0,0:;");
+	CU_ASSERT_TRUE(strncmp(filtered, "3:0:2 1:0:0 ", 12) == 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(filtered, "4:-5005:0"));
+	filter_says = OB_CALL_BEFORE_IN;
+	r = ob_mock_send_method(m, "w.on", 0, "{}", 2);
+	CU_ASSERT_EQUAL(r.code, OB_E_DENIED);
+	filter_says = 0;
 	ob_mock_free(m);
 }
 
@@ -1786,6 +1914,7 @@ int main(void)
 	CU_add_test(s, "sessions and events", test_sessions);
 	CU_add_test(s, "pushes", test_pushes);
 	CU_add_test(s, "calls", test_calls);
+	CU_add_test(s, "calls with options", test_calls_with);
 	CU_add_test(s, "timers", test_timers);
 	CU_add_test(s, "jobs and posts", test_jobs_and_posts);
 	CU_add_test(s, "kept messages", test_kept_messages);

@@ -200,7 +200,7 @@ static void test_link_lost(void)
 	begin(8);
 	for (uint32_t i = 1; i <= 4; i++) { /* frames that end at 50, 100, 150 and 200 */
 		link.appended = 50 * i;
-		ob__pending_sent(make(OB__PENDING_CLIENT, i, 1000), &link);
+		ob__pending_sent(make(OB__PENDING_CLIENT, i, 1000), &link, link.peer);
 	}
 	make(OB__PENDING_CLIENT, 5, 1000); /* on no link */
 	other = OB__CONTAINER(link.pendings.prev, struct ob__pending, link);
@@ -225,8 +225,8 @@ static void test_sent_again(void)
 	ob__list_init(&second.pendings);
 	begin(4);
 	struct ob__pending *p = make(OB__PENDING_CLIENT, 1, 1000);
-	ob__pending_sent(p, &first);
-	ob__pending_sent(p, &second);
+	ob__pending_sent(p, &first, first.peer);
+	ob__pending_sent(p, &second, second.peer);
 	CU_ASSERT_TRUE(ob__list_empty(&first.pendings));
 	CU_ASSERT_PTR_EQUAL(second.pendings.next, &p->link);
 	ob__pending_end(p, &good);
@@ -250,10 +250,10 @@ static void test_of_a_peer(void)
 	for (uint32_t i = 0; i < 4; i++) {
 		p[i] = make(OB__PENDING_CLIENT, i, 1000);
 		CU_ASSERT_EQUAL(a.balance.pending, i);
-		ob__pending_sent(p[i], &links[0]);
+		ob__pending_sent(p[i], &links[0], links[0].peer);
 	}
 	CU_ASSERT_EQUAL(a.balance.pending, 4);
-	ob__pending_sent(p[0], &links[1]);
+	ob__pending_sent(p[0], &links[1], links[1].peer);
 	CU_ASSERT_EQUAL(a.balance.pending, 3);
 	CU_ASSERT_EQUAL(b.balance.pending, 1);
 	ob__pending_end(p[0], &good);
@@ -262,6 +262,35 @@ static void test_of_a_peer(void)
 	CU_ASSERT_EQUAL(a.balance.pending, 2);
 	ob__pending_link_lost(&links[0]);
 	CU_ASSERT_EQUAL(a.balance.pending, 0);
+	end();
+}
+
+/* Of those that went over a route node's link, the ones for a node that is gone. */
+static void test_node_lost(void)
+{
+	static struct ob__peer route;
+	static struct ob__peer gone;
+	static struct ob__peer other_node;
+	static struct ob__link link;
+	struct ob__peer *const to[] = {&gone, &route, &gone, &other_node, &gone};
+	link.peer = &route;
+	ob__list_init(&link.pendings);
+	begin(8);
+	for (uint32_t i = 0; i < 5; i++) {
+		ob__pending_sent(make(OB__PENDING_CLIENT, i, 1000), &link, to[i]);
+	}
+	CU_ASSERT_EQUAL(gone.balance.pending, 3);
+	other = OB__CONTAINER(link.pendings.prev, struct ob__pending, link);
+	meanwhile = drop_other; /* the owner reacts to the first: the third one is dropped */
+	ob__pending_node_lost(&link, &gone);
+	CU_ASSERT_EQUAL(told_len, 2);
+	CU_ASSERT_EQUAL(told[0].code, OB_E_MAYBE_SENT);
+	CU_ASSERT_EQUAL(told[0].id, 0);
+	CU_ASSERT_EQUAL(told[1].id, 2);
+	CU_ASSERT_EQUAL(gone.balance.pending, 0);
+	CU_ASSERT_EQUAL(route.balance.pending, 1);
+	CU_ASSERT_EQUAL(other_node.balance.pending, 1);
+	CU_ASSERT_EQUAL(ps.slab.live, 2);
 	end();
 }
 
@@ -278,5 +307,6 @@ int main(void)
 	CU_add_test(s, "a lost link", test_link_lost);
 	CU_add_test(s, "sent again", test_sent_again);
 	CU_add_test(s, "of a peer", test_of_a_peer);
+	CU_add_test(s, "a lost node", test_node_lost);
 	return ob__tap_run();
 }

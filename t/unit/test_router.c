@@ -366,6 +366,195 @@ static void test_policy_of_routes(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- members without a link */
+
+static struct ob__peer *heard_of(const char *name, const char *role, uint8_t state)
+{
+	struct ob__identity who = {.id = ob__node_id(name), .name = name, .role = role};
+	int err;
+	struct ob__peer *p = ob__registry_put(&reg, &who, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+	ob__registry_set_state(&reg, p, state);
+	return p;
+}
+
+static int wanted;
+
+static void on_wanted(void *arg, struct ob__peer *peer)
+{
+	CU_ASSERT_PTR_EQUAL(arg, peer);
+	wanted++;
+}
+
+/* A node nobody has told of yet keeps to one route node, and takes it along when it is met. */
+static void test_stranger(void)
+{
+	begin("service");
+	struct ob__route_query q = {.node = ob__node_id("far")};
+	struct ob__peer *first = find(&q);
+	CU_ASSERT_TRUE(is_route(first));
+	for (int i = 0; i < 20; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "route_more_%d", i);
+		add(name, "route");
+		CU_ASSERT_PTR_EQUAL(find(&q), first);
+	}
+	struct ob__peer *p = heard_of("far", "proxy", OB__MEMBER_UP);
+	CU_ASSERT_PTR_NULL(p->via);
+	CU_ASSERT_PTR_EQUAL(find(&q), first);
+	CU_ASSERT_PTR_EQUAL(p->via, first);
+	/* Met by a link of its own: what went before is known to have gone another way. */
+	q.node = ob__node_id("farther");
+	first = find(&q);
+	p = add("farther", "proxy");
+	ob__router_met(&router, p);
+	CU_ASSERT_PTR_EQUAL(p->via, first);
+	CU_ASSERT_TRUE(p->via_used);
+	p = add("never sent to", "proxy");
+	ob__router_met(&router, p);
+	CU_ASSERT_PTR_NULL(p->via);
+	CU_ASSERT_FALSE(p->via_used);
+	/* Another one when it is lost, and never back where it came from. */
+	q.node = ob__node_id("unheard of");
+	first = find(&q);
+	q.from = first;
+	CU_ASSERT_PTR_NOT_EQUAL(find(&q), first);
+	q.from = NULL;
+	down(find(&q));
+	CU_ASSERT_PTR_NOT_NULL(find(&q));
+	CU_ASSERT_PTR_NOT_NULL(find(&q)->link);
+	end();
+}
+
+static void test_member(void)
+{
+	begin("proxy");
+	struct ob__peer *p = heard_of("far", "game", OB__MEMBER_UP);
+	struct ob__route_query q = {.role = ob__fnv1a32("game")};
+	router.wanted = on_wanted;
+	router.wanted_arg = p;
+	wanted = 0;
+	struct ob__route r = ob__router_find(&router, &q);
+	CU_ASSERT_EQUAL(r.kind, OB__ROUTE_PEER);
+	CU_ASSERT_TRUE(is_route(r.peer));
+	CU_ASSERT_PTR_EQUAL(r.to, p);
+	CU_ASSERT_EQUAL(r.dst, p->who.id);
+	CU_ASSERT_EQUAL(wanted, 1);
+	CU_ASSERT_TRUE(p->via_used);
+	/* Always the same route node, also when a third one comes, until it is lost. */
+	struct ob__peer *via = r.peer;
+	add("route_2", "route");
+	for (int i = 0; i < 20; i++) {
+		CU_ASSERT_PTR_EQUAL(find(&q), via);
+		CU_ASSERT_PTR_EQUAL(find(&(struct ob__route_query){.node = p->who.id}), via);
+	}
+	down(via);
+	struct ob__peer *second = find(&q);
+	CU_ASSERT_PTR_NOT_EQUAL(second, via);
+	ob__registry_set_link(&reg, via, LINK, 0);
+	CU_ASSERT_PTR_EQUAL(find(&q), second);
+	/* Not back where it came from. */
+	q.from = second;
+	CU_ASSERT_PTR_NOT_EQUAL(find(&q), second);
+	q.from = NULL;
+	ob__registry_set_link(&reg, p, LINK, 0);
+	r = ob__router_find(&router, &q);
+	CU_ASSERT_PTR_EQUAL(r.peer, p);
+	CU_ASSERT_EQUAL(r.dst, 0);
+	end();
+}
+
+static void test_member_states(void)
+{
+	begin("proxy");
+	struct ob__peer *one = heard_of("one", "game", OB__MEMBER_UP);
+	struct ob__peer *two = heard_of("two", "game", OB__MEMBER_SUSPECT);
+	struct ob__peer *out = heard_of("out", "game", OB__MEMBER_DRAINING);
+	struct ob__route_query q = {.role = ob__fnv1a32("game")};
+	for (int i = 0; i < 5; i++) {
+		CU_ASSERT_PTR_EQUAL(ob__router_find(&router, &q).to, one);
+	}
+	/* Who sticks to one that drains may name it. */
+	struct ob__route_query named = {.node = out->who.id, .role = q.role, .sticky = true};
+	CU_ASSERT_PTR_EQUAL(ob__router_find(&router, &named).to, out);
+	ob__registry_set_state(&reg, one, OB__MEMBER_DEAD);
+	CU_ASSERT_PTR_EQUAL(ob__router_find(&router, &q).to, two);
+	/* One that was chosen before and is gone: another one of the role, if there is a role. */
+	named.node = one->who.id;
+	struct ob__route r = ob__router_find(&router, &named);
+	CU_ASSERT_PTR_EQUAL(r.to, two);
+	CU_ASSERT_EQUAL(r.dst, two->who.id);
+	named.role = 0;
+	CU_ASSERT_EQUAL(ob__router_find(&router, &named).dst, 0);
+	/* A route node that can't reach it, and a message that need not stay: another one too. */
+	ob__registry_set_state(&reg, one, OB__MEMBER_UP);
+	struct ob__route_query passed = {
+		.node = two->who.id, .role = q.role, .from = service[0], .sticky = false};
+	CU_ASSERT_PTR_EQUAL(ob__router_find(&router, &passed).to, one);
+	passed.sticky = true;
+	CU_ASSERT_PTR_EQUAL(ob__router_find(&router, &passed).to, two);
+	/* Without route nodes nobody can be reached. */
+	down(route[0]);
+	down(route[1]);
+	CU_ASSERT_TRUE(is_none(&q));
+	CU_ASSERT_TRUE(is_none(&(struct ob__route_query){.node = one->who.id}));
+	ob__registry_set_link(&reg, route[1], LINK, 0);
+	CU_ASSERT_PTR_EQUAL(ob__router_find(&router, &q).to, one);
+	end();
+}
+
+/* They relay while they drain, and only those that are linked. */
+static void test_route_states(void)
+{
+	begin("proxy");
+	struct ob__peer *far = heard_of("route_9", "route", OB__MEMBER_UP);
+	struct ob__route_query q = {0};
+	ob__registry_set_state(&reg, route[0], OB__MEMBER_DRAINING);
+	ob__registry_set_state(&reg, route[1], OB__MEMBER_UP);
+	for (int i = 0; i < 5; i++) {
+		CU_ASSERT_PTR_EQUAL(find(&q), route[1]);
+	}
+	ob__registry_set_state(&reg, route[1], OB__MEMBER_SUSPECT);
+	CU_ASSERT_PTR_EQUAL(find(&q), route[0]);
+	CU_ASSERT_PTR_EQUAL(
+		ob__router_find(&router, &(struct ob__route_query){.node = far->who.id}).to, far);
+	ob__registry_set_state(&reg, route[0], OB__MEMBER_UP);
+	ob__registry_set_state(&reg, route[1], OB__MEMBER_UP);
+	/* A session stays with the one that it prefers. */
+	for (unsigned i = 0; i < 2; i++) {
+		q = (struct ob__route_query){
+			.sticky = true, .session_seq = 7, .prefer = route[i]->who.id};
+		CU_ASSERT_PTR_EQUAL(find(&q), route[i]);
+	}
+	down(route[1]);
+	CU_ASSERT_PTR_EQUAL(find(&q), route[0]);
+	end();
+}
+
+static struct ob__idrange *table_of(uint32_t lo, uint32_t hi, const char *role)
+{
+	struct ob__idrange *t = calloc(1, sizeof(*t));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+	ob__idrange_init(t);
+	CU_ASSERT_EQUAL(ob__idrange_add(t, lo, hi, ob__fnv1a32(role)), 0);
+	CU_ASSERT_EQUAL(ob__idrange_seal(t, NULL, NULL), 0);
+	return t;
+}
+
+static void test_served(void)
+{
+	begin("proxy");
+	ob__router_set_served(&router, table_of(10, 20, "game"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 15), ob__fnv1a32("game"));
+	ob__router_set_table(&router, table_of(15, 30, "service"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 14), ob__fnv1a32("game"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 15), ob__fnv1a32("service"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 31), 0);
+	ob__router_set_served(&router, NULL);
+	CU_ASSERT_EQUAL(ob__router_role(&router, 14), 0);
+	end();
+}
+
 static int by_number(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a;
@@ -424,7 +613,6 @@ static void test_draining(void)
 	CU_ASSERT_PTR_EQUAL(find(&by_role), route[0]);
 	/* A link that comes up again says that it takes new work, until the peer says otherwise. */
 	down(service[2]);
-	CU_ASSERT_FALSE(ob__peer_takes_new(service[2]));
 	ob__registry_set_link(&reg, service[2], LINK, 0);
 	CU_ASSERT_PTR_EQUAL(find(&by_role), service[2]);
 	ob__registry_set_draining(&reg, service[4], false);
@@ -445,6 +633,12 @@ int main(void)
 	CU_add_test(s, "sticky sessions stay with survivors", test_sticky);
 	CU_add_test(s, "every node makes the same sticky choice", test_sticky_everywhere);
 	CU_add_test(s, "sticky over route nodes", test_sticky_over_routes);
+	s = CU_add_suite("members", NULL, NULL);
+	CU_add_test(s, "through a route node", test_member);
+	CU_add_test(s, "not heard of yet", test_stranger);
+	CU_add_test(s, "by their state", test_member_states);
+	CU_add_test(s, "route nodes by theirs", test_route_states);
+	CU_add_test(s, "what they serve", test_served);
 	s = CU_add_suite("policy", NULL, NULL);
 	CU_add_test(s, "chooses among those that are up", test_policy);
 	CU_add_test(s, "of route nodes", test_policy_of_routes);

@@ -703,6 +703,11 @@ static void test_dead(void)
 	CU_ASSERT_EQUAL(ob_http_reply(ctx, 1, 200, NULL, NULL, 0), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_http_call(ctx, &q, fetched, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_admin(ctx, "node", json_object(), answered, NULL), OB_E_DEAD);
+	ob_call_options how = {.size = sizeof(how), .id = 1};
+	ob_trace_info trace = {.size = sizeof(trace)};
+	CU_ASSERT_EQUAL(ob_call_with(ctx, &target, &how, call_ended, NULL), 0);
+	CU_ASSERT_EQUAL(ob_trace(ctx, 0, &trace), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_on_call_filter(ctx, 1, 0, NULL), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_secret_check(ctx, "http.token", "x"), OB_E_DEAD);
 }
 

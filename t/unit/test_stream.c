@@ -297,59 +297,6 @@ static void test_slow_peer(void)
 	pair_down(&p);
 }
 
-/* Messages of { u32 bytes in all, u32 number }; the odd numbers overtake. */
-static void test_overtake(void)
-{
-	static uint8_t bytes[OB__CHUNK_SIZE];
-	static uint8_t got[8u << 20];
-	struct pair p;
-	pair_up(&p, 4096);
-	size_t all = 0;
-	uint32_t sizes[600];
-	for (uint32_t i = 0; i < 600; i++) {
-		sizes[i] = 8 + (i * 7919 % (i % 10 == 0 ? 60000 : 3000));
-		uint32_t head[2] = {sizes[i], i};
-		memcpy(bytes, head, sizeof(head));
-		if (i % 2 == 1) {
-			CU_ASSERT_EQUAL(ob__stream_overtake(&p.e.s, bytes, sizes[i]), 0);
-		} else {
-			uint8_t *out = ob__stream_reserve(&p.e.s, sizes[i]);
-			CU_ASSERT_PTR_NOT_NULL_FATAL(out);
-			memcpy(out, bytes, sizes[i]);
-			ob__stream_commit(&p.e.s, sizes[i]);
-		}
-		all += sizes[i];
-		if (i % 50 == 0) {
-			net_turns(&p.net, 1); /* some of it goes to the kernel, and in part */
-		}
-	}
-	CU_ASSERT_EQUAL_FATAL(all < sizeof(got), true);
-	size_t len = 0;
-	uint64_t stop = ob__loop_hrtime_us() + NET_MS_MAX * 1000u;
-	while (len < all && ob__loop_hrtime_us() < stop) {
-		ssize_t n = recv(p.fd, got + len, all - len, 0);
-		len += n > 0 ? (size_t)n : 0;
-		ob__loop_turn(p.net.loop);
-	}
-	CU_ASSERT_EQUAL_FATAL(len, all);
-	uint32_t next[2] = {0, 1};
-	size_t early = 0;
-	for (size_t at = 0; at < all;) {
-		uint32_t head[2];
-		memcpy(head, got + at, sizeof(head));
-		CU_ASSERT_FATAL(head[1] < 600 && head[0] == sizes[head[1]]);
-		CU_ASSERT_EQUAL(head[1], next[head[1] % 2]); /* each kind in its order */
-		next[head[1] % 2] += 2;
-		early += head[1] % 2 == 1 && next[0] < head[1] ? 1 : 0;
-		at += head[0];
-	}
-	CU_ASSERT(early > 200);
-	CU_ASSERT_EQUAL(p.e.s.queued, 0);
-	ob__stream_close(&p.e.s);
-	CU_ASSERT_EQUAL(ob__stream_overtake(&p.e.s, bytes, 8), -ECANCELED);
-	pair_down(&p);
-}
-
 static void append_again(struct end *e)
 {
 	static uint8_t piece[200000];
@@ -1003,7 +950,6 @@ int main(void)
 	CU_add_test(s, "large payloads are referenced", test_reference);
 	CU_add_test(s, "flushes early", test_early_flush);
 	CU_add_test(s, "a slow peer", test_slow_peer);
-	CU_add_test(s, "messages that overtake", test_overtake);
 	CU_add_test(s, "on_drained that appends", test_drained_appends);
 	CU_add_test(s, "reading on and off", test_read_on_off);
 	CU_add_test(s, "a turn is shared out", test_turn_shared);

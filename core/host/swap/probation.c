@@ -99,7 +99,8 @@ void ob__probation_begin(struct ob__transaction *tx)
 	uint64_t every = tx->probation_ms < LOOK_EVERY_MS ? tx->probation_ms : LOOK_EVERY_MS;
 
 	tx->until = ob__loop_now(tx->node->loop) + tx->probation_ms;
-	watched(tx, true);
+	/* Two looks at the clock per callback; nobody asks how the first build of a node does. */
+	watched(tx, tx->kind != OB__SWAP_START);
 	ob__timeout_set(tx->node->loop, &tx->watch, every);
 }
 

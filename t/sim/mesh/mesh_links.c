@@ -358,7 +358,7 @@ static void send_one(void *arg)
 	}
 	m->next_hop = index_of(to) + 1;
 	if (p != NULL) {
-		ob__pending_sent(p, to->link);
+		ob__pending_sent(p, to->link, to);
 	}
 }
 

@@ -346,7 +346,7 @@ class Node:
 
     def peers(self):
         """Names of the nodes it has a working link with."""
-        return {peer["name"] for peer in self.get("/peers")["peers"] if peer["state"] == "up"}
+        return {peer["name"] for peer in self.get("/peers")["peers"] if peer["link"] == "up"}
 
     def module(self, name):
         """The module's entry in GET /modules, or None."""
