@@ -199,7 +199,7 @@ int ob__mock_reg_event(ob_mock *m, int event, ob_event_fn fn)
 {
 	struct reg *reg;
 
-	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_SESSION_LOST) {
+	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_SESSION_LEFT) {
 		return mock_no(m, OB_E_INVAL);
 	}
 	if (m->phase != PHASE_STARTING) {

@@ -630,10 +630,61 @@ static void run_config_rollback(struct request *q)
 	}
 }
 
+/* A whole number from `least` to `most`, or 0 when it is not there. -1: answered. */
+static long drain_number(struct request *q, const char *key, long least, long most)
+{
+	long n = arg_int(q, key, 0);
+	char text[96];
+
+	if (json_object_get(q->args, key) == NULL || (n >= least && n <= most)) {
+		return n;
+	}
+	snprintf(text, sizeof(text), "%s is a number from %ld to %ld", key, least, most);
+	finish_error(q, 400, key, text);
+	return -1;
+}
+
 static void run_drain(struct request *q)
 {
-	ob__node_drain(q->node);
-	finish_json(q, 202, json_pack("{s:s}", "status", "draining"));
+	const char *then = arg_str(q, "then");
+	struct ob__drain_options options = {.stop = then != NULL && strcmp(then, "stop") == 0};
+
+	if (then != NULL && !options.stop && strcmp(then, "stay") != 0) {
+		finish_error(q, 400, "then", "then is stop or stay");
+		return;
+	}
+	long pace = drain_number(q, "pace", 0, OB__DRAIN_PACE_MAX);
+	if (pace < 0) {
+		return;
+	}
+	long deadline = drain_number(q, "deadline", 1, OB__DRAIN_DEADLINE_MAX);
+	if (deadline < 0) {
+		return;
+	}
+	options.pace = (uint32_t)pace;
+	options.deadline_ms = (uint64_t)deadline * 1000;
+	if (ob__drain_begin(q->node, &options) != 0) {
+		finish_error(q, 409, "state", "the node starts or stops");
+		return;
+	}
+	finish_json(q, 202, ob__drain_json(q->node));
+}
+
+static void run_drain_show(struct request *q)
+{
+	finish_json(q, 200, ob__drain_json(q->node));
+}
+
+static void run_drain_abort(struct request *q)
+{
+	char err[256] = "";
+	int rc = ob__drain_abort(q->node, err, sizeof(err));
+
+	if (rc != 0) {
+		finish_error(q, 409, rc == OB_E_STATE ? "state" : "listen", err);
+		return;
+	}
+	finish_json(q, 200, ob__drain_json(q->node));
 }
 
 static void run_stop(struct request *q)
@@ -675,6 +726,8 @@ static void run_session_close(struct request *q)
 static const struct arg tx_args[] = {{"id", ID}, {NULL, ANY}};
 static const struct arg id_args[] = {{"id", TEXT}, {NULL, ANY}};
 static const struct arg name_args[] = {{"name", TEXT}, {NULL, ANY}};
+static const struct arg drain_args[] = {
+	{"pace", NUMBER}, {"deadline", NUMBER}, {"then", TEXT}, {NULL, ANY}};
 static const struct arg level_args[] = {{"level", TEXT}, {NULL, ANY}};
 static const struct arg version_args[] = {{"version", NUMBER}, {"path", ANY}, {NULL, ANY}};
 static const struct arg peers_args[] = {
@@ -715,7 +768,9 @@ static const struct verb verbs[] = {
 	{"metrics", "GET", "/metrics", NULL, false, false, NULL, run_metrics},
 	{"health", "GET", "/healthz", NULL, false, true, NULL, run_health},
 	{"ready", "GET", "/readyz", NULL, false, true, NULL, run_ready},
-	{"drain", "POST", "/drain", NULL, true, false, NULL, run_drain},
+	{"drain", "POST", "/drain", NULL, true, false, drain_args, run_drain},
+	{"drain.show", "GET", "/drain", NULL, false, false, NULL, run_drain_show},
+	{"drain.abort", "DELETE", "/drain", NULL, true, false, NULL, run_drain_abort},
 	{"stop", "POST", "/stop", NULL, true, false, NULL, run_stop},
 	{"log.level", "PUT", "/log/level", NULL, true, false, level_args, run_log_level},
 	{NULL, NULL, NULL, NULL, false, false, NULL, NULL},

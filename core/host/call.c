@@ -19,6 +19,7 @@
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "host/sticky.h"
 #include "host/trace.h"
 #include "mesh/handles.h"
 
@@ -199,10 +200,8 @@ int ob__call_refused(struct ob__node *node, const struct ob__pending *p, int cod
 static uint64_t sticks_to(const struct ob__node *node, const struct ob__session *s, uint32_t role)
 {
 	uint64_t choice = s != NULL && s->conn != 0 ? ob__session_sticky(s, role) : 0;
-	const struct ob__peer *peer =
-		choice != 0 ? ob__registry_get(&node->registry, choice) : NULL;
 
-	return peer != NULL && (peer->link != NULL || ob__peer_is_listed(peer)) ? choice : 0;
+	return choice != 0 && !ob__sticky_is_gone(node, choice) ? choice : 0;
 }
 
 /* What was chosen is not just a route node on the way to nobody knows whom. */

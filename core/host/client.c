@@ -99,7 +99,9 @@ int ob__client_listener_bind(struct ob__client_listener *cl, char *err, size_t c
 		.arg = cl,
 	};
 
-	cl->http = ws ? ob__http_server_new(&cl->node->streams, &http) : NULL;
+	if (ws && cl->http == NULL) { /* one that is opened again has it */
+		cl->http = ob__http_server_new(&cl->node->streams, &http);
+	}
 	if (ws && cl->http == NULL) {
 		snprintf(err, cap, "out of memory");
 		return OB_E_NOMEM;
@@ -154,6 +156,11 @@ static int open_one(struct ob__node *node, struct ob__client_listener *cl)
 
 void ob__clients_init(struct ob__node *node)
 {
+	static const char *const reasons[] = {
+		[OB__SLOW_DROP] = "reason=\"full\"",
+		[OB__SLOW_OLDEST] = "reason=\"oldest\"",
+		[OB__SLOW_CONFLATE] = "reason=\"conflated\"",
+	};
 	struct ob__clients *c = &node->clients;
 
 	ob__slab_init(&c->conns, sizeof(struct ob__conn), OB__KIND_CONN,
@@ -162,8 +169,11 @@ void ob__clients_init(struct ob__node *node)
 	ob__list_init(&c->link_paused);
 	c->opened = ob__stat_counter(node->stats, "obhost_client_opened_total", NULL,
 	                             "Client connections accepted.");
-	c->dropped_pushes = ob__stat_counter(node->stats, "obhost_pushes_dropped_total", NULL,
-	                                     "Pushes dropped because the client was slow.");
+	for (uint8_t slow = OB__SLOW_DROP; slow <= OB__SLOW_CONFLATE; slow++) {
+		c->dropped_pushes[slow] =
+			ob__stat_counter(node->stats, "obhost_pushes_dropped_total", reasons[slow],
+		                         "Pushes dropped because the client was slow.");
+	}
 }
 
 int ob__clients_open(struct ob__node *node)
@@ -205,6 +215,29 @@ void ob__clients_unlisten(struct ob__node *node)
 	OB__LIST_EACH (it, &node->clients.opened_listeners) {
 		unlisten(OB__CONTAINER(it, struct ob__client_listener, link));
 	}
+}
+
+static int relisten(struct ob__client_listener *cl, char *err, size_t cap)
+{
+	return cl->listener == NULL ? ob__client_listener_bind(cl, err, cap) : 0;
+}
+
+int ob__clients_relisten(struct ob__node *node, char *err, size_t cap)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < node->clients.listeners_len; i++) {
+		rc = relisten(&node->clients.listeners[i], err, cap);
+	}
+	OB__LIST_EACH (it, &node->clients.opened_listeners) {
+		struct ob__client_listener *cl =
+			OB__CONTAINER(it, struct ob__client_listener, link);
+		rc = rc == 0 && cl->slot != NULL ? relisten(cl, err, cap) : rc;
+	}
+	if (rc != 0) {
+		ob__clients_unlisten(node);
+	}
+	return rc;
 }
 
 void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason)

@@ -51,7 +51,7 @@ struct ob__clients {
 	struct ob__list opened_listeners; /* modules' */
 	struct ob__list link_paused;
 	uint64_t *opened;
-	uint64_t *dropped_pushes;
+	uint64_t *dropped_pushes[OB__SLOW_CONFLATE + 1]; /* by enum ob__slow */
 };
 
 /* Before modules are started. */
@@ -74,6 +74,9 @@ void ob__client_listener_left(struct ob__client_listener *cl);
 
 /* Closes the listening sockets: newcomers are refused, and the ports are free. */
 void ob__clients_unlisten(struct ob__node *node);
+
+/* Opens them again. 0; or negative with a sentence in err, and none is open. */
+int ob__clients_relisten(struct ob__node *node, char *err, size_t cap);
 
 /* Closes every connection with a close code, flushing what is queued. */
 void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason);

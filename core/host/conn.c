@@ -4,6 +4,7 @@
 
 #include "host/conn.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,8 @@
 #define WS_PONG   10u
 
 static const struct ob__stream_ops conn_ops;
+
+static void send_kept(struct ob__conn *conn);
 
 /* ---- connections ---- */
 
@@ -134,6 +137,8 @@ static void conn_closed(struct ob__stream *s)
 	conn_leave(conn, "gone");
 	ob__buf_free(&conn->in);
 	ob__buf_free(&conn->packet);
+	ob__pushq_free(conn->pushes);
+	free(conn->pushes);
 	ob__codec_leave(conn);
 	ob__client_listener_left(conn->from);
 	ob__slab_free(&node->clients.conns, conn);
@@ -398,6 +403,7 @@ static void conn_drained(struct ob__stream *s)
 	struct ob__conn *conn = s->owner;
 
 	conn->paused &= ~(uint32_t)OB__PAUSE_QUEUE;
+	send_kept(conn);
 	conn_update_read(conn);
 }
 
@@ -477,8 +483,8 @@ static int conn_send(struct ob__conn *conn, const ob_packet *p)
 	}
 	size_t cap = OB__WS_HEADER_MAX + p->len + reg->codec.overhead;
 	if (conn->stream.queued + cap > limits->client_queue + limits->message) {
-		if (limits->slow_drop && p->kind == OB_PACKET_PUSH) {
-			++*conn->node->clients.dropped_pushes;
+		if (limits->slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH) {
+			++*conn->node->clients.dropped_pushes[OB__SLOW_DROP];
 			return OB_E_BUSY;
 		}
 		ob__conn_close(conn, OB__WS_POLICY, "too slow", "slow");
@@ -521,12 +527,66 @@ void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int cod
 	free(body);
 }
 
+/* Whether a push waits until the client has read of what is queued. */
+static bool keeps_push(const struct ob__conn *conn)
+{
+	uint8_t slow = conn->node->conf->limits.slow;
+
+	return (conn->pushes != NULL && conn->pushes->len > 0) ||
+	       ((slow == OB__SLOW_OLDEST || slow == OB__SLOW_CONFLATE) && conn->stream.above);
+}
+
+static int keep_push(struct ob__conn *conn, uint32_t id, const void *data, size_t len)
+{
+	const struct ob__limits *limits = &conn->node->conf->limits;
+	uint64_t **counters = conn->node->clients.dropped_pushes;
+	bool conflate = limits->slow == OB__SLOW_CONFLATE;
+	uint32_t dropped;
+
+	if (conn->pushes == NULL) {
+		conn->pushes = malloc(sizeof(*conn->pushes));
+		if (conn->pushes == NULL) {
+			return OB_E_NOMEM;
+		}
+		ob__pushq_init(conn->pushes);
+	}
+	int rc = ob__pushq_put(conn->pushes, id, data, len, limits->client_queue / 2, conflate,
+	                       &dropped);
+	if (rc != 0) {
+		++*counters[OB__SLOW_DROP];
+		return rc == -ENOMEM ? OB_E_NOMEM : OB_E_BUSY;
+	}
+	*counters[conflate ? OB__SLOW_CONFLATE : OB__SLOW_OLDEST] += dropped;
+	return 0;
+}
+
+static void send_kept(struct ob__conn *conn)
+{
+	struct ob__pushq_item *item;
+
+	while (conn->pushes != NULL && !conn->stream.above && !conn->close_sent &&
+	       (item = ob__pushq_take(conn->pushes)) != NULL) {
+		ob_packet p = {
+			.size = sizeof(p),
+			.kind = OB_PACKET_PUSH,
+			.id = item->id,
+			.data = item->data,
+			.len = item->len,
+		};
+		(void)conn_send(conn, &p);
+		free(item);
+	}
+}
+
 int ob__conn_push(struct ob__node *node, uint64_t handle, uint32_t id, const void *data, size_t len)
 {
 	struct ob__conn *conn = ob__conn_get(node, handle);
 
 	if (conn == NULL || conn->close_sent) {
 		return OB_E_STALE;
+	}
+	if (keeps_push(conn)) {
+		return keep_push(conn, id, data, len);
 	}
 	ob_packet p = {
 		.size = sizeof(p),
@@ -563,23 +623,37 @@ void ob__conn_ended(struct ob__conn *conn)
 	}
 }
 
-void ob__conn_pause_link(struct ob__conn *conn)
+void ob__conn_pause(struct ob__conn *conn, enum ob__conn_pause why, bool pause)
+{
+	uint32_t paused = pause ? conn->paused | why : conn->paused & ~(uint32_t)why;
+
+	if (paused != conn->paused) {
+		conn->paused = paused;
+		if (!conn->stream.closing) {
+			conn_update_read(conn);
+		}
+	}
+}
+
+void ob__conn_pause_link(struct ob__conn *conn, const struct ob__peer *peer)
 {
 	if ((conn->paused & OB__PAUSE_LINK) != 0) {
 		return;
 	}
 	conn->paused |= OB__PAUSE_LINK;
+	conn->paused_by = peer;
 	ob__list_append(&conn->node->clients.link_paused, &conn->paused_link);
 	conn_update_read(conn);
 }
 
-void ob__clients_link_drained(struct ob__node *node)
+void ob__clients_link_drained(struct ob__node *node, const struct ob__peer *peer)
 {
-	while (!ob__list_empty(&node->clients.link_paused)) {
-		struct ob__conn *conn =
-			OB__CONTAINER(node->clients.link_paused.next, struct ob__conn, paused_link);
-		ob__list_del(&conn->paused_link);
-		conn->paused &= ~(uint32_t)OB__PAUSE_LINK;
-		conn_update_read(conn);
+	OB__LIST_EACH_SAFE (it, &node->clients.link_paused) {
+		struct ob__conn *conn = OB__CONTAINER(it, struct ob__conn, paused_link);
+		if (conn->paused_by == peer) {
+			ob__list_del(&conn->paused_link);
+			conn->paused &= ~(uint32_t)OB__PAUSE_LINK;
+			conn_update_read(conn);
+		}
 	}
 }

@@ -11,7 +11,8 @@
  * the connection, so a new generation of the codec's module goes on at the next packet.
  *
  * BACKPRESSURE.  A client is read no further while it has too many requests in flight, while the
- * link its messages go to is congested, or while it does not read its own answers.  What is queued
+ * link its messages go to is congested, while it does not read its own answers, or while it or the
+ * node that it sticks to is to go (host/drain.h).  What is queued
  * towards it is bounded; a client beyond the bound is closed, or its pushes are dropped.
  */
 
@@ -23,7 +24,9 @@
 #include <stdint.h>
 
 #include "lib/buf.h"
+#include "lib/pushq.h"
 #include "lib/ws.h"
+#include "mesh/registry.h"
 #include "mesh/session.h"
 #include "net/stream.h"
 
@@ -36,6 +39,8 @@ enum ob__conn_pause {
 	OB__PAUSE_IN_FLIGHT = 1u << 0,
 	OB__PAUSE_LINK = 1u << 1,
 	OB__PAUSE_QUEUE = 1u << 2,
+	OB__PAUSE_DRAIN = 1u << 3, /* this node drains, and the client's turn has come */
+	OB__PAUSE_MOVE = 1u << 4,  /* a node that it sticks to waits for its requests to end */
 };
 
 struct ob__conn {
@@ -59,7 +64,9 @@ struct ob__conn {
 	struct ob__buf packet; /* an incomplete packet */
 	struct ob__timeout idle;
 	struct ob__list paused_link; /* in clients->link_paused */
-	const char *reason;          /* why it was closed; static */
+	const struct ob__peer *paused_by;
+	struct ob__pushq *pushes; /* kept while it is slow, or NULL */
+	const char *reason;       /* why it was closed; static */
 };
 
 /* A connection whose stream is still to be accepted into; NULL at the limit or without a codec. */
@@ -82,9 +89,12 @@ int ob__conn_push(struct ob__node *node, uint64_t conn, uint32_t id, const void 
 void ob__conn_begin(struct ob__conn *conn);
 void ob__conn_ended(struct ob__conn *conn);
 
-/* The link the client's message went to is congested; and a link is so no longer. */
-void ob__conn_pause_link(struct ob__conn *conn);
-void ob__clients_link_drained(struct ob__node *node);
+/* Reads the client no further for one more reason, or for one less. */
+void ob__conn_pause(struct ob__conn *conn, enum ob__conn_pause why, bool pause);
+
+/* The link to the peer, which the client's message went to, is congested; and is so no longer. */
+void ob__conn_pause_link(struct ob__conn *conn, const struct ob__peer *peer);
+void ob__clients_link_drained(struct ob__node *node, const struct ob__peer *peer);
 
 /* Closes with a WebSocket close code (no close frame on other transports), after what is queued;
  * counted under `counted`, a static word. */

@@ -14,6 +14,7 @@
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "host/sticky.h"
 #include "host/users.h"
 #include "mesh/handles.h"
 
@@ -123,10 +124,25 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 	if (conn == NULL) {
 		return;
 	}
-	if (end->code != OB_OK && p->u.client.role != 0 && end->code != OB_E_APP) {
-		ob__session_stick(conn->session, p->u.client.role, 0);
-	}
+	bool leave = p->u.client.sticky && end->code != OB_OK &&
+	             ob__sticky_failed(node, conn->session, p, end->code);
 	ob__conn_reply(conn, p->id, p->u.client.cookie, end->code, end->text, end->data, end->len);
+	ob__dispatch_client_ended(node, conn, p);
+	if (leave) {
+		ob__conn_close(conn, OB__STICKY_CLOSE, OB__STICKY_LOST, "sticky");
+	}
+}
+
+void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
+                               const struct ob__pending *p)
+{
+	if (conn == NULL) {
+		return;
+	}
+	if (p->u.client.sticky && conn->session != NULL) {
+		ob__session_ended(conn->session, p->u.client.role);
+		ob__drain_client_quiet(node, conn);
+	}
 	ob__conn_ended(conn);
 }
 

@@ -76,6 +76,10 @@ void ob__dispatch_peer_up(struct ob__node *node);
 /* A pending request or call has ended (mesh/pending.h). */
 void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob__end *end);
 
+/* A request of the client to another node has ended.  NULL, a client that left, is accepted. */
+void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
+                               const struct ob__pending *p);
+
 /* Raises an event in every module that asked for it. */
 void ob__dispatch_event(struct ob__node *node, const ob_event_info *info);
 

@@ -12,7 +12,9 @@
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/slot.h"
+#include "host/sticky.h"
 #include "host/users.h"
+#include "mesh/sticks.h"
 
 #define CLIENT_ID_MAX 0x7fffffffu
 
@@ -78,7 +80,7 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 		ob__pending_sent(pending, route.peer->link, route.to);
 	}
 	if (ob__peer_congested(route.peer)) {
-		ob__conn_pause_link(conn);
+		ob__conn_pause_link(conn, route.peer);
 	}
 	/* A policy may have closed the client. */
 	if (conn->session != NULL && q->sticky &&
@@ -88,27 +90,16 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 	return 0;
 }
 
-/* The node the session sticks to for a role; a choice whose node is known to be down is dropped. */
-static uint64_t sticky_node(struct ob__node *node, struct ob__session *s, uint32_t role)
-{
-	uint64_t choice = ob__session_sticky(s, role);
-	const struct ob__peer *peer =
-		choice != 0 ? ob__registry_get(&node->registry, choice) : NULL;
-
-	if (peer != NULL && peer->link == NULL && !ob__peer_is_listed(peer)) {
-		ob__session_unstick(s, choice);
-		return 0;
-	}
-	return choice;
-}
-
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
                            const ob_target *target)
 {
 	struct ob__session *s = conn->session;
-	bool sticky = (target->flags & OB_TARGET_STICKY) != 0;
+	struct ob__sticky_rule rule = ob__sticky_rule(node, p->id);
+	bool sticky = (target->flags & OB_TARGET_STICKY) != 0 && target->node == 0 &&
+	              rule.lost != OB__LOST_OFF;
+	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 	struct ob__pending *pending = NULL;
-	uint8_t ext[OB__USER_EXT_MAX];
+	uint8_t ext[OB__STICKS_EXT + OB__USER_EXT_MAX];
 	struct ob__route_query q = {
 		.node = target->node,
 		.role = target->node != 0 ? 0 : target->role,
@@ -117,10 +108,15 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		.session_seq = s->seq,
 	};
 
-	if (sticky && q.node == 0 && q.role != 0) {
-		q.node = sticky_node(node, s, q.role);
-	} else if (sticky && q.node == 0) {
-		q.prefer = ob__session_sticky(s, node->router.route_role);
+	if (sticky) {
+		q.key = rule.by_user ? ob__sticky_key(s) : 0;
+		q.stays = rule.flags != 0;
+		verdict = ob__sticky_of_session(node, s, q.role, rule.lost, &q.node);
+		q.prefer = q.role == 0 ? ob__sticky_relay(node, s) : 0;
+	}
+	if (verdict == OB__STICKY_FAIL) {
+		client_fail(node, conn, p, OB_E_NO_ROUTE, OB__STICKY_LOST);
+		return;
 	}
 	if (p->one_way == 0) {
 		pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,
@@ -134,10 +130,15 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		pending->u.client.cookie = p->cookie;
 		pending->u.client.role = sticky ? q.role : 0;
 		ob__conn_begin(conn);
+		if (sticky) {
+			pending->u.client.sticky = true;
+			pending->u.client.lost = rule.lost;
+			ob__session_begin(s, q.role);
+		}
 	}
 	struct ob__frame f = {
 		.kind = OB__FRAME_REQUEST,
-		.flags = (uint16_t)((sticky ? OB__FRAME_STICKY : 0) |
+		.flags = (uint16_t)((sticky ? OB__FRAME_STICKY | rule.flags : 0) |
 	                            (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0)),
 		.id = p->id,
 		.budget = (uint32_t)node->conf->call_timeout_ms,
@@ -147,12 +148,16 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		.session_seq = s->seq,
 		.role = q.role,
 		.ext = ext,
-		.ext_len = (uint16_t)ob__users_ext_put(s, q.node, ext),
 		.payload = p->data,
 		.payload_len = (uint32_t)p->len,
 	};
+	if (sticky) {
+		f.ext_len = (uint16_t)ob__sticks_put(ext, s, q.role, q.key);
+	}
+	f.ext_len += (uint16_t)ob__users_ext_put(s, q.node, ext + f.ext_len);
 	q.frame = &f;
-	int rc = client_send(node, conn, &f, &q, pending);
+	int rc = verdict == OB__STICKY_WAIT ? ob__hold_own(node, &f, &q)
+	                                    : client_send(node, conn, &f, &q, pending);
 	if (rc == 0) {
 		return;
 	}

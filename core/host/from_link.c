@@ -19,7 +19,9 @@
 #include "host/request.h"
 #include "host/session_end.h"
 #include "host/slot.h"
+#include "host/sticky.h"
 #include "host/trace.h"
+#include "mesh/sticks.h"
 
 #define TEXT_MAX OB__ERROR_TEXT_MAX
 
@@ -153,7 +155,17 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		.session_seq = f->session_seq,
 		.from = link->peer,
 	};
+	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 
+	if (f->kind == OB__FRAME_REQUEST && q.sticky) {
+		q.key = ob__sticks_key(f);
+		q.stays = (f->flags & (OB__FRAME_LOST_FAIL | OB__FRAME_LOST_WAIT)) != 0;
+		verdict = ob__sticky_of_frame(node, f, &q.node);
+	}
+	if (verdict == OB__STICKY_FAIL) {
+		ob__refuse_frame(node, f, OB_E_NO_ROUTE, OB__STICKY_LOST);
+		return;
+	}
 	if (f->hops > OB__FRAME_HOPS) {
 		f->hops = OB__FRAME_HOPS; /* no sender may ask for more */
 	}
@@ -163,7 +175,10 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		return;
 	}
 	q.frame = f;
-	struct ob__route route = ob__router_find(&node->router, &q);
+	struct ob__route route = {.kind = OB__ROUTE_NONE};
+	if (verdict == OB__STICKY_GO) {
+		route = ob__router_find(&node->router, &q);
+	}
 	if (route.kind == OB__ROUTE_REFUSED) {
 		ob__refuse_frame(node, f, route.code, NULL);
 		return;
@@ -258,7 +273,7 @@ static void frame_reply(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	if ((f->flags & OB__FRAME_ONE_WAY) != 0 && p->kind == OB__PENDING_CLIENT) {
-		ob__conn_ended(ob__conn_get(node, p->u.client.conn));
+		ob__dispatch_client_ended(node, ob__conn_get(node, p->u.client.conn), p);
 		ob__pending_drop(p);
 		return;
 	}

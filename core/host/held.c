@@ -91,6 +91,11 @@ void ob__held_check(void *arg)
 	held_arm(node);
 }
 
+static bool waits_for_its_node(const struct ob__frame *f, const struct ob__route_query *q)
+{
+	return q->node != 0 && (f->flags & OB__FRAME_LOST_WAIT) != 0;
+}
+
 /* Keeps a copy of a whole frame. 0 or OB_E_BUSY. */
 int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8_t *raw,
                    const struct ob__route_query *q)
@@ -107,11 +112,15 @@ int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8
 	}
 	bool lasts = f->kind == OB__FRAME_SYSTEM && f->budget == 0;
 	uint64_t budget = lasts ? HELD_SYSTEM_MS : f->budget;
+	uint64_t patience = budget > HELD_EARLY_MS ? budget - HELD_EARLY_MS : 0;
+	if (waits_for_its_node(f, q) && node->conf->sticky_wait_ms < patience) {
+		patience = node->conf->sticky_wait_ms;
+	}
 	h->query = *q;
 	h->query.frame = NULL;
 	h->len = f->len;
 	h->deadline = now + budget;
-	h->until = budget > HELD_EARLY_MS ? h->deadline - HELD_EARLY_MS : now;
+	h->until = now + patience;
 	memcpy(h->bytes, raw, f->len);
 	ob__list_append(&d->held_frames, &h->link);
 	d->held_bytes += f->len;

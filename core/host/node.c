@@ -49,6 +49,7 @@ static void link_up(void *arg, struct ob__peer *peer)
 	ob__methods_up(node, peer);
 	ob__losses_link_up(node, peer);
 	ob__users_peers_changed(node);
+	ob__drain_link_up(node, peer);
 	ob__dispatch_peer_up(node);
 	ob__served_again(node);
 }
@@ -65,7 +66,7 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 	}
 	ob__cluster_link_down(node, peer);
 	ob__methods_down(node, peer);
-	ob__clients_link_drained(node);
+	ob__clients_link_drained(node, peer);
 	ob__losses_link_down(node, peer);
 	ob__users_peers_changed(node);
 }
@@ -83,8 +84,7 @@ static void link_lost(void *arg, struct ob__link *link)
 
 static void link_drained(void *arg, struct ob__peer *peer)
 {
-	(void)peer;
-	ob__clients_link_drained(arg);
+	ob__clients_link_drained(arg, peer);
 }
 
 static const struct ob__links_ops links_ops = {
@@ -336,6 +336,7 @@ static int start_mesh(struct ob__node *node)
 	                  c->limits.sessions);
 	ob__map_init(&node->names, node->self.incarnation);
 	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
+	ob__timeout_init(&node->served_timeout, ob__served_timeout, node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
 	ob__losses_init(node);
@@ -372,6 +373,7 @@ static int start_host(struct ob__node *node)
 		return OB_E_NOMEM;
 	}
 	int rc = ob__swap_init(node);
+	rc = rc == 0 ? ob__drain_init(node) : rc;
 	return rc == 0 ? ob__dispatch_init(node) : rc;
 }
 
@@ -558,22 +560,6 @@ int ob__node_run(struct ob__node *node)
 
 /* ---- end ---- */
 
-void ob__node_drain(struct ob__node *node)
-{
-	if (node->phase == OB__NODE_RUNNING) {
-		node->phase = OB__NODE_DRAINING;
-		ob__cluster_describe(node);
-		ob__clients_unlisten(node);
-		ob__node_tell(node, OB__NOTIFY_SAME, NULL);
-		ob__notice("node", "draining: no new clients are taken");
-	}
-}
-
-static bool nothing_in_flight(const struct ob__node *node)
-{
-	return node->pendings.slab.live == 0 && node->dispatch.reqs.live == 0;
-}
-
 static bool all_closed(const struct ob__node *node)
 {
 	return node->clients.conns.live == 0 && node->works.jobs == 0 &&
@@ -600,10 +586,6 @@ static void leave_check(void *arg)
 	struct ob__node *node = arg;
 	bool late = ob__loop_now(node->loop) >= node->leave_until;
 
-	if (node->phase == OB__NODE_LEAVING && (late || nothing_in_flight(node))) {
-		ob__node_stop(node);
-		return;
-	}
 	if (node->phase == OB__NODE_STOPPING && !node->told) {
 		tell_waiting(node);
 	} else if (node->phase == OB__NODE_STOPPING && (late || all_closed(node))) {
@@ -616,12 +598,17 @@ static void leave_check(void *arg)
 
 void ob__node_quit(struct ob__node *node)
 {
-	ob__node_drain(node);
-	if (node->phase == OB__NODE_DRAINING) {
-		node->phase = OB__NODE_LEAVING;
-		node->leave_until = ob__loop_now(node->loop) + node->conf->reload.drain_ms;
-		ob__node_tell(node, OB__NOTIFY_SAME, ", then stopping");
-		ob__timeout_set(node->loop, &node->leave_timeout, STOP_POLL_MS);
+	struct ob__drain_options options = {
+		.pace = OB__DRAIN_PACE_MAX,
+		.deadline_ms = node->conf->reload.drain_ms,
+		.stop = true,
+		.keep = true,
+	};
+
+	if (options.deadline_ms == 0) {
+		ob__node_stop(node);
+	} else {
+		(void)ob__drain_begin(node, &options);
 	}
 }
 
@@ -634,6 +621,7 @@ void ob__node_stop(struct ob__node *node)
 	ob__cluster_leave(node);
 	ob__node_tell(node, OB__NOTIFY_STOPPING, NULL);
 	node->leave_until = ob__loop_now(node->loop) + STOP_MS;
+	ob__drain_free(node);
 	ob__clients_unlisten(node);
 	ob__web_unlisten(node);
 	ob__clients_close(node, OB__WS_GOING_AWAY, "the node stops");
@@ -712,7 +700,9 @@ int ob__node_free(struct ob__node *node)
 	ob__cluster_unlisten(node);
 	if (node->links != NULL) {
 		ob__timeout_clear(node->loop, &node->notice_timeout);
+		ob__timeout_clear(node->loop, &node->served_timeout);
 		ob__timeout_clear(node->loop, &node->leave_timeout);
+		ob__drain_free(node);
 		free_mesh(node);
 	}
 	if (node->streams.loop != NULL) {

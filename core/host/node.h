@@ -29,6 +29,7 @@
 #include "host/client.h"
 #include "host/cluster.h"
 #include "host/dispatch.h"
+#include "host/drain.h"
 #include "host/generation.h"
 #include "host/keys.h"
 #include "host/methods.h"
@@ -54,7 +55,7 @@ struct ob__users;
 enum ob__node_phase {
 	OB__NODE_STARTING = 1,
 	OB__NODE_RUNNING,
-	OB__NODE_DRAINING, /* takes no new clients */
+	OB__NODE_DRAINING, /* takes nothing new (host/drain.h) */
 	OB__NODE_LEAVING,  /* drains, then stops */
 	OB__NODE_STOPPING,
 };
@@ -89,6 +90,9 @@ struct ob__node {
 	struct ob__losses losses;
 	struct ob__map names; /* node id -> owned name (host/names.h) */
 	struct ob__timeout notice_timeout;
+	struct ob__timeout served_timeout;
+	uint32_t served_at; /* slot in the table of sessions that is looked at next */
+	bool served_open;   /* one before it has not been acknowledged */
 
 	struct ob__slots slots;
 	struct ob__list modules;
@@ -108,6 +112,7 @@ struct ob__node {
 	struct ob__admin_socket *admin_socket;
 	uint64_t http_timeout_ms; /* of HTTP requests that a handler holds */
 
+	struct ob__drain drain;
 	enum ob__node_phase phase;
 	bool conf_reloading; /* a configuration is being taken over */
 	bool conf_again;     /* HUP came meanwhile: the file is read once more */
@@ -130,10 +135,8 @@ int ob__node_run(struct ob__node *node);
  * leaked; then the process should _exit(), as ob__node_start() does in that case. */
 int ob__node_free(struct ob__node *node);
 
-/* Takes no new clients; what is there goes on. */
-void ob__node_drain(struct ob__node *node);
-
-/* Drains, then stops when nothing is in flight or reload.drain has passed. */
+/* Takes nothing new, then stops when nothing is in flight and the sessions that stick here have
+ * moved, or reload.drain has passed. */
 void ob__node_quit(struct ob__node *node);
 
 /* Closes everything and ends the loop soon. */

@@ -139,8 +139,8 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 		ob__stream_cipher(&p->link->stream, tls, sizeof(tls));
 	}
 	json_t *j = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o}", "id",
-		id, "name", p->who.name, "role", p->who.role, "link",
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:o}",
+		"id", id, "name", p->who.name, "role", p->who.role, "link",
 		p->link != NULL ? "up" : "down", "address", p->address, "direction",
 		p->link == NULL   ? ""
 		: p->link->dialer ? "dialled"
@@ -151,7 +151,8 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 		(json_int_t)ob__peer_queued(p), "frames_in",
 		(json_int_t)(p->link != NULL ? p->link->frames_in : 0), "frames_out",
 		(json_int_t)(p->link != NULL ? p->link->frames_out : 0), "tls", tls, "last_error",
-		p->last_error, "methods", ob__methods_json(node, p->who.id));
+		p->last_error, "draining", p->draining, "methods",
+		ob__methods_json(node, p->who.id));
 	ob__cluster_peer_json(node, p, j);
 	return j;
 }
@@ -235,7 +236,7 @@ json_t *ob__node_json(const struct ob__node *node)
 	snprintf(id, sizeof(id), "%016" PRIx64, node->self.id);
 	seed_id(node->conf, seed);
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o, s:o}",
+		"{s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o, s:o, s:o}",
 		"name", node->self.name, "role", node->self.role, "id", id, "seed_id", seed,
 		"incarnation", (json_int_t)node->self.incarnation, "pid", (int)getpid(), "uptime_s",
 		(json_int_t)((ob__loop_now(node->loop) - node->started_ms) / 1000), "version",
@@ -243,7 +244,7 @@ json_t *ob__node_json(const struct ob__node *node)
 		node->conf->path, "sessions", (int)node->sessions.slab.live, "connections",
 		(int)node->clients.conns.live, "pending", (int)node->pendings.slab.live, "requests",
 		(int)node->dispatch.reqs.live, "listeners", ob__listens_json(node), "methods",
-		ob__methods_own_json(node));
+		ob__methods_own_json(node), "drain", ob__drain_json(node));
 }
 
 int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given)

@@ -111,6 +111,12 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.route.special", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to single ids, which win over ranges."},
 	{"rpc.route.special.*", OB__CONF_LIST, 0, 0, 0, NULL, NULL, "Ids of one role."},
 	{"rpc.route.special.*[]", OB__CONF_INT, 0, 1, 2147483647, NULL, NULL, "A message id."},
+	{"rpc.sticky", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "What becomes of messages that stay with one node (all but those of no_state) when it is gone, by range of ids; of overlapping ones the last wins."},
+	{"rpc.sticky[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One range."},
+	{"rpc.sticky[].range", OB__CONF_PAIR, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "[low, high], both ends included."},
+	{"rpc.sticky[].lost", OB__CONF_STRING, 0, 0, 0, "move|fail|wait|off", "move", "The node is gone: move, another is chosen; fail, 503 at once until it is back; wait, they wait for it for sticky_wait, then the client is closed; off: they need not stay anyway."},
+	{"rpc.sticky[].by", OB__CONF_STRING, 0, 0, 0, "session|user", "session", "Whom the first choice goes by: user, so that a user who comes again gets to the same node while it is there."},
+	{"rpc.sticky_wait", OB__CONF_SECONDS, 0, 0, 60, NULL, "3", "Seconds that a message of a range with wait waits for its node, but not longer than call_timeout."},
 	{"remote_ports", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Nodes to have a link with."},
 	{"remote_ports[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One node."},
 	{"remote_ports[].host", OB__CONF_STRING, 0, 0, 0, NULL, "127.0.0.1", "Its address."},
@@ -129,7 +135,7 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.in_flight", OB__CONF_INT, 0, 1, 1000000, NULL, "1024", "Requests of one client that wait for an end; beyond it the client is read no further until half of them have ended."},
 	{"limits.message", OB__CONF_SIZE, 0, 64, 67108864, NULL, "1m", "Bytes of one message or HTTP body."},
 	{"limits.client_queue", OB__CONF_SIZE, 0, 4096, 1073741824, NULL, "4m", "Bytes queued towards one client; beyond it the client is slow."},
-	{"limits.slow", OB__CONF_STRING, 0, 0, 0, "close|drop", "close", "A slow client is closed, or its pushes are dropped."},
+	{"limits.slow", OB__CONF_STRING, 0, 0, 0, "close|drop|drop_oldest|conflate", "close", "What becomes of a slow client: it is closed; or pushes to it are dropped; or, from half of client_queue on, the oldest of them are; or the newest of each id is kept. Answers are never dropped."},
 	{"limits.link_frames", OB__CONF_INT, 0, 0, 1000000000, NULL, "0", "Frames taken from one node in a second; beyond it requests end with 503 and pushes are dropped, and far beyond it the link is closed; 0: any number."},
 	{"limits.link_bytes", OB__CONF_SIZE, 0, 0, 1099511627776, NULL, "0", "The same in bytes."},
 	{"limits.link_queue", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "16m", "Bytes queued towards one node; beyond it requests end with 503."},
@@ -267,6 +273,17 @@ static void read_node(struct reading *r)
 	}
 }
 
+static uint8_t slow_of(const char *word)
+{
+	static const char *const words[] = {"close", "drop", "drop_oldest", "conflate"};
+	uint8_t slow = OB__SLOW_CLOSE;
+
+	while (slow < OB__SLOW_CONFLATE && strcmp(words[slow], word) != 0) {
+		slow++;
+	}
+	return slow;
+}
+
 static void read_limits(struct reading *r)
 {
 	const json_t *j = r->c->root;
@@ -278,7 +295,7 @@ static void read_limits(struct reading *r)
 		.in_flight = (uint32_t)ob__conf_int(j, "limits.in_flight", 1024),
 		.message = (size_t)ob__conf_int(j, "limits.message", 1 << 20),
 		.client_queue = (size_t)ob__conf_int(j, "limits.client_queue", 4 << 20),
-		.slow_drop = strcmp(ob__conf_str(j, "limits.slow", "close"), "drop") == 0,
+		.slow = slow_of(ob__conf_str(j, "limits.slow", "close")),
 		.link_frames = (uint32_t)ob__conf_int(j, "limits.link_frames", 0),
 		.link_bytes = (size_t)ob__conf_int(j, "limits.link_bytes", 0),
 		.link_queue = (size_t)ob__conf_int(j, "limits.link_queue", 16 << 20),
@@ -552,6 +569,36 @@ static void check_allow(struct reading *r)
 	}
 }
 
+static void read_sticky(struct reading *r)
+{
+	static const char *const words[] = {"move", "fail", "wait", "off"};
+	struct ob__nodeconf *c = r->c;
+	size_t i;
+	json_t *item;
+	int rc = 0;
+
+	c->sticky_wait_ms = ob__conf_ms(c->root, "rpc.sticky_wait", 3000);
+	ob__idrange_init(&c->sticky);
+	json_array_foreach (ob__conf_get(c->root, "rpc.sticky"), i, item) {
+		const json_t *range = json_object_get(item, "range");
+		const char *lost = ob__conf_str(item, "lost", words[0]);
+		uint32_t rule = 0;
+		while (rule < OB__LOST_OFF && strcmp(words[rule], lost) != 0) {
+			rule++;
+		}
+		if (strcmp(ob__conf_str(item, "by", "session"), "user") == 0) {
+			rule |= OB__STICKY_BY_USER;
+			c->sticky_by_user = true;
+		}
+		rc |= ob__idrange_add(&c->sticky,
+		                      (uint32_t)json_integer_value(json_array_get(range, 0)),
+		                      (uint32_t)json_integer_value(json_array_get(range, 1)), rule);
+	}
+	if (rc != 0 || ob__idrange_seal(&c->sticky, NULL, NULL) != 0) {
+		wrong(r, "rpc.sticky", "has too many entries");
+	}
+}
+
 /* "HOST", "HOST:PORT", "[::1]:PORT", "::1". */
 static void read_address(struct reading *r)
 {
@@ -626,6 +673,7 @@ static void read_rpc(struct reading *r)
 		check_token(r, "rpc.token", c->rpc_token);
 	}
 	check_allow(r);
+	read_sticky(r);
 	read_member(r);
 	read_policies(r);
 	read_remotes(r);
@@ -812,6 +860,7 @@ void ob__nodeconf_free(struct ob__nodeconf *c)
 		free(c->modules[i].path);
 		json_decref(c->modules[i].conf);
 	}
+	ob__idrange_free(&c->sticky);
 	free(c->listens);
 	free(c->remotes);
 	free(c->rpc_host_text);

@@ -64,6 +64,14 @@ struct ob__remote_conf {
 	struct ob__security_conf security;
 };
 
+/* What becomes of a client that does not read what is pushed to it. */
+enum ob__slow {
+	OB__SLOW_CLOSE,
+	OB__SLOW_DROP,     /* pushes to it are dropped while it is slow */
+	OB__SLOW_OLDEST,   /* the oldest of them are */
+	OB__SLOW_CONFLATE, /* the newest of each id is kept */
+};
+
 struct ob__limits {
 	uint32_t connections;
 	uint32_t sessions;    /* records, other nodes' sessions included */
@@ -71,7 +79,7 @@ struct ob__limits {
 	uint32_t in_flight;   /* of one client, then reading it pauses */
 	size_t message;       /* bytes of one client message or HTTP body */
 	size_t client_queue;  /* bytes towards one client, then it is closed */
-	bool slow_drop;       /* drop pushes instead of closing */
+	uint8_t slow;         /* enum ob__slow */
 	uint32_t link_frames; /* taken from one node in a second; 0: any */
 	size_t link_bytes;    /* the same in bytes */
 	size_t link_queue;    /* bytes towards one node, then BUSY */
@@ -80,6 +88,16 @@ struct ob__limits {
 	size_t keys_bytes;    /* theirs and of their answers */
 	uint32_t users;       /* whose whereabouts this node keeps */
 };
+
+/* What becomes of a message that is to stay with a node that is gone. */
+enum ob__sticky_lost {
+	OB__LOST_MOVE, /* another node is chosen */
+	OB__LOST_FAIL, /* it fails at once */
+	OB__LOST_WAIT, /* it waits for a while, then the session ends */
+	OB__LOST_OFF,  /* it need not stay in the first place */
+};
+
+#define OB__STICKY_BY_USER 4u /* added to it in a table: placed by the user, not the session */
 
 /* How modules are replaced. */
 struct ob__reload_conf {
@@ -118,6 +136,9 @@ struct ob__nodeconf {
 	size_t rpc_tokens_len;
 	struct ob__security_conf rpc_security;
 	uint64_t reconnect_ms;
+	struct ob__idrange sticky; /* enum ob__sticky_lost, perhaps with BY_USER */
+	bool sticky_by_user;       /* any of them has */
+	uint64_t sticky_wait_ms;
 	bool rpc_unix;           /* a socket for links in the state directory */
 	const char *rpc_address; /* where others reach the port; NULL: that can't be said */
 	int rpc_address_port;

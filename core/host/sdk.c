@@ -385,7 +385,7 @@ static int sdk_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
 	struct ob__gen *g = gen_of(ctx);
 	struct ob__reg *reg;
 
-	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_SESSION_LOST) {
+	if (fn == NULL || event < OB_EVENT_SESSION_OPENED || event > OB_EVENT_SESSION_LEFT) {
 		return OB_E_INVAL;
 	}
 	/* As with filters: the chain may be under way right now. */

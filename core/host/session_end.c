@@ -10,6 +10,7 @@
 #include "host/client.h"
 #include "host/conn.h"
 #include "host/dispatch.h"
+#include "host/drain.h"
 #include "host/held.h"
 #include "host/names.h"
 #include "host/node.h"
@@ -18,20 +19,17 @@
 #include "host/session_lost.h"
 #include "host/slot.h"
 #include "host/users.h"
+#include "mesh/sticks.h"
 
-#define NOTICE_MS        600000u
-#define NOTICE_RETRY_MS  2000u
-#define FLAG_SERVED_TOLD 1u /* of ob__session.flags */
-#define FLAG_STICKY_TOLD 2u
-#define CLOSED_REPLACED  1u /* `status` of a CLOSED */
+#define NOTICE_MS       600000u
+#define NOTICE_RETRY_MS 2000u
+#define CLOSED_REPLACED 1u /* `status` of a CLOSED */
+#define SERVED_RETRY_MS 2000u
+#define SERVED_A_TURN   20000u /* sessions that are looked at */
 
-static void tell_served(struct ob__node *node, struct ob__session *s, bool sticky)
+static int served_send(struct ob__node *node, const struct ob__session *s, bool sticky, bool again,
+                       bool keep)
 {
-	uint8_t want = FLAG_SERVED_TOLD | (sticky ? FLAG_STICKY_TOLD : 0);
-
-	if ((s->flags & want) == want || s->node == node->self.id) {
-		return;
-	}
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
 		.flags = sticky ? OB__FRAME_STICKY : 0,
@@ -39,14 +37,68 @@ static void tell_served(struct ob__node *node, struct ob__session *s, bool stick
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.role = node->self.role_id,
+		.status = again,
 	};
-	if (ob__send_to_node(node, s->node, &f) != 0) {
+	int rc = ob__send_to_node(node, s->node, &f);
+	if (rc != 0 && keep) {
 		struct ob__route_query q = {.node = s->node};
-		if (ob__hold_own(node, &f, &q) != 0) {
-			return;
-		}
+		rc = ob__hold_own(node, &f, &q);
 	}
-	s->flags |= want;
+	return rc;
+}
+
+static void tell_served(struct ob__node *node, struct ob__session *s, bool sticky, bool again)
+{
+	uint8_t want = OB__SESSION_SERVED_TOLD | (sticky ? OB__SESSION_STICKS : 0);
+
+	if ((s->flags & want) == want || s->node == node->self.id) {
+		return;
+	}
+	s->flags &= (uint8_t) ~(OB__SESSION_SERVED_HEARD | OB__SESSION_SERVED_DUE);
+	if (!ob__timeout_armed(&node->served_timeout)) {
+		ob__timeout_set(node->loop, &node->served_timeout, SERVED_RETRY_MS);
+	}
+	if (served_send(node, s, sticky, again, true) == 0) {
+		s->flags |= want;
+	}
+}
+
+/* True when its proxy has not said that it knows. */
+static bool served_retry(struct ob__node *node, struct ob__session *s)
+{
+	bool sticky = (s->flags & OB__SESSION_STICKS) != 0;
+
+	if (s->node == node->self.id || (s->flags & OB__SESSION_SERVED_HEARD) != 0) {
+		return false;
+	}
+	if ((s->flags & OB__SESSION_SERVED_DUE) != 0) {
+		(void)served_send(node, s, sticky, true, false);
+	}
+	s->flags |= OB__SESSION_SERVED_DUE;
+	return true;
+}
+
+void ob__served_timeout(void *arg)
+{
+	struct ob__node *node = arg;
+	struct ob__session *s = NULL;
+
+	for (unsigned n = 0; n < SERVED_A_TURN; n++) {
+		s = ob__slab_next(&node->sessions.slab, &node->served_at);
+		if (s == NULL) {
+			break;
+		}
+		node->served_open |= served_retry(node, s);
+	}
+	if (s != NULL) {
+		ob__timeout_set(node->loop, &node->served_timeout, 0);
+		return;
+	}
+	if (node->served_open) {
+		ob__timeout_set(node->loop, &node->served_timeout, SERVED_RETRY_MS);
+	}
+	node->served_at = 0;
+	node->served_open = false;
 }
 
 void ob__served_unsure(struct ob__node *node)
@@ -54,7 +106,7 @@ void ob__served_unsure(struct ob__node *node)
 	struct ob__session *s;
 
 	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
-		s->flags &= (uint8_t)~FLAG_SERVED_TOLD;
+		s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD;
 	}
 }
 
@@ -63,8 +115,8 @@ void ob__served_again(struct ob__node *node)
 	struct ob__session *s;
 
 	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
-		if ((s->flags & FLAG_SERVED_TOLD) == 0) {
-			tell_served(node, s, (s->flags & FLAG_STICKY_TOLD) != 0);
+		if ((s->flags & OB__SESSION_SERVED_TOLD) == 0) {
+			tell_served(node, s, (s->flags & OB__SESSION_STICKS) != 0, true);
 		}
 	}
 }
@@ -103,6 +155,49 @@ static void end_session(struct ob__node *node, struct ob__session *s, int event,
 	ob__session_end(&node->sessions, s);
 }
 
+static void raise_event(struct ob__node *node, const struct ob__session *s, int event,
+                        uint64_t about)
+{
+	const char *name = ob__names_get(node, about);
+	ob_event_info info = {
+		.size = sizeof(info),
+		.event = event,
+		.session = s->handle,
+		.node = about,
+		.name = name != NULL ? name : "",
+		.role = "",
+	};
+
+	ob__dispatch_event(node, &info);
+}
+
+void ob__session_left(struct ob__node *node, struct ob__session *s)
+{
+	raise_event(node, s, OB_EVENT_SESSION_LEFT, s->node);
+	ob__session_end(&node->sessions, s);
+}
+
+/* What a message that is to stay here says about where the session has been until now. */
+static void note_choice(struct ob__node *node, struct ob__session *s, const struct ob__frame *f)
+{
+	uint64_t self = node->self.id;
+	uint64_t to;
+	uint64_t from;
+
+	if ((f->flags & OB__FRAME_STICKY) == 0 ||
+	    !ob__sticks_get(f, node->self.role_id, &to, &from)) {
+		return;
+	}
+	if (to == 0 && from == self) {
+		s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD; /* its proxy has forgotten */
+		return;
+	}
+	from = from != 0 ? from : to; /* a node on the way has chosen anew */
+	if ((s->flags & OB__SESSION_STICKS) == 0 && from != self) {
+		raise_event(node, s, OB_EVENT_SESSION_MOVED, from);
+	}
+}
+
 void ob__session_lost(struct ob__node *node, struct ob__session *s)
 {
 	end_session(node, s, OB_EVENT_SESSION_LOST, false);
@@ -134,7 +229,8 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 	}
 	ob__users_ext_get(s, f);
 	s->messages++;
-	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0);
+	note_choice(node, s, f);
+	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
 	return 0;
 }
 
@@ -213,19 +309,43 @@ void ob__session_closed(struct ob__node *node, struct ob__session *s)
 	ob__users_closed(node, seq);
 }
 
+void ob__session_gone(struct ob__node *node, uint64_t owner, uint64_t seq, uint64_t to)
+{
+	struct ob__session gone = {.node = owner, .seq = seq};
+
+	notify_closed(node, &gone, to);
+}
+
 static void on_served(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__frame ack = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_SERVED_ACK,
+		.session_node = f->session_node,
+		.session_seq = f->session_seq,
+	};
 
+	(void)ob__send_to_node(node, f->src, &ack);
 	if (s == NULL) {
-		struct ob__session gone = {.node = f->session_node, .seq = f->session_seq};
-		notify_closed(node, &gone, f->src);
+		ob__session_gone(node, f->session_node, f->session_seq, f->src);
 		return;
 	}
 	(void)ob__session_served(s, f->src);
 	ob__users_met(node, s, f->src);
-	if ((f->flags & OB__FRAME_STICKY) != 0 && ob__session_sticky(s, f->role) == 0) {
+	/* Who has just got a message that stays has it for good; who had one long ago may not. */
+	if ((f->flags & OB__FRAME_STICKY) != 0 && f->role != 0 &&
+	    (f->status == 0 || ob__session_sticky(s, f->role) == 0)) {
 		ob__session_stick(s, f->role, f->src);
+	}
+}
+
+static void on_served_ack(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+
+	if (s != NULL && s->conn == 0 && f->src == s->node) {
+		s->flags |= OB__SESSION_SERVED_HEARD;
 	}
 }
 
@@ -271,6 +391,9 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 	case OB__SYS_SERVED:
 		on_served(node, f);
 		return;
+	case OB__SYS_SERVED_ACK:
+		on_served_ack(node, f);
+		return;
 	case OB__SYS_CLOSED:
 		on_closed(node, f);
 		return;
@@ -287,7 +410,9 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 		ob__names_heard(node, f);
 		return;
 	default:
-		(void)ob__users_frame(node, f);
+		if (!ob__users_frame(node, f)) {
+			ob__drain_frame(node, f);
+		}
 		return;
 	}
 }

@@ -5,7 +5,8 @@
 /*
  * Private to the host, floor F4.  Who has met a session, and that each of them hears of its end.
  *
- * A node that meets another node's session for the first time tells its proxy (SERVED).  When the
+ * A node that meets another node's session for the first time tells its proxy (SERVED), and again
+ * every few seconds until that has acknowledged it.  When the
  * client goes, the proxy tells every node that has met the session (CLOSED), again and again until
  * each has acknowledged; a node raises the event at the first CLOSED and forgets the session, so
  * the event comes once.  Sessions whose proxy is gone are lost instead (host/session_lost.h), and a
@@ -22,6 +23,16 @@
 
 struct ob__node;
 
+/* Of ob__session.flags, on a node that has met another node's session. */
+enum ob__session_flag {
+	OB__SESSION_SERVED_TOLD = 1u << 0,  /* its proxy knows, as far as this node does */
+	OB__SESSION_STICKS = 1u << 1,       /* and that it is to stay */
+	OB__SESSION_SERVED_HEARD = 1u << 2, /* its proxy has said that it knows */
+	OB__SESSION_SERVED_DUE = 1u << 3,   /* it should have by now */
+	OB__SESSION_MOVE_ASKED = 1u << 4,   /* this node wants to be rid of it (host/drain.h) */
+	OB__SESSION_STAYS = 1u << 5,        /* its proxy said that it stays all the same */
+};
+
 /* The session of a frame, met now if need be: *handle is 0 if the frame has none.  0, or OB_E_BUSY
  * when there is no room for it. */
 int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t *handle);
@@ -32,6 +43,12 @@ void ob__served_again(struct ob__node *node);
 
 /* Its proxy is gone: tells this node, then forgets. */
 void ob__session_lost(struct ob__node *node, struct ob__session *s);
+
+/* The session has been moved to another node: tells this node's modules, then forgets it here. */
+void ob__session_left(struct ob__node *node, struct ob__session *s);
+
+/* Somebody speaks of a session of this node that is no more: he is told. */
+void ob__session_gone(struct ob__node *node, uint64_t owner, uint64_t seq, uint64_t to);
 
 /* A client of this node has gone: tells the others, then this node, then forgets. */
 void ob__session_closed(struct ob__node *node, struct ob__session *s);
@@ -44,5 +61,8 @@ void ob__notices_retry(struct ob__node *node);
 
 /* The same as a timeout's callback; re-arms node->notice_timeout. */
 void ob__notices_timeout(void *node);
+
+/* Tells again, some sessions a turn, what proxies have not acknowledged; a timeout's callback. */
+void ob__served_timeout(void *node);
 
 #endif

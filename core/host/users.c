@@ -14,6 +14,7 @@
 #include "host/reply.h"
 #include "host/session_lock.h"
 #include "host/session_lost.h"
+#include "host/sticky.h"
 
 #define OVER_MS       2000u /* then who has not acknowledged the session's end is waited for no more */
 #define TICK_MS       50u
@@ -382,6 +383,7 @@ static void bound_now(struct ob__node *node, struct ob__session_more *more, cons
 		ob__users_tick_soon(us);
 	}
 	++*us->claimed;
+	ob__sticky_user_changed(node, more->of);
 	tell_served(node, more->of);
 }
 

@@ -40,17 +40,20 @@ enum ob__frame_kind {
 
 enum ob__frame_flag {
 	OB__FRAME_ONE_WAY = 1u << 0,
-	OB__FRAME_STICKY = 1u << 1, /* the session's choice of node should stay */
-	OB__FRAME_METHOD = 1u << 2, /* by name: extension METHOD, message id 0 */
-	OB__FRAME_CALL = 1u << 3,   /* made by code, not by a client */
+	OB__FRAME_STICKY = 1u << 1,    /* the session's choice of node should stay */
+	OB__FRAME_METHOD = 1u << 2,    /* by name: extension METHOD, message id 0 */
+	OB__FRAME_CALL = 1u << 3,      /* made by code, not by a client */
+	OB__FRAME_LOST_FAIL = 1u << 8, /* the node it sticks to is gone: it fails */
+	OB__FRAME_LOST_WAIT = 1u << 9, /* ... it waits; neither: another is chosen */
 };
 
 enum ob__frame_ext {
 	OB__FRAME_EXT_METHOD = 1,
 	OB__FRAME_EXT_TRACE = 2,
 	OB__FRAME_EXT_IDEMPOTENCY = 3,
-	OB__FRAME_EXT_TEXT = 4,  /* an error's text */
-	OB__FRAME_EXT_USER = 32, /* whose the session is (mesh/userwire.h) */
+	OB__FRAME_EXT_TEXT = 4,   /* an error's text */
+	OB__FRAME_EXT_STICKS = 6, /* where the session sticks (mesh/sticks.h) */
+	OB__FRAME_EXT_USER = 32,  /* whose the session is (mesh/userwire.h) */
 };
 
 struct ob__frame {

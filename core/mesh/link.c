@@ -668,7 +668,7 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 	return 0;
 }
 
-/* Signs of life, and what a route node says of others: a link's own, in no order with anything. */
+/* Signs of life, and what has nothing to do with the order of messages. */
 static bool may_overtake(const struct ob__frame *f)
 {
 	if (f->kind != OB__FRAME_SYSTEM) {
@@ -677,6 +677,8 @@ static bool may_overtake(const struct ob__frame *f)
 	switch (f->id) {
 	case OB__SYS_PING:
 	case OB__SYS_PONG:
+	case OB__SYS_CLOSED_ACK:
+	case OB__SYS_NAME:
 	case OB__SYS_MEMBER_ANNOUNCE:
 	case OB__SYS_MEMBER_BEAT:
 	case OB__SYS_MEMBER_SUBSCRIBE:
@@ -692,8 +694,13 @@ static bool may_overtake(const struct ob__frame *f)
 
 /* Whether a frame may go on the peer's path now. */
 static int may_send(const struct ob__links *ls, const struct ob__peer *peer, size_t len,
-                    bool system)
+                    uint8_t kind)
 {
+	static const uint8_t rooms[OB__FRAME_KIND_END] = {
+		/* in halves of the bound: what is owed to somebody goes when nothing new does */
+		[OB__FRAME_REPLY] = 3,
+		[OB__FRAME_SYSTEM] = 4,
+	};
 	const struct ob__link *l = peer->link;
 	if (l == NULL || l->stream.failed != 0) {
 		return OB_E_NOT_SENT;
@@ -701,8 +708,12 @@ static int may_send(const struct ob__links *ls, const struct ob__peer *peer, siz
 	if (len > ls->options.max_frame) {
 		return OB_E_TOO_BIG;
 	}
-	size_t room = system ? 2 * ls->options.hard : ls->options.hard;
-	return ob__peer_queued(peer) + len <= room ? 0 : OB_E_BUSY;
+	size_t room = rooms[kind] != 0 ? ls->options.hard / 2 * rooms[kind] : ls->options.hard;
+	if (ob__peer_queued(peer) + len <= room) {
+		return 0;
+	}
+	++*ls->busy[kind];
+	return OB_E_BUSY;
 }
 
 /* Keeps a frame for the end of the old path. */
@@ -737,7 +748,7 @@ static int put_whole(struct ob__link *l, const uint8_t *raw, size_t len)
 int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame *f)
 {
 	size_t total = OB__FRAME_HEADER + (size_t)f->ext_len + f->payload_len;
-	int rc = may_send(ls, peer, total, f->kind == OB__FRAME_SYSTEM);
+	int rc = may_send(ls, peer, total, f->kind);
 	if (rc < 0) {
 		return rc;
 	}
@@ -748,8 +759,8 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 		f->src = ls->registry->self.id;
 	}
 	l->traffic++;
-	if (!is_holding(l) && f->payload_len <= OB__STREAM_GATHER && total <= OB__CHUNK_SIZE &&
-	    (has_room(l) || may_overtake(f))) {
+	if (!is_holding(l) && total <= OB__CHUNK_SIZE &&
+	    (may_overtake(f) || (has_room(l) && f->payload_len <= OB__STREAM_GATHER))) {
 		return ob__link_put(l, f);
 	}
 	uint8_t head[OB__FRAME_HEADER];
@@ -769,7 +780,7 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 
 int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw, size_t len)
 {
-	int rc = may_send(ls, peer, len, raw[OB__FRAME_OFF_KIND] == OB__FRAME_SYSTEM);
+	int rc = may_send(ls, peer, len, raw[OB__FRAME_OFF_KIND]);
 	if (rc < 0) {
 		return rc;
 	}
@@ -861,6 +872,21 @@ static void set_options(struct ob__links *ls, const struct ob__links_options *op
 	o->hard = o->hard != 0 ? o->hard : 16u << 20;
 }
 
+static void count_busy(struct ob__links *ls, struct ob__stats *stats)
+{
+	static const char *const labels[OB__FRAME_KIND_END] = {
+		[OB__FRAME_REQUEST] = "kind=\"request\"",
+		[OB__FRAME_REPLY] = "kind=\"reply\"",
+		[OB__FRAME_PUSH] = "kind=\"push\"",
+		[OB__FRAME_SYSTEM] = "kind=\"system\"",
+	};
+	for (uint8_t kind = OB__FRAME_REQUEST; kind < OB__FRAME_KIND_END; kind++) {
+		ls->busy[kind] = ob__stat_counter(
+			stats, "obhost_link_busy_total", labels[kind],
+			"Frames that found too much queued towards their node, by kind.");
+	}
+}
+
 struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *registry,
                                 struct ob__stats *stats, const struct ob__links_options *options,
                                 const struct ob__links_ops *ops, void *arg)
@@ -886,6 +912,7 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
 		return NULL;
 	}
 	ls->random |= 1;
+	count_busy(ls, stats);
 	for (int i = 0; i < OB__LINK_REASONS; i++) {
 		char label[64];
 		snprintf(label, sizeof(label), "reason=\"%s\"", reasons[i].word);

@@ -25,8 +25,10 @@
  * what must stay in order, those of others.
  *
  * A link that has been silent is pinged; one that stays silent is closed.  Reading a link never
- * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY, system frames excepted,
- * which have twice the room; a peer that makes us answer and never reads is closed.
+ * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY.  Replies, which are the
+ * ends of what was taken, have half as much room more, and system frames twice the room; a peer
+ * that makes us answer and never reads is closed.  Of the system frames those that have nothing to
+ * do with the order of messages (pings, the directory's) overtake the messages that wait.
  *
  * WHO MAY.  A token proves membership; a token per role, or a certificate, the role as well.  Links
  * are plain, or TLS 1.3 with a key from the token, or TLS 1.3 with certificates on both sides whose

@@ -95,6 +95,7 @@ struct ob__links {
 	uint64_t random;
 	struct ob__log_limit limits[OB__LINK_REASONS];
 	uint64_t *closed[OB__LINK_REASONS];
+	uint64_t *busy[OB__FRAME_KIND_END];
 };
 
 void ob__links_unref(struct ob__links *ls);

@@ -54,6 +54,8 @@ struct ob__pending {
 			uint64_t conn; /* handle */
 			uint64_t cookie;
 			uint32_t role; /* that a sticky choice was made for, or 0 */
+			bool sticky;   /* counted as busy for that role */
+			uint8_t lost;  /* enum ob__sticky_lost of the floor above */
 		} client;
 		struct {
 			void *gen;

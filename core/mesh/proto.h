@@ -20,7 +20,8 @@ enum ob__system_id {
 	OB__SYS_FENCE,      /* the last frame on a path that is being left: a link, or, with a
 	                     * destination, the way through a route node */
 	OB__SYS_FENCE_BACK, /* its echo, with the same call id, over the link that it came from */
-	OB__SYS_SERVED,     /* to a session's proxy: `src`, of `role`, has met the session */
+	OB__SYS_SERVED,     /* to a session's proxy: `src`, of `role`, has met the session; status
+	                     * 1: said before */
 	OB__SYS_CLOSED,     /* from a session's proxy to a node that met it; call id: the notice */
 	OB__SYS_CLOSED_ACK, /* back, with the same call id */
 	OB__SYS_KICK,       /* to a session's proxy: close the client; payload: u16 code, reason */
@@ -60,6 +61,14 @@ enum ob__system_id {
 	/* From a session's proxy: */
 	OB__SYS_USER_STALE = 43,   /* a SEND back: the session has not that user */
 	OB__SYS_SESSION_USER = 44, /* to a node that has met the session: whose it is */
+
+	/* A node that drains (host/drain.h). */
+	OB__SYS_DRAINING = 48, /* to each linked peer; status 1: nothing new for me, 0: again */
+	OB__SYS_DRAINING_HEARD = 49, /* its echo: what comes after it is nothing new */
+	OB__SYS_SESSION_MOVE = 50,   /* to a session's proxy: `src`, of `role`, lets go of it */
+	OB__SYS_SESSION_MOVED = 51,  /* back; status 0: it has moved, else a code: it stays */
+
+	OB__SYS_SERVED_ACK = 52, /* from a session's proxy: it knows that the node has met it */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

@@ -173,20 +173,24 @@ bool ob__peer_is_reachable(const struct ob__registry *r, const struct ob__peer *
 	return p->link != NULL || (r->routes > 0 && ob__peer_is_listed(p));
 }
 
+bool ob__peer_drains(const struct ob__peer *p)
+{
+	return p->draining || p->state == OB__MEMBER_DRAINING;
+}
+
 static enum tier tier_of(const struct ob__registry *r, const struct ob__peer *p)
 {
 	bool is_route = p->who.role_id == r->route_role;
 	if (is_route ? p->link == NULL : !ob__peer_is_reachable(r, p)) {
 		return NOT_NOW;
 	}
-	switch (p->state) {
-	case OB__MEMBER_SUSPECT:
-		return SUSPECT;
-	case OB__MEMBER_DRAINING:
-		return is_route ? RELAYS : NOT_NOW;
-	default:
-		return GOOD;
+	if (ob__peer_drains(p) && !is_route) {
+		return NOT_NOW;
 	}
+	if (p->state == OB__MEMBER_SUSPECT) {
+		return SUSPECT;
+	}
+	return ob__peer_drains(p) ? RELAYS : GOOD;
 }
 
 static void put_ready(struct ob__registry_role *role, struct ob__peer *p, bool ready)
@@ -325,6 +329,8 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 	}
 	bool is_route = p->who.role_id == r->route_role;
 	p->since = now_ms;
+	p->draining = false;
+	p->drain_heard = false;
 	p->ups += was ? 0 : 1;
 	refresh(r, p);
 	if (is_route) {
@@ -332,6 +338,14 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 	}
 	if (is_route && r->routes == (was ? 0 : 1)) {
 		refresh_all(r);
+	}
+}
+
+void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool draining)
+{
+	if (p->draining != draining) {
+		p->draining = draining;
+		refresh(r, p);
 	}
 }
 

@@ -43,6 +43,8 @@ struct ob__peer {
 	uint64_t ups;                    /* times it came up */
 	struct ob__balance_node balance; /* pending: requests and calls of this node that wait for
 	                                  * its answer */
+	bool draining;                   /* it says that it takes nothing new */
+	bool drain_heard;                /* it knows that this node does not */
 	char last_error[128];
 	uint8_t state;        /* as the directory says, or OB__MEMBER_UNKNOWN; DEAD, LEFT: it did */
 	bool ready;           /* in what its role has ready */
@@ -103,6 +105,12 @@ struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__ident
 /* The link is the peer's path from now on (NULL: none). Keeps what roles have ready. */
 void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
                            uint64_t now_ms);
+
+/* It says that it takes nothing new, or does again; a link that comes up says that it does. */
+void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool draining);
+
+/* It takes nothing new, as it says itself or as the directory does. */
+bool ob__peer_drains(const struct ob__peer *p);
 
 /* What the directory says of a peer: enum ob__member_state.  Keeps what roles have ready. */
 void ob__registry_set_state(struct ob__registry *r, struct ob__peer *p, uint8_t state);

@@ -79,13 +79,19 @@ void ob__router_met(struct ob__router *r, struct ob__peer *p)
 	}
 }
 
+/* What went through this route node before goes on doing so. */
+static bool is_kept(const struct ob__peer *route, const struct ob__peer *from)
+{
+	return route != NULL && route->link != NULL && route != from && !ob__peer_drains(route);
+}
+
 /* The route node for what goes to `p`: the one of before, else one by rendezvous. */
 static struct ob__peer *via(struct ob__router *r, struct ob__peer *p, const struct ob__peer *from)
 {
 	struct ob__registry_role *routes = route_nodes(r);
 	ob__router_met(r, p);
 	struct ob__peer *now = p->via;
-	if (now != NULL && now->link != NULL && now != from && now != p) {
+	if (is_kept(now, from) && now != p) {
 		return now;
 	}
 	if (routes == NULL) {
@@ -97,7 +103,7 @@ static struct ob__peer *via(struct ob__router *r, struct ob__peer *p, const stru
 	if (now == p) {
 		return NULL;
 	}
-	if (now != from && now != NULL && (p->via == NULL || p->via->link == NULL)) {
+	if (now != from && now != NULL && !is_kept(p->via, NULL)) {
 		p->via = now;
 	}
 	return now;
@@ -185,7 +191,7 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
 	}
 	const struct ob__balance_node *from = q->from != NULL ? &q->from->balance : NULL;
 	enum ob__balance_way way = role->way != 0 ? role->way : OB__BALANCE_ROUND_ROBIN;
-	uint64_t key = ob__balance_key(q->session_node, q->session_seq);
+	uint64_t key = q->key != 0 ? q->key : ob__balance_key(q->session_node, q->session_seq);
 	struct ob__peer *p = role == r->route ? preferred(r, q) : NULL;
 	if (p == NULL) {
 		p = peer_of(ob__balance_pick(&role->ready, q->sticky ? OB__BALANCE_STICKY : way,
@@ -198,7 +204,7 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
  * here, and the message need not stay with it. */
 static bool may_move(const struct ob__route_query *q, const struct ob__peer *p)
 {
-	if (q->role == 0 || p == NULL || p->link != NULL) {
+	if (q->role == 0 || q->stays || p == NULL || p->link != NULL) {
 		return false;
 	}
 	return p->state == OB__MEMBER_DEAD || p->state == OB__MEMBER_LEFT ||
@@ -210,7 +216,7 @@ static struct ob__route to_stranger(struct ob__router *r, const struct ob__route
 {
 	struct ob__route_stranger *s = stranger(r, q->node);
 	struct ob__peer *p = s->node == q->node ? s->via : NULL;
-	if (p != NULL && p->link != NULL && p != q->from) {
+	if (is_kept(p, q->from)) {
 		return towards(r, p, q->from);
 	}
 	struct ob__registry_role *routes = route_nodes(r);

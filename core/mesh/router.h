@@ -16,9 +16,9 @@
  *   through a route node.  Without one: a live route node;
  * - neither: a live route node.
  *
- * What goes through a route node to one peer goes through the same one as long as that is linked,
- * so that it stays in order.  For the same reason a session's messages to "a route node" prefer the
- * one that had the earlier ones.
+ * What goes through a route node to one peer goes through the same one as long as that is linked
+ * and does not drain, so that it stays in order.  For the same reason a session's messages to "a
+ * route node" prefer the one that had the earlier ones.
  *
  * Of several peers a sticky message goes to the same one for the same session: every node that asks
  * picks the same one, and the loss of a peer moves its sessions only.  Others are spread in the
@@ -99,8 +99,10 @@ struct ob__route_query {
 	uint32_t role;   /* or 0 */
 	uint64_t prefer; /* if any route node will do: this one, if it is linked; or 0 */
 	bool sticky;
+	bool stays; /* with `node`, come what may: no other of the role will do */
 	uint64_t session_node;
 	uint64_t session_seq;
+	uint64_t key;                  /* that a sticky message is placed by; 0: the session's */
 	const struct ob__peer *from;   /* where it came from, or NULL: this node */
 	const struct ob__frame *frame; /* the message, for policies; or NULL */
 };

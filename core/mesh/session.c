@@ -152,44 +152,74 @@ int ob__session_served(struct ob__session *s, uint64_t node)
 	return 0;
 }
 
-uint64_t ob__session_sticky(const struct ob__session *s, uint32_t role)
+void ob__session_unserved(struct ob__session *s, uint64_t node)
+{
+	uint8_t kept = 0;
+	for (uint8_t i = 0; i < s->served_len; i++) {
+		if (s->served[i] != node) {
+			s->served[kept++] = s->served[i];
+		}
+	}
+	s->served_len = kept;
+}
+
+struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role)
 {
 	for (size_t i = 0; i < s->sticky_len; i++) {
 		if (s->sticky[i].role == role) {
-			return s->sticky[i].node;
+			return &s->sticky[i];
 		}
 	}
-	return 0;
+	return NULL;
 }
 
-static void forget(struct ob__session *s, size_t i)
+/* The same, made if need be; NULL when there is no room. */
+static struct ob__session_choice *choice_put(struct ob__session *s, uint32_t role)
 {
-	s->sticky[i] = s->sticky[--s->sticky_len];
+	struct ob__session_choice *c = ob__session_choice(s, role);
+	if (c != NULL || s->sticky_len == OB__SESSION_NODES_MAX) {
+		return c;
+	}
+	void *sticky = s->sticky;
+	if (grow(&sticky, s->sticky_len, sizeof(*s->sticky)) < 0) {
+		return NULL;
+	}
+	s->sticky = sticky;
+	c = &s->sticky[s->sticky_len++];
+	*c = (struct ob__session_choice){.role = role};
+	return c;
+}
+
+/* Keeps a choice only as long as it says something. */
+static void choice_tidy(struct ob__session *s, struct ob__session_choice *c)
+{
+	if (c->node == 0 && c->from == 0 && c->busy == 0 && c->stays == 0) {
+		*c = s->sticky[--s->sticky_len];
+	}
+}
+
+uint64_t ob__session_sticky(const struct ob__session *s, uint32_t role)
+{
+	const struct ob__session_choice *c = ob__session_choice(s, role);
+	return c != NULL ? c->node : 0;
 }
 
 int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node)
 {
-	for (size_t i = 0; i < s->sticky_len; i++) {
-		if (s->sticky[i].role == role) {
-			s->sticky[i].node = node;
-			if (node == 0) {
-				forget(s, i);
-			}
-			return 0;
-		}
-	}
-	if (node == 0) {
+	struct ob__session_choice *c = ob__session_choice(s, role);
+	if (c == NULL && node == 0) {
 		return 0;
 	}
-	if (s->sticky_len == OB__SESSION_NODES_MAX) {
-		return -ENOSPC;
+	c = c != NULL ? c : choice_put(s, role);
+	if (c == NULL) {
+		return s->sticky_len == OB__SESSION_NODES_MAX ? -ENOSPC : -ENOMEM;
 	}
-	void *sticky = s->sticky;
-	if (grow(&sticky, s->sticky_len, sizeof(*s->sticky)) < 0) {
-		return -ENOMEM;
+	if (c->node != node) {
+		c->moving = 0;
 	}
-	s->sticky = sticky;
-	s->sticky[s->sticky_len++] = (struct ob__session_choice){.role = role, .node = node};
+	c->node = node;
+	c->from = 0;
+	choice_tidy(s, c);
 	return 0;
 }
 
@@ -197,7 +227,7 @@ void ob__session_unstick(struct ob__session *s, uint64_t node)
 {
 	for (size_t i = s->sticky_len; i-- > 0;) {
 		if (s->sticky[i].node == node) {
-			forget(s, i);
+			ob__session_stick(s, s->sticky[i].role, 0);
 		}
 	}
 }
@@ -268,6 +298,55 @@ int ob__session_set(struct ob__session *s, const char *key, const void *value, s
 	}
 	m->attrs[i] = a;
 	return 0;
+}
+
+void ob__session_stays(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c != NULL) {
+		c->stays = 1;
+	}
+}
+
+bool ob__session_may_move(const struct ob__session *s, uint32_t role)
+{
+	const struct ob__session_choice *known = ob__session_choice(s, role);
+	const struct ob__session_choice *any = ob__session_choice(s, 0);
+	return (known == NULL || known->stays == 0) && (any == NULL || any->stays == 0);
+}
+
+void ob__session_begin(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c != NULL) {
+		c->busy++;
+	}
+}
+
+void ob__session_ended(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = ob__session_choice(s, role);
+	if (c != NULL && c->busy > 0) {
+		c->busy--;
+		choice_tidy(s, c);
+	}
+}
+
+uint32_t ob__session_busy(const struct ob__session *s, uint32_t role)
+{
+	const struct ob__session_choice *known = ob__session_choice(s, role);
+	const struct ob__session_choice *any = ob__session_choice(s, 0);
+	return (known != NULL ? known->busy : 0) + (any != NULL ? any->busy : 0);
+}
+
+void ob__session_move(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = ob__session_choice(s, role);
+	if (c != NULL && c->node != 0) {
+		c->from = c->node;
+		c->node = 0;
+		c->moving = 0;
+	}
 }
 
 struct ob__notice *ob__notice_new(struct ob__sessions *ss, uint64_t to, const struct ob__session *s,

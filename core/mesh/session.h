@@ -35,8 +35,12 @@
 #define OB__SESSION_ATTRS_MAX 16u
 
 struct ob__session_choice {
-	uint32_t role;
-	uint64_t node;
+	uint32_t role;       /* 0: of messages for which it is settled further on */
+	uint32_t busy : 29;  /* its client's requests to the role that have not ended */
+	uint32_t stays : 1;  /* it is not to move: some of its messages are to fail or wait */
+	uint32_t moving : 1; /* its node wants to be rid of it as soon as there are none */
+	uint64_t node;       /* 0: to be chosen */
+	uint64_t from;       /* the node before, until the next one is chosen; or 0 */
 };
 
 struct ob__session_attr {
@@ -122,6 +126,9 @@ void ob__session_end(struct ob__sessions *ss, struct ob__session *s);
  * -ENOMEM. */
 int ob__session_served(struct ob__session *s, uint64_t node);
 
+/* Takes it out again. */
+void ob__session_unserved(struct ob__session *s, uint64_t node);
+
 /* The node the session sticks to for a role, or 0; set with node 0 forgets. */
 uint64_t ob__session_sticky(const struct ob__session *s, uint32_t role);
 int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node);
@@ -141,6 +148,22 @@ int ob__session_set(struct ob__session *s, const char *key, const void *value, s
 
 /* Its bytes, borrowed until it is set again; NULL if there are none. */
 const struct ob__session_attr *ob__session_attr(const struct ob__session *s, const char *key);
+/* What is known of the session and a role, or NULL; valid until the next call for the session. */
+struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role);
+
+/* A request of the session's client goes to the role; and has ended. */
+void ob__session_begin(struct ob__session *s, uint32_t role);
+void ob__session_ended(struct ob__session *s, uint32_t role);
+
+/* Requests that may be on their way to the node that the session sticks to for a role. */
+uint32_t ob__session_busy(const struct ob__session *s, uint32_t role);
+
+/* The choice for a role is not to move as long as its node may come back. */
+void ob__session_stays(struct ob__session *s, uint32_t role);
+bool ob__session_may_move(const struct ob__session *s, uint32_t role);
+
+/* Forgets the choice but for where it has been. */
+void ob__session_move(struct ob__session *s, uint32_t role);
 
 /* Notes that `to` must hear that the session is closed.  There may be as many as sessions. NULL at
  * the limit. */

@@ -54,7 +54,7 @@
  *                    node; ob_trace(); ob_on_call_filter(); left, failed and tries in
  *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
  *                    unbind, find, push and kick by user, locks; session attributes; sessions
- *                    that are replaced or lost
+ *                    that are replaced, lost or moved
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -208,6 +208,8 @@ enum ob_event {
 	OB_EVENT_SESSION_REPLACED, /* since 1.1: its user has logged in elsewhere; CLOSED comes next
 	                            */
 	OB_EVENT_SESSION_LOST,     /* since 1.1: its proxy is gone: comes instead of CLOSED, once */
+	OB_EVENT_SESSION_MOVED,    /* since 1.1: it sticks here now; `node`: where it did before */
+	OB_EVENT_SESSION_LEFT,     /* since 1.1: one that stuck here sticks elsewhere now */
 };
 
 typedef struct ob_event_info {

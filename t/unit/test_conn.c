@@ -414,6 +414,56 @@ static void test_in_flight(void)
 	end();
 }
 
+/* Pushes to a client that reads nothing are kept within bounds: the newest, or the newest of each
+ * id; and come when it reads again. */
+static void test_slow_kept(void)
+{
+	static const char *const confs[] = {
+		"'limits': {'client_queue': '64k', 'message': '32k', 'slow': 'drop_oldest'}," WS,
+		"'limits': {'client_queue': '64k', 'message': '32k', 'slow': 'conflate'}," WS,
+	};
+	static const char *const series[] = {
+		"obhost_pushes_dropped_total{reason=\"oldest\"}",
+		"obhost_pushes_dropped_total{reason=\"conflated\"}",
+	};
+	static char body[4000];
+	enum { SENT = 5000, IDS = 4 };
+
+	for (int conflate = 0; conflate < 2; conflate++) {
+		begin(confs[conflate]);
+		rig_connect(&c, n.port, true);
+		CU_ASSERT_TRUE(RIG_UNTIL(seen.opened == 1));
+		for (int i = 0; i < SENT; i++) {
+			snprintf(body, sizeof(body), "%d", i);
+			CU_ASSERT_EQUAL(ob_push(p.ctx, seen.session, 10 + (uint32_t)(i % IDS), body,
+			                        sizeof(body)),
+			                0);
+			rig_turn();
+		}
+		struct ob__conn *conn = only_conn();
+		CU_ASSERT_EQUAL(seen.closed, 0);
+		CU_ASSERT_TRUE(conn->stream.queued <= (64u << 10) + (32u << 10));
+		CU_ASSERT_TRUE(conn->pushes != NULL && conn->pushes->bytes <= (32u << 10));
+		int dropped = (int)rig_metric(&n, series[conflate]);
+		CU_ASSERT_TRUE(dropped > 0);
+		CU_ASSERT_TRUE(conflate == 0 || conn->pushes->len == IDS);
+		int last = -1;
+		for (int i = 0; i < SENT - dropped; i++) {
+			CU_ASSERT_TRUE_FATAL(rig_recv(&c));
+			int number = atoi(c.body);
+			CU_ASSERT_TRUE(number > last);
+			CU_ASSERT_EQUAL(c.id, 10 + (uint32_t)(number % IDS));
+			last = number;
+		}
+		CU_ASSERT_EQUAL(last, SENT - 1); /* the newest is never lost */
+		CU_ASSERT_TRUE(RIG_UNTIL(conn->paused == 0));
+		CU_ASSERT_TRUE(rig_ask(&c, 1000, "1", "1"));
+		CU_ASSERT_EQUAL(ob_push(p.ctx, seen.session, 9, "\"now\"", 5), 0);
+		CU_ASSERT_TRUE(rig_expect(&c, 9, "'now'"));
+		end();
+	}
+}
+
 /* A client that reads nothing: closed, or its pushes are dropped, and nothing grows beyond. */
 static void test_slow(void)
 {
@@ -440,7 +490,8 @@ static void test_slow(void)
 			CU_ASSERT_EQUAL(rig_closed(&c), 1008);
 		} else {
 			struct ob__conn *conn = only_conn();
-			CU_ASSERT_EQUAL(rig_metric(&n, "obhost_pushes_dropped_total"), 1);
+			CU_ASSERT_EQUAL(
+				rig_metric(&n, "obhost_pushes_dropped_total{reason=\"full\"}"), 1);
 			CU_ASSERT_TRUE(conn->stream.queued <= (64u << 10) + (32u << 10));
 			CU_ASSERT_TRUE((conn->paused & OB__PAUSE_QUEUE) != 0);
 			/* it reads again: it is read again */
@@ -460,7 +511,7 @@ static void test_drain(void)
 	begin("'listen': [{'transport': 'tcp', 'port': 0}],");
 	rig_connect(&c, n.port, false);
 	CU_ASSERT_TRUE(rig_ask(&c, 1000, "1", "1"));
-	ob__node_drain(n.node);
+	CU_ASSERT_EQUAL(ob__drain_begin(n.node, &(struct ob__drain_options){0}), 0);
 	CU_ASSERT_FALSE(rig_can_connect(n.port));
 	CU_ASSERT_TRUE(rig_ask(&c, 1000, "2", "2"));
 	CU_ASSERT_EQUAL(seen.opened, 1);
@@ -840,6 +891,7 @@ int main(void)
 	CU_add_test(s, "limits", test_limits);
 	CU_add_test(s, "too many in flight", test_in_flight);
 	CU_add_test(s, "slow clients", test_slow);
+	CU_add_test(s, "slow clients whose pushes are kept", test_slow_kept);
 	CU_add_test(s, "draining", test_drain);
 	CU_add_test(s, "stopping", test_stop);
 	s = CU_add_suite("codec", NULL, NULL);

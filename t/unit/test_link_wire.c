@@ -3,6 +3,7 @@
  */
 
 #include "link_rig.h"
+#include "mesh/link_priv.h"
 #include "mesh/pending.h"
 #include "unit/files.h"
 
@@ -491,23 +492,86 @@ static void test_bounds(void)
 	static uint8_t raw[30064] = {0};
 	ob__frame_put_header(
 		raw, &(struct ob__frame){.kind = OB__FRAME_REPLY, .payload_len = sizeof(raw) - 64});
+	uint32_t replies = 0; /* these have room left, but not for ever */
+	while (replies < 1000 && ob__peer_forward(a.links, peer, raw, sizeof(raw)) == 0) {
+		replies++;
+	}
+	CU_ASSERT_TRUE(replies > 14 && replies < 20);
+	raw[OB__FRAME_OFF_KIND] = OB__FRAME_PUSH;
 	CU_ASSERT_EQUAL(ob__peer_forward(a.links, peer, raw, sizeof(raw)), OB_E_BUSY);
-	raw[OB__FRAME_OFF_KIND] = OB__FRAME_SYSTEM; /* these have room left, but not for ever */
+	raw[OB__FRAME_OFF_KIND] = OB__FRAME_SYSTEM; /* and these some more */
 	uint32_t more = 0;
 	while (more < 1000 && ob__peer_forward(a.links, peer, raw, sizeof(raw)) == 0) {
 		more++;
 	}
-	CU_ASSERT_TRUE(more > 30 && more < 40);
+	CU_ASSERT_TRUE(more > 14 && more < 20);
+	uint64_t const *const *busy = (uint64_t const *const *)a.links->busy;
+	CU_ASSERT_EQUAL(*busy[OB__FRAME_REQUEST], 2); /* the one that ended fill_queue(), too */
+	CU_ASSERT_EQUAL(*busy[OB__FRAME_REPLY], 1);
+	CU_ASSERT_EQUAL(*busy[OB__FRAME_PUSH], 1);
+	CU_ASSERT_EQUAL(*busy[OB__FRAME_SYSTEM], 1);
 	CU_ASSERT_EQUAL(a.drained, 0);
 	struct ob__frame f;
 	uint32_t heard = 0;
-	while (heard < n + more && puppet_hear(&p, &f)) {
+	while (heard < n + replies + more && puppet_hear(&p, &f)) {
 		heard++;
-		CU_ASSERT_EQUAL(f.kind, heard <= n ? OB__FRAME_REQUEST : OB__FRAME_SYSTEM);
+		CU_ASSERT_EQUAL(f.kind, heard <= n             ? OB__FRAME_REQUEST
+		                        : heard <= n + replies ? OB__FRAME_REPLY
+		                                               : OB__FRAME_SYSTEM);
 	}
-	CU_ASSERT_EQUAL(heard, n + more);
+	CU_ASSERT_EQUAL(heard, n + replies + more);
 	CU_ASSERT_EQUAL(a.drained, 1);
 	CU_ASSERT_EQUAL(request("proxy_1", n + 1, 30000), 0);
+	puppet_close(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	ob__pendings_free(&pendings);
+	end();
+}
+
+/* What hosts tell each other about time and about members does not wait for messages, keeps its own
+ * order, and comes between two frames, never within one. */
+static void test_overtaking(void)
+{
+	struct ob__links_options o = {.high = 1u << 20, .hard = 4u << 20};
+	begin(&o);
+	begin_pendings();
+	join_slow("proxy_1");
+	struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	uint32_t n = fill_queue(30000);
+	static uint8_t payload[60000];
+	for (uint32_t i = 0; i < 40; i++) {
+		struct ob__frame f = {
+			.kind = OB__FRAME_SYSTEM,
+			.id = i % 3 == 0 ? OB__SYS_PONG : OB__SYS_MEMBER_DELTA,
+			.call = i,
+			.payload = payload,
+			.payload_len = i % 5 == 0 ? sizeof(payload) : i,
+		};
+		CU_ASSERT_EQUAL(ob__peer_send(a.links, peer, &f), 0);
+		struct ob__frame in_order = {.kind = OB__FRAME_SYSTEM, .id = OB__SYS_SERVED};
+		CU_ASSERT_EQUAL(ob__peer_send(a.links, peer, &in_order), 0);
+	}
+	uint32_t requests = 0;
+	uint32_t ahead = 0;
+	uint32_t behind = 0;
+	struct ob__frame f;
+	while (requests + ahead + behind < n + 80 && puppet_hear(&p, &f)) {
+		if (f.kind == OB__FRAME_REQUEST) {
+			CU_ASSERT_EQUAL(f.id, ++requests);
+			continue;
+		}
+		if (f.id == OB__SYS_SERVED) {
+			CU_ASSERT_EQUAL(requests, n); /* this one says something about messages */
+			behind++;
+			continue;
+		}
+		CU_ASSERT_EQUAL(f.call, ahead);
+		CU_ASSERT_EQUAL(f.payload_len, ahead % 5 == 0 ? sizeof(payload) : ahead);
+		CU_ASSERT_TRUE(requests < n);
+		ahead++;
+	}
+	CU_ASSERT_EQUAL(ahead, 40);
+	CU_ASSERT_EQUAL(behind, 40);
 	puppet_close(&p);
 	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
 	ob__pendings_free(&pendings);
@@ -1005,6 +1069,7 @@ int main(void)
 	CU_add_test(s, "a frozen link and a newcomer", test_frozen);
 	CU_add_test(s, "a stranger takes no name", test_stranger_takes_no_name);
 	CU_add_test(s, "bounds of the queue", test_bounds);
+	CU_add_test(s, "what overtakes messages", test_overtaking);
 	CU_add_test(s, "answers nobody reads", test_unread_answers);
 	CU_add_test(s, "the peer vanishes", test_vanishes);
 	CU_add_test(s, "large frames", test_pieces);

@@ -581,7 +581,7 @@ static void test_drain(void)
 	int port = port_of();
 	rig_connect(&c, port, true);
 	CU_ASSERT_TRUE(rig_ask(&c, 1000, "1", "1"));
-	ob__node_drain(n.node);
+	CU_ASSERT_EQUAL(ob__drain_begin(n.node, &(struct ob__drain_options){0}), 0);
 	CU_ASSERT_FALSE(rig_can_connect(port));
 	CU_ASSERT_TRUE(rig_ask(&c, 1000, "2", "2"));
 	asks[1] = tcp(port); /* a reload now opens nothing */

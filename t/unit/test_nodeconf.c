@@ -251,7 +251,7 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(c->limits.client_queue, 4u << 20);
 	CU_ASSERT_EQUAL(c->limits.link_queue, 16u << 20);
 	CU_ASSERT_EQUAL(c->limits.held, 8u << 20);
-	CU_ASSERT_FALSE(c->limits.slow_drop);
+	CU_ASSERT_EQUAL(c->limits.slow, OB__SLOW_CLOSE);
 	ob__nodeconf_free(c);
 }
 
@@ -292,7 +292,7 @@ static void test_everything(void)
 	CU_ASSERT_EQUAL(c->limits.in_flight, 5);
 	CU_ASSERT_EQUAL(c->limits.message, 2048);
 	CU_ASSERT_EQUAL(c->limits.client_queue, 8192);
-	CU_ASSERT_TRUE(c->limits.slow_drop);
+	CU_ASSERT_EQUAL(c->limits.slow, OB__SLOW_DROP);
 	CU_ASSERT_EQUAL(c->limits.link_queue, 65536);
 	CU_ASSERT_EQUAL(c->limits.held, 0);
 

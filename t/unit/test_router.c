@@ -584,6 +584,42 @@ static void test_policy_of_many(void)
 	end();
 }
 
+/* One that drains gets what names it and nothing else; a route node also what would stay here. */
+static void test_draining(void)
+{
+	begin("proxy");
+	uint32_t role = ob__fnv1a32("service");
+	struct ob__route_query by_role = {.role = role};
+	struct ob__route_query by_node = {.node = service[0]->who.id};
+	for (unsigned i = 0; i < SERVICES; i++) {
+		ob__registry_set_draining(&reg, service[i], i != 3);
+	}
+	for (int i = 0; i < 20; i++) {
+		CU_ASSERT_PTR_EQUAL(find(&by_role), service[3]);
+	}
+	CU_ASSERT_PTR_EQUAL(find(&by_node), service[0]);
+	ob__registry_set_draining(&reg, service[3], true);
+	ob__registry_set_draining(&reg, service[3], true);
+	CU_ASSERT_TRUE(find(&by_role) == route[0] || find(&by_role) == route[1]);
+	ob__registry_set_draining(&reg, route[0], true);
+	CU_ASSERT_PTR_EQUAL(find(&by_role), route[1]);
+	ob__registry_set_draining(&reg, route[1], true);
+	CU_ASSERT_PTR_NOT_NULL(find(&by_role));
+	by_role.from = route[0];
+	CU_ASSERT_PTR_EQUAL(find(&by_role), route[1]);
+	down(route[1]);
+	CU_ASSERT_PTR_NULL(find(&by_role));
+	by_role.from = NULL;
+	CU_ASSERT_PTR_EQUAL(find(&by_role), route[0]);
+	/* A link that comes up again says that it takes new work, until the peer says otherwise. */
+	down(service[2]);
+	ob__registry_set_link(&reg, service[2], LINK, 0);
+	CU_ASSERT_PTR_EQUAL(find(&by_role), service[2]);
+	ob__registry_set_draining(&reg, service[4], false);
+	CU_ASSERT_TRUE(find(&by_role) != find(&by_role));
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -607,5 +643,6 @@ int main(void)
 	CU_add_test(s, "chooses among those that are up", test_policy);
 	CU_add_test(s, "of route nodes", test_policy_of_routes);
 	CU_add_test(s, "of more than it is shown", test_policy_of_many);
+	CU_add_test(s, "peers that drain", test_draining);
 	return ob__tap_run();
 }

@@ -212,7 +212,7 @@ static void check_http(ob_ctx *ctx, bool admin)
 static void check_others(ob_ctx *ctx)
 {
 	CU_ASSERT_EQUAL(ob_on_event(ctx, 0, on_event), OB_E_INVAL);
-	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_SESSION_LOST + 1, on_event), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_SESSION_LEFT + 1, on_event), OB_E_INVAL);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, NULL), OB_E_INVAL);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, on_event), 0);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, on_event), 0); /* any number */

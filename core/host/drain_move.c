@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/drain_move.h"
+
+#include <obhost/obhost.h>
+
+#include "host/conn.h"
+#include "host/drain.h"
+#include "host/held.h"
+#include "host/node.h"
+#include "host/session_end.h"
+
+/* Sends what is about a session the way the session's messages go, behind them. */
+static bool send_about(struct ob__node *node, uint64_t to, struct ob__frame *f)
+{
+	struct ob__route_query q = {
+		.node = to,
+		.sticky = true,
+		.session_node = f->session_node,
+		.session_seq = f->session_seq,
+	};
+	struct ob__route route = ob__router_find(&node->router, &q);
+
+	f->dst = to;
+	f->hops = OB__FRAME_HOPS;
+	if (route.kind != OB__ROUTE_PEER) {
+		return false;
+	}
+	return ob__peer_send(node->links, route.peer, f) == 0;
+}
+
+/* ---- at the node that drains ---- */
+
+bool ob__move_ask(struct ob__node *node, const struct ob__session *s)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_SESSION_MOVE,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.role = node->self.role_id,
+	};
+
+	return send_about(node, s->node, &f);
+}
+
+void ob__move_answered(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+
+	if (s == NULL || s->conn != 0 || f->src != s->node ||
+	    (s->flags & OB__SESSION_MOVE_ASKED) == 0) {
+		return; /* it was closed meanwhile, or the drain was aborted */
+	}
+	if (f->status != 0) {
+		s->flags |= OB__SESSION_STAYS;
+		return;
+	}
+	++node->drain.moved;
+	++*node->drain.moved_total;
+	ob__session_left(node, s);
+}
+
+/* ---- at the session's proxy ---- */
+
+static void answer(struct ob__node *node, const struct ob__session *s, uint64_t to, int code)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_SESSION_MOVED,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.status = OB_RESULT_WIRE(code),
+	};
+
+	(void)send_about(node, to, &f); /* lost: it asks again */
+}
+
+static void move_now(struct ob__node *node, struct ob__session *s, uint32_t role, uint64_t from)
+{
+	ob__session_move(s, role);
+	ob__session_unserved(s, from);
+	answer(node, s, from, OB_OK);
+}
+
+void ob__move_asked(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__conn *conn = s != NULL ? ob__conn_get(node, s->conn) : NULL;
+
+	if (conn == NULL) {
+		if (s == NULL) {
+			ob__session_gone(node, f->session_node, f->session_seq, f->src);
+		}
+		return;
+	}
+	struct ob__session_choice *c = ob__session_choice(s, f->role);
+	if (c == NULL || c->node != f->src) {
+		ob__session_unserved(s, f->src);
+		answer(node, s, f->src, OB_OK);
+	} else if (!ob__session_may_move(s, f->role)) {
+		answer(node, s, f->src, OB_E_DENIED);
+	} else if (ob__session_busy(s, f->role) == 0) {
+		move_now(node, s, f->role, f->src);
+	} else {
+		c->moving = 1;
+		ob__conn_pause(conn, OB__PAUSE_MOVE, true);
+	}
+}
+
+void ob__drain_client_quiet(struct ob__node *node, struct ob__conn *conn)
+{
+	struct ob__session *s = conn->session;
+	bool waits = false;
+
+	if ((conn->paused & OB__PAUSE_MOVE) == 0 || s == NULL) {
+		return;
+	}
+	for (uint8_t i = 0; i < s->sticky_len; i++) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		if (c->moving == 1 && ob__session_busy(s, c->role) == 0) {
+			move_now(node, s, c->role, c->node);
+		} else {
+			waits = waits || c->moving == 1;
+		}
+	}
+	if (!waits) {
+		ob__conn_pause(conn, OB__PAUSE_MOVE, false);
+	}
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/sticky.h"
+
+#include <obhost/obhost.h>
+
+#include "host/node.h"
+#include "mesh/sticks.h"
+
+#define SETTLING_MS 5000u /* for the nodes that a route node had links with to come back to it */
+
+struct ob__sticky_rule ob__sticky_rule(const struct ob__node *node, uint32_t id)
+{
+	uint32_t value = OB__LOST_MOVE;
+
+	(void)ob__idrange_find(&node->conf->sticky, id, &value);
+	enum ob__sticky_lost lost = value & ~OB__STICKY_BY_USER;
+	return (struct ob__sticky_rule){
+		.lost = lost,
+		.by_user = (value & OB__STICKY_BY_USER) != 0,
+		.flags = lost == OB__LOST_FAIL   ? OB__FRAME_LOST_FAIL
+	                 : lost == OB__LOST_WAIT ? OB__FRAME_LOST_WAIT
+	                                         : 0,
+	};
+}
+
+/* FNV-1a; every node must come to the same. */
+static uint64_t hash_of(const char *user)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+
+	for (; *user != '\0'; user++) {
+		h = (h ^ (uint8_t)*user) * 0x100000001b3u;
+	}
+	return h;
+}
+
+uint64_t ob__sticky_key(const struct ob__session *s)
+{
+	const char *user = ob__session_user(s);
+
+	return *user != '\0' ? ob__balance_key(hash_of(user), 0) : ob__balance_key(s->node, s->seq);
+}
+
+void ob__sticky_user_changed(const struct ob__node *node, struct ob__session *s)
+{
+	for (uint8_t i = 0; node->conf->sticky_by_user && i < s->sticky_len; i++) {
+		if (s->sticky[i].busy == 0) {
+			ob__session_move(s, s->sticky[i].role);
+		}
+	}
+}
+
+/* There is a route node that may know a way. */
+static bool has_way(const struct ob__node *node)
+{
+	const struct ob__registry_role *role =
+		ob__registry_role_get(&node->registry, node->router.route_role);
+
+	if (role == NULL) {
+		return false;
+	}
+	OB__LIST_EACH (it, &role->peers) {
+		if (OB__CONTAINER(it, struct ob__peer, role_link)->link != NULL) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Of one that was never heard of only a route node can say so. */
+bool ob__sticky_is_gone(const struct ob__node *node, uint64_t id)
+{
+	const struct ob__peer *peer = ob__registry_get(&node->registry, id);
+
+	if (peer != NULL) {
+		return peer->link == NULL && !ob__peer_is_listed(peer);
+	}
+	return node->self.role_id == node->router.route_role && !has_way(node) &&
+	       ob__loop_now(node->loop) - node->started_ms > SETTLING_MS;
+}
+
+static void count_lost(struct ob__node *node, enum ob__sticky_lost lost)
+{
+	static const char *const labels[] = {
+		[OB__LOST_MOVE] = "then=\"move\"",
+		[OB__LOST_FAIL] = "then=\"fail\"",
+		[OB__LOST_WAIT] = "then=\"wait\"",
+	};
+
+	++*ob__stat_counter(node->stats, "obhost_sticky_lost_total", labels[lost],
+	                    "Messages whose session sticks to a node that is gone.");
+}
+
+static enum ob__sticky_verdict settle(struct ob__node *node, uint64_t choice,
+                                      enum ob__sticky_lost lost, uint64_t *to)
+{
+	*to = choice;
+	if (choice == 0 || !ob__sticky_is_gone(node, choice)) {
+		return OB__STICKY_GO;
+	}
+	count_lost(node, lost);
+	switch (lost) {
+	case OB__LOST_FAIL:
+		return OB__STICKY_FAIL;
+	case OB__LOST_WAIT:
+		return OB__STICKY_WAIT;
+	default:
+		*to = 0;
+		return OB__STICKY_GO;
+	}
+}
+
+enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__session *s,
+                                              uint32_t role, enum ob__sticky_lost lost,
+                                              uint64_t *to)
+{
+	if (lost == OB__LOST_FAIL || lost == OB__LOST_WAIT) {
+		ob__session_stays(s, role);
+	}
+	if (role == 0) {
+		*to = 0;
+		return OB__STICKY_GO;
+	}
+	uint64_t choice = ob__session_sticky(s, role);
+	enum ob__sticky_verdict verdict = settle(node, choice, lost, to);
+	if (choice != 0 && *to == 0) {
+		ob__session_move(s, role);
+	}
+	return verdict;
+}
+
+uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session *s)
+{
+	uint64_t choice = ob__session_sticky(s, node->router.route_role);
+	const struct ob__peer *peer =
+		choice != 0 ? ob__registry_get(&node->registry, choice) : NULL;
+
+	return peer != NULL && ob__peer_drains(peer) && ob__session_busy(s, 0) == 0 ? 0 : choice;
+}
+
+enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
+                                            uint64_t *to)
+{
+	const struct ob__registry_role *role = ob__registry_role_get(&node->registry, f->role);
+	uint64_t choice = *to;
+	uint64_t from;
+
+	if (choice == 0 && role != NULL && role->policy != NULL) {
+		return OB__STICKY_GO; /* a module chooses here, by each message */
+	}
+	if (f->role == 0 || (choice == 0 && !ob__sticks_get(f, f->role, &choice, &from)) ||
+	    choice == node->self.id) {
+		return OB__STICKY_GO;
+	}
+	enum ob__sticky_lost lost = (f->flags & OB__FRAME_LOST_FAIL) != 0   ? OB__LOST_FAIL
+	                            : (f->flags & OB__FRAME_LOST_WAIT) != 0 ? OB__LOST_WAIT
+	                                                                    : OB__LOST_MOVE;
+	return settle(node, choice, lost, to);
+}
+
+/* The node may be gone, or hang. */
+static bool speaks_of_loss(int code)
+{
+	return code == OB_E_NO_ROUTE || code == OB_E_NOT_SENT || code == OB_E_MAYBE_SENT ||
+	       code == OB_E_DEADLINE || code == OB_E_GONE;
+}
+
+/* For role 0: for any but that of the route nodes on the way. */
+static bool has_choice(const struct ob__node *node, const struct ob__session *s, uint32_t role)
+{
+	for (uint8_t i = 0; i < s->sticky_len; i++) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		if (c->node != 0 &&
+		    (role == 0 ? c->role != node->router.route_role : c->role == role)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+bool ob__sticky_failed(const struct ob__node *node, struct ob__session *s,
+                       const struct ob__pending *p, int code)
+{
+	uint32_t role = p->u.client.role;
+
+	if (p->u.client.lost == OB__LOST_WAIT) {
+		return code == OB_E_NO_ROUTE && has_choice(node, s, role);
+	}
+	if (p->u.client.lost == OB__LOST_MOVE && role != 0 && speaks_of_loss(code)) {
+		ob__session_move(s, role);
+	}
+	return false;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F4.  Messages that are to go where the session's earlier ones went.
+ *
+ * A choice is looked at each time it is used.  When its node is gone, the rule for the message's id
+ * (rpc.sticky) says what becomes of it: another node is chosen, it fails, or it waits in the place
+ * where that was seen (host/held.h) and in nobody's way.  The proxy decides when it knows the role
+ * and has seen the node go; a route node does for messages whose role it settles, by the choices
+ * and the rule that they have with them (mesh/sticks.h, OB__FRAME_LOST_*).
+ */
+
+#ifndef OB__STICKY_H
+#define OB__STICKY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "host/nodeconf.h"
+#include "lib/frame.h"
+#include "mesh/pending.h"
+#include "mesh/session.h"
+
+#define OB__STICKY_CLOSE 4003u /* close code: the node that the session needs is lost */
+#define OB__STICKY_LOST  "the node that the session stays with is gone"
+
+struct ob__node;
+
+struct ob__sticky_rule {
+	enum ob__sticky_lost lost;
+	bool by_user;
+	uint16_t flags; /* OB__FRAME_LOST_* */
+};
+
+enum ob__sticky_verdict {
+	OB__STICKY_GO,   /* to the node, or, if it is 0, to one that is to be chosen */
+	OB__STICKY_WAIT, /* until the node is back */
+	OB__STICKY_FAIL,
+};
+
+/* The rule for a message id. */
+struct ob__sticky_rule ob__sticky_rule(const struct ob__node *node, uint32_t id);
+
+/* What a session's choices are made by, where they go by the user: the same for all sessions of one
+ * user, its own for a session without. */
+uint64_t ob__sticky_key(const struct ob__session *s);
+
+/* On the session's proxy: it is another user's now, so what goes by the user is chosen anew. */
+void ob__sticky_user_changed(const struct ob__node *node, struct ob__session *s);
+
+/* On the session's proxy: what to do with a message to the role (0: settled further on), and in
+ * *to the node. */
+enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__session *s,
+                                              uint32_t role, enum ob__sticky_lost lost,
+                                              uint64_t *to);
+
+/* The same for a frame on its way, whose destination *to is, if it has one. */
+enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
+                                            uint64_t *to);
+
+/* On the session's proxy: the route node for what is settled further on, or 0: any.  Of one that
+ * drains another takes over as soon as nothing is under way. */
+uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session *s);
+
+/* A node that was chosen is known to be gone. */
+bool ob__sticky_is_gone(const struct ob__node *node, uint64_t id);
+
+/* A request that was to stay has failed: forgets what is no good any more.  True when the session
+ * is to end by it. */
+bool ob__sticky_failed(const struct ob__node *node, struct ob__session *s,
+                       const struct ob__pending *p, int code);
+
+#endif
