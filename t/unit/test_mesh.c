@@ -12,6 +12,7 @@
 
 #include "host/conn.h"
 #include "host/names.h"
+#include "host/session_end.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -701,6 +702,46 @@ static void test_proxy_crashed(void)
 	end();
 }
 
+static struct ob__session *only_session(struct ob__node *node)
+{
+	uint32_t at = 0;
+
+	return ob__slab_next(&node->sessions.slab, &at);
+}
+
+/* That a node has met a session is said until its proxy has heard it, and then no more. */
+static void test_served_lost(void)
+{
+	begin();
+	at_service.start = start_service_handlers;
+	all_up();
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "1", "1"));
+	struct ob__session *here = only_session(service.node);
+	struct ob__session *there = only_session(proxy.node);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(here);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(there);
+	CU_ASSERT_TRUE(RIG_UNTIL((here->flags & OB__SESSION_SERVED_HEARD) != 0));
+
+	there->served_len = 0; /* as if neither it nor the answer had arrived */
+	here->flags &= (uint8_t)~OB__SESSION_SERVED_HEARD;
+	ob__served_timeout(service.node);
+	rig_turn_ms(20);
+	CU_ASSERT_EQUAL(there->served_len, 0);
+	ob__served_timeout(service.node);
+	CU_ASSERT_TRUE(RIG_UNTIL((here->flags & OB__SESSION_SERVED_HEARD) != 0));
+	CU_ASSERT_EQUAL(there->served_len, 1);
+
+	there->served_len = 0;
+	ob__served_timeout(service.node);
+	ob__served_timeout(service.node);
+	rig_turn_ms(20);
+	CU_ASSERT_EQUAL(there->served_len, 0);
+	there->served_len = 1;
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(service.node->sessions.slab.live == 0));
+	end();
+}
+
 /* Unasked messages and kicks reach the client, wherever they come from. */
 static void test_push_and_kick(void)
 {
@@ -1280,6 +1321,7 @@ int main(void)
 	CU_add_test(s, "a session's end told to a newborn", test_closed_to_a_newborn);
 	CU_add_test(s, "a session comes home", test_session_comes_home);
 	CU_add_test(s, "a proxy that crashed", test_proxy_crashed);
+	CU_add_test(s, "a SERVED that was lost", test_served_lost);
 	CU_add_test(s, "pushes and kicks", test_push_and_kick);
 	CU_add_test(s, "events of nodes", test_events);
 	CU_add_test(s, "calls", test_calls);
