@@ -14,6 +14,7 @@
 #include "host/conn.h"
 #include "host/drain_move.h"
 #include "host/node.h"
+#include "host/reply.h"
 #include "host/session_end.h"
 
 #define TICK_MS  20u
@@ -33,14 +34,15 @@ static void tell_peer(struct ob__node *node, struct ob__peer *peer)
 	};
 
 	peer->drain_heard = false;
-	(void)ob__peer_send(node->links, peer, &f);
+	peer->drain_told = f.status != 0;
+	(void)ob__send_to_node(node, peer->who.id, &f);
 }
 
 static void tell_peers(struct ob__node *node)
 {
 	OB__LIST_EACH (it, &node->registry.peers) {
 		struct ob__peer *peer = OB__CONTAINER(it, struct ob__peer, all_link);
-		if (peer->link != NULL) {
+		if (peer->link != NULL || peer->drain_told) {
 			tell_peer(node, peer);
 		}
 	}
@@ -80,7 +82,7 @@ static void on_draining(struct ob__node *node, const struct ob__frame *f)
 		.status = f->status,
 	};
 
-	if (peer == NULL || peer->link == NULL) {
+	if (peer == NULL) {
 		return;
 	}
 	if (peer->draining != (f->status != 0)) {
@@ -88,7 +90,7 @@ static void on_draining(struct ob__node *node, const struct ob__frame *f)
 		           f->status != 0 ? "drains: it gets nothing new" : "takes new work again");
 	}
 	ob__registry_set_draining(&node->registry, peer, f->status != 0);
-	(void)ob__peer_send(node->links, peer, &heard);
+	(void)ob__send_to_node(node, peer->who.id, &heard);
 	if (f->status == 0) {
 		ob__dispatch_peer_up(node);
 	}

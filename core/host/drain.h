@@ -7,7 +7,8 @@
  * has at a set pace, and loses nothing.
  *
  * It says so to its peers, which choose others from then on, and waits until each of them has said
- * that it heard: whatever was under way has arrived by then, for a link keeps its order.
+ * that it heard: whatever was under way has arrived by then, for a link keeps its order.  Others
+ * hear it from the directory, or when they are asked to move a session.
  *
  * A client of this node is read no further, its requests end, and then it is closed with
  * OB__DRAIN_CLOSE, so that what it had no answer to was never read here and may be sent again.

@@ -43,7 +43,14 @@ bool ob__move_ask(struct ob__node *node, const struct ob__session *s)
 		.role = node->self.role_id,
 	};
 
-	return send_about(node, s->node, &f);
+	struct ob__peer *peer = ob__registry_get(&node->registry, s->node);
+	if (!send_about(node, s->node, &f)) {
+		return false;
+	}
+	if (peer != NULL) {
+		peer->drain_told = true;
+	}
+	return true;
 }
 
 void ob__move_answered(struct ob__node *node, const struct ob__frame *f)
@@ -90,6 +97,10 @@ void ob__move_asked(struct ob__node *node, const struct ob__frame *f)
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 	struct ob__conn *conn = s != NULL ? ob__conn_get(node, s->conn) : NULL;
 
+	struct ob__peer *peer = ob__registry_get(&node->registry, f->src);
+	if (peer != NULL && f->role == peer->who.role_id) {
+		ob__registry_set_draining(&node->registry, peer, true);
+	}
 	if (conn == NULL) {
 		if (s == NULL) {
 			ob__session_gone(node, f->session_node, f->session_seq, f->src);

@@ -90,6 +90,14 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 	return 0;
 }
 
+/* Its frames pass through others. */
+static bool is_far(const struct ob__node *node, uint64_t id)
+{
+	const struct ob__peer *peer = id != 0 ? ob__registry_get(&node->registry, id) : NULL;
+
+	return id != 0 && (peer == NULL || peer->link == NULL);
+}
+
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
                            const ob_target *target)
 {
@@ -152,7 +160,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		.payload_len = (uint32_t)p->len,
 	};
 	if (sticky) {
-		f.ext_len = (uint16_t)ob__sticks_put(ext, s, q.role, q.key);
+		f.ext_len = (uint16_t)ob__sticks_put(ext, s, q.role, q.key, is_far(node, q.node));
 	}
 	f.ext_len += (uint16_t)ob__users_ext_put(s, q.node, ext + f.ext_len);
 	q.frame = &f;

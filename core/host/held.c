@@ -12,6 +12,7 @@
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/session_end.h"
+#include "host/sticky.h"
 
 #define HELD_EARLY_MS  50u /* a held request ends this much before its deadline */
 #define HELD_SYSTEM_MS 60000u
@@ -59,14 +60,28 @@ static void held_refuse(struct ob__node *node, const struct held_frame *h, int c
 	}
 }
 
-static struct ob__route held_route(struct ob__node *node, const struct held_frame *h)
+static struct ob__route held_route(struct ob__node *node, const struct held_frame *h,
+                                   const char **text)
 {
 	struct ob__route_query q = h->query;
+	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 	struct ob__frame f;
 	size_t need;
 
-	q.frame = ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0 ? &f : NULL;
-	return ob__router_find(&node->router, &q);
+	*text = NULL;
+	if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0) {
+		q.frame = &f;
+		verdict = ob__sticky_of_held(node, &f, &q);
+	}
+	switch (verdict) {
+	case OB__STICKY_FAIL:
+		*text = OB__STICKY_LOST;
+		return (struct ob__route){.kind = OB__ROUTE_REFUSED, .code = OB_E_NO_ROUTE};
+	case OB__STICKY_WAIT:
+		return (struct ob__route){.kind = OB__ROUTE_NONE};
+	default:
+		return ob__router_find(&node->router, &q);
+	}
 }
 
 void ob__held_check(void *arg)
@@ -211,12 +226,13 @@ void ob__dispatch_peer_up(struct ob__node *node)
 	ob__list_splice(&all, &node->dispatch.held_frames);
 	while (!ob__list_empty(&all)) {
 		struct held_frame *h = OB__CONTAINER(all.next, struct held_frame, link);
-		struct ob__route route = held_route(node, h);
+		const char *text;
+		struct ob__route route = held_route(node, h, &text);
 		if (route.kind == OB__ROUTE_PEER) {
 			held_send(node, h, &route);
 			held_free(node, h);
 		} else if (route.kind == OB__ROUTE_REFUSED) {
-			held_refuse(node, h, route.code, NULL);
+			held_refuse(node, h, route.code, text);
 			held_free(node, h);
 		} else {
 			ob__list_del(&h->link);

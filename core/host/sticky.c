@@ -94,11 +94,31 @@ static void count_lost(struct ob__node *node, enum ob__sticky_lost lost)
 	                    "Messages whose session sticks to a node that is gone.");
 }
 
+/* The node may be gone or not; in a few seconds that will be known. */
+static bool is_missed(const struct ob__node *node, uint64_t id)
+{
+	const struct ob__peer *peer = ob__registry_get(&node->registry, id);
+
+	return peer != NULL && peer->link == NULL && peer->state == OB__MEMBER_SUSPECT;
+}
+
+/* Something has changed, and what was held until then is sent in a moment. */
+static bool others_go_first(const struct ob__node *node)
+{
+	return node->cluster.reach_changed && !ob__list_empty(&node->dispatch.held_frames);
+}
+
 static enum ob__sticky_verdict settle(struct ob__node *node, uint64_t choice,
                                       enum ob__sticky_lost lost, uint64_t *to)
 {
 	*to = choice;
-	if (choice == 0 || !ob__sticky_is_gone(node, choice)) {
+	if (choice == 0) {
+		return OB__STICKY_GO;
+	}
+	if (is_missed(node, choice) || others_go_first(node)) {
+		return OB__STICKY_WAIT;
+	}
+	if (!ob__sticky_is_gone(node, choice)) {
 		return OB__STICKY_GO;
 	}
 	count_lost(node, lost);
@@ -159,6 +179,22 @@ enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct 
 	                            : (f->flags & OB__FRAME_LOST_WAIT) != 0 ? OB__LOST_WAIT
 	                                                                    : OB__LOST_MOVE;
 	return settle(node, choice, lost, to);
+}
+
+enum ob__sticky_verdict ob__sticky_of_held(struct ob__node *node, const struct ob__frame *f,
+                                           const struct ob__route_query *q)
+{
+	if (q->sticky && q->node != 0 && is_missed(node, q->node)) {
+		return OB__STICKY_WAIT;
+	}
+	if (!q->stays || q->node == 0 || !ob__sticky_is_gone(node, q->node)) {
+		return OB__STICKY_GO;
+	}
+	if ((f->flags & OB__FRAME_LOST_FAIL) == 0) {
+		return OB__STICKY_WAIT;
+	}
+	count_lost(node, OB__LOST_FAIL);
+	return OB__STICKY_FAIL;
 }
 
 /* The node may be gone, or hang. */

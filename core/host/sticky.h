@@ -5,11 +5,12 @@
 /*
  * Private to the host, floor F4.  Messages that are to go where the session's earlier ones went.
  *
- * A choice is looked at each time it is used.  When its node is gone, the rule for the message's id
- * (rpc.sticky) says what becomes of it: another node is chosen, it fails, or it waits in the place
- * where that was seen (host/held.h) and in nobody's way.  The proxy decides when it knows the role
- * and has seen the node go; a route node does for messages whose role it settles, by the choices
- * and the rule that they have with them (mesh/sticks.h, OB__FRAME_LOST_*).
+ * A choice is looked at each time it is used.  While its node is suspect and has no link, messages
+ * wait in the place where that is known (host/held.h).  When it is gone, the rule for the message's
+ * id (rpc.sticky) says what becomes of it: another node is chosen, it fails, or it waits in the
+ * place where that was seen (host/held.h) and in nobody's way.  The proxy decides when it knows the
+ * role and has seen the node go; a route node does for messages whose role it settles, by the
+ * choices and the rule that they have with them (mesh/sticks.h, OB__FRAME_LOST_*).
  */
 
 #ifndef OB__STICKY_H
@@ -21,6 +22,7 @@
 #include "host/nodeconf.h"
 #include "lib/frame.h"
 #include "mesh/pending.h"
+#include "mesh/router.h"
 #include "mesh/session.h"
 
 #define OB__STICKY_CLOSE 4003u /* close code: the node that the session needs is lost */
@@ -59,6 +61,10 @@ enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__
 /* The same for a frame on its way, whose destination *to is, if it has one. */
 enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
                                             uint64_t *to);
+
+/* The same for one that was held, after something has changed. */
+enum ob__sticky_verdict ob__sticky_of_held(struct ob__node *node, const struct ob__frame *f,
+                                           const struct ob__route_query *q);
 
 /* On the session's proxy: the route node for what is settled further on, or 0: any.  Of one that
  * drains another takes over as soon as nothing is under way. */

@@ -280,6 +280,9 @@ static void leave_role(struct ob__registry *r, struct ob__peer *p)
 /* A node that starts again may have another role. */
 static int update_peer(struct ob__registry *r, struct ob__peer *p, const struct ob__identity *who)
 {
+	if (p->who.incarnation != who->incarnation && p->link == NULL) {
+		ob__registry_set_draining(r, p, false);
+	}
 	if (strcmp(p->who.role, who->role) == 0) {
 		p->who.incarnation = who->incarnation;
 		return 0;
@@ -352,6 +355,10 @@ void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool 
 void ob__registry_set_state(struct ob__registry *r, struct ob__peer *p, uint8_t state)
 {
 	if (p->state != state) {
+		bool back = p->state == OB__MEMBER_DRAINING && state == OB__MEMBER_UP;
+		if (p->link == NULL && (back || state >= OB__MEMBER_DEAD)) {
+			p->draining = false; /* that it takes new work again may have been lost */
+		}
 		p->state = state;
 		refresh(r, p);
 	}

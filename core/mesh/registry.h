@@ -45,6 +45,7 @@ struct ob__peer {
 	                                  * its answer */
 	bool draining;                   /* it says that it takes nothing new */
 	bool drain_heard;                /* it knows that this node does not */
+	bool drain_told;                 /* it was told so */
 	char last_error[128];
 	uint8_t state;        /* as the directory says, or OB__MEMBER_UNKNOWN; DEAD, LEFT: it did */
 	bool ready;           /* in what its role has ready */
@@ -106,7 +107,8 @@ struct ob__peer *ob__registry_put(struct ob__registry *r, const struct ob__ident
 void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob__link *link,
                            uint64_t now_ms);
 
-/* It says that it takes nothing new, or does again; a link that comes up says that it does. */
+/* It says that it takes nothing new, or does again; a link that comes up says that it does, and so
+ * does a new life. */
 void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool draining);
 
 /* It takes nothing new, as it says itself or as the directory does. */

@@ -39,14 +39,14 @@ static uint16_t put_entry(uint8_t *list, uint16_t at, uint32_t role, uint64_t no
 }
 
 size_t ob__sticks_put(uint8_t out[OB__STICKS_EXT], const struct ob__session *s, uint32_t role,
-                      uint64_t key)
+                      uint64_t key, bool between)
 {
 	uint8_t list[OB__STICKS_MAX * ENTRY];
 	uint16_t len = key != 0 ? put_entry(list, 0, 0, key, 0) : 0;
 	for (uint8_t i = 0; i < s->sticky_len && len < sizeof(list); i++) {
 		const struct ob__session_choice *c = &s->sticky[i];
-		bool wanted =
-			role == 0 ? c->node != 0 || c->from != 0 : c->role == role && c->from != 0;
+		bool wanted = (role == 0 || c->role == role) &&
+		              (c->from != 0 || (c->node != 0 && (role == 0 || between)));
 		if (wanted) {
 			len = put_entry(list, len, c->role, c->node, c->from);
 		}

@@ -30,9 +30,10 @@
 #define OB__STICKS_EXT (4u + OB__STICKS_MAX * 20u)
 
 /* Writes the extension: the choice for `role`, or for 0 all of them; and the key, if it is not 0.
- * Its bytes, 0: nothing to say. */
+ * A choice for a role that is the frame's destination need only be told if somebody in between may
+ * choose another one.  Its bytes, 0: nothing to say. */
 size_t ob__sticks_put(uint8_t out[OB__STICKS_EXT], const struct ob__session *s, uint32_t role,
-                      uint64_t key);
+                      uint64_t key, bool between);
 
 /* The choice for a role that a frame has with it; false: none. */
 bool ob__sticks_get(const struct ob__frame *f, uint32_t role, uint64_t *node, uint64_t *from);

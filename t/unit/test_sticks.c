@@ -27,13 +27,13 @@ static void test_carried(void)
 	uint64_t from = 0;
 	struct ob__frame f = {.ext = ext};
 
-	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 0, 0), 0);
+	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 0, 0, false), 0);
 	ob__session_stick(&s, 1, UINT64_C(0x1122334455667788));
 	ob__session_stick(&s, 2, 20);
 	ob__session_stick(&s, 3, 30);
 	ob__session_begin(&s, 0); /* says nothing about where it sticks */
 	ob__session_move(&s, 2);
-	f.ext_len = (uint16_t)ob__sticks_put(ext, &s, 0, 0);
+	f.ext_len = (uint16_t)ob__sticks_put(ext, &s, 0, 0, false);
 	CU_ASSERT_EQUAL(f.ext_len, 4 + 3 * 20);
 	CU_ASSERT_TRUE(ob__sticks_get(&f, 1, &node, &from));
 	CU_ASSERT_TRUE(node == UINT64_C(0x1122334455667788) && from == 0);
@@ -42,8 +42,9 @@ static void test_carried(void)
 	CU_ASSERT_FALSE(ob__sticks_get(&f, 4, &node, &from));
 	CU_ASSERT_FALSE(ob__sticks_get(&f, 0, &node, &from));
 	/* A role that is settled here is told by the destination; only its past is worth a word. */
-	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 1, 0), 0);
-	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 2, 0), 4 + 20);
+	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 1, 0, false), 0);
+	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 1, 0, true), 4 + 20);
+	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 2, 0, false), 4 + 20);
 	end();
 }
 
@@ -54,7 +55,7 @@ static void test_bound(void)
 	for (uint32_t role = 1; role <= OB__SESSION_NODES_MAX; role++) {
 		CU_ASSERT_EQUAL(ob__session_stick(&s, role, role), 0);
 	}
-	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 0, 0), OB__STICKS_EXT);
+	CU_ASSERT_EQUAL(ob__sticks_put(ext, &s, 0, 0, false), OB__STICKS_EXT);
 	end();
 }
 
