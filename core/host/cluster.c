@@ -475,6 +475,20 @@ void ob__cluster_link_down(struct ob__node *node, struct ob__peer *peer)
 	rearm(node);
 }
 
+void ob__cluster_link_gap(struct ob__node *node, const struct ob__peer *peer)
+{
+	struct ob__cluster *c = &node->cluster;
+	uint64_t now = now_ms(node);
+
+	if (c->has_view) {
+		ob__dirview_link_gap(&c->view, peer->who.id, now);
+	}
+	if (peer->who.role_id == node->router.route_role) {
+		(void)ob__directory_source_up(&c->dir, peer->who.id, now);
+	}
+	rearm(node);
+}
+
 static int receive(struct ob__node *node, const struct ob__link *link, const struct ob__frame *f,
                    enum ob__dir_kind kind)
 {

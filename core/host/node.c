@@ -71,6 +71,21 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 	ob__users_peers_changed(node);
 }
 
+/* Whatever is said once when a link comes up is said once more. */
+static void link_gap(void *arg, struct ob__peer *peer)
+{
+	struct ob__node *node = arg;
+
+	peer->ups++;
+	ob__served_unsure(node);
+	ob__cluster_link_gap(node, peer);
+	ob__names_share(node, peer);
+	ob__methods_up(node, peer);
+	ob__drain_link_up(node, peer);
+	ob__users_peers_changed(node);
+	ob__served_again(node);
+}
+
 static void link_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
 {
 	ob__dispatch_frame(arg, link, f, raw);
@@ -93,6 +108,7 @@ static const struct ob__links_ops links_ops = {
 	.on_frame = link_frame,
 	.on_lost = link_lost,
 	.on_drained = link_drained,
+	.on_gap = link_gap,
 };
 
 static void link_waiting(struct ob__listener *l, uv_stream_t *server, void *arg)

@@ -225,6 +225,7 @@ void ob__directory_leave(struct ob__directory *d, uint64_t now_ms)
 void ob__directory_tell_again(struct ob__directory *d, struct ob__dir_source *s, uint64_t now_ms)
 {
 	s->told = 0;
+	s->subscribed = false; /* that may have been lost too */
 	uint64_t at = s->told_at + BEAT_MS > now_ms ? s->told_at + BEAT_MS : now_ms;
 	if (at < d->beat_at) {
 		d->beat_at = at;

@@ -430,6 +430,19 @@ int ob__dirview_link_up(struct ob__dirview *v, uint64_t id, uint64_t incarnation
 	return 0;
 }
 
+void ob__dirview_link_gap(struct ob__dirview *v, uint64_t id, uint64_t now_ms)
+{
+	struct ob__dirview_link *l = ob__map_get(&v->links, id, 0);
+	if (l == NULL || ob__list_empty(&l->sub)) {
+		return;
+	}
+	l->boot = 0;
+	l->retry_at = 0;
+	ob__list_del(&l->sub);
+	ob__list_append(&v->behind, &l->sub);
+	ob__dirview_want_flush(v, now_ms);
+}
+
 void ob__dirview_link_down(struct ob__dirview *v, uint64_t id, uint64_t now_ms)
 {
 	struct ob__dirview_link *l = ob__map_del(&v->links, id, 0);

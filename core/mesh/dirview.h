@@ -122,6 +122,9 @@ void ob__dirview_free(struct ob__dirview *v);
 /* A node has a path now, with what its hello proved. 0, -ENOSPC, -ENOMEM. */
 int ob__dirview_link_up(struct ob__dirview *v, uint64_t id, uint64_t incarnation, uint32_t role_id);
 
+/* What was sent to the node last may be lost: if it has subscribed, it is told all anew. */
+void ob__dirview_link_gap(struct ob__dirview *v, uint64_t id, uint64_t now_ms);
+
 /* It has none any more.  Unknown ids are ignored. */
 void ob__dirview_link_down(struct ob__dirview *v, uint64_t id, uint64_t now_ms);
 

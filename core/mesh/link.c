@@ -322,6 +322,7 @@ static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words
 	if (was != OB__LINK_DIALING) {
 		log_closed(l, why);
 	}
+	bool gap = peer != NULL && peer->link != NULL && peer->link->old == l;
 	bool down = peer != NULL && leave_path(l);
 	if (l->remote != NULL) {
 		ob__remote_closed(l->remote, l, was, why);
@@ -339,6 +340,9 @@ static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words
 	if (down && !ls->freed) {
 		ob__remotes_wake(ls, peer->who.id);
 		ls->ops.on_down(ls->arg, peer, l->reason);
+	}
+	if (gap && !ls->freed && peer->link != NULL && ls->ops.on_gap != NULL) {
+		ls->ops.on_gap(ls->arg, peer);
 	}
 }
 

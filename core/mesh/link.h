@@ -157,6 +157,10 @@ struct ob__links_ops {
 
 	/* ob__peer_congested() was true and no longer is. */
 	void (*on_drained)(void *arg, struct ob__peer *peer);
+
+	/* The path that was being left broke before its FENCE was back: the peer has its other
+	 * link, but what was sent last on the old one may be lost, either way.  May be NULL. */
+	void (*on_gap)(void *arg, struct ob__peer *peer);
 };
 
 /* Strings are copied. */
