@@ -34,6 +34,8 @@ static int served_send(struct ob__node *node, const struct ob__session *s, bool 
 		.kind = OB__FRAME_SYSTEM,
 		.flags = sticky ? OB__FRAME_STICKY : 0,
 		.id = OB__SYS_SERVED,
+		/* what is said again need not wait anywhere for longer than until the next time */
+		.budget = keep ? 0 : SERVED_RETRY_MS,
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.role = node->self.role_id,
@@ -239,6 +241,7 @@ static void notice_send(struct ob__node *node, struct ob__notice *n)
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
 		.id = OB__SYS_CLOSED,
+		.budget = NOTICE_RETRY_MS, /* then it is said again, so it need not wait longer */
 		.call = n->handle,
 		.status = n->replaced ? CLOSED_REPLACED : 0,
 		.session_node = n->session_node,
