@@ -329,6 +329,16 @@ static void on_served(struct ob__node *node, const struct ob__frame *f)
 		.session_seq = f->session_seq,
 	};
 
+	if (s == NULL && f->status != 0) {
+		/* Not acknowledged: it is said again until its end has been heard of. */
+		struct ob__notice n = {
+			.to = f->src,
+			.session_node = f->session_node,
+			.session_seq = f->session_seq,
+		};
+		notice_send(node, &n);
+		return;
+	}
 	(void)ob__send_to_node(node, f->src, &ack);
 	if (s == NULL) {
 		ob__session_gone(node, f->session_node, f->session_seq, f->src);
