@@ -807,7 +807,9 @@ static void tick(void *arg)
 		linger_end(node, l);
 	}
 	if (us->sweeping) {
-		us->sweeping = ob__bindings_sweep(&us->table, SWEEP_A_TICK);
+		bool more = ob__bindings_sweep(&us->table, SWEEP_A_TICK);
+		us->sweeping = more || us->sweep_again;
+		us->sweep_again = more && us->sweep_again;
 	}
 	ob__keeper_tick(node);
 	ob__locks_tick(node);
@@ -818,8 +820,7 @@ void ob__users_node_gone(struct ob__node *node)
 {
 	struct ob__users *us = node->users;
 
-	us->table.shard = 0; /* from the beginning, also when a sweep is under way */
-	us->table.bucket = 0;
+	us->sweep_again = us->sweeping;
 	us->sweeping = us->table.count > 0;
 	ob__users_tick_soon(us);
 }
