@@ -269,9 +269,16 @@ static bool start_try(struct ob__node *node, struct ob__call *c, const ob_target
 
 static void try_again(struct ob__node *node, struct ob__call *c, const ob_target *target)
 {
+	const struct ob__end full = {.code = OB_E_BUSY, .text = "too many requests"};
+
 	c->tries_made++;
-	if (!start_try(node, c, target)) {
-		failed(node, c, &(struct ob__end){.code = OB_E_BUSY, .text = "too many requests"});
+	if (start_try(node, c, target)) {
+		return;
+	}
+	if (c->mode == OB_CALL_FAIL_OVER) {
+		tell(node, c, &full); /* there is no room for the next node either */
+	} else {
+		failed(node, c, &full);
 	}
 }
 
