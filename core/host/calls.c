@@ -41,9 +41,7 @@ static void drop_tries(struct ob__node *node, struct ob__call *c)
 	while (!ob__list_empty(&c->tries)) {
 		struct ob__pending *p =
 			OB__CONTAINER(c->tries.next, struct ob__pending, u.attempt.link);
-		if (node->dispatch.held_bytes > 0) {
-			ob__held_forget(node, p->handle);
-		}
+		ob__held_forget(node, p);
 		ob__pending_drop(p);
 	}
 }
@@ -374,8 +372,8 @@ void ob__call_try_ended(struct ob__node *node, struct ob__pending *p, const stru
 	if (c == NULL || c->over) {
 		return;
 	}
-	if (end->code == OB_E_DEADLINE && node->dispatch.held_bytes > 0) {
-		ob__held_forget(node, p->handle);
+	if (end->code == OB_E_DEADLINE) {
+		ob__held_forget(node, p);
 	}
 	if (c->all) {
 		e.source = p->u.attempt.node;
