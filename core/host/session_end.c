@@ -103,12 +103,15 @@ void ob__served_timeout(void *arg)
 	node->served_open = false;
 }
 
-void ob__served_unsure(struct ob__node *node)
+void ob__served_unsure(struct ob__node *node, const struct ob__peer *peer)
 {
+	bool relays = peer->who.role_id == node->router.route_role;
 	struct ob__session *s;
 
 	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
-		s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD;
+		if (relays || s->node == peer->who.id) {
+			s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD;
+		}
 	}
 }
 
