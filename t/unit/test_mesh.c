@@ -1051,6 +1051,7 @@ static void test_sticky(void)
 	rig_disconnect(&c);
 	CU_ASSERT_TRUE(RIG_UNTIL(service2.node->sessions.slab.live == 0));
 	CU_ASSERT_TRUE(RIG_UNTIL(service.node->sessions.slab.live == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&proxy.node->sessions.notice_list)));
 	rig_stop(&service2);
 	end();
 }
