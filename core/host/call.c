@@ -385,9 +385,7 @@ int ob__dispatch_call_cancel(struct ob__gen *g, uint64_t call)
 		return OB_E_STALE;
 	}
 	ob__list_del(&p->u.call.gen_link);
-	if (g->node->dispatch.held_bytes > 0) {
-		ob__held_forget(g->node, call);
-	}
+	ob__held_forget(g->node, p);
 	ob__pending_drop(p);
 	ob__gen_unref(g);
 	return 0;

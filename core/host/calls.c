@@ -41,9 +41,7 @@ static void drop_tries(struct ob__node *node, struct ob__call *c)
 	while (!ob__list_empty(&c->tries)) {
 		struct ob__pending *p =
 			OB__CONTAINER(c->tries.next, struct ob__pending, u.attempt.link);
-		if (node->dispatch.held_bytes > 0) {
-			ob__held_forget(node, p->handle);
-		}
+		ob__held_forget(node, p);
 		ob__pending_drop(p);
 	}
 }
@@ -269,9 +267,16 @@ static bool start_try(struct ob__node *node, struct ob__call *c, const ob_target
 
 static void try_again(struct ob__node *node, struct ob__call *c, const ob_target *target)
 {
+	const struct ob__end full = {.code = OB_E_BUSY, .text = "too many requests"};
+
 	c->tries_made++;
-	if (!start_try(node, c, target)) {
-		failed(node, c, &(struct ob__end){.code = OB_E_BUSY, .text = "too many requests"});
+	if (start_try(node, c, target)) {
+		return;
+	}
+	if (c->mode == OB_CALL_FAIL_OVER) {
+		tell(node, c, &full); /* there is no room for the next node either */
+	} else {
+		failed(node, c, &full);
 	}
 }
 
@@ -367,8 +372,8 @@ void ob__call_try_ended(struct ob__node *node, struct ob__pending *p, const stru
 	if (c == NULL || c->over) {
 		return;
 	}
-	if (end->code == OB_E_DEADLINE && node->dispatch.held_bytes > 0) {
-		ob__held_forget(node, p->handle);
+	if (end->code == OB_E_DEADLINE) {
+		ob__held_forget(node, p);
 	}
 	if (c->all) {
 		e.source = p->u.attempt.node;

@@ -85,13 +85,14 @@ static void on_draining(struct ob__node *node, const struct ob__frame *f)
 	if (peer == NULL) {
 		return;
 	}
-	if (peer->draining != (f->status != 0)) {
+	bool changed = peer->draining != (f->status != 0);
+	if (changed) {
 		ob__notice("link", "%s (%s) %s", peer->who.name, peer->who.role,
 		           f->status != 0 ? "drains: it gets nothing new" : "takes new work again");
 	}
 	ob__registry_set_draining(&node->registry, peer, f->status != 0);
 	(void)ob__send_to_node(node, peer->who.id, &heard);
-	if (f->status == 0) {
+	if (changed && f->status == 0) {
 		ob__dispatch_peer_up(node);
 	}
 }

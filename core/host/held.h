@@ -19,6 +19,7 @@
 #include "mesh/router.h"
 
 struct ob__node;
+struct ob__pending;
 
 /* Keeps a copy of a whole frame. 0 or OB_E_BUSY. */
 int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8_t *raw,
@@ -27,8 +28,8 @@ int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8
 /* Keeps a frame that this node made and could not send. 0 or OB_E_BUSY. */
 int ob__hold_own(struct ob__node *node, struct ob__frame *f, const struct ob__route_query *q);
 
-/* Forgets a request of this node's own that still waits: its sender has. */
-void ob__held_forget(struct ob__node *node, uint64_t call);
+/* Forgets a request of this node's own if it still waits: its sender has. */
+void ob__held_forget(struct ob__node *node, const struct ob__pending *p);
 
 /* Ends what is due; the timeout's callback, with the node. */
 void ob__held_check(void *node);

@@ -62,7 +62,7 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 		ob__info("link", "%s (%s): closed: %s", peer->who.name, peer->who.role, reason);
 	} else {
 		ob__warning("link", "%s (%s) is down: %s", peer->who.name, peer->who.role, reason);
-		ob__served_unsure(node);
+		ob__served_unsure(node, peer);
 	}
 	ob__cluster_link_down(node, peer);
 	ob__methods_down(node, peer);

@@ -34,6 +34,8 @@ static int served_send(struct ob__node *node, const struct ob__session *s, bool 
 		.kind = OB__FRAME_SYSTEM,
 		.flags = sticky ? OB__FRAME_STICKY : 0,
 		.id = OB__SYS_SERVED,
+		/* what is said again need not wait anywhere for longer than until the next time */
+		.budget = keep ? 0 : SERVED_RETRY_MS,
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.role = node->self.role_id,
@@ -101,12 +103,15 @@ void ob__served_timeout(void *arg)
 	node->served_open = false;
 }
 
-void ob__served_unsure(struct ob__node *node)
+void ob__served_unsure(struct ob__node *node, const struct ob__peer *peer)
 {
+	bool relays = peer->who.role_id == node->router.route_role;
 	struct ob__session *s;
 
 	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
-		s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD;
+		if (relays || s->node == peer->who.id) {
+			s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD;
+		}
 	}
 }
 
@@ -239,6 +244,7 @@ static void notice_send(struct ob__node *node, struct ob__notice *n)
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
 		.id = OB__SYS_CLOSED,
+		.budget = NOTICE_RETRY_MS, /* then it is said again, so it need not wait longer */
 		.call = n->handle,
 		.status = n->replaced ? CLOSED_REPLACED : 0,
 		.session_node = n->session_node,
@@ -326,6 +332,16 @@ static void on_served(struct ob__node *node, const struct ob__frame *f)
 		.session_seq = f->session_seq,
 	};
 
+	if (s == NULL && f->status != 0) {
+		/* Not acknowledged: it is said again until its end has been heard of. */
+		struct ob__notice n = {
+			.to = f->src,
+			.session_node = f->session_node,
+			.session_seq = f->session_seq,
+		};
+		notice_send(node, &n);
+		return;
+	}
 	(void)ob__send_to_node(node, f->src, &ack);
 	if (s == NULL) {
 		ob__session_gone(node, f->session_node, f->session_seq, f->src);

@@ -22,6 +22,7 @@
 #include "mesh/session.h"
 
 struct ob__node;
+struct ob__peer;
 
 /* Of ob__session.flags, on a node that has met another node's session. */
 enum ob__session_flag {
@@ -37,8 +38,9 @@ enum ob__session_flag {
  * when there is no room for it. */
 int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t *handle);
 
-/* A link is lost, and with it perhaps a SERVED; one is up: what is not sure is told again. */
-void ob__served_unsure(struct ob__node *node);
+/* The link of `peer` is lost, and with it perhaps a SERVED; one is up: what is not sure is told
+ * again. */
+void ob__served_unsure(struct ob__node *node, const struct ob__peer *peer);
 void ob__served_again(struct ob__node *node);
 
 /* Its proxy is gone: tells this node, then forgets. */

@@ -90,8 +90,13 @@ static void life(struct ob__node *node, uint64_t id, uint64_t second)
 	}
 }
 
+/* Of a node in reach its hello or the directory says when its life began: no message does, which
+ * anybody may have sent. */
 void ob__losses_met(struct ob__node *node, uint64_t proxy, uint64_t seq)
 {
+	if (in_reach(node, proxy)) {
+		return;
+	}
 	life(node, proxy, seq >> 32);
 }
 

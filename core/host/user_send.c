@@ -330,9 +330,12 @@ void ob__user_stale_frame(struct ob__node *node, const struct ob__frame *f)
 	}
 	++*us->stale;
 	ob__user_forget(us, m.user, f->session_seq);
-	if (++m.tries >= TRIES_MAX || user_send(node, &m) != 0) {
-		*us->sends_lost += m.tries >= TRIES_MAX;
+	if (m.tries + 1u >= TRIES_MAX) {
+		++*us->sends_lost;
+		return;
 	}
+	m.tries++;
+	(void)user_send(node, &m);
 }
 
 int ob__users_push(struct ob__node *node, const char *user, uint32_t id, const void *data,

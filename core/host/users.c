@@ -21,7 +21,9 @@
 #define TICK_BUSY_MS  10u
 #define AGAIN_A_TICK  500u /* users claimed again */
 #define SWEEP_A_TICK  2000u
-#define BIND_GRACE_MS 500u /* the asker waits longer than the proxy, whose answer says more */
+#define BIND_MS_MAX   120000u /* as sessions.bind_timeout: no asker may ask for more */
+#define WAITERS_MAX   16u     /* for one claim */
+#define BIND_GRACE_MS 500u    /* the asker waits longer than the proxy, whose answer says more */
 
 /* A claim of a session here that has not been answered. */
 struct claim {
@@ -33,6 +35,7 @@ struct claim {
 	uint64_t keeper; /* that was asked, 0: nobody could be */
 	uint32_t stamp;
 	struct ob__list waiters;
+	uint32_t waiters_len;
 	char user[OB__USER_MAX + 1];
 };
 
@@ -298,11 +301,12 @@ static void claim_send(struct claim *c)
 
 static int claim_wait(struct claim *c, uint64_t src, uint64_t call)
 {
-	struct waiter *w = malloc(sizeof(*w));
+	struct waiter *w = c->waiters_len < WAITERS_MAX ? malloc(sizeof(*w)) : NULL;
 
 	if (w == NULL) {
 		return OB_E_BUSY;
 	}
+	c->waiters_len++;
 	*w = (struct waiter){.src = src, .call = call};
 	ob__list_init(&w->link);
 	ob__list_append(&c->waiters, &w->link);
@@ -328,8 +332,8 @@ static int claim_begin(struct ob__node *node, struct ob__session_more *more, con
 	}
 	ob__list_append(&node->users->claims, &c->link);
 	ob__timeout_init(&c->timeout, claim_timeout, c);
-	ob__timeout_set(node->loop, &c->timeout,
-	                budget != 0 ? budget : node->conf->bind_timeout_ms);
+	uint64_t ms = budget != 0 ? budget : node->conf->bind_timeout_ms;
+	ob__timeout_set(node->loop, &c->timeout, ms < BIND_MS_MAX ? ms : BIND_MS_MAX);
 	more->claim = c;
 	claim_send(c);
 	return 0;
@@ -803,7 +807,9 @@ static void tick(void *arg)
 		linger_end(node, l);
 	}
 	if (us->sweeping) {
-		us->sweeping = ob__bindings_sweep(&us->table, SWEEP_A_TICK);
+		bool more = ob__bindings_sweep(&us->table, SWEEP_A_TICK);
+		us->sweeping = more || us->sweep_again;
+		us->sweep_again = more && us->sweep_again;
 	}
 	ob__keeper_tick(node);
 	ob__locks_tick(node);
@@ -814,8 +820,7 @@ void ob__users_node_gone(struct ob__node *node)
 {
 	struct ob__users *us = node->users;
 
-	us->table.shard = 0; /* from the beginning, also when a sweep is under way */
-	us->table.bucket = 0;
+	us->sweep_again = us->sweeping;
 	us->sweeping = us->table.count > 0;
 	ob__users_tick_soon(us);
 }

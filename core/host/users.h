@@ -73,6 +73,7 @@ struct ob__users {
 	struct ob__map locks; /* session handle -> own locks */
 	struct ob__list lock_list;
 	bool sweeping;
+	bool sweep_again; /* from the beginning, after the one under way */
 	struct ob__timeout tick;
 	struct ob__log_limit expired_limit;
 

@@ -602,7 +602,7 @@ void ob__link_on_idle(struct ob__link *l)
 {
 	struct ob__links *ls = l->links;
 	if (!is_quiet(l) || is_kept(l) || l->dialer || l->traffic != l->traffic_seen[1] ||
-	    ob__remotes_have(ls, l->theirs.id)) {
+	    ob__remotes_have(ls, l->theirs.id) || find_leaving(ls, l->peer) != NULL) {
 		return;
 	}
 	put_last(l, OB__SYS_IDLE_OK);
