@@ -77,7 +77,7 @@ static void link_gap(void *arg, struct ob__peer *peer)
 	struct ob__node *node = arg;
 
 	peer->ups++;
-	ob__served_unsure(node);
+	ob__served_unsure(node, peer);
 	ob__cluster_link_gap(node, peer);
 	ob__names_share(node, peer);
 	ob__methods_up(node, peer);

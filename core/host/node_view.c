@@ -145,7 +145,7 @@ static json_t *peer_json(const struct ob__node *node, const struct ob__peer *p)
 		p->link == NULL   ? ""
 		: p->link->dialer ? "dialled"
 				  : "accepted",
-		"since_s", (json_int_t)((now - p->since) / 1000), "incarnation",
+		"since_s", (json_int_t)(p->since != 0 ? (now - p->since) / 1000 : 0), "incarnation",
 		(json_int_t)p->who.incarnation, "rtt_us",
 		(json_int_t)(p->link != NULL ? p->link->rtt_us : 0), "queued",
 		(json_int_t)ob__peer_queued(p), "frames_in",

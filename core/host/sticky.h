@@ -25,7 +25,7 @@
 #include "mesh/router.h"
 #include "mesh/session.h"
 
-#define OB__STICKY_CLOSE 4003u /* close code: the node that the session needs is lost */
+#define OB__STICKY_CLOSE 4004u /* close code: the node that the session needs is lost */
 #define OB__STICKY_LOST  "the node that the session stays with is gone"
 
 struct ob__node;

@@ -17,7 +17,7 @@ from obtest.seed import Client, Closed, frame, packet
 from obtest.tap import case, cases, check, contains, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
-LOST = 4003
+LOST = 4004
 MIB = 1 << 20
 MOVE, FAIL, WAIT, OFF, NAMED, OTHER = 6001, 6101, 6201, 6301, 6401, 7001
 
@@ -261,7 +261,7 @@ def wait_and_back(proxy):
     nothing_held()
 
 
-@case("wait, and the node does not come back: 503, and the client is closed with 4003", timeout=60)
+@case("wait, and the node does not come back: 503, and the client is closed with 4004", timeout=60)
 def wait_in_vain():
     at = nodes()
     for name in ("route", "near"):
