@@ -143,8 +143,13 @@ static inline void rig_start(struct rig_node *n, const char *name, const char *r
                              uint64_t incarnation, int port,
                              const struct ob__links_options *options)
 {
-	static const struct ob__links_ops ops = {rig_on_up, rig_on_down, rig_on_frame, rig_on_lost,
-	                                         rig_on_drained};
+	static const struct ob__links_ops ops = {
+		.on_up = rig_on_up,
+		.on_down = rig_on_down,
+		.on_frame = rig_on_frame,
+		.on_lost = rig_on_lost,
+		.on_drained = rig_on_drained,
+	};
 	struct ob__identity self = {.incarnation = incarnation, .name = name, .role = role};
 	struct ob__links_options o = options != NULL ? *options : (struct ob__links_options){0};
 	if (o.token == NULL && o.roles == NULL) {

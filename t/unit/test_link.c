@@ -227,8 +227,13 @@ static void test_bad_options(void)
 /* A node that accepts nobody may still dial with a token of the entry's. */
 static void test_no_token(void)
 {
-	static const struct ob__links_ops ops = {rig_on_up, rig_on_down, rig_on_frame, rig_on_lost,
-	                                         rig_on_drained};
+	static const struct ob__links_ops ops = {
+		.on_up = rig_on_up,
+		.on_down = rig_on_down,
+		.on_frame = rig_on_frame,
+		.on_lost = rig_on_lost,
+		.on_drained = rig_on_drained,
+	};
 	struct ob__links_options none = {0};
 	rig_begin();
 	rig_start(&a, "proxy_1", "proxy", 1, 0, NULL);
