@@ -41,6 +41,10 @@ static int served_send(struct ob__node *node, const struct ob__session *s, bool 
 		.role = node->self.role_id,
 		.status = again,
 	};
+	if (ob__node_gone(node, s->node, s->seq)) {
+		return 0; /* lost in a moment; the next life of its proxy would say that it is
+		             closed */
+	}
 	int rc = ob__send_to_node(node, s->node, &f);
 	if (rc != 0 && keep) {
 		struct ob__route_query q = {.node = s->node};
