@@ -178,7 +178,7 @@ struct ob__links_options {
 	uint32_t max_hello;    /* links in the handshake at one time; 0: 64 */
 	size_t max_frame;      /* bytes; 0: 1 MiB + 4 KiB */
 	size_t high;           /* queue mark, at least 2; 0: 4 MiB */
-	size_t hard;           /* 0: 16 MiB; system frames have twice the room */
+	size_t hard; /* 0: 16 MiB; replies have half as much again, system frames twice as much */
 };
 
 /* NULL when out of memory, when a token is shorter than OB__HELLO_TOKEN_MIN, or, logged, when the
