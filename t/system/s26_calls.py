@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 
-from obtest.env import CC, CXX, OBHOST, SLOW, node_environment, sdk_cflags
+from obtest.env import BUILD, CC, CXX, OBHOST, SLOW, node_environment, sdk_cflags
 from obtest.nodes import Node, all_ended, link, start_all, wait_linked
 from obtest.plugin import PluginDir
 from obtest.tap import case, cases, check, comment, contains, equal, eventually, main
@@ -87,7 +87,7 @@ def compile_as(_, compiler, flags):
     done = subprocess.run(
         [*compiler.split(), *flags, "-Wall", "-Wextra", "-Wshadow", "-Werror", "-fPIC",
          *sdk_cflags(), "-c", str(folder / "use.c"), "-o", str(folder / "use.o")],
-        capture_output=True, text=True, check=False, cwd=folder)
+        capture_output=True, text=True, check=False, cwd=BUILD)
     equal((done.returncode, done.stdout + done.stderr), (0, ""))
 
 
