@@ -245,8 +245,7 @@ void ob__callfilter_after_in(struct ob__node *node, const struct ob__req *r, int
 	struct ob__trace trace;
 	uint64_t began = r->deadline - r->view.budget_ms;
 
-	if ((r->view.flags & OB_VIEW_CALL) == 0 ||
-	    (!watched(node, OB_CALL_AFTER_IN) && !logged(node))) {
+	if (!watched(node, OB_CALL_AFTER_IN) && !logged(node)) {
 		return;
 	}
 	ob_view view = r->view;

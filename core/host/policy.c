@@ -168,6 +168,7 @@ void ob__policy_apply(struct ob__node *node, const struct ob__nodeconf *c)
 		role->policy = NULL;
 		role->way = 0;
 	}
+	ob__registry_changed(&node->registry);
 	json_object_foreach ((json_t *)(uintptr_t)policies(c), word, name) {
 		struct ob__registry_role *role =
 			ob__registry_role_get(&node->registry, ob__fnv1a32(word));

@@ -105,7 +105,9 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 	ob__count_result(node->dispatch.ends, code);
 	r->gen->failed += speaks_against(code);
 	r->ended = true;
-	ob__callfilter_after_in(node, r, code, text, data, len);
+	if ((r->view.flags & OB_VIEW_CALL) != 0) {
+		ob__callfilter_after_in(node, r, code, text, data, len);
+	}
 	if ((r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		switch (r->origin) {
 		case OB__ORIGIN_CLIENT:
@@ -145,7 +147,9 @@ int ob__req_done(struct ob__req *r)
 
 	r->ended = true;
 	ob__count_result(node->dispatch.ends, OB_OK);
-	ob__callfilter_after_in(node, r, OB_OK, NULL, NULL, 0);
+	if ((r->view.flags & OB_VIEW_CALL) != 0) {
+		ob__callfilter_after_in(node, r, OB_OK, NULL, NULL, 0);
+	}
 	if (r->origin == OB__ORIGIN_LINK && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id, false};
 		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);

@@ -97,13 +97,17 @@ static size_t ext_end(const uint8_t *ext, size_t at, size_t len)
 	return end <= len ? end : 0;
 }
 
-static int check_exts(const uint8_t *ext, size_t len)
+/* In *lacks a bit for each type below 64 that is not among them. */
+static int check_exts(const uint8_t *ext, size_t len, uint64_t *lacks)
 {
+	*lacks = UINT64_MAX;
 	for (size_t at = 0; at < len;) {
+		uint8_t type = ext[at];
 		at = ext_end(ext, at, len);
 		if (at == 0) {
 			return -EPROTO;
 		}
+		*lacks &= type < 64 ? ~(UINT64_C(1) << type) : UINT64_MAX;
 	}
 	return 0;
 }
@@ -121,7 +125,7 @@ static int check_header(const uint8_t *data, uint32_t total)
 	return get16(data + OFF_EXT_LEN) <= total - OB__FRAME_HEADER ? 0 : -EPROTO;
 }
 
-static void read_frame(struct ob__frame *f, const uint8_t *data, uint32_t total)
+static void read_frame(struct ob__frame *f, const uint8_t *data, uint32_t total, uint64_t ext_lacks)
 {
 	uint16_t ext_len = get16(data + OFF_EXT_LEN);
 	*f = (struct ob__frame){
@@ -141,6 +145,7 @@ static void read_frame(struct ob__frame *f, const uint8_t *data, uint32_t total)
 		.status = data[OFF_STATUS],
 		.ext_len = ext_len,
 		.ext = data + OB__FRAME_HEADER,
+		.ext_lacks = ext_lacks,
 		.payload = data + OB__FRAME_HEADER + ext_len,
 		.payload_len = total - OB__FRAME_HEADER - ext_len,
 	};
@@ -170,14 +175,15 @@ int64_t ob__frame_get(struct ob__frame *f, const uint8_t *data, size_t len, size
 		*need = total;
 		return 0;
 	}
-	if (check_exts(data + OB__FRAME_HEADER, get16(data + OFF_EXT_LEN)) < 0) {
+	uint64_t ext_lacks;
+	if (check_exts(data + OB__FRAME_HEADER, get16(data + OFF_EXT_LEN), &ext_lacks) < 0) {
 		return -EPROTO;
 	}
-	read_frame(f, data, total);
+	read_frame(f, data, total, ext_lacks);
 	return total;
 }
 
-const uint8_t *ob__frame_ext(const struct ob__frame *f, uint8_t type, uint16_t *len)
+const uint8_t *ob__frame_ext_find(const struct ob__frame *f, uint8_t type, uint16_t *len)
 {
 	for (size_t at = 0; at < f->ext_len;) {
 		size_t end = ext_end(f->ext, at, f->ext_len);

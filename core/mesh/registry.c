@@ -39,6 +39,7 @@ int ob__registry_init(struct ob__registry *r, const struct ob__identity *self)
 	RAND_bytes((unsigned char *)&seed, sizeof(seed));
 	memset(r, 0, sizeof(*r));
 	r->seed = seed;
+	r->changes = 1;
 	r->route_role = ob__fnv1a32(OB__ROLE_ROUTE);
 	ob__map_init(&r->by_id, seed);
 	ob__map_init(&r->by_role, ~seed);
@@ -178,6 +179,11 @@ bool ob__peer_drains(const struct ob__peer *p)
 	return p->draining || p->state == OB__MEMBER_DRAINING;
 }
 
+void ob__registry_changed(struct ob__registry *r)
+{
+	r->changes++;
+}
+
 static enum tier tier_of(const struct ob__registry *r, const struct ob__peer *p)
 {
 	bool is_route = p->who.role_id == r->route_role;
@@ -262,6 +268,7 @@ static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
 	if (rc < 0) {
 		return rc;
 	}
+	ob__registry_changed(r);
 	ob__list_append(&role->peers, &p->role_link);
 	role->len++;
 	refresh(r, p);
@@ -271,6 +278,7 @@ static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
 static void leave_role(struct ob__registry *r, struct ob__peer *p)
 {
 	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
+	ob__registry_changed(r);
 	put_ready(role, p, false);
 	ob__list_del(&p->role_link);
 	role->len--;
@@ -327,6 +335,7 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 {
 	bool was = p->link != NULL;
 	p->link = link;
+	ob__registry_changed(r);
 	if (was == (link != NULL)) {
 		return;
 	}
@@ -348,6 +357,7 @@ void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool 
 {
 	if (p->draining != draining) {
 		p->draining = draining;
+		ob__registry_changed(r);
 		refresh(r, p);
 	}
 }
@@ -360,6 +370,7 @@ void ob__registry_set_state(struct ob__registry *r, struct ob__peer *p, uint8_t 
 			p->draining = false; /* that it takes new work again may have been lost */
 		}
 		p->state = state;
+		ob__registry_changed(r);
 		refresh(r, p);
 	}
 }
@@ -368,4 +379,5 @@ void ob__registry_set_weight(struct ob__registry *r, struct ob__peer *p, uint32_
 {
 	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
 	ob__balance_weigh(&role->ready, &p->balance, weight);
+	ob__registry_changed(r);
 }

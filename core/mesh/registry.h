@@ -81,6 +81,7 @@ struct ob__registry {
 	uint32_t route_role;
 	uint32_t routes; /* route nodes that are linked */
 	uint64_t seed;
+	uint64_t changes; /* grows with each change that a way may depend on; never 0 */
 };
 
 /* Copies `self` (its strings too; role_id is computed here). 0 or -ENOMEM. */
@@ -120,6 +121,9 @@ void ob__registry_set_weight(struct ob__registry *r, struct ob__peer *p, uint32_
 
 /* The directory lists it as one that lives. */
 bool ob__peer_is_listed(const struct ob__peer *p);
+
+/* Something that ways depend on has changed elsewhere: a policy, or what waits. */
+void ob__registry_changed(struct ob__registry *r);
 
 /* It has a link, or there is a route node that may know a way to it. */
 bool ob__peer_is_reachable(const struct ob__registry *r, const struct ob__peer *p);

@@ -88,12 +88,16 @@ static bool is_kept(const struct ob__peer *route, const struct ob__peer *from)
 /* The route node for what goes to `p`: the one of before, else one by rendezvous. */
 static struct ob__peer *via(struct ob__router *r, struct ob__peer *p, const struct ob__peer *from)
 {
-	struct ob__registry_role *routes = route_nodes(r);
-	ob__router_met(r, p);
 	struct ob__peer *now = p->via;
 	if (is_kept(now, from) && now != p) {
 		return now;
 	}
+	ob__router_met(r, p);
+	now = p->via;
+	if (is_kept(now, from) && now != p) {
+		return now;
+	}
+	struct ob__registry_role *routes = route_nodes(r);
 	if (routes == NULL) {
 		return NULL;
 	}
@@ -232,6 +236,21 @@ static struct ob__route to_stranger(struct ob__router *r, const struct ob__route
 	return route;
 }
 
+/* The step of most messages, which needs no thought: to a node that is linked, or to the route node
+ * of before. */
+static struct ob__peer *beaten_track(struct ob__router *r, const struct ob__route_query *q,
+                                     struct ob__peer *p)
+{
+	if (q->node != 0) {
+		return p != NULL && p->link != NULL && p != q->from ? p : NULL;
+	}
+	if (q->role != 0 || q->prefer == 0) {
+		return NULL;
+	}
+	const struct ob__registry_role *routes = route_nodes(r);
+	return routes != NULL && routes->policy == NULL ? preferred(r, q) : NULL;
+}
+
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q)
 {
 	const struct ob__identity *self = &r->registry->self;
@@ -239,6 +258,10 @@ struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_qu
 		return (struct ob__route){.kind = OB__ROUTE_SELF};
 	}
 	struct ob__peer *p = q->node != 0 ? ob__registry_get(r->registry, q->node) : NULL;
+	struct ob__peer *known = beaten_track(r, q, p);
+	if (known != NULL) {
+		return (struct ob__route){.kind = OB__ROUTE_PEER, .peer = known, .to = known};
+	}
 	bool moves = may_move(q, p);
 	if (p != NULL && !moves && (p->link != NULL || ob__peer_is_listed(p))) {
 		return towards(r, p, q->from);

@@ -55,31 +55,23 @@ size_t ob__sticks_put(uint8_t out[OB__STICKS_EXT], const struct ob__session *s, 
 	               : 0;
 }
 
-static bool get_entry(const struct ob__frame *f, uint32_t role, uint64_t *node, uint64_t *from)
+struct ob__sticks ob__sticks_get(const struct ob__frame *f, uint32_t role)
 {
+	struct ob__sticks sticks = {0};
 	uint16_t len = 0;
-	const uint8_t *list = f->ext_len > 0 ? ob__frame_ext(f, OB__FRAME_EXT_STICKS, &len) : NULL;
+	const uint8_t *list = ob__frame_ext(f, OB__FRAME_EXT_STICKS, &len);
 	if (list == NULL || len % ENTRY != 0) {
-		return false;
+		return sticks;
 	}
 	for (uint16_t at = 0; at < len; at += ENTRY) {
-		if (get32(list + at) == role) {
-			*node = get64(list + at + 4);
-			*from = get64(list + at + 12);
-			return true;
+		uint32_t of = get32(list + at);
+		if (of == 0 && sticks.key == 0) {
+			sticks.key = get64(list + at + 4);
+		} else if (of == role && !sticks.has) {
+			sticks.has = true;
+			sticks.node = get64(list + at + 4);
+			sticks.from = get64(list + at + 12);
 		}
 	}
-	return false;
-}
-
-bool ob__sticks_get(const struct ob__frame *f, uint32_t role, uint64_t *node, uint64_t *from)
-{
-	return role != 0 && get_entry(f, role, node, from);
-}
-
-uint64_t ob__sticks_key(const struct ob__frame *f)
-{
-	uint64_t key;
-	uint64_t none;
-	return get_entry(f, 0, &key, &none) ? key : 0;
+	return sticks;
 }
