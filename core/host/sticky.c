@@ -172,7 +172,8 @@ uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session 
 /* A module chooses here, by each message. */
 static bool has_policy(const struct ob__node *node, uint32_t id)
 {
-	const struct ob__registry_role *role = ob__registry_role_get(&node->registry, id);
+	const struct ob__registry_role *role =
+		node->registry.policies > 0 ? ob__registry_role_get(&node->registry, id) : NULL;
 
 	return role != NULL && role->policy != NULL;
 }

@@ -750,7 +750,7 @@ static int put_whole(struct ob__link *l, const uint8_t *raw, size_t len)
 }
 
 /* The usual: a frame of one piece, nothing before it, and far from every bound. */
-static bool goes_at_once(const struct ob__link *l, size_t len)
+static inline bool goes_at_once(const struct ob__link *l, size_t len)
 {
 	return l != NULL && !is_holding(l) && l->backlog.bytes == 0 && l->stream.failed == 0 &&
 	       len <= OB__STREAM_GATHER && len <= l->links->options.max_frame &&

@@ -81,7 +81,8 @@ struct ob__registry {
 	uint32_t route_role;
 	uint32_t routes; /* route nodes that are linked */
 	uint64_t seed;
-	uint64_t changes; /* grows with each change that a way may depend on; never 0 */
+	uint32_t policies; /* the floor above's: roles that have one */
+	uint64_t changes;  /* grows with each change that a way may depend on; never 0 */
 };
 
 /* Copies `self` (its strings too; role_id is computed here). 0 or -ENOMEM. */
