@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define EXT_HEADER 4u
-
 enum {
 	OFF_LEN = 0,
 	OFF_VERSION = 4,
@@ -90,10 +88,10 @@ void ob__frame_put_header(uint8_t out[OB__FRAME_HEADER], const struct ob__frame 
 /* Where the extension at `at` ends, or 0 if it does not lie within `len` or is malformed. */
 static size_t ext_end(const uint8_t *ext, size_t at, size_t len)
 {
-	if (len - at < EXT_HEADER || ext[at + 1] != 0) {
+	if (len - at < OB__FRAME_EXT_HEADER || ext[at + 1] != 0) {
 		return 0;
 	}
-	size_t end = at + EXT_HEADER + get16(ext + at + 2);
+	size_t end = at + OB__FRAME_EXT_HEADER + get16(ext + at + 2);
 	return end <= len ? end : 0;
 }
 
@@ -191,8 +189,8 @@ const uint8_t *ob__frame_ext_find(const struct ob__frame *f, uint8_t type, uint1
 			return NULL;
 		}
 		if (f->ext[at] == type) {
-			*len = (uint16_t)(end - at - EXT_HEADER);
-			return f->ext + at + EXT_HEADER;
+			*len = (uint16_t)(end - at - OB__FRAME_EXT_HEADER);
+			return f->ext + at + OB__FRAME_EXT_HEADER;
 		}
 		at = end;
 	}
@@ -202,16 +200,21 @@ const uint8_t *ob__frame_ext_find(const struct ob__frame *f, uint8_t type, uint1
 size_t ob__frame_ext_put(uint8_t *out, size_t at, size_t cap, uint8_t type, const void *data,
                          uint16_t len)
 {
-	if (at > cap || cap - at < EXT_HEADER + (size_t)len) {
+	if (at > cap || cap - at < OB__FRAME_EXT_HEADER + (size_t)len) {
 		return 0;
 	}
-	out[at] = type;
-	out[at + 1] = 0;
-	put16(out + at + 2, len);
 	if (len > 0) {
-		memcpy(out + at + EXT_HEADER, data, len);
+		memcpy(out + at + OB__FRAME_EXT_HEADER, data, len);
 	}
-	return at + EXT_HEADER + len;
+	return at + ob__frame_ext_head(out + at, type, len);
+}
+
+size_t ob__frame_ext_head(uint8_t *out, uint8_t type, uint16_t len)
+{
+	out[0] = type;
+	out[1] = 0;
+	put16(out + 2, len);
+	return OB__FRAME_EXT_HEADER + (size_t)len;
 }
 
 void ob__frame_patch_forward(uint8_t *frame, uint8_t hops, uint32_t budget, uint32_t role,

@@ -30,6 +30,8 @@
 #define OB__FRAME_HOPS     4u
 #define OB__FRAME_OFF_KIND 5u
 
+#define OB__FRAME_EXT_HEADER 4u /* of an extension */
+
 enum ob__frame_kind {
 	OB__FRAME_HELLO = 1, /* one of the four steps of the handshake; step in `status` */
 	OB__FRAME_REQUEST,   /* a message or call; one end is owed unless ONE_WAY */
@@ -106,6 +108,9 @@ static inline const uint8_t *ob__frame_ext(const struct ob__frame *f, uint8_t ty
  * header can state at most 65535 bytes of extensions. */
 size_t ob__frame_ext_put(uint8_t *out, size_t at, size_t cap, uint8_t type, const void *data,
                          uint16_t len);
+
+/* Writes the header of an extension whose `len` bytes are there already, behind it; the end. */
+size_t ob__frame_ext_head(uint8_t *out, uint8_t type, uint16_t len);
 
 /* Patches a whole frame in place for its next hop. */
 void ob__frame_patch_forward(uint8_t *frame, uint8_t hops, uint32_t budget, uint32_t role,

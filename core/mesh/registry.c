@@ -126,9 +126,13 @@ const char *ob__registry_word(const struct ob__registry *r, uint32_t id)
 	return role == NULL ? NULL : role->word;
 }
 
-struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id)
+struct ob__peer *ob__registry_find(const struct ob__registry *r, uint64_t id)
 {
-	return ob__map_get(&r->by_id, id, 0);
+	struct ob__peer *p = ob__map_get(&r->by_id, id, 0);
+	if (p != NULL) {
+		((struct ob__registry *)(uintptr_t)r)->last = p; /* nobody sees the difference */
+	}
+	return p;
 }
 
 static struct ob__peer *new_peer(struct ob__registry *r, const struct ob__identity *who, int *err)

@@ -78,6 +78,7 @@ struct ob__registry {
 	struct ob__map by_role; /* role id -> ob__registry_role */
 	struct ob__list peers;
 	size_t count;
+	struct ob__peer *last; /* that was asked for; peers are never freed before the registry */
 	uint32_t route_role;
 	uint32_t routes; /* route nodes that are linked */
 	uint64_t seed;
@@ -99,7 +100,14 @@ int ob__registry_role(struct ob__registry *r, const char *word, uint32_t *id);
 const char *ob__registry_word(const struct ob__registry *r, uint32_t id);
 struct ob__registry_role *ob__registry_role_get(const struct ob__registry *r, uint32_t id);
 
-struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id);
+struct ob__peer *ob__registry_find(const struct ob__registry *r, uint64_t id);
+
+/* The peer with that id, or NULL.  Most are asked for several times in a row. */
+static inline struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id)
+{
+	struct ob__peer *last = r->last;
+	return last != NULL && last->who.id == id ? last : ob__registry_find(r, id);
+}
 
 /* Finds or makes the peer and updates its incarnation and role. NULL with *err -EEXIST (role
  * collision), -ENOSPC or -ENOMEM. */

@@ -27,7 +27,7 @@
 #include "mesh/session.h"
 
 #define OB__STICKS_MAX 16u /* choices of one message; others are made anew */
-#define OB__STICKS_EXT (4u + OB__STICKS_MAX * 20u)
+#define OB__STICKS_EXT (OB__FRAME_EXT_HEADER + OB__STICKS_MAX * 20u)
 
 /* Writes the extension: the choice for `role`, or for 0 all of them; and the key, if it is not 0.
  * A choice for a role that is the frame's destination need only be told if somebody in between may
