@@ -87,16 +87,14 @@ static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct 
                      const struct ob__route *route)
 {
 	const struct ob__route_query *q = &o->q;
-	struct ob__session *s = conn->session;
 	struct ob__way *w = &conn->way;
-	uint32_t role = q->role != 0 ? q->role : node->router.route_role;
+	bool stuck = q->node != 0 || (q->prefer != 0 && node->router.route->policy == NULL);
 
-	if (!o->sticky || route->peer != route->to || o->f.ext_len > OB__WAY_EXT ||
-	    route->to->who.role_id != role || (q->node == 0 && q->prefer == 0) ||
-	    node->cluster.reach_changed) {
+	if (!stuck || route->peer != route->to || ob__peer_drains(route->to) ||
+	    node->cluster.reach_changed || o->f.ext_len > OB__WAY_EXT) {
 		return;
 	}
-	ob__way_note(w, &node->registry, s, o->rule, q->role);
+	ob__way_note(w, &node->registry, conn->session, o->rule, q->role);
 	w->peer = route->peer;
 	w->dst = o->f.dst;
 	w->ext_len = o->f.ext_len;
