@@ -67,9 +67,6 @@ bool ob__callfilter_too_busy(struct ob__node *node)
 	uint64_t limit = node->conf->too_busy_ms;
 	uint32_t missed;
 
-	if (limit == 0) {
-		return false;
-	}
 	cf->asked_at = ob__loop_now(node->loop);
 	if (!ob__timeout_armed(&cf->pulse)) {
 		cf->lag_ms = 0;

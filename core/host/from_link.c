@@ -75,7 +75,8 @@ static int frame_filter(struct ob__node *node, const struct ob__frame *f, const 
 	const struct ob__session *s;
 	struct ob__trace trace;
 
-	if ((f->flags & OB__FRAME_ONE_WAY) == 0 && ob__callfilter_too_busy(node)) {
+	if (node->conf->too_busy_ms != 0 && (f->flags & OB__FRAME_ONE_WAY) == 0 &&
+	    ob__callfilter_too_busy(node)) {
 		return OB_E_BUSY;
 	}
 	if ((f->flags & OB__FRAME_CALL) == 0 || !ob__callfilter_in(node)) {

@@ -217,18 +217,20 @@ struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob_
                             uint64_t budget_ms)
 {
 	uint64_t handle;
-	struct ob__req *r = ob__slab_alloc(&node->dispatch.reqs, &handle);
+	struct ob__req *r = ob__slab_take(&node->dispatch.reqs, &handle);
 
 	if (r == NULL) {
 		return NULL;
 	}
-	r->handle = handle;
-	r->gen = reg->gen;
-	r->origin = origin;
-	r->deadline = ob__loop_now(node->loop) + budget_ms;
-	r->view.size = sizeof(r->view);
-	r->view.budget_ms = (uint32_t)budget_ms;
-	r->view.source = node->self.id;
+	*r = (struct ob__req){
+		.handle = handle,
+		.gen = reg->gen,
+		.origin = origin,
+		.deadline = ob__loop_now(node->loop) + budget_ms,
+		.view = {.size = sizeof(r->view),
+	                 .budget_ms = (uint32_t)budget_ms,
+	                 .source = node->self.id},
+	};
 	return r;
 }
 
