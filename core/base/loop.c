@@ -112,8 +112,8 @@ static void on_wheel_timer(uv_timer_t *timer)
 {
 	struct ob__loop *l = timer->data;
 	uint64_t now = uv_now(&l->uv);
-	/* The turn before took long, or the process slept: nobody is taken for silent whose word may
-	 * be waiting here. */
+	/* The turn before took long, or the process slept: nobody is taken for silent whose word
+	 * may be waiting here. */
 	l->wheel_waits = !l->wheel_waits && now >= l->wheel_due + LATE_MS;
 	if (l->wheel_waits) {
 		l->wheel_due = now + 1; /* behind the next poll */

@@ -149,8 +149,8 @@ static bool client_wait(struct ob__node *node, struct ob__conn *conn, struct out
 	if (p->one_way != 0) {
 		return true;
 	}
-	struct ob__pending *pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,
-	                                              node->conf->call_timeout_ms);
+	struct ob__pending *pending =
+		ob__pending_new(&node->pendings, OB__PENDING_CLIENT, node->conf->call_timeout_ms);
 	if (pending == NULL) {
 		client_fail(node, conn, p, OB_E_BUSY, "too many requests");
 		return false;
@@ -256,7 +256,8 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	f->dst = q->node;
 	f->ext = ext;
 	if (o->sticky) {
-		f->ext_len = (uint16_t)ob__sticks_put(ext, s, q->role, q->key, is_far(node, q->node));
+		f->ext_len =
+			(uint16_t)ob__sticks_put(ext, s, q->role, q->key, is_far(node, q->node));
 	}
 	f->ext_len += (uint16_t)ob__users_ext_put(s, q->node, ext + f->ext_len);
 	client_sent(node, o,

@@ -87,7 +87,8 @@ static void on_usual(void *arg)
 	struct ob__pendings *ps = arg;
 	uint64_t now = ob__loop_now(ps->loop);
 	struct ob__pending *p;
-	while (ps->loop != NULL && (p = first_usual(ps)) != NULL && p->timeout.entry.expiry <= now) {
+	while (ps->loop != NULL && (p = first_usual(ps)) != NULL &&
+	       p->timeout.entry.expiry <= now) {
 		on_deadline(p);
 	}
 	if (ps->loop != NULL && p != NULL) {

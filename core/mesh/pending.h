@@ -9,9 +9,9 @@
  * carries its handle as call id, by its deadline, or by the loss of the link it went out on.  It
  * lives in a slab and its deadline on the loop's wheel, so making one costs neither malloc nor a
  * timer handle (those of clients' requests, which all have the same budget, are in one queue, of
- * which the wheel knows the first); a reply for an entry that has ended finds a stale handle and is counted.  So does
- * one for a request of this node's former process, which a route node may still have: handles begin
- * at random.
+ * which the wheel knows the first); a reply for an entry that has ended finds a stale handle and is
+ * counted.  So does one for a request of this node's former process, which a route node may still
+ * have: handles begin at random.
  */
 
 #ifndef OB__PENDING_H
@@ -90,7 +90,8 @@ struct ob__pendings {
 	struct ob__loop *loop;
 	ob__pending_fn on_end; /* called once per entry, which is freed behind it */
 	void *arg;
-	struct ob__list usual; /* clients' requests: they have one budget, so the first ends first */
+	struct ob__list
+		usual; /* clients' requests: they have one budget, so the first ends first */
 	uint64_t usual_ms;
 	struct ob__timeout usual_timeout;
 	uint64_t stale; /* replies that came too late */
