@@ -40,6 +40,8 @@ static const struct {
 	[OB__LINK_SECOND_HELLO] = {"second_hello", OB_LOG_WARNING, NULL},
 	[OB__LINK_BAD_FRAME] = {"bad_frame", OB_LOG_WARNING, "is that an obhost node?"},
 	[OB__LINK_TOO_BIG] = {"too_big", OB_LOG_WARNING, NULL},
+	[OB__LINK_SOURCE] = {"source", OB_LOG_WARNING,
+                             "only route nodes pass on what other nodes send"},
 	[OB__LINK_WRONG_TOKEN] = {"wrong_token", OB_LOG_WARNING,
                                   "make the token in remote_ports that of the other node's rpc"},
 	[OB__LINK_NO_TOKEN] = {"no_token", OB_LOG_WARNING, "set rpc.token"},

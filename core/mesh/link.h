@@ -36,6 +36,10 @@
  * never between the two: the hello's proof covers the TLS exporter, a plain caller of a node that
  * encrypts is refused, and so is the reverse.
  *
+ * WHOSE.  A frame has its sender in it, and that is the node at the other end, whose name was
+ * proved with the link; only a route node may bring frames of others.  It has asked the same of
+ * those that brought them there.  A link that brings any other frame is closed.
+ *
  * Every close has a reason, counted in obhost_link_closed_total{reason=...} and logged.
  */
 

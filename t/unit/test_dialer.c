@@ -342,6 +342,7 @@ static void test_past(void)
 		.version = OB__FRAME_VERSION,
 		.kind = OB__FRAME_PUSH,
 		.call = 1,
+		.src = ob__node_id("a"),
 	};
 	uint8_t raw[OB__FRAME_HEADER];
 	begin(0);

@@ -65,7 +65,7 @@ static void test_in_pieces(void)
 	static uint8_t many[3000];
 	size_t len = 0;
 	for (uint64_t call = 1; len + 100 < sizeof(many); call++) {
-		struct ob__frame one = {.kind = OB__FRAME_PUSH, .call = call};
+		struct ob__frame one = {.kind = OB__FRAME_PUSH, .call = call, .src = p.mine.id};
 		one.payload_len = (uint32_t)(call % 7);
 		ob__frame_put_header(many + len, &one);
 		len += OB__FRAME_HEADER + one.payload_len;
@@ -156,6 +156,19 @@ static const struct {
 	{"bad_frame", {0}, "\x0a\x00\x00\x00", 4},
 	{"bad_frame", {.kind = 0}, NULL, 0},
 	{"version", {.kind = OB__FRAME_PUSH, .version = 9}, NULL, 0},
+	/* in the name of somebody else */
+	{"source", {.kind = OB__FRAME_PUSH, .src = 77}, NULL, 0},
+	{"source", {.kind = OB__FRAME_REPLY, .src = 77, .dst = 1}, NULL, 0},
+	{"source", {.kind = OB__FRAME_REQUEST, .src = 77, .dst = 1}, NULL, 0},
+	{"source",
+         {.kind = OB__FRAME_SYSTEM, .id = OB__SYS_DRAINING, .src = 77, .dst = 1},
+         NULL,
+         0},
+	{"source", {.kind = OB__FRAME_SYSTEM, .id = OB__SYS_PING, .src = 77}, NULL, 0},
+	{"source",
+         {.kind = OB__FRAME_SYSTEM, .id = OB__SYS_PART, .src = 77, .call = 99999},
+         NULL,
+         0},
 };
 
 static void test_members(void)
@@ -177,6 +190,26 @@ static void test_members(void)
 		CU_ASSERT_TRUE(rig_closed(&a, members[i].counted) > 0);
 		puppet_close(&p);
 	}
+	end();
+}
+
+/* A route node brings what others send, but what is between the two ends of a link is its own. */
+static void test_source(void)
+{
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "route_2", "route", 9, RIG_TOKEN));
+	puppet_say(&p, (struct ob__frame){.kind = OB__FRAME_REPLY, .src = 77, .dst = 1});
+	puppet_say(&p, (struct ob__frame){
+			       .kind = OB__FRAME_SYSTEM, .id = OB__SYS_KICK, .src = 77, .dst = 1});
+	CU_ASSERT_TRUE(RIG_UNTIL(a.frames == 2));
+	CU_ASSERT_EQUAL(a.last.src, 77);
+	puppet_say(&p, (struct ob__frame){
+			       .kind = OB__FRAME_SYSTEM, .id = OB__SYS_MEMBER_BEAT, .src = 77});
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_EQUAL(rig_closed(&a, "source"), 1);
+	CU_ASSERT_EQUAL(a.frames, 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(rig_peer(&a, "route_2")->last_error, "000000000000004d"));
+	puppet_close(&p);
 	end();
 }
 
@@ -587,7 +620,8 @@ static void test_unread_answers(void)
 	join_slow("proxy_1");
 	for (size_t i = 0; i < sizeof(pings); i += 64) {
 		ob__frame_put_header(pings + i, &(struct ob__frame){.kind = OB__FRAME_SYSTEM,
-		                                                    .id = OB__SYS_PING});
+		                                                    .id = OB__SYS_PING,
+		                                                    .src = p.mine.id});
 	}
 	for (int i = 0; i < 1000 && rig_closed(&a, "unread") == 0; i++) {
 		puppet_write(&p, pings, sizeof(pings));
@@ -775,6 +809,7 @@ static void test_pieces_in(void)
 	ob__frame_put_header(whole,
 	                     &(struct ob__frame){.kind = OB__FRAME_PUSH,
 	                                         .id = 5,
+	                                         .src = ob__node_id("proxy_1"),
 	                                         .payload_len = sizeof(whole) - OB__FRAME_HEADER});
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		begin(NULL);
@@ -793,6 +828,25 @@ static void test_pieces_in(void)
 		puppet_close(&p);
 		end();
 	}
+}
+
+/* A frame in pieces is from the node at the other end, too. */
+static void test_pieces_source(void)
+{
+	static uint8_t whole[100000];
+	ob__frame_put_header(whole,
+	                     &(struct ob__frame){.kind = OB__FRAME_PUSH,
+	                                         .src = 77,
+	                                         .payload_len = sizeof(whole) - OB__FRAME_HEADER});
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	say_part(sizeof(whole), whole, 60000);
+	say_part(sizeof(whole), whole + 60000, 40000);
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_EQUAL(rig_closed(&a, "source"), 1);
+	CU_ASSERT_EQUAL(a.frames, 0);
+	puppet_close(&p);
+	end();
 }
 
 /* ---------------------------------------------------------------- leaving a path, by hand */
@@ -1059,6 +1113,7 @@ int main(void)
 	CU_add_test(s, "in pieces", test_in_pieces);
 	CU_add_test(s, "strangers", test_strangers);
 	CU_add_test(s, "members that misbehave", test_members);
+	CU_add_test(s, "whose frames it brings", test_source);
 	CU_add_test(s, "versions", test_versions);
 	CU_add_test(s, "false proofs", test_false_proofs);
 	CU_add_test(s, "a false acceptor", test_false_acceptor);
@@ -1074,6 +1129,7 @@ int main(void)
 	CU_add_test(s, "the peer vanishes", test_vanishes);
 	CU_add_test(s, "large frames", test_pieces);
 	CU_add_test(s, "large frames coming in", test_pieces_in);
+	CU_add_test(s, "large frames of others", test_pieces_source);
 	CU_add_test(s, "the fence returns", test_fence_returns);
 	CU_add_test(s, "the old path dies", test_old_path_dies);
 	CU_add_test(s, "the new path dies", test_new_path_dies);

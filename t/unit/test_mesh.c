@@ -1259,7 +1259,7 @@ static void test_odd_frames(void)
 	/* and who says so again and again leaves nothing behind, though it never acknowledges */
 	f.status = 1;
 	f.src = ob__node_id("nobody");
-	CU_ASSERT_EQUAL(ob__peer_send(service.node->links, rig_peer(&service, &route), &f), 0);
+	CU_ASSERT_EQUAL(ob__peer_send(route.node->links, rig_peer(&route, &proxy), &f), 0);
 	rig_turn_ms(20);
 	CU_ASSERT_TRUE(ob__list_empty(&proxy.node->sessions.notice_list));
 
