@@ -71,6 +71,7 @@ static const struct {
 	[OB__LINK_CROWDED] = {"crowded", OB_LOG_WARNING, NULL},
 	[OB__LINK_REFUSED] = {"refused", OB_LOG_WARNING, NULL},
 	[OB__LINK_LEFT] = {"left", OB_LOG_DEBUG, NULL},
+	[OB__LINK_NOT_LEFT] = {"not_left", OB_LOG_WARNING, NULL},
 	[OB__LINK_REPLACED] = {"replaced", OB_LOG_NOTICE, NULL},
 	[OB__LINK_REMOVED] = {"removed", OB_LOG_NOTICE, NULL},
 	[OB__LINK_IDLE] = {"idle", OB_LOG_INFO, NULL},
@@ -143,6 +144,7 @@ static void retire(struct ob__link *l, bool last_words)
 	l->state = OB__LINK_CLOSED;
 	l->why = OB_E_MAYBE_SENT;
 	ob__timeout_clear(l->links->loop, &l->timeout);
+	ob__timeout_clear(l->links->loop, &l->leave_timeout);
 	ob__list_del(&l->link);
 	if (last_words) {
 		ob__stream_close_flushed(&l->stream, LAST_WORDS_MS);
@@ -455,6 +457,32 @@ static void on_timeout(void *arg)
 	}
 }
 
+static void leave_within(struct ob__link *l, uint64_t ms)
+{
+	l->leave_due = ob__loop_now(l->links->loop) + ms;
+	ob__timeout_set(l->links->loop, &l->leave_timeout, ms);
+}
+
+/* The other end may live, but what was sent last there may be lost.  When this process has slept,
+ * its answer may be here and not read yet. */
+static void on_not_left(void *arg)
+{
+	struct ob__link *l = arg;
+	const struct ob__links_options *o = &l->links->options;
+	if (ob__loop_now(l->links->loop) - l->leave_due > o->ping_ms) {
+		leave_within(l, o->dead_ms);
+		return;
+	}
+	ob__link_close(l, OB__LINK_NOT_LEFT, "it is left, and the other side does not end it");
+}
+
+/* Read only from now on.  Whoever is to end it has `times` as long as silence may last. */
+static void leave(struct ob__link *l, uint32_t times)
+{
+	l->state = OB__LINK_LEAVING;
+	leave_within(l, (uint64_t)times * l->links->options.dead_ms);
+}
+
 struct ob__link *ob__link_new(struct ob__links *ls)
 {
 	struct ob__link *l = calloc(1, sizeof(*l));
@@ -468,6 +496,7 @@ struct ob__link *ob__link_new(struct ob__links *ls)
 	ob__list_append(&ls->links, &l->link);
 	ob__timeout_init(&l->timeout, on_timeout, l);
 	ob__timeout_set(ls->loop, &l->timeout, ls->options.hello_ms);
+	ob__timeout_init(&l->leave_timeout, on_not_left, l);
 	ob__stream_init(&l->stream, ls->m, &stream_ops, l);
 	l->stream.high = ls->window;
 	l->stream.trunk = true;
@@ -501,7 +530,7 @@ void ob__links_accept(struct ob__links *ls, uv_stream_t *server)
 }
 
 /* Behind all that was sent on a path.  Without memory for it the other end's answer never comes: a
- * path that is being left ends when it has been silent for long enough, an idle one stays. */
+ * path that is being left ends after a while, an idle one stays. */
 static void put_last(struct ob__link *l, enum ob__system_id id)
 {
 	struct ob__frame f = {
@@ -539,11 +568,11 @@ static void settle_pair(struct ob__link *l, struct ob__link *first)
 {
 	struct ob__links *ls = l->links;
 	if (ls->registry->self.id > l->theirs.id) {
-		l->state = OB__LINK_LEAVING;
+		leave(l, 2); /* the other end has a FENCE to wait for */
 		return;
 	}
 	put_last(first, OB__SYS_FENCE);
-	first->state = OB__LINK_LEAVING;
+	leave(first, 1);
 	l->old = first;
 	l->held_from = l->appended;
 	move_held(l, first);
@@ -608,7 +637,7 @@ void ob__link_on_idle(struct ob__link *l)
 		return;
 	}
 	put_last(l, OB__SYS_IDLE_OK);
-	l->state = OB__LINK_LEAVING;
+	leave(l, 1);
 	l->peer->parted = true;
 	ob__registry_set_link(ls->registry, l->peer, NULL, ob__loop_now(ls->loop));
 	ls->ops.on_down(ls->arg, l->peer, "nobody used the link");
@@ -634,6 +663,7 @@ void ob__link_on_stay(struct ob__link *l)
 	if (l->state != OB__LINK_LEAVING || l->peer->link != NULL) {
 		return;
 	}
+	ob__timeout_clear(ls->loop, &l->leave_timeout);
 	l->state = OB__LINK_UP;
 	l->peer->parted = false;
 	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));

@@ -14,7 +14,8 @@
  * the refused dialer waits while the other link works.  When both dial at the same moment two
  * links may come up; then the one dialled by the lower id stays.  A node that had begun to send on
  * the other one sends a FENCE as its last frame there, keeps what it sends meanwhile, and goes on
- * over the staying link when the FENCE has come back (or the old link has died): so order holds.
+ * over the staying link when the FENCE has come back (or the old link has died): so order holds.  A
+ * link that is being left and not ended by then is closed after as long as one that is silent.
  *
  * A hello with the id of a live peer but another incarnation is refused, naming both addresses.  In
  * either case the live link is pinged: if it does not answer within a second it is closed, and the
@@ -142,6 +143,10 @@ struct ob__link {
 	double credit_bytes;
 	uint64_t credit_at;  /* loop ms */
 	uint64_t given_seen; /* as `given` at the last check, if the kernel was full then */
+
+	/* While LEAVING: until when, in loop ms, the other end has time to end it. */
+	struct ob__timeout leave_timeout;
+	uint64_t leave_due;
 };
 
 struct ob__links_ops {

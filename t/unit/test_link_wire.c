@@ -856,10 +856,12 @@ static void test_pieces_source(void)
  * dials as well (q) and is up; the node sends requests 1 to 3 there.  Then the WELCOME comes on p:
  * the node must leave q with a FENCE and hold requests 4 to 6.
  */
-static int two_links(void)
+static int two_links_within(uint32_t dead_ms)
 {
 	int port;
-	struct ob__links_options o = {.high = 200}; /* two or three of the requests */
+	struct ob__links_options o = {.high = 200, /* two or three of the requests */
+	                              .ping_ms = dead_ms / 4,
+	                              .dead_ms = dead_ms};
 	begin(&o);
 	begin_pendings();
 	CU_ASSERT_TRUE_FATAL(ob__node_id("route_1") < ob__node_id("proxy_1"));
@@ -881,6 +883,11 @@ static int two_links(void)
 	CU_ASSERT_EQUAL(ob__peer_queued(rig_peer(&a, "proxy_1")), 3 * 74);
 	CU_ASSERT_TRUE(ob__peer_congested(rig_peer(&a, "proxy_1")));
 	return listener;
+}
+
+static int two_links(void)
+{
+	return two_links_within(0);
 }
 
 static bool hears_requests(struct puppet *from, uint32_t first, uint32_t last)
@@ -945,6 +952,72 @@ static void test_old_path_dies(void)
 	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
 	CU_ASSERT_EQUAL(pendings.slab.live, 3);
 	end_two_links(listener);
+}
+
+/* Answers pings; true for any other frame. */
+static bool lives(struct puppet *who, struct ob__frame *f)
+{
+	if (puppet_poll(who, f) <= 0) {
+		return false;
+	}
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_PING) {
+		puppet_say_system(who, OB__SYS_PONG, f->call);
+		return false;
+	}
+	return true;
+}
+
+/* The other end lives, and never answers the fence. */
+static void test_fence_late(void)
+{
+	struct ob__frame f;
+	uint32_t held = 0;
+	int listener = two_links_within(400);
+	uint64_t start = ob__loop_hrtime_us();
+	CU_ASSERT_TRUE(hears_requests(&q, 1, 3));
+	CU_ASSERT_TRUE(RIG_UNTIL(
+		(lives(&q, &f), rig_closed(&a, "not_left") == 1 || (lives(&p, &f) && ++held > 0))));
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - start > 300000);
+	CU_ASSERT_EQUAL(held, 0); /* nothing before */
+	for (uint32_t id = 4; id <= 6; id++) {
+		bool heard = false;
+		CU_ASSERT_TRUE(RIG_UNTIL(heard || (heard = lives(&p, &f))));
+		CU_ASSERT_EQUAL(f.id, id);
+	}
+	CU_ASSERT_TRUE(puppet_hears_end(&q));
+	CU_ASSERT_EQUAL(rig_closed(&a, "silent"), 0);
+	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
+	CU_ASSERT_EQUAL(pendings.slab.live, 3);
+	CU_ASSERT_EQUAL(a.downs, 0);
+	end_two_links(listener);
+}
+
+/* The other way round: the puppet, of the lower id, is to leave and end the link that the node has
+ * dialled, and does not. */
+static void test_not_left(void)
+{
+	int port;
+	struct ob__frame f;
+	struct ob__links_options o = {.ping_ms = 50, .dead_ms = 200};
+	begin(&o);
+	CU_ASSERT_TRUE_FATAL(ob__node_id("route_1") > ob__node_id("proxy_2"));
+	int listener = puppet_listen(&port);
+	rig_dial(&a, port);
+	puppet_init(&p, puppet_accept(listener), "proxy_2", "proxy", 9, RIG_TOKEN);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_DIALER));
+	puppet_introduce(&p, OB__HELLO_ACCEPTOR);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_PROOF));
+	CU_ASSERT_TRUE(puppet_join(&q, &a, "proxy_2", "proxy", 9, RIG_TOKEN));
+	puppet_prove(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL((lives(&p, &f), lives(&q, &f), rig_closed(&a, "not_left") == 1)));
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_FALSE(rig_link(&a, "proxy_2")->dialer);
+	CU_ASSERT_EQUAL(a.ups, 1);
+	CU_ASSERT_EQUAL(a.downs, 0);
+	close(listener);
+	puppet_close(&p);
+	puppet_close(&q);
+	end();
 }
 
 static void test_new_path_dies(void)
@@ -1131,6 +1204,8 @@ int main(void)
 	CU_add_test(s, "large frames coming in", test_pieces_in);
 	CU_add_test(s, "large frames of others", test_pieces_source);
 	CU_add_test(s, "the fence returns", test_fence_returns);
+	CU_add_test(s, "the fence does not return", test_fence_late);
+	CU_add_test(s, "the other side does not end a link", test_not_left);
 	CU_add_test(s, "the old path dies", test_old_path_dies);
 	CU_add_test(s, "the new path dies", test_new_path_dies);
 	CU_add_test(s, "freed between", test_freed_between);
