@@ -53,6 +53,7 @@ struct ob__peer {
 	bool parted;          /* its last link ended because both ends saw no traffic */
 	uint64_t told;        /* the floor above's: the life that modules were told of, or 0 */
 	uint64_t fence;       /* the floor above's: the FENCE that is out, or 0 */
+	bool fence_due;       /* the same: and has found no room so far */
 	uint64_t fence_until; /* the same: loop ms */
 	struct ob__peer *via; /* the route node that its frames go through while it has no link */
 	struct ob__dialing *dialing; /* the dialer's own */

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/cluster_priv.h"
 #include "host/conn.h"
 #include "host/names.h"
 #include "host/session_end.h"
+#include "mesh/link_priv.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -1107,6 +1109,49 @@ static void test_congested(void)
 	end();
 }
 
+/* A path has changed, and the old one has no room for the fence: it is tried again, and what is to
+ * come after it waits, but not for ever. */
+static void test_fence_busy(void)
+{
+	begin();
+	at_service.start = start_service_handlers;
+	all_up();
+	for (int i = 0; i < 1000 && rig_peer(&proxy, &service) == NULL; i++) {
+		CU_ASSERT_TRUE(rig_ask(&c, 5000, "1", "1"));
+		rig_turn_ms(10); /* dialled for the traffic */
+	}
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &service));
+	struct ob__peer *peer = rig_peer(&proxy, &service);
+	CU_ASSERT_TRUE(RIG_UNTIL(peer->fence == 0));
+	CU_ASSERT_PTR_EQUAL_FATAL(peer->via, rig_peer(&proxy, &route));
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_busy_total"), 0);
+	struct ob__links *links = proxy.node->links;
+	size_t hard = links->options.hard;
+	double sent = rig_metric(&proxy, "obhost_fences_total");
+
+	peer->via_used = true;
+	links->options.hard = 0;
+	ob__cluster_path_up(proxy.node, peer);
+	links->options.hard = hard;
+	CU_ASSERT_TRUE(peer->fence != 0 && peer->fence_due && peer->link->hold);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_busy_total"), 1);
+	CU_ASSERT_TRUE(rig_ask(&c, 5000, "2", "2"));
+	CU_ASSERT_TRUE(peer->fence == 0 && !peer->fence_due && !peer->link->hold);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_total"), sent + 1);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_late_total"), 0);
+
+	peer->via_used = true;
+	links->options.hard = 0;
+	ob__cluster_path_up(proxy.node, peer);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&proxy, "obhost_fences_late_total") == 1));
+	links->options.hard = hard;
+	CU_ASSERT_TRUE(peer->fence == 0 && !peer->fence_due && !peer->link->hold);
+	CU_ASSERT_TRUE(rig_metric(&proxy, "obhost_fences_busy_total") > 5);
+	CU_ASSERT_TRUE(rig_ask(&c, 5000, "3", "3"));
+	CU_ASSERT_FALSE(ob__timeout_armed(&proxy.node->cluster.fence_timeout));
+	end();
+}
+
 /* ---------------------------------------------------------------- frames that make no sense */
 
 static void inject(struct ob__frame f)
@@ -1350,6 +1395,7 @@ int main(void)
 	CU_add_test(s, "a decider of links", test_link_decider);
 	CU_add_test(s, "sticky and free", test_sticky);
 	CU_add_test(s, "a congested link", test_congested);
+	CU_add_test(s, "a fence without room", test_fence_busy);
 	CU_add_test(s, "odd frames", test_odd_frames);
 	CU_add_test(s, "too many sessions", test_sessions_full);
 	CU_add_test(s, "a reload with requests in flight", test_reload);
