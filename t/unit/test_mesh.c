@@ -1152,6 +1152,45 @@ static void test_fence_busy(void)
 	end();
 }
 
+/* Many ends of sessions that nobody has acknowledged are told a part in each turn, and each once.
+ */
+static void test_many_notices(void)
+{
+	const uint32_t many = 2 * OB__NOTICES_A_TURN + 10;
+	const uint32_t parts[] = {OB__NOTICES_A_TURN, OB__NOTICES_A_TURN, 10, OB__NOTICES_A_TURN};
+
+	begin();
+	more_proxy = "'limits': {'sessions': 10000},";
+	at_service.start = start_service_handlers;
+	all_up();
+	struct ob__node *node = proxy.node;
+	struct ob__session gone = {.node = node->self.id};
+	for (uint32_t i = 0; i < many; i++) {
+		gone.seq = node->sessions.next_seq + i;
+		CU_ASSERT_PTR_NOT_NULL_FATAL(ob__notice_new(&node->sessions, service.node->self.id,
+		                                            &gone,
+		                                            ob__loop_now(node->loop) + 60000));
+	}
+	const struct ob__link *link = rig_peer(&proxy, &route)->link;
+	uint64_t before = link->frames_out;
+	ob__notices_retry(node);
+	CU_ASSERT_EQUAL(link->frames_out, before); /* in the next turn */
+	for (size_t i = 0; i < 4; i++) {
+		if (i == 2) {
+			ob__notices_retry(
+				node); /* a link is up meanwhile: another round, at once */
+		}
+		before = link->frames_out;
+		ob__notices_timeout(node);
+		CU_ASSERT_EQUAL(link->frames_out - before, parts[i]);
+		CU_ASSERT_EQUAL(node->notices_at == 0, i == 2);
+		CU_ASSERT_TRUE(ob__timeout_armed(&node->notice_timeout));
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&node->sessions.notice_list)));
+	CU_ASSERT_TRUE(RIG_UNTIL(!ob__timeout_armed(&node->notice_timeout)));
+	end();
+}
+
 /* ---------------------------------------------------------------- frames that make no sense */
 
 static void inject(struct ob__frame f)
@@ -1396,6 +1435,7 @@ int main(void)
 	CU_add_test(s, "sticky and free", test_sticky);
 	CU_add_test(s, "a congested link", test_congested);
 	CU_add_test(s, "a fence without room", test_fence_busy);
+	CU_add_test(s, "many sessions' ends", test_many_notices);
 	CU_add_test(s, "odd frames", test_odd_frames);
 	CU_add_test(s, "too many sessions", test_sessions_full);
 	CU_add_test(s, "a reload with requests in flight", test_reload);
