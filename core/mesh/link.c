@@ -81,11 +81,35 @@ static const struct {
 
 /* ---------------------------------------------------------------- closing */
 
+/* Who the other end of a link that did not come up is, or says it is; NULL: nobody that is known.
+ * An entry of remote_ports is not about a node. */
+static struct ob__peer *would_be(const struct ob__link *l)
+{
+	uint64_t id = l->dialer           ? (l->remote != NULL ? ob__remote_node(l->remote) : 0)
+	              : l->theirs.id != 0 ? l->theirs.id
+	                                  : l->psk_dialer;
+	return id != 0 ? ob__registry_get(l->links->registry, id) : NULL;
+}
+
+/* The log has had it already: this pair does not get together, and why. */
+static bool is_said(const struct ob__link *l)
+{
+	struct ob__peer *peer = l->peer == NULL ? would_be(l) : NULL;
+	if (peer == NULL || peer->link != NULL) {
+		return false;
+	}
+	uint32_t now = ob__fnv1a32(l->reason) | 1;
+	bool said = peer->blamed[l->dialer] == now;
+	peer->blamed[l->dialer] = now;
+	return said;
+}
+
 static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 {
 	struct ob__links *ls = l->links;
 	uint32_t missed;
-	if (!ob__log_on(reasons[why].level) ||
+	int level = is_said(l) ? OB_LOG_DEBUG : reasons[why].level;
+	if (!ob__log_on(level) ||
 	    !ob__log_allow(&ls->limits[why], LOG_BURST, ob__loop_now(ls->loop), &missed)) {
 		return;
 	}
@@ -100,8 +124,8 @@ static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 		snprintf(more, sizeof(more), " [and %u like it]", missed);
 	}
 	const char *cure = reasons[why].cure;
-	ob__log_at(reasons[why].level, "link", "%s%s: closed (%s)%s%s%s", who, l->address,
-	           l->reason, cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
+	ob__log_at(level, "link", "%s%s: closed (%s)%s%s%s", who, l->address, l->reason,
+	           cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
 }
 
 static bool is_holding(const struct ob__link *l)
@@ -374,6 +398,24 @@ void ob__link_close_gently(struct ob__link *l, enum ob__link_reason why, const c
 	finish(l, why, true);
 }
 
+/* What the dialer must know to act. */
+static enum ob__refusal refusal(enum ob__link_reason why)
+{
+	switch (why) {
+	case OB__LINK_DUPLICATE:
+		return OB__REFUSED_DUPLICATE;
+	case OB__LINK_NO_TOKEN:
+	case OB__LINK_WRONG_TOKEN:
+	case OB__LINK_NOT_ENCRYPTED:
+	case OB__LINK_CERTIFICATE:
+	case OB__LINK_VERSION:
+	case OB__LINK_ROLE_COLLISION:
+		return OB__REFUSED_FOR_GOOD;
+	default:
+		return OB__REFUSED_OTHER;
+	}
+}
+
 void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
 {
 	va_list ap;
@@ -383,7 +425,7 @@ void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *f
 	struct ob__frame f = {
 		.kind = OB__FRAME_HELLO,
 		.status = OB__HELLO_REFUSED,
-		.id = why == OB__LINK_DUPLICATE ? OB__REFUSED_DUPLICATE : OB__REFUSED_OTHER,
+		.id = refusal(why),
 		.src = l->links->registry->self.id,
 		.payload = (const uint8_t *)l->reason,
 		.payload_len = (uint32_t)strlen(l->reason),
@@ -589,6 +631,7 @@ void ob__link_up(struct ob__link *l, struct ob__peer *peer)
 	l->alive_at = l->since;
 	l->check_at = l->since;
 	l->peer = peer;
+	peer->blamed[0] = peer->blamed[1] = 0;
 	if (l->remote != NULL) {
 		ob__remote_up(l->remote, l);
 	}
@@ -971,6 +1014,7 @@ int ob__links_rekey(struct ob__links *ls, const struct ob__links_options *option
 	}
 	ob__link_keys_free(&ls->keys);
 	ls->keys = fresh;
+	ob__remotes_again(ls);
 	return 0;
 }
 

@@ -107,6 +107,7 @@ struct ob__link {
 	uint8_t key[32]; /* of the proofs: the dialer's from the start, the acceptor's once found */
 	uint8_t exporter[32]; /* of its TLS */
 	uint8_t exporter_len; /* 0: plain */
+	bool for_good;        /* refused by the other side, and would be again */
 	uint8_t psk_refused;  /* enum ob__link_reason: why no key was found for its TLS */
 	uint64_t psk_dialer;  /* who it said it is in the TLS handshake */
 	struct ob__hello mine;
@@ -230,11 +231,18 @@ int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote
 /*
  * Adds an entry for a node that was heard of: in no list of entries, and left alone by
  * ob__links_retain().  It waits while the node has a link, or an entry of remote_ports dials it;
- * when that entry is taken out, for good.
+ * when that entry is taken out, for good.  Without a role it is dialled for traffic only: when the
+ * node does not let it in, for its token or the like, it is not dialled again for ten minutes.
  * NULL with *err as above, but for -EEXIST.
  */
 struct ob__remote *ob__links_dial_node(struct ob__links *ls,
                                        const struct ob__remote_options *remote, int *err);
+
+/* The node or this one may be of another mind now: dials at once if it waits after a refusal. */
+void ob__remote_again(struct ob__remote *remote);
+
+/* It waits after a refusal. */
+bool ob__remote_is_unwanted(const struct ob__remote *remote);
 
 /* Takes it out again.  Its link stays, and nobody dials it again when it is lost. */
 void ob__links_undial(struct ob__remote *remote);

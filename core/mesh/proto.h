@@ -84,6 +84,7 @@ enum ob__hello_step {
 enum ob__refusal {
 	OB__REFUSED_OTHER = 0,
 	OB__REFUSED_DUPLICATE, /* the two nodes have a working link already */
+	OB__REFUSED_FOR_GOOD,  /* as long as neither is configured otherwise: for its token, ... */
 };
 
 #define OB__ROLE_ROUTE "route"

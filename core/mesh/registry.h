@@ -51,6 +51,8 @@ struct ob__peer {
 	bool ready;           /* in what its role has ready */
 	bool via_used;        /* something went through a route node since it had a link */
 	bool parted;          /* its last link ended because both ends saw no traffic */
+	uint32_t blamed[2];   /* why the last link with it (its own, then ours) did not come about,
+	                       * as the log had it: a hash; or 0 */
 	uint64_t told;        /* the floor above's: the life that modules were told of, or 0 */
 	uint64_t fence;       /* the floor above's: the FENCE that is out, or 0 */
 	bool fence_due;       /* the same: and has found no room so far */

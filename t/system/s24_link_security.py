@@ -248,6 +248,44 @@ def roles():
         node.stop()
 
 
+@case("two nodes without each other's token talk through the route node, and each says so once",
+      timeout=60)
+def strangers_in_one_house():
+    route = Node("apart_r", "route", modules=["route", ADMIN],
+                 rpc={"tokens": {role: TOKENS[role] for role in ("proxy", "service")}})
+    proxy = Node("apart_p", "proxy", modules=["proxy", ADMIN],
+                 rpc={"tokens": {"proxy": TOKENS["proxy"]}})
+    service = Node("apart_s", "service", modules=["service", ADMIN, "echo"],
+                   rpc={"tokens": {"service": TOKENS["service"]}, "serve": [[30000, 30000]]})
+    link((proxy, route), (service, route))
+    start_all(route, proxy, service)
+
+    def state(of, name):
+        return [peer["dialling"] for peer in of.get("/peers")["peers"] if peer["name"] == name]
+
+    def refused():
+        return [node.metric("obhost_link_closed_total", reason="wrong_token")
+                for node in (proxy, service)]
+    with Client(proxy.ws_port) as client:
+        def talk():
+            equal(client.ask(30000, {"n": 1}).get("n"), 1)
+            return state(proxy, "apart_s") + state(service, "apart_p")
+        eventually(lambda: client.ask(30000, {"n": 1}).get("n") == 1, "an answer")
+        eventually(lambda: talk() == ["refused", "refused"], "both refused")
+        before = refused()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            talk()
+        equal(refused(), before)
+    check(max(before) <= 2, before)
+    for node in (proxy, service):
+        lines = [line for line in node.log().splitlines() if "wrong token" in line]
+        equal(sum("refused by the other side" in line for line in lines), 1, lines)
+        check(len(lines) <= 2, lines)
+    for node in (proxy, service, route):
+        node.stop()
+
+
 # ---------------------------------------------------------------- what a role may send
 
 # Who asks for what, and the wire's result: 0 is well, else -1 for DENIED.
