@@ -106,6 +106,7 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 	bool sticky = (target->flags & OB_TARGET_STICKY) != 0 && target->node == 0 &&
 	              rule.lost != OB__LOST_OFF;
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
+	bool wait = false;
 	struct ob__pending *pending = NULL;
 	uint8_t ext[OB__STICKS_EXT + OB__USER_EXT_MAX];
 	struct ob__route_query q = {
@@ -120,7 +121,10 @@ static void client_forward(struct ob__node *node, struct ob__conn *conn, const o
 		q.key = rule.by_user ? ob__sticky_key(s) : 0;
 		q.stays = rule.flags != 0;
 		verdict = ob__sticky_of_session(node, s, q.role, rule.lost, &q.node);
-		q.prefer = q.role == 0 ? ob__sticky_relay(node, s) : 0;
+		q.prefer = q.role == 0 ? ob__sticky_relay(node, s, &wait) : 0;
+	}
+	if (wait) {
+		ob__conn_pause(conn, OB__PAUSE_RELAY, true);
 	}
 	if (verdict == OB__STICKY_FAIL) {
 		client_fail(node, conn, p, OB_E_NO_ROUTE, OB__STICKY_LOST);

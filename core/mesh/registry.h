@@ -46,6 +46,7 @@ struct ob__peer {
 	bool draining;                   /* it says that it takes nothing new */
 	bool drain_heard;                /* it knows that this node does not */
 	bool drain_told;                 /* it was told so */
+	bool drain_waits;                /* it waits for answers to what it has sent this way */
 	char last_error[128];
 	uint8_t state;        /* as the directory says, or OB__MEMBER_UNKNOWN; DEAD, LEFT: it did */
 	bool ready;           /* in what its role has ready */
