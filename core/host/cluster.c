@@ -515,8 +515,8 @@ bool ob__cluster_frame(struct ob__node *node, struct ob__link *link, const struc
 	if (kind < 0) {
 		return false;
 	}
-	if (f->dst != 0 || f->src != link->peer->who.id) {
-		ob__link_shut(link, "a frame of the directory came from another node than its own");
+	if (f->dst != 0) {
+		ob__link_shut(link, "a frame of the directory is for one link only");
 		return true;
 	}
 	int rc = receive(node, link, f, (enum ob__dir_kind)kind);

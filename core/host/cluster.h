@@ -16,8 +16,9 @@
  *
  * WHEN A PATH CHANGES.  Frames for a node without a link go through a route node.  When a link
  * comes up, a FENCE for that node goes last on the old way, and what is sent to it waits until the
- * FENCE is back, the old way's link is lost, or two seconds have passed.  The other way round, when
- * the link is lost, the way through a route node is taken at once.
+ * FENCE is back, the old way's link is lost, or two seconds have passed; a FENCE for which there is
+ * no room is tried again in that time.  The other way round, when the link is lost, the way through
+ * a route node is taken at once.
  */
 
 #ifndef OB__CLUSTER_H
@@ -58,6 +59,7 @@ struct ob__cluster {
 	uint32_t fences;       /* that are out */
 	uint64_t *fences_sent; /* counters */
 	uint64_t *fences_late; /* given up after two seconds */
+	uint64_t *fences_busy; /* tries */
 	struct ob__timeout fence_timeout;
 	uint64_t random;
 	char near[108]; /* the unix socket for links, or "" */

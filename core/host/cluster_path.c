@@ -7,12 +7,32 @@
 #include "host/node.h"
 
 #define FENCE_MS 2000u
+#define AGAIN_MS 20u /* until a FENCE that found no room is tried again */
 
 static void release(struct ob__node *node, struct ob__peer *p)
 {
 	p->fence = 0;
+	p->fence_due = false;
 	node->cluster.fences--;
 	ob__peer_release(p);
+}
+
+/* Sends the peer's FENCE on the old way, or notes that it is to be sent. False when that way is
+ * lost. */
+static bool send_fence(struct ob__node *node, struct ob__peer *p)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_FENCE,
+		.call = p->fence,
+		.dst = p->who.id,
+		.hops = OB__FRAME_HOPS,
+	};
+	int rc = ob__peer_send(node->links, p->via, &f);
+
+	p->fence_due = rc == OB_E_BUSY || rc == OB_E_NOMEM;
+	*node->cluster.fences_busy += p->fence_due;
+	return rc == 0 || p->fence_due;
 }
 
 static void on_late(void *arg)
@@ -24,14 +44,22 @@ static void on_late(void *arg)
 
 	OB__LIST_EACH (it, &node->registry.peers) {
 		struct ob__peer *p = OB__CONTAINER(it, struct ob__peer, all_link);
-		if (p->fence != 0 && p->fence_until <= now) {
+		if (p->fence == 0) {
+			continue;
+		}
+		if (p->fence_until <= now) {
 			++*c->fences_late;
 			ob__info("cluster", "%s: the old way does not answer; the new one is used",
 			         p->who.name);
 			release(node, p);
-		} else if (p->fence != 0 && p->fence_until < next) {
-			next = p->fence_until;
+			continue;
 		}
+		if (p->fence_due && !send_fence(node, p)) {
+			release(node, p);
+			continue;
+		}
+		uint64_t due = p->fence_due ? now + AGAIN_MS : p->fence_until;
+		next = due < next ? due : next;
 	}
 	if (next != UINT64_MAX) {
 		ob__timeout_set(node->loop, &c->fence_timeout, next - now);
@@ -48,6 +76,8 @@ void ob__cluster_path_init(struct ob__node *node)
 	                                  "Changes of a path that waited for the old one.");
 	c->fences_late = ob__stat_counter(node->stats, "obhost_fences_late_total", NULL,
 	                                  "Changes of a path whose fence did not come back.");
+	c->fences_busy = ob__stat_counter(node->stats, "obhost_fences_busy_total", NULL,
+	                                  "Fences that found no room on the old path, each try.");
 }
 
 void ob__cluster_path_up(struct ob__node *node, struct ob__peer *peer)
@@ -55,26 +85,25 @@ void ob__cluster_path_up(struct ob__node *node, struct ob__peer *peer)
 	struct ob__cluster *c = &node->cluster;
 	ob__router_met(&node->router, peer);
 	struct ob__peer *via = peer->via;
-	struct ob__frame f = {
-		.kind = OB__FRAME_SYSTEM,
-		.id = OB__SYS_FENCE,
-		.call = c->last_fence + 1,
-		.dst = peer->who.id,
-		.hops = OB__FRAME_HOPS,
-	};
+	bool used = peer->via_used && via != NULL && via != peer && via->link != NULL;
 
-	if (peer->via_used && via != NULL && via != peer && via->link != NULL &&
-	    ob__peer_send(node->links, via, &f) == 0) {
-		peer->fence = ++c->last_fence;
-		peer->fence_until = ob__loop_now(node->loop) + FENCE_MS;
-		c->fences++;
-		++*c->fences_sent;
-		ob__peer_hold(peer);
-		if (!ob__timeout_armed(&c->fence_timeout)) {
-			ob__timeout_set(node->loop, &c->fence_timeout, FENCE_MS);
-		}
-	}
 	peer->via_used = false;
+	if (!used) {
+		return;
+	}
+	peer->fence = ++c->last_fence;
+	if (!send_fence(node, peer)) {
+		peer->fence = 0;
+		return;
+	}
+	peer->fence_until = ob__loop_now(node->loop) + FENCE_MS;
+	c->fences++;
+	++*c->fences_sent;
+	ob__peer_hold(peer);
+	if (peer->fence_due || !ob__timeout_armed(&c->fence_timeout)) {
+		ob__timeout_set(node->loop, &c->fence_timeout,
+		                peer->fence_due ? AGAIN_MS : FENCE_MS);
+	}
 }
 
 void ob__cluster_path_down(struct ob__node *node, struct ob__peer *peer)
@@ -83,6 +112,7 @@ void ob__cluster_path_down(struct ob__node *node, struct ob__peer *peer)
 
 	if (peer->fence != 0) {
 		peer->fence = 0; /* what was kept went with the link */
+		peer->fence_due = false;
 		c->fences--;
 	}
 	if (c->fences == 0) {

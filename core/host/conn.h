@@ -42,6 +42,7 @@ enum ob__conn_pause {
 	OB__PAUSE_QUEUE = 1u << 2,
 	OB__PAUSE_DRAIN = 1u << 3, /* this node drains, and the client's turn has come */
 	OB__PAUSE_MOVE = 1u << 4,  /* a node that it sticks to waits for its requests to end */
+	OB__PAUSE_RELAY = 1u << 5, /* a route node on their way does */
 };
 
 struct ob__conn {

@@ -155,7 +155,7 @@ void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
 	}
 	if (p->u.client.sticky && conn->session != NULL) {
 		ob__session_ended(conn->session, p->u.client.role);
-		if ((conn->paused & OB__PAUSE_MOVE) != 0) {
+		if ((conn->paused & (OB__PAUSE_MOVE | OB__PAUSE_RELAY)) != 0) {
 			ob__drain_client_quiet(node, conn);
 		}
 	}

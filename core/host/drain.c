@@ -20,6 +20,7 @@
 #define TICK_MS  20u
 #define HEARD_MS 2000u /* for a peer to say that it has heard */
 #define AGAIN_MS 5000u /* for a proxy to answer, then it is asked again */
+#define WAITS_MS 100u  /* until a peer is asked again whether it waits for answers */
 #define STEP_MAX 4096u /* clients, and sessions, that one tick looks at */
 
 /* ---- telling the others ---- */
@@ -34,6 +35,7 @@ static void tell_peer(struct ob__node *node, struct ob__peer *peer)
 	};
 
 	peer->drain_heard = false;
+	peer->drain_waits = false;
 	peer->drain_told = f.status != 0;
 	(void)ob__send_to_node(node, peer->who.id, &f);
 }
@@ -66,6 +68,35 @@ static uint32_t count_deaf(const struct ob__node *node)
 	return deaf;
 }
 
+static uint32_t count_waiting(const struct ob__node *node)
+{
+	uint32_t waiting = 0;
+
+	OB__LIST_EACH (it, &node->registry.peers) {
+		const struct ob__peer *peer = OB__CONTAINER(it, struct ob__peer, all_link);
+		waiting += peer->link != NULL && peer->drain_waits;
+	}
+	return waiting;
+}
+
+/* This node relays, and so does another one that can do it instead. */
+static bool has_stand_in(const struct ob__node *node)
+{
+	const struct ob__registry_role *role =
+		ob__registry_role_get(&node->registry, node->router.route_role);
+
+	if (role == NULL || node->self.role_id != role->id) {
+		return false;
+	}
+	OB__LIST_EACH (it, &role->peers) {
+		const struct ob__peer *peer = OB__CONTAINER(it, struct ob__peer, role_link);
+		if (peer->link != NULL && !ob__peer_drains(peer)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* What the peers had sent before they knew has arrived. */
 static bool all_heard(const struct ob__node *node)
 {
@@ -85,6 +116,7 @@ static void on_draining(struct ob__node *node, const struct ob__frame *f)
 	if (peer == NULL) {
 		return;
 	}
+	heard.call = peer->link != NULL && !ob__list_empty(&peer->link->pendings);
 	bool changed = peer->draining != (f->status != 0);
 	if (changed) {
 		ob__notice("link", "%s (%s) %s", peer->who.name, peer->who.role,
@@ -103,6 +135,7 @@ static void on_heard(struct ob__node *node, const struct ob__frame *f)
 
 	if (peer != NULL && f->status == (node->drain.state != OB__DRAIN_NONE)) {
 		peer->drain_heard = true;
+		peer->drain_waits = f->call != 0;
 	}
 }
 
@@ -277,10 +310,11 @@ static void end_drain(struct ob__node *node)
 }
 
 /* True when the end has come.  Before it the peers are asked once more: what they answer says that
- * they have read all that this node had sent. */
+ * they have read all that this node had sent, and whether they wait for what went through it. */
 static bool may_end(struct ob__node *node)
 {
 	struct ob__drain *d = &node->drain;
+	uint64_t now = ob__loop_now(node->loop);
 
 	if (d->late) {
 		return d->clients.turns > 0;
@@ -290,11 +324,18 @@ static bool may_end(struct ob__node *node)
 	}
 	if (!d->confirming) {
 		d->confirming = true;
-		d->told_at = ob__loop_now(node->loop);
+		d->told_at = now;
 		tell_peers(node);
 		return count_deaf(node) == 0;
 	}
-	return true;
+	if (count_waiting(node) == 0 || !has_stand_in(node)) {
+		return true;
+	}
+	if (now >= d->told_at + WAITS_MS) {
+		d->told_at = now;
+		tell_peers(node);
+	}
+	return false;
 }
 
 static void tick(void *arg)
@@ -436,12 +477,13 @@ json_t *ob__drain_json(const struct ob__node *node)
 	}
 	uint64_t spent = (d->state == OB__DRAIN_DONE ? d->ended : now) - d->since;
 	return json_pack(
-		"{s:s, s:s, s:b, s:i, s:I, s:I, s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:I, s:I}",
+		"{s:s, s:s, s:b, s:i, s:I, s:I, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:I, s:I}",
 		"status", words[d->state], "then", d->options.stop ? "stop" : "stay", "late",
 		d->late, "pace", (int)d->options.pace, "deadline_s",
 		(json_int_t)(d->options.deadline_ms / 1000), "spent_ms", (json_int_t)spent, "left",
 		"clients", (int)node->clients.conns.live, "sessions", (int)d->sessions.seen,
 		"staying", (int)d->sessions.stayed, "requests", (int)node->dispatch.reqs.live,
 		"pending", (int)node->pendings.slab.live, "peers_not_told", (int)count_deaf(node),
-		"closed", (json_int_t)d->closed, "moved", (json_int_t)d->moved);
+		"peers_waiting", (int)count_waiting(node), "closed", (json_int_t)d->closed, "moved",
+		(json_int_t)d->moved);
 }

@@ -19,6 +19,10 @@
  * of the next one from where it came.  A session whose configuration does not let it move stays
  * until it is closed.
  *
+ * A route node has its peers choose another one for what is to come, and waits until none of them
+ * waits for an answer to what has gone through it, if there is another one: its end would end those
+ * requests.  A client whose messages keep to it is read no further until its requests have ended.
+ *
  * The end has come when nothing is left and nothing is in work, or with the deadline.  Then the
  * node stays as it is, drained, or stops.  Until it has stopped the drain can be aborted.
  */

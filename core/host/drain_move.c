@@ -126,6 +126,9 @@ void ob__drain_client_quiet(struct ob__node *node, struct ob__conn *conn)
 	struct ob__session *s = conn->session;
 	bool waits = false;
 
+	if (s != NULL && (conn->paused & OB__PAUSE_RELAY) != 0 && ob__session_busy(s, 0) == 0) {
+		ob__conn_pause(conn, OB__PAUSE_RELAY, false);
+	}
 	if ((conn->paused & OB__PAUSE_MOVE) == 0 || s == NULL) {
 		return;
 	}

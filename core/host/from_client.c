@@ -226,6 +226,7 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	struct ob__session *s = conn->session;
 	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
+	bool wait = false;
 	uint8_t ext[OB__STICKS_EXT + OB__USER_EXT_MAX];
 	struct ob__route_query *q = &o->q;
 	struct ob__frame *f = &o->f;
@@ -242,7 +243,10 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 		q->key = rule.by_user ? ob__sticky_key(s) : 0;
 		q->stays = rule.flags != 0;
 		verdict = ob__sticky_of_session(node, s, q->role, rule.lost, &q->node);
-		q->prefer = q->role == 0 ? ob__sticky_relay(node, s) : 0;
+		q->prefer = q->role == 0 ? ob__sticky_relay(node, s, &wait) : 0;
+	}
+	if (wait) {
+		ob__conn_pause(conn, OB__PAUSE_RELAY, true);
 	}
 	if (verdict == OB__STICKY_FAIL) {
 		client_fail(node, conn, o->p, OB_E_NO_ROUTE, OB__STICKY_LOST);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/rand.h>
+
 #include "base/err.h"
 #include "host/node.h"
 #include "host/reply.h"
@@ -76,9 +78,10 @@ static void on_due(void *arg)
 void ob__keys_init(struct ob__node *node)
 {
 	const struct ob__nodeconf *c = node->conf;
+	uint64_t seed = 0;
 
-	ob__dedupe_init(&node->keys.table, c->limits.keys, c->limits.keys_bytes, c->key_ms,
-	                node->self.incarnation);
+	RAND_bytes((unsigned char *)&seed, sizeof(seed));
+	ob__dedupe_init(&node->keys.table, c->limits.keys, c->limits.keys_bytes, c->key_ms, seed);
 	ob__timeout_init(&node->keys.timeout, on_due, node);
 }
 

@@ -122,7 +122,7 @@ static void before_poll(void *arg)
 
 void ob__methods_init(struct ob__node *node)
 {
-	ob__map_init(&node->methods.peers, node->self.incarnation);
+	ob__map_init(&node->methods.peers, node->registry.seed);
 	node->methods.hook = (struct ob__loop_hook){.fn = before_poll, .arg = node};
 	ob__loop_before_poll(node->loop, &node->methods.hook);
 }

@@ -90,6 +90,8 @@ struct ob__node {
 	struct ob__losses losses;
 	struct ob__map names; /* node id -> owned name (host/names.h) */
 	struct ob__timeout notice_timeout;
+	uint32_t notices_at; /* slot in the table of notices that is sent next */
+	bool notices_again;  /* and when that is at its end, all once more */
 	struct ob__timeout served_timeout;
 	uint32_t served_at; /* slot in the table of sessions that is looked at next */
 	bool served_open;   /* one before it has not been acknowledged */

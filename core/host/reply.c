@@ -59,6 +59,7 @@ int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
 	};
 	struct ob__route route = ob__router_find(&node->router, &q);
 
+	f->src = node->self.id; /* also when it says again what it has been told */
 	f->dst = dst;
 	f->hops = OB__FRAME_HOPS;
 	if (route.kind != OB__ROUTE_PEER) {

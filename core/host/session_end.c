@@ -270,25 +270,37 @@ static void notice_end(struct ob__node *node, struct ob__notice *n)
 
 void ob__notices_retry(struct ob__node *node)
 {
-	uint64_t now = ob__loop_now(node->loop);
+	if (ob__list_empty(&node->sessions.notice_list)) {
+		return;
+	}
+	node->notices_again = node->notices_at != 0;
+	ob__timeout_set(node->loop, &node->notice_timeout, 0);
+}
 
-	OB__LIST_EACH_SAFE (it, &node->sessions.notice_list) {
-		struct ob__notice *n = OB__CONTAINER(it, struct ob__notice, link);
+void ob__notices_timeout(void *arg)
+{
+	struct ob__node *node = arg;
+	uint64_t now = ob__loop_now(node->loop);
+	struct ob__notice *n = NULL;
+
+	for (unsigned i = 0; i < OB__NOTICES_A_TURN; i++) {
+		n = ob__slab_next(&node->sessions.notices, &node->notices_at);
+		if (n == NULL) {
+			break;
+		}
 		if (n->until_ms <= now) {
 			notice_end(node, n);
 		} else {
 			notice_send(node, n);
 		}
 	}
-}
-
-void ob__notices_timeout(void *arg)
-{
-	struct ob__node *node = arg;
-
-	ob__notices_retry(node);
+	bool again = n != NULL || node->notices_again;
+	if (n == NULL) {
+		node->notices_at = 0;
+		node->notices_again = false;
+	}
 	if (!ob__list_empty(&node->sessions.notice_list)) {
-		ob__timeout_set(node->loop, &node->notice_timeout, NOTICE_RETRY_MS);
+		ob__timeout_set(node->loop, &node->notice_timeout, again ? 0 : NOTICE_RETRY_MS);
 	}
 }
 

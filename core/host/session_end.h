@@ -58,10 +58,13 @@ void ob__session_closed(struct ob__node *node, struct ob__session *s);
 /* A SYSTEM frame for this node. */
 void ob__frame_system(struct ob__node *node, const struct ob__frame *f);
 
-/* Sends again what is not acknowledged. */
+#define OB__NOTICES_A_TURN 2000u
+
+/* Sends again what is not acknowledged, from the next turn on. */
 void ob__notices_retry(struct ob__node *node);
 
-/* The same as a timeout's callback; re-arms node->notice_timeout. */
+/* The callback of node->notice_timeout: does so with some of them, and re-arms it for the rest, or,
+ * in a while, for what is left. */
 void ob__notices_timeout(void *node);
 
 /* Tells again, some sessions a turn, what proxies have not acknowledged; a timeout's callback. */

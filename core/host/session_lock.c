@@ -30,7 +30,7 @@ void ob__locks_init(struct ob__node *node)
 {
 	struct ob__users *us = node->users;
 
-	ob__map_init(&us->locks, node->self.incarnation);
+	ob__map_init(&us->locks, node->registry.seed);
 	ob__list_init(&us->lock_list);
 	us->locks_kept = ob__stat_counter(node->stats, "obhost_user_locks_kept_total", NULL,
 	                                  "Locks that their holders left to their deadlines.");

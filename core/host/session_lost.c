@@ -194,8 +194,8 @@ void ob__losses_init(struct ob__node *node)
 {
 	struct ob__losses *l = &node->losses;
 
-	ob__map_init(&l->suspects, node->self.incarnation);
-	ob__map_init(&l->lives, node->self.incarnation);
+	ob__map_init(&l->suspects, node->registry.seed);
+	ob__map_init(&l->lives, node->registry.seed);
 	ob__timeout_init(&l->check, check, node);
 	ob__timeout_init(&l->sweep, sweep, node);
 	l->lost = ob__stat_counter(node->stats, "obhost_sessions_lost_total", NULL,

@@ -160,13 +160,21 @@ enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__
 	return verdict;
 }
 
-uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session *s)
+uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session *s, bool *wait)
 {
 	uint64_t choice = ob__session_sticky(s, node->router.route_role);
 	const struct ob__peer *peer =
 		choice != 0 ? ob__registry_get(&node->registry, choice) : NULL;
 
-	return peer != NULL && ob__peer_drains(peer) && ob__session_busy(s, 0) == 0 ? 0 : choice;
+	*wait = false;
+	if (peer == NULL || !ob__peer_drains(peer)) {
+		return choice;
+	}
+	if (ob__session_busy(s, 0) == 0) {
+		return 0;
+	}
+	*wait = !peer->ready;
+	return choice;
 }
 
 /* A module chooses here, by each message. */

@@ -69,8 +69,9 @@ enum ob__sticky_verdict ob__sticky_of_held(struct ob__node *node, const struct o
                                            const struct ob__route_query *q);
 
 /* On the session's proxy: the route node for what is settled further on, or 0: any.  Of one that
- * drains another takes over as soon as nothing is under way. */
-uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session *s);
+ * drains another takes over as soon as nothing is under way; *wait says that it is to come to that:
+ * there is another one. */
+uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session *s, bool *wait);
 
 /* A node that was chosen is known to be gone. */
 bool ob__sticky_is_gone(const struct ob__node *node, uint64_t id);

@@ -154,9 +154,10 @@ static inline void sip_round(uint64_t v[4])
 	v[2] = rotl(v[2], 32);
 }
 
-/* SipHash-1-3 keyed by the seed: strings come from clients, and a weaker hash can be flooded. */
-static uint64_t string_hash(uint64_t seed, const char *key, size_t len)
+/* SipHash-1-3: a weaker hash can be flooded. */
+uint64_t ob__hash(uint64_t seed, const void *bytes, size_t len)
 {
+	const uint8_t *key = bytes;
 	uint64_t k1 = rotl(seed, 32) ^ 0x9e3779b97f4a7c15u;
 	uint64_t v[4] = {seed ^ 0x736f6d6570736575u, k1 ^ 0x646f72616e646f6du,
 	                 seed ^ 0x6c7967656e657261u, k1 ^ 0x7465646279746573u};
@@ -246,7 +247,7 @@ void *ob__strmap_getn(const struct ob__strmap *m, const char *key, size_t len)
 	if (m->count == 0) {
 		return NULL;
 	}
-	return strmap_place(m, string_hash(m->seed, key, len), key, len)->value;
+	return strmap_place(m, ob__hash(m->seed, key, len), key, len)->value;
 }
 
 void *ob__strmap_get(const struct ob__strmap *m, const char *key)
@@ -260,7 +261,7 @@ int ob__strmap_put(struct ob__strmap *m, const char *key, void *value)
 		return -EINVAL;
 	}
 	size_t len = strlen(key);
-	uint64_t hash = string_hash(m->seed, key, len);
+	uint64_t hash = ob__hash(m->seed, key, len);
 	if (m->entries != NULL) {
 		struct ob__strmap_entry *e = strmap_place(m, hash, key, len);
 		if (e->key != NULL) {
@@ -285,7 +286,7 @@ void *ob__strmap_del(struct ob__strmap *m, const char *key)
 		return NULL;
 	}
 	size_t len = strlen(key);
-	struct ob__strmap_entry *e = strmap_place(m, string_hash(m->seed, key, len), key, len);
+	struct ob__strmap_entry *e = strmap_place(m, ob__hash(m->seed, key, len), key, len);
 	void *value = e->value;
 	if (value == NULL) {
 		return NULL;

@@ -103,6 +103,10 @@ int ob__strmap_put(struct ob__strmap *m, const char *key, void *value);
 void *ob__strmap_del(struct ob__strmap *m, const char *key);
 struct ob__strmap_entry *ob__strmap_next(const struct ob__strmap *m, size_t *pos);
 
+/* Of bytes that come from outside: who does not know the seed, which is random and secret, can't
+ * find two that have the same hash. */
+uint64_t ob__hash(uint64_t seed, const void *bytes, size_t len);
+
 /* FNV-1a, 32 bits: the wire form of a role word. */
 uint32_t ob__fnv1a32(const char *s);
 

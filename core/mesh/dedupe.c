@@ -90,14 +90,12 @@ static bool make_room(struct ob__dedupe *d, size_t bytes, bool entry, uint64_t n
 
 static uint64_t hash_of(const struct ob__dedupe *d, const struct ob__dedupe_query *q)
 {
-	uint64_t h = d->places.seed ^ UINT64_C(0xcbf29ce484222325);
+	uint64_t h = ob__hash(d->places.seed, &q->who.id, sizeof(q->who.id));
 
-	for (size_t i = 0; i < q->method_len + q->key_len; i++) {
-		uint8_t c = i < q->method_len ? (uint8_t)q->method[i] : q->key[i - q->method_len];
-		h = (h ^ c) * UINT64_C(0x100000001b3);
-		h ^= h >> 29;
+	if (q->method_len > 0) {
+		h = ob__hash(h, q->method, q->method_len);
 	}
-	return h ^ q->who.id;
+	return ob__hash(h, q->key, q->key_len);
 }
 
 static bool same(const struct ob__dedupe_entry *e, const struct ob__dedupe_query *q)

@@ -98,7 +98,8 @@ struct ob__dedupe {
 	uint64_t early; /* ends that went before their time, for lack of room */
 };
 
-/* `count`: most entries; `bytes`: of keys and answers together; `seed`: random bits. */
+/* `count`: most entries; `bytes`: of keys and answers together; `seed`: random and
+ * secret, as keys come from outside. */
 void ob__dedupe_init(struct ob__dedupe *d, uint32_t count, size_t bytes, uint64_t window_ms,
                      uint64_t seed);
 

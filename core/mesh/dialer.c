@@ -22,6 +22,7 @@ struct ob__dialing {
 	struct ob__remote *remote; /* NULL: no address, or none that the links take */
 	struct ob__dial_way way;
 	bool always;
+	uint64_t life;    /* incarnation in which it was last asked */
 	uint64_t traffic; /* of its link, when it was last seen to change */
 	uint64_t used_at; /* loop ms, when that was */
 };
@@ -150,6 +151,7 @@ static struct ob__dialing *new_dialing(struct ob__dialer *d, struct ob__peer *pe
 	}
 	g->peer = peer;
 	g->always = always;
+	g->life = peer->who.incarnation;
 	g->used_at = ob__loop_now(d->loop);
 	peer->dialing = g;
 	ob__list_init(&g->list);
@@ -185,6 +187,11 @@ int ob__dialer_node(struct ob__dialer *d, struct ob__peer *peer, const struct ob
 	}
 	g->always = always;
 	set_way(d, g, desc);
+	if (g->life != peer->who.incarnation && g->remote != NULL) {
+		g->used_at = ob__loop_now(d->loop);
+		ob__remote_again(g->remote);
+	}
+	g->life = peer->who.incarnation;
 	return 0;
 }
 
@@ -218,7 +225,8 @@ const char *ob__dialer_state(const struct ob__peer *peer)
 
 /* ---------------------------------------------------------------- and no longer */
 
-/* True when nothing has used its link, or, without one, nothing has asked for it lately. */
+/* True when nothing has used its link, or, without one, nothing has asked for it lately.  What
+ * waits after a refusal goes on doing so: whoever asks meanwhile must not dial anew. */
 static bool is_idle(struct ob__dialer *d, struct ob__dialing *g)
 {
 	uint64_t now = ob__loop_now(d->loop);
@@ -228,7 +236,8 @@ static bool is_idle(struct ob__dialer *d, struct ob__dialing *g)
 		g->traffic = traffic;
 		g->used_at = now;
 	}
-	return now - g->used_at >= d->idle_ms;
+	bool waits = g->remote != NULL && ob__remote_is_unwanted(g->remote);
+	return !waits && now - g->used_at >= d->idle_ms;
 }
 
 static void end_idle(struct ob__dialer *d, struct ob__dialing *g)

@@ -40,6 +40,8 @@ static const struct {
 	[OB__LINK_SECOND_HELLO] = {"second_hello", OB_LOG_WARNING, NULL},
 	[OB__LINK_BAD_FRAME] = {"bad_frame", OB_LOG_WARNING, "is that an obhost node?"},
 	[OB__LINK_TOO_BIG] = {"too_big", OB_LOG_WARNING, NULL},
+	[OB__LINK_SOURCE] = {"source", OB_LOG_WARNING,
+                             "only route nodes pass on what other nodes send"},
 	[OB__LINK_WRONG_TOKEN] = {"wrong_token", OB_LOG_WARNING,
                                   "make the token in remote_ports that of the other node's rpc"},
 	[OB__LINK_NO_TOKEN] = {"no_token", OB_LOG_WARNING, "set rpc.token"},
@@ -69,6 +71,7 @@ static const struct {
 	[OB__LINK_CROWDED] = {"crowded", OB_LOG_WARNING, NULL},
 	[OB__LINK_REFUSED] = {"refused", OB_LOG_WARNING, NULL},
 	[OB__LINK_LEFT] = {"left", OB_LOG_DEBUG, NULL},
+	[OB__LINK_NOT_LEFT] = {"not_left", OB_LOG_WARNING, NULL},
 	[OB__LINK_REPLACED] = {"replaced", OB_LOG_NOTICE, NULL},
 	[OB__LINK_REMOVED] = {"removed", OB_LOG_NOTICE, NULL},
 	[OB__LINK_IDLE] = {"idle", OB_LOG_INFO, NULL},
@@ -78,11 +81,35 @@ static const struct {
 
 /* ---------------------------------------------------------------- closing */
 
+/* Who the other end of a link that did not come up is, or says it is; NULL: nobody that is known.
+ * An entry of remote_ports is not about a node. */
+static struct ob__peer *would_be(const struct ob__link *l)
+{
+	uint64_t id = l->dialer           ? (l->remote != NULL ? ob__remote_node(l->remote) : 0)
+	              : l->theirs.id != 0 ? l->theirs.id
+	                                  : l->psk_dialer;
+	return id != 0 ? ob__registry_get(l->links->registry, id) : NULL;
+}
+
+/* The log has had it already: this pair does not get together, and why. */
+static bool is_said(const struct ob__link *l)
+{
+	struct ob__peer *peer = l->peer == NULL ? would_be(l) : NULL;
+	if (peer == NULL || peer->link != NULL) {
+		return false;
+	}
+	uint32_t now = ob__fnv1a32(l->reason) | 1;
+	bool said = peer->blamed[l->dialer] == now;
+	peer->blamed[l->dialer] = now;
+	return said;
+}
+
 static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 {
 	struct ob__links *ls = l->links;
 	uint32_t missed;
-	if (!ob__log_on(reasons[why].level) ||
+	int level = is_said(l) ? OB_LOG_DEBUG : reasons[why].level;
+	if (!ob__log_on(level) ||
 	    !ob__log_allow(&ls->limits[why], LOG_BURST, ob__loop_now(ls->loop), &missed)) {
 		return;
 	}
@@ -97,8 +124,8 @@ static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 		snprintf(more, sizeof(more), " [and %u like it]", missed);
 	}
 	const char *cure = reasons[why].cure;
-	ob__log_at(reasons[why].level, "link", "%s%s: closed (%s)%s%s%s", who, l->address,
-	           l->reason, cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
+	ob__log_at(level, "link", "%s%s: closed (%s)%s%s%s", who, l->address, l->reason,
+	           cure != NULL ? ": " : "", cure != NULL ? cure : "", more);
 }
 
 static bool is_holding(const struct ob__link *l)
@@ -141,6 +168,7 @@ static void retire(struct ob__link *l, bool last_words)
 	l->state = OB__LINK_CLOSED;
 	l->why = OB_E_MAYBE_SENT;
 	ob__timeout_clear(l->links->loop, &l->timeout);
+	ob__timeout_clear(l->links->loop, &l->leave_timeout);
 	ob__list_del(&l->link);
 	if (last_words) {
 		ob__stream_close_flushed(&l->stream, LAST_WORDS_MS);
@@ -370,6 +398,24 @@ void ob__link_close_gently(struct ob__link *l, enum ob__link_reason why, const c
 	finish(l, why, true);
 }
 
+/* What the dialer must know to act. */
+static enum ob__refusal refusal(enum ob__link_reason why)
+{
+	switch (why) {
+	case OB__LINK_DUPLICATE:
+		return OB__REFUSED_DUPLICATE;
+	case OB__LINK_NO_TOKEN:
+	case OB__LINK_WRONG_TOKEN:
+	case OB__LINK_NOT_ENCRYPTED:
+	case OB__LINK_CERTIFICATE:
+	case OB__LINK_VERSION:
+	case OB__LINK_ROLE_COLLISION:
+		return OB__REFUSED_FOR_GOOD;
+	default:
+		return OB__REFUSED_OTHER;
+	}
+}
+
 void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
 {
 	va_list ap;
@@ -379,7 +425,7 @@ void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *f
 	struct ob__frame f = {
 		.kind = OB__FRAME_HELLO,
 		.status = OB__HELLO_REFUSED,
-		.id = why == OB__LINK_DUPLICATE ? OB__REFUSED_DUPLICATE : OB__REFUSED_OTHER,
+		.id = refusal(why),
 		.src = l->links->registry->self.id,
 		.payload = (const uint8_t *)l->reason,
 		.payload_len = (uint32_t)strlen(l->reason),
@@ -453,6 +499,32 @@ static void on_timeout(void *arg)
 	}
 }
 
+static void leave_within(struct ob__link *l, uint64_t ms)
+{
+	l->leave_due = ob__loop_now(l->links->loop) + ms;
+	ob__timeout_set(l->links->loop, &l->leave_timeout, ms);
+}
+
+/* The other end may live, but what was sent last there may be lost.  When this process has slept,
+ * its answer may be here and not read yet. */
+static void on_not_left(void *arg)
+{
+	struct ob__link *l = arg;
+	const struct ob__links_options *o = &l->links->options;
+	if (ob__loop_now(l->links->loop) - l->leave_due > o->ping_ms) {
+		leave_within(l, o->dead_ms);
+		return;
+	}
+	ob__link_close(l, OB__LINK_NOT_LEFT, "it is left, and the other side does not end it");
+}
+
+/* Read only from now on.  Whoever is to end it has `times` as long as silence may last. */
+static void leave(struct ob__link *l, uint32_t times)
+{
+	l->state = OB__LINK_LEAVING;
+	leave_within(l, (uint64_t)times * l->links->options.dead_ms);
+}
+
 struct ob__link *ob__link_new(struct ob__links *ls)
 {
 	struct ob__link *l = calloc(1, sizeof(*l));
@@ -466,6 +538,7 @@ struct ob__link *ob__link_new(struct ob__links *ls)
 	ob__list_append(&ls->links, &l->link);
 	ob__timeout_init(&l->timeout, on_timeout, l);
 	ob__timeout_set(ls->loop, &l->timeout, ls->options.hello_ms);
+	ob__timeout_init(&l->leave_timeout, on_not_left, l);
 	ob__stream_init(&l->stream, ls->m, &stream_ops, l);
 	l->stream.high = ls->window;
 	l->stream.trunk = true;
@@ -499,7 +572,7 @@ void ob__links_accept(struct ob__links *ls, uv_stream_t *server)
 }
 
 /* Behind all that was sent on a path.  Without memory for it the other end's answer never comes: a
- * path that is being left ends when it has been silent for long enough, an idle one stays. */
+ * path that is being left ends after a while, an idle one stays. */
 static void put_last(struct ob__link *l, enum ob__system_id id)
 {
 	struct ob__frame f = {
@@ -537,11 +610,11 @@ static void settle_pair(struct ob__link *l, struct ob__link *first)
 {
 	struct ob__links *ls = l->links;
 	if (ls->registry->self.id > l->theirs.id) {
-		l->state = OB__LINK_LEAVING;
+		leave(l, 2); /* the other end has a FENCE to wait for */
 		return;
 	}
 	put_last(first, OB__SYS_FENCE);
-	first->state = OB__LINK_LEAVING;
+	leave(first, 1);
 	l->old = first;
 	l->held_from = l->appended;
 	move_held(l, first);
@@ -558,6 +631,7 @@ void ob__link_up(struct ob__link *l, struct ob__peer *peer)
 	l->alive_at = l->since;
 	l->check_at = l->since;
 	l->peer = peer;
+	peer->blamed[0] = peer->blamed[1] = 0;
 	if (l->remote != NULL) {
 		ob__remote_up(l->remote, l);
 	}
@@ -606,7 +680,7 @@ void ob__link_on_idle(struct ob__link *l)
 		return;
 	}
 	put_last(l, OB__SYS_IDLE_OK);
-	l->state = OB__LINK_LEAVING;
+	leave(l, 1);
 	l->peer->parted = true;
 	ob__registry_set_link(ls->registry, l->peer, NULL, ob__loop_now(ls->loop));
 	ls->ops.on_down(ls->arg, l->peer, "nobody used the link");
@@ -632,6 +706,7 @@ void ob__link_on_stay(struct ob__link *l)
 	if (l->state != OB__LINK_LEAVING || l->peer->link != NULL) {
 		return;
 	}
+	ob__timeout_clear(ls->loop, &l->leave_timeout);
 	l->state = OB__LINK_UP;
 	l->peer->parted = false;
 	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
@@ -955,6 +1030,7 @@ int ob__links_rekey(struct ob__links *ls, const struct ob__links_options *option
 	}
 	ob__link_keys_free(&ls->keys);
 	ls->keys = fresh;
+	ob__remotes_again(ls);
 	return 0;
 }
 

@@ -14,7 +14,8 @@
  * the refused dialer waits while the other link works.  When both dial at the same moment two
  * links may come up; then the one dialled by the lower id stays.  A node that had begun to send on
  * the other one sends a FENCE as its last frame there, keeps what it sends meanwhile, and goes on
- * over the staying link when the FENCE has come back (or the old link has died): so order holds.
+ * over the staying link when the FENCE has come back (or the old link has died): so order holds.  A
+ * link that is being left and not ended by then is closed after as long as one that is silent.
  *
  * A hello with the id of a live peer but another incarnation is refused, naming both addresses.  In
  * either case the live link is pinged: if it does not answer within a second it is closed, and the
@@ -35,6 +36,10 @@
  * subjectAltName is URI:obhost:ROLE/NAME.  Which of the three is settled at each end beforehand and
  * never between the two: the hello's proof covers the TLS exporter, a plain caller of a node that
  * encrypts is refused, and so is the reverse.
+ *
+ * WHOSE.  A frame has its sender in it, and that is the node at the other end, whose name was
+ * proved with the link; only a route node may bring frames of others.  It has asked the same of
+ * those that brought them there.  A link that brings any other frame is closed.
  *
  * Every close has a reason, counted in obhost_link_closed_total{reason=...} and logged.
  */
@@ -102,6 +107,7 @@ struct ob__link {
 	uint8_t key[32]; /* of the proofs: the dialer's from the start, the acceptor's once found */
 	uint8_t exporter[32]; /* of its TLS */
 	uint8_t exporter_len; /* 0: plain */
+	bool for_good;        /* refused by the other side, and would be again */
 	uint8_t psk_refused;  /* enum ob__link_reason: why no key was found for its TLS */
 	uint64_t psk_dialer;  /* who it said it is in the TLS handshake */
 	struct ob__hello mine;
@@ -138,6 +144,10 @@ struct ob__link {
 	double credit_bytes;
 	uint64_t credit_at;  /* loop ms */
 	uint64_t given_seen; /* as `given` at the last check, if the kernel was full then */
+
+	/* While LEAVING: until when, in loop ms, the other end has time to end it. */
+	struct ob__timeout leave_timeout;
+	uint64_t leave_due;
 };
 
 struct ob__links_ops {
@@ -221,11 +231,18 @@ int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote
 /*
  * Adds an entry for a node that was heard of: in no list of entries, and left alone by
  * ob__links_retain().  It waits while the node has a link, or an entry of remote_ports dials it;
- * when that entry is taken out, for good.
+ * when that entry is taken out, for good.  Without a role it is dialled for traffic only: when the
+ * node does not let it in, for its token or the like, it is not dialled again for ten minutes.
  * NULL with *err as above, but for -EEXIST.
  */
 struct ob__remote *ob__links_dial_node(struct ob__links *ls,
                                        const struct ob__remote_options *remote, int *err);
+
+/* The node or this one may be of another mind now: dials at once if it waits after a refusal. */
+void ob__remote_again(struct ob__remote *remote);
+
+/* It waits after a refusal. */
+bool ob__remote_is_unwanted(const struct ob__remote *remote);
 
 /* Takes it out again.  Its link stays, and nobody dials it again when it is lost. */
 void ob__links_undial(struct ob__remote *remote);

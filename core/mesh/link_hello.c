@@ -259,6 +259,7 @@ static void on_refused(struct ob__link *l, const struct ob__frame *f)
 {
 	enum ob__link_reason why =
 		f->id == OB__REFUSED_DUPLICATE ? OB__LINK_DUPLICATE : OB__LINK_REFUSED;
+	l->for_good = f->id == OB__REFUSED_FOR_GOOD;
 	int shown = f->payload_len < REASON_SHOWN ? (int)f->payload_len : REASON_SHOWN;
 	ob__link_close(l, why, "refused by the other side: %.*s", shown, (const char *)f->payload);
 }

@@ -34,6 +34,7 @@ enum ob__link_reason {
 	OB__LINK_SECOND_HELLO,
 	OB__LINK_BAD_FRAME,
 	OB__LINK_TOO_BIG,
+	OB__LINK_SOURCE,
 	OB__LINK_WRONG_TOKEN,
 	OB__LINK_NO_TOKEN,
 	OB__LINK_NOT_ENCRYPTED,
@@ -51,6 +52,7 @@ enum ob__link_reason {
 	OB__LINK_CROWDED,
 	OB__LINK_REFUSED,
 	OB__LINK_LEFT,
+	OB__LINK_NOT_LEFT,
 	OB__LINK_REPLACED,
 	OB__LINK_REMOVED,
 	OB__LINK_IDLE,
@@ -186,7 +188,8 @@ void ob__remote_up(struct ob__remote *r, const struct ob__link *l);
 /* The entry's link is closed, and so are its peer's paths if it was one. */
 void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__link_state was,
                        enum ob__link_reason why);
-void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id);  /* that peer is down */
+void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id); /* that peer is down */
+void ob__remotes_again(struct ob__links *ls); /* this node's tokens or certificates have changed */
 bool ob__remotes_have(const struct ob__links *ls, uint64_t id); /* one of remote_ports is for it */
 void ob__remotes_free(struct ob__links *ls);
 const struct ob__link_key *ob__remote_key(const struct ob__remote *r); /* NULL: none */

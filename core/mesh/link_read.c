@@ -5,6 +5,7 @@
 #include "mesh/link_priv.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #include <obhost/obhost.h>
 
@@ -83,16 +84,38 @@ static void on_system(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 
 static void on_part(struct ob__link *l, const struct ob__frame *piece);
 
+/* A frame is from the node at the other end.  A route node passes on what others send, but not what
+ * is between the two ends of a link. */
+static bool is_from_there(const struct ob__link *l, const struct ob__frame *f)
+{
+	return f->src == l->theirs.id || (l->peer->who.role_id == l->links->registry->route_role &&
+	                                  (f->kind != OB__FRAME_SYSTEM || f->dst != 0));
+}
+
+static void not_from_there(struct ob__link *l, const struct ob__frame *f)
+{
+	const struct ob__peer *who = ob__registry_get(l->links->registry, f->src);
+	ob__link_close(l, OB__LINK_SOURCE, "a frame (kind %u, id %u) in the name of %s %016" PRIx64,
+	               f->kind, (unsigned)f->id, who != NULL ? who->who.name : "node", f->src);
+}
+
 static void on_frame(struct ob__link *l, struct ob__frame *f, uint8_t *raw)
 {
-	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_PART && l->state != OB__LINK_HELLO) {
+	if (l->state == OB__LINK_HELLO) {
+		l->frames_in++;
+		ob__link_on_hello(l, f);
+		return;
+	}
+	if (!is_from_there(l, f)) {
+		not_from_there(l, f);
+		return;
+	}
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_PART) {
 		on_part(l, f);
 		return;
 	}
 	l->frames_in++;
-	if (l->state == OB__LINK_HELLO) {
-		ob__link_on_hello(l, f);
-	} else if (f->kind == OB__FRAME_SYSTEM) {
+	if (f->kind == OB__FRAME_SYSTEM) {
 		on_system(l, f, raw);
 	} else if (f->kind == OB__FRAME_HELLO) {
 		ob__link_close(l, OB__LINK_SECOND_HELLO, "it said hello again");

@@ -64,7 +64,8 @@ enum ob__system_id {
 
 	/* A node that drains (host/drain.h). */
 	OB__SYS_DRAINING = 48, /* to each linked peer; status 1: nothing new for me, 0: again */
-	OB__SYS_DRAINING_HEARD = 49, /* its echo: what comes after it is nothing new */
+	OB__SYS_DRAINING_HEARD = 49, /* its echo: what comes after it is nothing new; call 1: the
+	                              * sender waits for answers to what it has sent this way */
 	OB__SYS_SESSION_MOVE = 50,   /* to a session's proxy: `src`, of `role`, lets go of it */
 	OB__SYS_SESSION_MOVED = 51,  /* back; status 0: it has moved, else a code: it stays */
 
@@ -84,6 +85,7 @@ enum ob__hello_step {
 enum ob__refusal {
 	OB__REFUSED_OTHER = 0,
 	OB__REFUSED_DUPLICATE, /* the two nodes have a working link already */
+	OB__REFUSED_FOR_GOOD,  /* as long as neither is configured otherwise: for its token, ... */
 };
 
 #define OB__ROLE_ROUTE "route"

@@ -46,13 +46,17 @@ struct ob__peer {
 	bool draining;                   /* it says that it takes nothing new */
 	bool drain_heard;                /* it knows that this node does not */
 	bool drain_told;                 /* it was told so */
+	bool drain_waits;                /* it waits for answers to what it has sent this way */
 	char last_error[128];
 	uint8_t state;        /* as the directory says, or OB__MEMBER_UNKNOWN; DEAD, LEFT: it did */
 	bool ready;           /* in what its role has ready */
 	bool via_used;        /* something went through a route node since it had a link */
 	bool parted;          /* its last link ended because both ends saw no traffic */
+	uint32_t blamed[2];   /* why the last link with it (its own, then ours) did not come about,
+	                       * as the log had it: a hash; or 0 */
 	uint64_t told;        /* the floor above's: the life that modules were told of, or 0 */
 	uint64_t fence;       /* the floor above's: the FENCE that is out, or 0 */
+	bool fence_due;       /* the same: and has found no room so far */
 	uint64_t fence_until; /* the same: loop ms */
 	struct ob__peer *via; /* the route node that its frames go through while it has no link */
 	struct ob__dialing *dialing; /* the dialer's own */

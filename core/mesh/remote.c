@@ -18,9 +18,10 @@
 
 #define ADDED_MAX      256u /* entries that were added at run time */
 #define PAUSE_FIRST_MS 100u
-#define LEARNED_MS     30000u /* longest pause before a node that was heard of is dialled again */
-#define STEADY_MS      1000u  /* a link that lived this long is dialled again at once */
-#define LOG_BURST      1u     /* lines per entry in ten seconds */
+#define LEARNED_MS     30000u  /* longest pause before a node that was heard of is dialled again */
+#define UNWANTED_MS    600000u /* pause before one is that does not let this one in */
+#define STEADY_MS      1000u   /* a link that lived this long is dialled again at once */
+#define LOG_BURST      1u      /* lines per entry in ten seconds */
 
 enum remote_state {
 	WAITING = 1, /* for the next attempt */
@@ -55,6 +56,7 @@ struct ob__remote {
 	bool by_near;                    /* what is being tried */
 	bool added;                      /* at run time */
 	bool dropped;                    /* learned: its entry of remote_ports was taken out */
+	bool unwanted;                   /* learned: waits after a refusal */
 	char address[160];
 	enum remote_state state;
 	struct ob__link *link;
@@ -116,11 +118,16 @@ static uint64_t jitter(struct ob__links *ls, uint64_t ms)
 	return ms * 4 / 5 + ls->random % (ms * 2 / 5 + 1);
 }
 
+/* Dialled for traffic, which goes another way meanwhile. */
+static bool is_lazy(const struct ob__remote *r)
+{
+	return r->node != 0 && r->role == NULL;
+}
+
 static uint64_t longest_pause(const struct ob__remote *r)
 {
 	uint64_t ms = r->links->options.reconnect_ms;
-	bool is_lazy = r->node != 0 && r->role == NULL;
-	return is_lazy && ms < LEARNED_MS ? LEARNED_MS : ms;
+	return is_lazy(r) && ms < LEARNED_MS ? LEARNED_MS : ms;
 }
 
 static void try_soon(struct ob__remote *r)
@@ -307,6 +314,7 @@ static void attempt(struct ob__remote *r)
 		return;
 	}
 	r->peer_id = 0;
+	r->unwanted = false;
 	if (r->near != NULL && !r->tried_near) {
 		r->tried_near = true;
 		dial(r, NULL, r->near);
@@ -352,6 +360,53 @@ static void lost(struct ob__remote *r, const struct ob__link *l)
 	}
 }
 
+/* Nothing is gained by another attempt, at whatever address, before one of the two nodes is
+ * configured otherwise. */
+static bool is_settled(const struct ob__link *l, enum ob__link_reason why)
+{
+	switch (why) {
+	case OB__LINK_REFUSED:
+		return l->for_good;
+	case OB__LINK_WRONG_TOKEN:
+	case OB__LINK_TLS:
+	case OB__LINK_CERTIFICATE:
+	case OB__LINK_VERSION:
+		return l->peer == NULL;
+	default:
+		return false;
+	}
+}
+
+static void try_much_later(struct ob__remote *r)
+{
+	forget_found(r);
+	r->unwanted = true;
+	r->state = WAITING;
+	r->tried_near = false;
+	ob__timeout_set(r->links->loop, &r->timer, jitter(r->links, UNWANTED_MS));
+}
+
+bool ob__remote_is_unwanted(const struct ob__remote *r)
+{
+	return r->unwanted;
+}
+
+void ob__remote_again(struct ob__remote *r)
+{
+	if (r->unwanted) {
+		r->unwanted = false;
+		r->pause_ms = PAUSE_FIRST_MS;
+		try_soon(r);
+	}
+}
+
+void ob__remotes_again(struct ob__links *ls)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		ob__remote_again(OB__CONTAINER(it, struct ob__remote, list));
+	}
+}
+
 void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__link_state was,
                        enum ob__link_reason why)
 {
@@ -364,6 +419,10 @@ void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__
 		r->expects = r->node;
 	}
 	snprintf(r->error, sizeof(r->error), "%s", l->reason);
+	if (is_lazy(r) && is_settled(l, why)) {
+		try_much_later(r);
+		return;
+	}
 	if (r->by_near && r->host != NULL && l->peer == NULL && why != OB__LINK_DUPLICATE) {
 		try_soon(r); /* not by the socket that is near: by the other address */
 		return;
@@ -705,6 +764,9 @@ const char *ob__remote_error(const struct ob__remote *r)
 
 const char *ob__remote_state(const struct ob__remote *r)
 {
+	if (r->unwanted) {
+		return "refused";
+	}
 	if (r->link == NULL) {
 		return r->state == COVERED ? "covered"
 		                           : (r->state == RESOLVING ? "resolving" : "waiting");

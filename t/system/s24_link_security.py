@@ -15,7 +15,7 @@ from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.load import Load
 from obtest.broken import Place
 from obtest.nodes import Node, Trio, all_ended, link, start_all
-from obtest.peer import (CALL, METHOD, PUSH, REPLY, REQUEST, Frame, Peer, node_id, role_id)
+from obtest.peer import (CALL, METHOD, PUSH, REPLY, REQUEST, SYSTEM, Frame, Peer, node_id, role_id)
 from obtest.plugin import PluginDir
 from obtest.seed import Client
 from obtest.tap import case, cases, check, comment, contains, equal, eventually, main
@@ -248,6 +248,44 @@ def roles():
         node.stop()
 
 
+@case("two nodes without each other's token talk through the route node, and each says so once",
+      timeout=60)
+def strangers_in_one_house():
+    route = Node("apart_r", "route", modules=["route", ADMIN],
+                 rpc={"tokens": {role: TOKENS[role] for role in ("proxy", "service")}})
+    proxy = Node("apart_p", "proxy", modules=["proxy", ADMIN],
+                 rpc={"tokens": {"proxy": TOKENS["proxy"]}})
+    service = Node("apart_s", "service", modules=["service", ADMIN, "echo"],
+                   rpc={"tokens": {"service": TOKENS["service"]}, "serve": [[30000, 30000]]})
+    link((proxy, route), (service, route))
+    start_all(route, proxy, service)
+
+    def state(of, name):
+        return [peer["dialling"] for peer in of.get("/peers")["peers"] if peer["name"] == name]
+
+    def refused():
+        return [node.metric("obhost_link_closed_total", reason="wrong_token")
+                for node in (proxy, service)]
+    with Client(proxy.ws_port) as client:
+        def talk():
+            equal(client.ask(30000, {"n": 1}).get("n"), 1)
+            return state(proxy, "apart_s") + state(service, "apart_p")
+        eventually(lambda: client.ask(30000, {"n": 1}).get("n") == 1, "an answer")
+        eventually(lambda: talk() == ["refused", "refused"], "both refused")
+        before = refused()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            talk()
+        equal(refused(), before)
+    check(max(before) <= 2, before)
+    for node in (proxy, service):
+        lines = [line for line in node.log().splitlines() if "wrong token" in line]
+        equal(sum("refused by the other side" in line for line in lines), 1, lines)
+        check(len(lines) <= 2, lines)
+    for node in (proxy, service, route):
+        node.stop()
+
+
 # ---------------------------------------------------------------- what a role may send
 
 # Who asks for what, and the wire's result: 0 is well, else -1 for DENIED.
@@ -306,13 +344,45 @@ def denied_anyway():
     before = denied(node, "id")
     with Peer(node.rpc_port, "a_forger", "proxy") as peer:
         check(peer.meet(), peer.refused)
-        for fields in ({"dst": node_id("elsewhere")}, {"role": role_id("service")},
-                       {"src": node_id("service_1")}):
+        for fields in ({"dst": node_id("elsewhere")}, {"role": role_id("service")}):
             fields = {"id": 1000, "call": 9, "src": peer.hello.id, **fields}
             peer.send_bytes(Frame(REQUEST, b"{}", **fields).pack())
         peer.send_bytes(Frame(PUSH, b"{}", id=5, src=peer.hello.id, dst=node_id("guard")).pack())
         eventually(lambda: denied(node, "push") >= 1, "the push denied")
-    equal(denied(node, "id"), before + 3)
+    equal(denied(node, "id"), before + 2)
+
+
+FORGED = [("a request", REQUEST, {"id": 30000, "call": 9}),
+          ("an answer", REPLY, {"call": 9, "dst": node_id("service_1")}),
+          ("a push", PUSH, {"id": 5, "dst": node_id("service_1")}),
+          ("that it drains", SYSTEM, {"id": 48, "dst": node_id("guard"), "status": 1}),
+          ("a sign of life", SYSTEM, {"id": 11})]
+
+
+@cases(FORGED, "{0} in the name of another node: the link is closed, counted and logged")
+def forged(_what, kind, fields):
+    node = guard()
+    before = node.metric("obhost_link_closed_total", reason="source")
+    with Peer(node.rpc_port, "a_forger", "service") as peer:
+        check(peer.meet(), peer.refused)
+        peer.send(kind, b"{}", src=node_id("service_1"), **fields)
+        check(peer.closed(), "it goes on")
+    equal(node.metric("obhost_link_closed_total", reason="source"), before + 1)
+    eventually(lambda: f"in the name of node {node_id('service_1'):016x}" in node.log(), "the line")
+    equal(node.get("/node")["state"], "running")
+
+
+@case("a route node brings what other nodes send, with their names in it")
+def brought():
+    node = guard()
+    before = node.metric("obhost_link_closed_total", reason="source")
+    with Peer(node.rpc_port, "b_route", "route") as peer:
+        check(peer.meet(), peer.refused)
+        behind = peer.hello.id ^ 1
+        peer.send(REQUEST, b"{}", id=30000, call=3, dst=node_id("guard"), src=behind)
+        reply = peer.wanted(REPLY)
+        equal((reply.call, reply.dst), (3, behind))
+    equal(node.metric("obhost_link_closed_total", reason="source"), before)
 
 
 @case("a reload changes who may send what")

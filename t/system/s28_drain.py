@@ -155,8 +155,9 @@ class Crowd:
     its number, whatever happens meanwhile. One that is told to move connects to `ports` in turn
     and asks again what it had no answer to."""
 
-    def __init__(self, ports, count, window=4, message_id=6001):
+    def __init__(self, ports, count, window=4, message_id=6001, *, ms=0):
         self.ports, self.window, self.id = list(ports), window, message_id
+        self.ms = ms    # that each request takes; they are sent one after the other in that time
         self.served = [{} for _ in range(count)]    # per client: session -> names in order
         self.closed = []                            # when, by the clock, each was told to move
         self.asked_again = 0
@@ -188,8 +189,9 @@ class Crowd:
         client = self._connect(turn)
         while True:
             while not self._stop.is_set() and sent - due < self.window:
-                client.send_bytes(frame(packet(self.id, b'{"n":%d}' % sent)))
+                client.send_bytes(frame(packet(self.id, b'{"n":%d,"ms":%d}' % (sent, self.ms))))
                 sent += 1
+                time.sleep(self.ms / 1000 / self.window)
             if due == sent:
                 client.drop()
                 return
@@ -462,6 +464,87 @@ def port_taken():
     equal(at["near"].http("DELETE", "/drain").status, 200)
     with Client(port) as client:
         equal(client.ask(6001)["code"], 200)
+
+
+# ---------------------------------------------------------------- route nodes
+
+def two_ways(table_at):
+    """A proxy and two services that reach each other through two route nodes and no other way."""
+    routes = [a_node(f"{table_at}_r{n}", "route", rpc={"route": TABLE}) for n in (1, 2)]
+    keys = {"rpc": {"unix": False}}
+    if table_at == "proxy":
+        keys["rpc"]["route"] = TABLE
+    ends = [a_node(f"{table_at}_p", "proxy", **keys)]
+    ends += [a_node(f"{table_at}_s{n}", "service", "counter", rpc={"unix": False}) for n in (1, 2)]
+    link((routes[0], routes[1]))
+    for node in ends:
+        del node.conf["rpc"]["port"]     # nobody can dial it
+        link((node, routes[0]), (node, routes[1]))
+    start_all(*routes, *ends)
+    wait_linked((routes[0], routes[1], *ends), (routes[1], *ends))
+    return routes, ends
+
+
+def relayed(node):
+    return node.metric("obhost_forwarded_total")
+
+
+@cases([("proxy",), ("route",)], "one of two route nodes drains under load, then stops: the other "
+       "one relays, nothing is lost, nobody moves (the {0} knows the role)", timeout=90)
+def route_node(table_at):
+    routes, ends = two_ways(table_at)
+    port = ends[0].ws_port
+    with Crowd([port], 16) as sticky, Crowd([port], 8, 1, 7001) as free:
+        sticky.progress()
+        free.progress()
+        busy, other = sorted(routes, key=relayed, reverse=True)
+        check(relayed(busy) > 0, "nothing went through it")
+        drain(busy)
+        drained(busy)
+        check(not busy.get("/drain")["late"], busy.get("/drain"))
+        for crowd in (sticky, free):
+            crowd.progress(500)
+        before = relayed(busy), relayed(other)
+        for crowd in (sticky, free):
+            crowd.progress(500)
+        equal(relayed(busy), before[0])
+        check(relayed(other) >= before[1] + 1000, "who relays?")
+        drain(busy, then="stop")
+        equal(busy.wait(), 0)
+        for crowd in (sticky, free):
+            crowd.progress(500)
+            crowd.finish()
+    ways = [names for served in sticky.served for names in served.values()]
+    check(all(len(names) == 1 for names in ways), ways)
+    check(not sticky.closed and not free.closed, "a client was closed")
+    for node in ends:
+        eventually(lambda n=node: n.get("/node")["pending"] == 0, f"nothing pending on {node.name}")
+    for node in (*ends, other):
+        node.stop()
+
+
+@cases([("proxy", "POST"), ("route", "POST"), ("proxy", "QUIT"), ("route", "QUIT")],
+       "one of two route nodes is told to go while requests take their time: it waits for their "
+       "answers and nothing is lost (the {0} knows the role, {1})", timeout=90)
+def route_node_stops(table_at, how):
+    routes, ends = two_ways(table_at)
+    with Crowd([ends[0].ws_port], 16, message_id=6002, ms=400) as crowd:
+        crowd.progress()
+        busy = max(routes, key=relayed)
+        if how == "POST":
+            drain(busy, then="stop")
+            eventually(lambda: busy.get("/drain")["left"]["peers_waiting"] > 0, "it waits")
+        else:
+            busy.send_signal(signal.SIGQUIT)
+        equal(busy.wait(), 0)
+        crowd.progress()
+        crowd.finish()
+    ways = [names for served in crowd.served for names in served.values()]
+    check(all(len(names) == 1 for names in ways), ways)
+    check("nothing is left after" in busy.log(), busy.tail())
+    for node in (*ends, *routes):
+        if node is not busy:
+            node.stop()
 
 
 # ---------------------------------------------------------------- the deadline, bad input

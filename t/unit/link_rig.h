@@ -336,6 +336,7 @@ static inline void puppet_say(struct puppet *p, struct ob__frame f)
 {
 	static uint8_t whole[OB__FRAME_HEADER + (1u << 16)];
 	CU_ASSERT_TRUE_FATAL(f.payload_len <= sizeof(whole) - OB__FRAME_HEADER);
+	f.src = f.src != 0 ? f.src : p->mine.id;
 	ob__frame_put_header(whole, &f);
 	if (f.payload_len > 0) {
 		memcpy(whole + OB__FRAME_HEADER, f.payload, f.payload_len);

@@ -449,6 +449,22 @@ static void test_nobody(void)
 
 /* ---------------------------------------------------------------- keys */
 
+/* Who knows the incarnation, as every member does, knows nothing about the table of keys. */
+static void test_keys_seed(void)
+{
+	uint64_t seeds[8];
+
+	begin(0);
+	for (size_t i = 0; i < 8; i++) {
+		ob__keys_free(caller.node);
+		ob__keys_init(caller.node);
+		seeds[i] = caller.node->keys.table.places.seed;
+		CU_ASSERT_TRUE(seeds[i] != 0 && seeds[i] != caller.node->self.incarnation);
+		CU_ASSERT_TRUE(i == 0 || seeds[i] != seeds[i - 1]);
+	}
+	end();
+}
+
 static void test_keys(void)
 {
 	ob_target t = {.node = ob__node_id("s1")};
@@ -1244,6 +1260,7 @@ int main(void)
 	CU_add_test(suite, "a node that dies, a link that breaks", test_dying);
 	CU_add_test(suite, "nobody there", test_nobody);
 	CU_add_test(suite, "keys", test_keys);
+	CU_add_test(suite, "keys are hashed with a secret", test_keys_seed);
 	CU_add_test(suite, "keys of what is under way", test_keys_under_way);
 	CU_add_test(suite, "keys of what is slow", test_keys_slow);
 	CU_add_test(suite, "all of a role", test_all);

@@ -127,6 +127,48 @@ static void test_identity(void)
 	end();
 }
 
+static uint64_t hash_with(uint64_t seed, uint32_t id, const char *method, const char *key)
+{
+	struct ob__dedupe_query q = query(1, method, id, key, 1);
+
+	ob__dedupe_init(&d, 10, 1 << 20, WINDOW, seed);
+	CU_ASSERT_EQUAL(ob__dedupe_begin(&d, &q, 0, &handle, &done), OB__DEDUPE_NEW);
+	const struct ob__dedupe_entry *e = ob__slab_get(&d.slab, handle);
+	uint64_t hash = e->b;
+	ob__dedupe_free(&d);
+	return hash;
+}
+
+/* Whatever is known of one hash says nothing about another one, as long as the seed is not known.
+ */
+static void test_hash(void)
+{
+	static const struct {
+		uint32_t ids[2];
+		const char *methods[2];
+		const char *keys[2];
+	} rows[] = {
+		{{1, 2}, {NULL, NULL}, {"key", "key"}},
+		{{7, 7}, {NULL, NULL}, {"key", "kez"}},
+		{{0, 0}, {"a", "ab"}, {"bk", "k"}},
+	};
+	uint64_t seen[3][16];
+
+	for (size_t r = 0; r < 3; r++) {
+		for (uint64_t seed = 0; seed < 16; seed++) {
+			uint64_t x = hash_with(seed, rows[r].ids[0], rows[r].methods[0],
+			                       rows[r].keys[0]) ^
+			             hash_with(seed, rows[r].ids[1], rows[r].methods[1],
+			                       rows[r].keys[1]);
+			CU_ASSERT_NOT_EQUAL(x, 0);
+			for (uint64_t i = 0; i < seed; i++) {
+				CU_ASSERT_NOT_EQUAL(x, seen[r][i]);
+			}
+			seen[r][seed] = x;
+		}
+	}
+}
+
 /* An end that says that nothing was done is not kept. */
 static void test_not_kept(void)
 {
@@ -269,6 +311,7 @@ int main(void)
 	CU_pSuite s = CU_add_suite("dedupe", NULL, NULL);
 	CU_add_test(s, "once", test_once);
 	CU_add_test(s, "what is the same", test_identity);
+	CU_add_test(s, "hashes", test_hash);
 	CU_add_test(s, "nothing was done", test_not_kept);
 	CU_add_test(s, "the window", test_window);
 	CU_add_test(s, "bounded in number", test_count_bound);

@@ -5,6 +5,7 @@
 #include "mesh/dialer.h"
 
 #include "link_rig.h"
+#include "unit/files.h"
 
 #define MACHINE 0x1234u
 
@@ -193,6 +194,138 @@ static void test_configured(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- a node that lets nobody in */
+
+static const struct ob__role_token of_proxies[] = {{"proxy", {"the token of the proxies", NULL}}};
+static const struct ob__role_token of_services[] = {{"service", {"the token of services", NULL}}};
+static const struct ob__role_token of_both[] = {{"proxy", {"the token of the proxies", NULL}},
+                                                {"service", {"the token of services", NULL}}};
+
+static void begin_by_role(uint64_t idle_ms, enum ob__link_security security)
+{
+	struct ob__links_options o = {.ping_ms = 30, .dead_ms = 5000, .reconnect_ms = 50};
+	rig_begin();
+	o.security = security;
+	o.roles = of_proxies;
+	o.roles_len = 1;
+	rig_start(&a, "a", "proxy", 1, 0, &o);
+	o.roles = of_services;
+	rig_start(&b, "b", "service", 1, 0, &o);
+	ob__dialer_init(&dialer, rig_loop, a.links, MACHINE, idle_ms);
+}
+
+static bool refused(uint64_t times)
+{
+	return RIG_UNTIL(rig_closed(&b, "wrong_token") == times);
+}
+
+/* Whoever has not the token is not dialled again and again, however often it is wanted; but when it
+ * has started anew, or there are other tokens here. */
+static void test_unwanted_by(enum ob__link_security security)
+{
+	const struct ob__links_options both = {.roles = of_both, .roles_len = 2};
+	begin_by_role(1000, security);
+	struct ob__peer *p = hear(&a, "b", "service");
+	struct ob__description *d = at("b", "service", b.port);
+	ob__dialer_want(&dialer, p, d);
+	CU_ASSERT_TRUE(refused(1));
+	CU_ASSERT_TRUE(RIG_UNTIL(strcmp(ob__dialer_state(p), "refused") == 0));
+	for (int i = 0; i < 150; i++) {
+		ob__dialer_want(&dialer, p, d);
+		CU_ASSERT_EQUAL(ob__dialer_node(&dialer, p, d, false), 0);
+		rig_turn_ms(10);
+	}
+	CU_ASSERT_EQUAL(rig_closed(&b, "wrong_token"), 1);
+	CU_ASSERT_EQUAL(dialer.count, 1);
+
+	struct ob__identity again = p->who;
+	int err;
+	again.incarnation = 2;
+	CU_ASSERT_PTR_EQUAL(ob__registry_put(&a.registry, &again, &err), p);
+	CU_ASSERT_EQUAL(ob__dialer_node(&dialer, p, d, false), 0);
+	CU_ASSERT_TRUE(refused(2));
+
+	CU_ASSERT_EQUAL(ob__links_rekey(b.links, &both), 0);
+	rig_turn_ms(100);
+	CU_ASSERT_EQUAL(a.ups, 0); /* it can't know */
+	CU_ASSERT_EQUAL(ob__links_rekey(a.links, &both), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL((ob__dialer_want(&dialer, p, d), a.ups == 1)));
+	CU_ASSERT_EQUAL(rig_closed(&b, "wrong_token"), 2);
+	ob__description_unref(d);
+	end();
+}
+
+static void test_unwanted(void)
+{
+	test_unwanted_by(OB__LINK_PLAIN);
+	test_unwanted_by(OB__LINK_PSK);
+}
+
+/* A route node is dialled all the same: nothing else will do. */
+static void test_unwanted_always(void)
+{
+	begin_by_role(0, OB__LINK_PLAIN);
+	struct ob__peer *p = hear(&a, "b", "service");
+	struct ob__description *d = at("b", "service", b.port);
+	CU_ASSERT_EQUAL(ob__dialer_node(&dialer, p, d, true), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&b, "wrong_token") >= 4));
+	ob__description_unref(d);
+	end();
+}
+
+static int count_lines(const char *dir, const char *word)
+{
+	char path[160];
+	static char text[1u << 16];
+	int n = 0;
+	snprintf(path, sizeof(path), "%s/pair.log", dir);
+	FILE *file = fopen(path, "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+	fclose(file);
+	for (const char *l = strtok(text, "\n"); l != NULL; l = strtok(NULL, "\n")) {
+		n += strstr(l, word) != NULL;
+	}
+	return n;
+}
+
+/* Each of the two says once why they don't get together, and again when it is for another reason.
+ */
+static void test_unwanted_log(void)
+{
+	const struct ob__links_options proxies = {.roles = of_proxies, .roles_len = 1};
+	const struct ob__links_options nothing = {0};
+	char dir[128];
+	char err[128];
+	begin_by_role(0, OB__LINK_PLAIN);
+	files_make_dir(dir, sizeof(dir));
+	struct ob__log_options o = {.dir = dir, .name = "pair", .level = OB_LOG_INFO};
+	CU_ASSERT_EQUAL_FATAL(ob__log_open(&o, err, sizeof(err)), 0);
+	struct ob__peer *p = hear(&a, "b", "service");
+	(void)hear(&b, "a", "proxy");
+	struct ob__description *d = at("b", "service", b.port);
+	ob__dialer_want(&dialer, p, d);
+	for (uint64_t times = 1; times <= 6; times++) {
+		CU_ASSERT_TRUE(refused(times));
+		CU_ASSERT_TRUE(RIG_UNTIL(strcmp(ob__dialer_state(p), "refused") == 0));
+		if (times < 6) {
+			CU_ASSERT_EQUAL(ob__links_rekey(a.links, &proxies), 0); /* dials again */
+		}
+	}
+	/* Another reason. */
+	CU_ASSERT_EQUAL(ob__links_rekey(b.links, &nothing), 0);
+	CU_ASSERT_EQUAL(ob__links_rekey(a.links, &proxies), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&b, "no_token") == 1));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_closed(&a, "refused") == 7));
+	ob__log_close();
+	CU_ASSERT_EQUAL(count_lines(dir, "refused by the other side: wrong token for the role"), 1);
+	CU_ASSERT_EQUAL(count_lines(dir, "closed (wrong token for the role proxy)"), 1);
+	CU_ASSERT_EQUAL(count_lines(dir, "refused by the other side: this node has no"), 1);
+	files_remove(dir);
+	ob__description_unref(d);
+	end();
+}
+
 /* ---------------------------------------------------------------- the end of an idle link */
 
 static void put(struct rig_node *n, struct ob__peer *p, uint64_t number)
@@ -342,6 +475,7 @@ static void test_past(void)
 		.version = OB__FRAME_VERSION,
 		.kind = OB__FRAME_PUSH,
 		.call = 1,
+		.src = ob__node_id("a"),
 	};
 	uint8_t raw[OB__FRAME_HEADER];
 	begin(0);
@@ -376,6 +510,10 @@ int main(void)
 	CU_add_test(s, "always", test_always);
 	CU_add_test(s, "another node is there", test_other_node);
 	CU_add_test(s, "an entry of remote_ports comes first", test_configured);
+	s = CU_add_suite("refused", NULL, NULL);
+	CU_add_test(s, "not dialled again for long", test_unwanted);
+	CU_add_test(s, "a route node is", test_unwanted_always);
+	CU_add_test(s, "is said once", test_unwanted_log);
 	s = CU_add_suite("idle", NULL, NULL);
 	CU_add_test(s, "ends at both ends", test_idle);
 	CU_add_test(s, "stays with a route node", test_route_stays);

@@ -65,7 +65,7 @@ static void test_in_pieces(void)
 	static uint8_t many[3000];
 	size_t len = 0;
 	for (uint64_t call = 1; len + 100 < sizeof(many); call++) {
-		struct ob__frame one = {.kind = OB__FRAME_PUSH, .call = call};
+		struct ob__frame one = {.kind = OB__FRAME_PUSH, .call = call, .src = p.mine.id};
 		one.payload_len = (uint32_t)(call % 7);
 		ob__frame_put_header(many + len, &one);
 		len += OB__FRAME_HEADER + one.payload_len;
@@ -156,6 +156,19 @@ static const struct {
 	{"bad_frame", {0}, "\x0a\x00\x00\x00", 4},
 	{"bad_frame", {.kind = 0}, NULL, 0},
 	{"version", {.kind = OB__FRAME_PUSH, .version = 9}, NULL, 0},
+	/* in the name of somebody else */
+	{"source", {.kind = OB__FRAME_PUSH, .src = 77}, NULL, 0},
+	{"source", {.kind = OB__FRAME_REPLY, .src = 77, .dst = 1}, NULL, 0},
+	{"source", {.kind = OB__FRAME_REQUEST, .src = 77, .dst = 1}, NULL, 0},
+	{"source",
+         {.kind = OB__FRAME_SYSTEM, .id = OB__SYS_DRAINING, .src = 77, .dst = 1},
+         NULL,
+         0},
+	{"source", {.kind = OB__FRAME_SYSTEM, .id = OB__SYS_PING, .src = 77}, NULL, 0},
+	{"source",
+         {.kind = OB__FRAME_SYSTEM, .id = OB__SYS_PART, .src = 77, .call = 99999},
+         NULL,
+         0},
 };
 
 static void test_members(void)
@@ -177,6 +190,26 @@ static void test_members(void)
 		CU_ASSERT_TRUE(rig_closed(&a, members[i].counted) > 0);
 		puppet_close(&p);
 	}
+	end();
+}
+
+/* A route node brings what others send, but what is between the two ends of a link is its own. */
+static void test_source(void)
+{
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "route_2", "route", 9, RIG_TOKEN));
+	puppet_say(&p, (struct ob__frame){.kind = OB__FRAME_REPLY, .src = 77, .dst = 1});
+	puppet_say(&p, (struct ob__frame){
+			       .kind = OB__FRAME_SYSTEM, .id = OB__SYS_KICK, .src = 77, .dst = 1});
+	CU_ASSERT_TRUE(RIG_UNTIL(a.frames == 2));
+	CU_ASSERT_EQUAL(a.last.src, 77);
+	puppet_say(&p, (struct ob__frame){
+			       .kind = OB__FRAME_SYSTEM, .id = OB__SYS_MEMBER_BEAT, .src = 77});
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_EQUAL(rig_closed(&a, "source"), 1);
+	CU_ASSERT_EQUAL(a.frames, 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(rig_peer(&a, "route_2")->last_error, "000000000000004d"));
+	puppet_close(&p);
 	end();
 }
 
@@ -587,7 +620,8 @@ static void test_unread_answers(void)
 	join_slow("proxy_1");
 	for (size_t i = 0; i < sizeof(pings); i += 64) {
 		ob__frame_put_header(pings + i, &(struct ob__frame){.kind = OB__FRAME_SYSTEM,
-		                                                    .id = OB__SYS_PING});
+		                                                    .id = OB__SYS_PING,
+		                                                    .src = p.mine.id});
 	}
 	for (int i = 0; i < 1000 && rig_closed(&a, "unread") == 0; i++) {
 		puppet_write(&p, pings, sizeof(pings));
@@ -775,6 +809,7 @@ static void test_pieces_in(void)
 	ob__frame_put_header(whole,
 	                     &(struct ob__frame){.kind = OB__FRAME_PUSH,
 	                                         .id = 5,
+	                                         .src = ob__node_id("proxy_1"),
 	                                         .payload_len = sizeof(whole) - OB__FRAME_HEADER});
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		begin(NULL);
@@ -795,6 +830,25 @@ static void test_pieces_in(void)
 	}
 }
 
+/* A frame in pieces is from the node at the other end, too. */
+static void test_pieces_source(void)
+{
+	static uint8_t whole[100000];
+	ob__frame_put_header(whole,
+	                     &(struct ob__frame){.kind = OB__FRAME_PUSH,
+	                                         .src = 77,
+	                                         .payload_len = sizeof(whole) - OB__FRAME_HEADER});
+	begin(NULL);
+	CU_ASSERT_TRUE(puppet_join(&p, &a, "proxy_1", "proxy", 9, RIG_TOKEN));
+	say_part(sizeof(whole), whole, 60000);
+	say_part(sizeof(whole), whole + 60000, 40000);
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_EQUAL(rig_closed(&a, "source"), 1);
+	CU_ASSERT_EQUAL(a.frames, 0);
+	puppet_close(&p);
+	end();
+}
+
 /* ---------------------------------------------------------------- leaving a path, by hand */
 
 /*
@@ -802,10 +856,12 @@ static void test_pieces_in(void)
  * dials as well (q) and is up; the node sends requests 1 to 3 there.  Then the WELCOME comes on p:
  * the node must leave q with a FENCE and hold requests 4 to 6.
  */
-static int two_links(void)
+static int two_links_within(uint32_t dead_ms)
 {
 	int port;
-	struct ob__links_options o = {.high = 200}; /* two or three of the requests */
+	struct ob__links_options o = {.high = 200, /* two or three of the requests */
+	                              .ping_ms = dead_ms / 4,
+	                              .dead_ms = dead_ms};
 	begin(&o);
 	begin_pendings();
 	CU_ASSERT_TRUE_FATAL(ob__node_id("route_1") < ob__node_id("proxy_1"));
@@ -827,6 +883,11 @@ static int two_links(void)
 	CU_ASSERT_EQUAL(ob__peer_queued(rig_peer(&a, "proxy_1")), 3 * 74);
 	CU_ASSERT_TRUE(ob__peer_congested(rig_peer(&a, "proxy_1")));
 	return listener;
+}
+
+static int two_links(void)
+{
+	return two_links_within(0);
 }
 
 static bool hears_requests(struct puppet *from, uint32_t first, uint32_t last)
@@ -891,6 +952,72 @@ static void test_old_path_dies(void)
 	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
 	CU_ASSERT_EQUAL(pendings.slab.live, 3);
 	end_two_links(listener);
+}
+
+/* Answers pings; true for any other frame. */
+static bool lives(struct puppet *who, struct ob__frame *f)
+{
+	if (puppet_poll(who, f) <= 0) {
+		return false;
+	}
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_PING) {
+		puppet_say_system(who, OB__SYS_PONG, f->call);
+		return false;
+	}
+	return true;
+}
+
+/* The other end lives, and never answers the fence. */
+static void test_fence_late(void)
+{
+	struct ob__frame f;
+	uint32_t held = 0;
+	int listener = two_links_within(400);
+	uint64_t start = ob__loop_hrtime_us();
+	CU_ASSERT_TRUE(hears_requests(&q, 1, 3));
+	CU_ASSERT_TRUE(RIG_UNTIL(
+		(lives(&q, &f), rig_closed(&a, "not_left") == 1 || (lives(&p, &f) && ++held > 0))));
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - start > 300000);
+	CU_ASSERT_EQUAL(held, 0); /* nothing before */
+	for (uint32_t id = 4; id <= 6; id++) {
+		bool heard = false;
+		CU_ASSERT_TRUE(RIG_UNTIL(heard || (heard = lives(&p, &f))));
+		CU_ASSERT_EQUAL(f.id, id);
+	}
+	CU_ASSERT_TRUE(puppet_hears_end(&q));
+	CU_ASSERT_EQUAL(rig_closed(&a, "silent"), 0);
+	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
+	CU_ASSERT_EQUAL(pendings.slab.live, 3);
+	CU_ASSERT_EQUAL(a.downs, 0);
+	end_two_links(listener);
+}
+
+/* The other way round: the puppet, of the lower id, is to leave and end the link that the node has
+ * dialled, and does not. */
+static void test_not_left(void)
+{
+	int port;
+	struct ob__frame f;
+	struct ob__links_options o = {.ping_ms = 50, .dead_ms = 200};
+	begin(&o);
+	CU_ASSERT_TRUE_FATAL(ob__node_id("route_1") > ob__node_id("proxy_2"));
+	int listener = puppet_listen(&port);
+	rig_dial(&a, port);
+	puppet_init(&p, puppet_accept(listener), "proxy_2", "proxy", 9, RIG_TOKEN);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_DIALER));
+	puppet_introduce(&p, OB__HELLO_ACCEPTOR);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_PROOF));
+	CU_ASSERT_TRUE(puppet_join(&q, &a, "proxy_2", "proxy", 9, RIG_TOKEN));
+	puppet_prove(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL((lives(&p, &f), lives(&q, &f), rig_closed(&a, "not_left") == 1)));
+	CU_ASSERT_TRUE(puppet_hears_end(&p));
+	CU_ASSERT_FALSE(rig_link(&a, "proxy_2")->dialer);
+	CU_ASSERT_EQUAL(a.ups, 1);
+	CU_ASSERT_EQUAL(a.downs, 0);
+	close(listener);
+	puppet_close(&p);
+	puppet_close(&q);
+	end();
 }
 
 static void test_new_path_dies(void)
@@ -1059,6 +1186,7 @@ int main(void)
 	CU_add_test(s, "in pieces", test_in_pieces);
 	CU_add_test(s, "strangers", test_strangers);
 	CU_add_test(s, "members that misbehave", test_members);
+	CU_add_test(s, "whose frames it brings", test_source);
 	CU_add_test(s, "versions", test_versions);
 	CU_add_test(s, "false proofs", test_false_proofs);
 	CU_add_test(s, "a false acceptor", test_false_acceptor);
@@ -1074,7 +1202,10 @@ int main(void)
 	CU_add_test(s, "the peer vanishes", test_vanishes);
 	CU_add_test(s, "large frames", test_pieces);
 	CU_add_test(s, "large frames coming in", test_pieces_in);
+	CU_add_test(s, "large frames of others", test_pieces_source);
 	CU_add_test(s, "the fence returns", test_fence_returns);
+	CU_add_test(s, "the fence does not return", test_fence_late);
+	CU_add_test(s, "the other side does not end a link", test_not_left);
 	CU_add_test(s, "the old path dies", test_old_path_dies);
 	CU_add_test(s, "the new path dies", test_new_path_dies);
 	CU_add_test(s, "freed between", test_freed_between);

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/cluster_priv.h"
 #include "host/conn.h"
 #include "host/names.h"
 #include "host/session_end.h"
+#include "mesh/link_priv.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -1107,6 +1109,88 @@ static void test_congested(void)
 	end();
 }
 
+/* A path has changed, and the old one has no room for the fence: it is tried again, and what is to
+ * come after it waits, but not for ever. */
+static void test_fence_busy(void)
+{
+	begin();
+	at_service.start = start_service_handlers;
+	all_up();
+	for (int i = 0; i < 1000 && rig_peer(&proxy, &service) == NULL; i++) {
+		CU_ASSERT_TRUE(rig_ask(&c, 5000, "1", "1"));
+		rig_turn_ms(10); /* dialled for the traffic */
+	}
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &service));
+	struct ob__peer *peer = rig_peer(&proxy, &service);
+	CU_ASSERT_TRUE(RIG_UNTIL(peer->fence == 0));
+	CU_ASSERT_PTR_EQUAL_FATAL(peer->via, rig_peer(&proxy, &route));
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_busy_total"), 0);
+	struct ob__links *links = proxy.node->links;
+	size_t hard = links->options.hard;
+	double sent = rig_metric(&proxy, "obhost_fences_total");
+
+	peer->via_used = true;
+	links->options.hard = 0;
+	ob__cluster_path_up(proxy.node, peer);
+	links->options.hard = hard;
+	CU_ASSERT_TRUE(peer->fence != 0 && peer->fence_due && peer->link->hold);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_busy_total"), 1);
+	CU_ASSERT_TRUE(rig_ask(&c, 5000, "2", "2"));
+	CU_ASSERT_TRUE(peer->fence == 0 && !peer->fence_due && !peer->link->hold);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_total"), sent + 1);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_late_total"), 0);
+
+	peer->via_used = true;
+	links->options.hard = 0;
+	ob__cluster_path_up(proxy.node, peer);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&proxy, "obhost_fences_late_total") == 1));
+	links->options.hard = hard;
+	CU_ASSERT_TRUE(peer->fence == 0 && !peer->fence_due && !peer->link->hold);
+	CU_ASSERT_TRUE(rig_metric(&proxy, "obhost_fences_busy_total") > 5);
+	CU_ASSERT_TRUE(rig_ask(&c, 5000, "3", "3"));
+	CU_ASSERT_FALSE(ob__timeout_armed(&proxy.node->cluster.fence_timeout));
+	end();
+}
+
+/* Many ends of sessions that nobody has acknowledged are told a part in each turn, and each once.
+ */
+static void test_many_notices(void)
+{
+	const uint32_t many = 2 * OB__NOTICES_A_TURN + 10;
+	const uint32_t parts[] = {OB__NOTICES_A_TURN, OB__NOTICES_A_TURN, 10, OB__NOTICES_A_TURN};
+
+	begin();
+	more_proxy = "'limits': {'sessions': 10000},";
+	at_service.start = start_service_handlers;
+	all_up();
+	struct ob__node *node = proxy.node;
+	struct ob__session gone = {.node = node->self.id};
+	for (uint32_t i = 0; i < many; i++) {
+		gone.seq = node->sessions.next_seq + i;
+		CU_ASSERT_PTR_NOT_NULL_FATAL(ob__notice_new(&node->sessions, service.node->self.id,
+		                                            &gone,
+		                                            ob__loop_now(node->loop) + 60000));
+	}
+	const struct ob__link *link = rig_peer(&proxy, &route)->link;
+	uint64_t before = link->frames_out;
+	ob__notices_retry(node);
+	CU_ASSERT_EQUAL(link->frames_out, before); /* in the next turn */
+	for (size_t i = 0; i < 4; i++) {
+		if (i == 2) {
+			ob__notices_retry(
+				node); /* a link is up meanwhile: another round, at once */
+		}
+		before = link->frames_out;
+		ob__notices_timeout(node);
+		CU_ASSERT_EQUAL(link->frames_out - before, parts[i]);
+		CU_ASSERT_EQUAL(node->notices_at == 0, i == 2);
+		CU_ASSERT_TRUE(ob__timeout_armed(&node->notice_timeout));
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&node->sessions.notice_list)));
+	CU_ASSERT_TRUE(RIG_UNTIL(!ob__timeout_armed(&node->notice_timeout)));
+	end();
+}
+
 /* ---------------------------------------------------------------- frames that make no sense */
 
 static void inject(struct ob__frame f)
@@ -1259,7 +1343,7 @@ static void test_odd_frames(void)
 	/* and who says so again and again leaves nothing behind, though it never acknowledges */
 	f.status = 1;
 	f.src = ob__node_id("nobody");
-	CU_ASSERT_EQUAL(ob__peer_send(service.node->links, rig_peer(&service, &route), &f), 0);
+	CU_ASSERT_EQUAL(ob__peer_send(route.node->links, rig_peer(&route, &proxy), &f), 0);
 	rig_turn_ms(20);
 	CU_ASSERT_TRUE(ob__list_empty(&proxy.node->sessions.notice_list));
 
@@ -1350,6 +1434,8 @@ int main(void)
 	CU_add_test(s, "a decider of links", test_link_decider);
 	CU_add_test(s, "sticky and free", test_sticky);
 	CU_add_test(s, "a congested link", test_congested);
+	CU_add_test(s, "a fence without room", test_fence_busy);
+	CU_add_test(s, "many sessions' ends", test_many_notices);
 	CU_add_test(s, "odd frames", test_odd_frames);
 	CU_add_test(s, "too many sessions", test_sessions_full);
 	CU_add_test(s, "a reload with requests in flight", test_reload);

@@ -503,6 +503,42 @@ static void test_member_states(void)
 	end();
 }
 
+/* What stays with its node goes to no other one, whatever has become of it. */
+static void test_stays(void)
+{
+	static const uint8_t gone[] = {OB__MEMBER_DEAD, OB__MEMBER_LEFT};
+	begin("proxy");
+	struct ob__peer *one = heard_of("one", "game", OB__MEMBER_UP);
+	struct ob__peer *two = heard_of("two", "game", OB__MEMBER_UP);
+	struct ob__route_query q = {.node = one->who.id, .role = one->who.role_id, .sticky = true};
+	struct ob__route_query stays = q;
+	stays.stays = true;
+	ob__registry_set_link(&reg, two, LINK, 0);
+	for (size_t i = 0; i < 2; i++) {
+		ob__registry_set_state(&reg, one, gone[i]);
+		CU_ASSERT_PTR_EQUAL(find(&q), two);
+		/* a route node may know a way to it, with its name on it */
+		struct ob__route r = ob__router_find(&router, &stays);
+		CU_ASSERT_TRUE(is_route(r.peer));
+		CU_ASSERT_EQUAL(r.dst, 0);
+	}
+	down(route[0]);
+	down(route[1]);
+	CU_ASSERT_PTR_EQUAL(find(&q), two);
+	CU_ASSERT_TRUE(is_none(&stays));
+	/* Passed on by a node that can't reach it. */
+	ob__registry_set_state(&reg, one, OB__MEMBER_SUSPECT);
+	q.from = stays.from = service[0];
+	q.sticky = stays.sticky = false;
+	CU_ASSERT_PTR_EQUAL(find(&q), two);
+	CU_ASSERT_TRUE(is_none(&stays));
+	/* Back. */
+	ob__registry_set_state(&reg, one, OB__MEMBER_UP);
+	ob__registry_set_link(&reg, one, LINK, 0);
+	CU_ASSERT_PTR_EQUAL(find(&stays), one);
+	end();
+}
+
 /* They relay while they drain, and only those that are linked. */
 static void test_route_states(void)
 {
@@ -637,6 +673,7 @@ int main(void)
 	CU_add_test(s, "through a route node", test_member);
 	CU_add_test(s, "not heard of yet", test_stranger);
 	CU_add_test(s, "by their state", test_member_states);
+	CU_add_test(s, "what stays with one", test_stays);
 	CU_add_test(s, "route nodes by theirs", test_route_states);
 	CU_add_test(s, "what they serve", test_served);
 	s = CU_add_suite("policy", NULL, NULL);

@@ -156,6 +156,32 @@ static void test_notices_of_a_former_process(void)
 	ob__sessions_free(&ss);
 }
 
+/* A choice whose messages fail or wait does not move; one for any role speaks for all. */
+static void test_stays(void)
+{
+	begin(10);
+	struct ob__session *s = ob__session_open(&ss, 1, 0);
+	CU_ASSERT_TRUE(ob__session_may_move(s, 7));
+	CU_ASSERT_EQUAL(ob__session_stick(s, 7, 100), 0);
+	CU_ASSERT_EQUAL(ob__session_stick(s, 8, 200), 0);
+	CU_ASSERT_TRUE(ob__session_may_move(s, 7));
+	ob__session_stays(s, 7);
+	CU_ASSERT_FALSE(ob__session_may_move(s, 7));
+	CU_ASSERT_TRUE(ob__session_may_move(s, 8));
+	/* neither another node nor none changes that */
+	CU_ASSERT_EQUAL(ob__session_stick(s, 7, 101), 0);
+	CU_ASSERT_FALSE(ob__session_may_move(s, 7));
+	ob__session_move(s, 7);
+	CU_ASSERT_FALSE(ob__session_may_move(s, 7));
+	ob__session_stays(s, 9); /* before there is a choice */
+	CU_ASSERT_EQUAL(ob__session_sticky(s, 9), 0);
+	CU_ASSERT_FALSE(ob__session_may_move(s, 9));
+	ob__session_stays(s, 0);
+	CU_ASSERT_FALSE(ob__session_may_move(s, 8));
+	ob__session_end(&ss, s);
+	ob__sessions_free(&ss);
+}
+
 static void test_attributes(void)
 {
 	uint8_t value[OB__VALUE_MAX + 1];
@@ -197,6 +223,7 @@ int main(void)
 	CU_add_test(s, "limit", test_limit);
 	CU_add_test(s, "served-by set", test_served);
 	CU_add_test(s, "sticky choices", test_sticky);
+	CU_add_test(s, "choices that stay", test_stays);
 	CU_add_test(s, "attributes", test_attributes);
 	CU_add_test(s, "notices", test_notices);
 	CU_add_test(s, "notices of a former process", test_notices_of_a_former_process);
