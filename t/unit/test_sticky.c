@@ -157,7 +157,9 @@ static void test_frame(void)
 			};
 			uint64_t to = with ? 0 : game->who.id;
 			double before = lost_all();
-			CU_ASSERT_EQUAL(ob__sticky_of_frame(node, &f, &to), r->verdict);
+			CU_ASSERT_EQUAL(
+				ob__sticky_of_frame(node, &f, ob__sticks_get(&f, ROLE).node, &to),
+				r->verdict);
 			CU_ASSERT_EQUAL(to, r->there ? game->who.id : 0);
 			CU_ASSERT_EQUAL(lost_all() - before, r->counted);
 		}
@@ -165,10 +167,12 @@ static void test_frame(void)
 	/* for this node itself, or for nobody yet */
 	struct ob__frame f = {.kind = OB__FRAME_REQUEST, .role = ROLE};
 	uint64_t to = node->self.id;
-	CU_ASSERT_EQUAL(ob__sticky_of_frame(node, &f, &to), OB__STICKY_GO);
+	CU_ASSERT_EQUAL(ob__sticky_of_frame(node, &f, ob__sticks_get(&f, ROLE).node, &to),
+	                OB__STICKY_GO);
 	CU_ASSERT_EQUAL(to, node->self.id);
 	to = 0;
-	CU_ASSERT_EQUAL(ob__sticky_of_frame(node, &f, &to), OB__STICKY_GO);
+	CU_ASSERT_EQUAL(ob__sticky_of_frame(node, &f, ob__sticks_get(&f, ROLE).node, &to),
+	                OB__STICKY_GO);
 	CU_ASSERT_EQUAL(to, 0);
 	ob__session_end(&node->sessions, s);
 	end();
@@ -227,7 +231,9 @@ static void test_others_first(void)
 			                v);
 			CU_ASSERT_EQUAL(to, game->who.id);
 			to = game->who.id;
-			CU_ASSERT_EQUAL(ob__sticky_of_frame(node, &f, &to), v);
+			CU_ASSERT_EQUAL(
+				ob__sticky_of_frame(node, &f, ob__sticks_get(&f, ROLE).node, &to),
+				v);
 			/* a session that has no choice yet has nobody to wait for */
 			CU_ASSERT_EQUAL(ob__sticky_of_session(node, s, 99, OB__LOST_MOVE, &to),
 			                OB__STICKY_GO);
