@@ -9,7 +9,7 @@
 
 #include "host/node.h"
 #include "host/session_lost.h"
-#include "host/users.h"
+#include "host/users_priv.h"
 
 #define LOCKS_MAX   (1u << 20)
 #define LOOK_A_TICK 1000u

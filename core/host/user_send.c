@@ -2,7 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/users.h"
+#include "host/users_priv.h"
 
 #include <stdlib.h>
 #include <string.h>

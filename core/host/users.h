@@ -62,8 +62,8 @@ struct ob__users {
 	struct ob__list claims; /* under way */
 	struct ob__list bound;  /* ob__session_more.link: their keepers know */
 	struct ob__list todo;   /* the same: to be looked at again */
-	struct ob__map lingers; /* session seq -> linger */
-	struct ob__list linger_list;
+	struct ob__map endings; /* session seq -> ending */
+	struct ob__list ending_list;
 
 	struct ob__strmap cache; /* user -> where it was */
 	struct ob__list cache_list;
@@ -131,39 +131,5 @@ int ob__users_push(struct ob__node *node, const char *user, uint32_t id, const v
 int ob__users_kick(struct ob__node *node, const char *user, const char *reason);
 int ob__users_session_set(struct ob__node *node, uint64_t session, const char *key,
                           const void *value, size_t len);
-
-/* ---- between the files of this part ---- */
-
-/* Sends a system frame; to this node itself in the next turn. 0 or OB_E_*. */
-int ob__users_send(struct ob__node *node, uint64_t dst, struct ob__frame *f);
-
-/* Ends the pending of a node; one's own too. */
-void ob__users_reply(struct ob__node *node, uint64_t dst, uint64_t call, int code, const char *text,
-                     const struct ob__place *place);
-
-/* Asks the keeper of a user which session has it: p is ended with a struct ob__place. 0 or OB_E_*.
- */
-int ob__users_ask(struct ob__node *node, struct ob__pending *p, const char *user);
-
-uint64_t ob__users_keeper(const struct ob__users *us, const char *user, uint32_t *stamp);
-void ob__users_tick_soon(struct ob__users *us);
-
-/* user_keeper.c */
-void ob__keeper_init(struct ob__node *node);
-void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f);
-void ob__keeper_tick(struct ob__node *node);
-
-/* user_send.c */
-void ob__user_sends_init(struct ob__users *us);
-void ob__user_sends_free(struct ob__users *us);
-void ob__user_forget(struct ob__users *us, const char *user, uint64_t seq);
-void ob__user_send_frame(struct ob__node *node, const struct ob__frame *f);
-void ob__user_stale_frame(struct ob__node *node, const struct ob__frame *f);
-void ob__user_asked(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);
-
-/* Closes a client; before that it gets {"reason": reason} under `user.kick_id`, if that is
- * configured. */
-void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const char *reason,
-                    const char *counted);
 
 #endif

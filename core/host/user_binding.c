@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Sessions of this node that have a user: they get it when the keeper grants their claim, claim it
+ * again when the keeper is another one, and lose it by an UNBIND, by their end, or because another
+ * session has it now.
+ */
+
+#include "host/users_priv.h"
+
+#include <string.h>
+
+#include "host/conn.h"
+#include "host/node.h"
+#include "host/sticky.h"
+
+void ob__user_bound(struct ob__node *node, struct ob__session_more *more, const char *user,
+                    uint64_t epoch, uint64_t keeper)
+{
+	struct ob__users *us = node->users;
+	uint32_t stamp;
+
+	memcpy(more->user, user, strlen(user) + 1);
+	more->epoch = epoch;
+	more->change++;
+	more->bound = true;
+	more->keeper = keeper;
+	bool still = ob__users_keeper(us, user, &stamp) == keeper;
+	more->stamp = stamp;
+	ob__list_del(&more->link);
+	ob__list_append(still ? &us->bound : &us->todo, &more->link);
+	if (!still) {
+		ob__users_tick_soon(us);
+	}
+	++*us->claimed;
+	ob__sticky_user_changed(node, more->of);
+	ob__users_changed(node, more->of);
+}
+
+static void unbind(struct ob__node *node, struct ob__session_more *more)
+{
+	struct ob__who who = ob__users_who(more->of);
+	char user[OB__USER_MAX + 1];
+	uint32_t stamp;
+
+	if (!more->bound) {
+		return;
+	}
+	memcpy(user, more->user, sizeof(user));
+	more->bound = false;
+	more->change++;
+	more->user[0] = '\0';
+	ob__list_del(&more->link);
+	uint64_t keeper = ob__users_keeper(node->users, user, &stamp);
+	(void)ob__users_tell(node, keeper, OB__SYS_USER_RELEASE, &who, user, more->epoch);
+	if (more->keeper != 0 && more->keeper != keeper) {
+		(void)ob__users_tell(node, more->keeper, OB__SYS_USER_RELEASE, &who, user,
+		                     more->epoch);
+	}
+	ob__user_forget(node->users, user, 0);
+	ob__users_changed(node, more->of);
+}
+
+void ob__user_claim_again(struct ob__node *node, struct ob__session_more *more)
+{
+	struct ob__users *us = node->users;
+	struct ob__who who = ob__users_who(more->of);
+	uint32_t stamp;
+	uint64_t keeper = ob__users_keeper(us, more->user, &stamp);
+
+	ob__list_del(&more->link);
+	ob__list_append(&us->bound, &more->link);
+	if (keeper == more->keeper && stamp == more->stamp) {
+		return;
+	}
+	/* If this is not taken the keeper's link has just broken, and all come here again. */
+	(void)ob__users_tell(node, keeper, OB__SYS_USER_CLAIM, &who, more->user, more->epoch);
+	++*us->again;
+}
+
+void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
+                            struct ob__session_more *more, const struct ob__user_msg *m)
+{
+	struct ob__who who = {f->session_node, f->session_seq};
+	bool mine = more != NULL && more->bound && strcmp(more->user, m->user) == 0;
+	uint32_t stamp;
+
+	if (f->status != 0) {
+		return; /* outbid, and a FENCED comes; or full */
+	}
+	if (!mine) {
+		(void)ob__users_tell(node, f->src, OB__SYS_USER_RELEASE, &who, m->user, m->epoch);
+		return;
+	}
+	if (ob__users_keeper(node->users, m->user, &stamp) != f->src) {
+		return;
+	}
+	if (more->keeper != 0 && more->keeper != f->src) {
+		(void)ob__users_tell(node, more->keeper, OB__SYS_USER_RELEASE, &who, m->user,
+		                     m->epoch);
+	}
+	more->keeper = f->src;
+	more->stamp = stamp;
+}
+
+/* The user is somebody else's: modules hear, and the client is closed. */
+static void replace(struct ob__node *node, struct ob__session *s, const char *user)
+{
+	struct ob__session_more *more = s->more;
+	uint64_t handle = s->conn;
+
+	more->bound = false;
+	more->replaced = true;
+	ob__list_del(&more->link);
+	memcpy(more->user, user, strlen(user) + 1);
+	++*node->users->replaced;
+	if (more->claim != NULL) {
+		ob__claim_end(more->claim, OB_E_GONE, "another session has the user now");
+	}
+	ob__user_close(node, handle, OB__CLOSE_REPLACED, "replaced", "replaced");
+}
+
+/* ---- frames to a proxy ---- */
+
+void ob__bind_frame(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__session_more *more = s != NULL && s->conn != 0 ? ob__session_more(s) : NULL;
+	struct ob__user_msg m;
+	int rc = OB_E_BAD;
+
+	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		ob__users_reply(node, f->src, f->call, rc, "bad user id", NULL);
+		return;
+	}
+	if (more == NULL || more->replaced || ob__conn_get(node, s->conn) == NULL) {
+		ob__users_reply(node, f->src, f->call, OB_E_GONE, "the session is over", NULL);
+		return;
+	}
+	struct ob__claim *c = more->claim;
+	if (c != NULL && strcmp(c->user, m.user) == 0) {
+		rc = ob__claim_wait(c, f->src, f->call);
+	} else if (c == NULL && more->bound && strcmp(more->user, m.user) == 0) {
+		struct ob__place place = {s->node, s->seq, more->epoch};
+		ob__users_reply(node, f->src, f->call, OB_OK, NULL, &place);
+		return;
+	} else {
+		uint64_t handle = s->handle;
+		if (c != NULL) {
+			ob__claim_drop(c, OB_E_GONE,
+			               "the session was bound to another user meanwhile");
+		}
+		/* A callback of the claim that was dropped may have closed the client. */
+		s = ob__session_get(&node->sessions, handle);
+		rc = OB_E_GONE;
+		if (s != NULL && s->more->claim == NULL) {
+			unbind(node, s->more);
+			rc = ob__claim_begin(node, s->more, m.user, f->budget, f->src, f->call);
+		}
+	}
+	if (rc != 0) {
+		ob__users_reply(node, f->src, f->call, rc, NULL, NULL);
+	}
+}
+
+void ob__unbind_frame(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__session_more *more = s != NULL ? s->more : NULL;
+	struct ob__user_msg m;
+
+	if (more == NULL || ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		return;
+	}
+	struct ob__claim *c = more->claim;
+	if (c != NULL && strcmp(c->user, m.user) == 0) {
+		ob__claim_drop(c, OB_E_GONE, "the session was unbound meanwhile");
+	} else if (more->bound && strcmp(more->user, m.user) == 0) {
+		unbind(node, more);
+	}
+}
+
+void ob__fenced_frame(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	const struct ob__session_more *more = s != NULL ? s->more : NULL;
+	struct ob__who who = {f->session_node, f->session_seq};
+	struct ob__user_msg m;
+
+	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		return;
+	}
+	const struct ob__claim *c = more != NULL ? more->claim : NULL;
+	bool claims = c != NULL && c->keeper == f->src && strcmp(c->user, m.user) == 0;
+	bool has = more != NULL && more->bound && strcmp(more->user, m.user) == 0;
+	if (claims || (has && more->epoch < m.epoch)) {
+		ob__user_forget(node->users, m.user, 0);
+		replace(node, s, m.user);
+		return;
+	}
+	bool ends = ob__map_get(&node->users->endings, f->session_seq, 0) != NULL ||
+	            (more != NULL && more->replaced);
+	if (!ends && !has) { /* it has been over for long */
+		(void)ob__users_tell(node, f->src, OB__SYS_USER_RELEASE, &who, m.user, 0);
+	}
+}
