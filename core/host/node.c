@@ -356,6 +356,7 @@ static int start_mesh(struct ob__node *node)
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
 	ob__losses_init(node);
+	ob__ignored_init(node);
 	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0 ||
 	    ob__users_init(node) != 0) {
 		return OB_E_NOMEM;

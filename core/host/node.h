@@ -31,6 +31,7 @@
 #include "host/dispatch.h"
 #include "host/drain.h"
 #include "host/generation.h"
+#include "host/ignored.h"
 #include "host/keys.h"
 #include "host/methods.h"
 #include "host/nodeconf.h"
@@ -82,6 +83,7 @@ struct ob__node {
 	struct ob__links *links;
 	struct ob__listener *link_listener;
 	struct ob__permits permits;
+	struct ob__ignored ignored;
 	struct ob__router router;
 	struct ob__cluster cluster;
 	struct ob__pendings pendings;

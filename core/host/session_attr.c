@@ -18,8 +18,11 @@ void ob__session_set_frame(struct ob__node *node, const struct ob__frame *f)
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 	struct ob__attr_msg m;
 
-	if (s != NULL && s->conn != 0 && ob__attr_get(&m, f->payload, f->payload_len) == 0 &&
-	    ob__session_set(s, m.key, m.value, m.len) != 0) {
+	if (ob__attr_get(&m, f->payload, f->payload_len) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_ATTR);
+		return;
+	}
+	if (s != NULL && s->conn != 0 && ob__session_set(s, m.key, m.value, m.len) != 0) {
 		ob__warning("session", "an attribute could not be set: too many, or no memory");
 	}
 }

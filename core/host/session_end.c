@@ -236,7 +236,7 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 	if (fresh) {
 		ob__losses_met(node, f->session_node, f->session_seq);
 	}
-	ob__users_ext_get(s, f);
+	ob__users_ext_get(node, s, f);
 	s->messages++;
 	note_choice(node, s, f);
 	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
@@ -364,7 +364,9 @@ static void on_served_ack(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
-	if (s != NULL && s->conn == 0 && f->src == s->node) {
+	if (f->src != f->session_node) {
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
+	} else if (s != NULL && s->conn == 0) {
 		s->flags |= OB__SESSION_SERVED_HEARD;
 	}
 }
@@ -380,7 +382,11 @@ static void on_closed(struct ob__node *node, const struct ob__frame *f)
 		.session_seq = f->session_seq,
 	};
 
-	if (s != NULL && s->conn == 0 && f->src == s->node) {
+	if (f->src != f->session_node) {
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
+		return;
+	}
+	if (s != NULL && s->conn == 0) {
 		end_session(node, s, OB_EVENT_SESSION_CLOSED, f->status == CLOSED_REPLACED);
 	}
 	(void)ob__send_to_node(node, f->src, &ack);
@@ -394,7 +400,11 @@ static void on_kick(struct ob__node *node, const struct ob__frame *f)
 	char reason[124] = "";
 	uint16_t code = OB__WS_NORMAL;
 
-	if (conn == NULL || f->payload_len < 2) {
+	if (f->payload_len < sizeof(code)) {
+		ob__ignore_frame(node, f, OB__IGNORED_KICK);
+		return;
+	}
+	if (conn == NULL) {
 		return;
 	}
 	memcpy(&code, f->payload, sizeof(code));

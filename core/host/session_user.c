@@ -57,8 +57,11 @@ void ob__session_user_frame(struct ob__node *node, const struct ob__frame *f)
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 	struct ob__user_msg m;
 
-	if (s != NULL && s->conn == 0 && f->src == s->node &&
-	    ob__user_get(&m, f->payload, f->payload_len, true) == 0) {
+	if (f->src != f->session_node) {
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
+	} else if (ob__user_get(&m, f->payload, f->payload_len, true) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
+	} else if (s != NULL && s->conn == 0) {
 		heard_user(s, &m);
 	}
 }
@@ -80,7 +83,7 @@ size_t ob__users_ext_put(const struct ob__session *s, uint64_t dst, uint8_t *out
 	                         (uint16_t)len);
 }
 
-void ob__users_ext_get(struct ob__session *s, const struct ob__frame *f)
+void ob__users_ext_get(struct ob__node *node, struct ob__session *s, const struct ob__frame *f)
 {
 	struct ob__user_msg m;
 	uint16_t len;
@@ -88,7 +91,12 @@ void ob__users_ext_get(struct ob__session *s, const struct ob__frame *f)
 	                              ? ob__frame_ext(f, OB__FRAME_EXT_USER, &len)
 	                              : NULL;
 
-	if (data != NULL && ob__user_get(&m, data, len, false) == 0) {
-		heard_user(s, &m);
+	if (data == NULL) {
+		return;
 	}
+	if (ob__user_get(&m, data, len, false) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
+		return;
+	}
+	heard_user(s, &m);
 }

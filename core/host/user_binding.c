@@ -132,6 +132,7 @@ void ob__bind_frame(struct ob__node *node, const struct ob__frame *f)
 	int rc = OB_E_BAD;
 
 	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
 		ob__users_reply(node, f->src, f->call, rc, "bad user id", NULL);
 		return;
 	}
@@ -171,7 +172,11 @@ void ob__unbind_frame(struct ob__node *node, const struct ob__frame *f)
 	struct ob__session_more *more = s != NULL ? s->more : NULL;
 	struct ob__user_msg m;
 
-	if (more == NULL || ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
+		return;
+	}
+	if (more == NULL) {
 		return;
 	}
 	struct ob__claim *c = more->claim;
@@ -190,6 +195,7 @@ void ob__fenced_frame(struct ob__node *node, const struct ob__frame *f)
 	struct ob__user_msg m;
 
 	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
 		return;
 	}
 	const struct ob__claim *c = more != NULL ? more->claim : NULL;

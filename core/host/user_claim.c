@@ -158,6 +158,7 @@ void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 	struct ob__user_msg m;
 
 	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
 		return;
 	}
 	if (f->call == 0) {

@@ -123,6 +123,7 @@ static void on_lock(struct ob__node *node, const struct ob__frame *f)
 
 	if (ob__lock_get(&m, f->payload, f->payload_len) != 0 || m.ms > OB__BINDING_LOCK_MS ||
 	    m.locker == 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_LOCK);
 		return;
 	}
 	if ((m.flags & OB__LOCK_RELAY) != 0) {
@@ -175,6 +176,7 @@ void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
 		return;
 	}
 	if (f->id == OB__SYS_USER_FIND) {
@@ -182,7 +184,8 @@ void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	if (who.node == 0 || who.node != f->src) {
-		return; /* proxies speak of their own sessions */
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
+		return;
 	}
 	if (f->id == OB__SYS_USER_CLAIM) {
 		ob__bindings_claim(t, &who, f->call, m.user, m.epoch, wall_ms(),

@@ -162,8 +162,11 @@ void ob__user_send_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__send_msg m;
 
-	if (ob__send_get(&m, f->payload, f->payload_len) != 0 ||
-	    deliver(node, f->session_seq, &m)) {
+	if (ob__send_get(&m, f->payload, f->payload_len) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_SEND);
+		return;
+	}
+	if (deliver(node, f->session_seq, &m)) {
 		return;
 	}
 	struct ob__frame back = {
@@ -326,6 +329,7 @@ void ob__user_stale_frame(struct ob__node *node, const struct ob__frame *f)
 	struct ob__send_msg m;
 
 	if (ob__send_get(&m, f->payload, f->payload_len) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_SEND);
 		return;
 	}
 	++*us->stale;

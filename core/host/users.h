@@ -116,7 +116,7 @@ void ob__users_closed(struct ob__node *node, uint64_t seq);
  * bytes written into out, of which there are OB__USER_EXT_MAX. */
 #define OB__USER_EXT_MAX (4u + OB__USER_WIRE_MAX)
 size_t ob__users_ext_put(const struct ob__session *s, uint64_t dst, uint8_t *out);
-void ob__users_ext_get(struct ob__session *s, const struct ob__frame *f);
+void ob__users_ext_get(struct ob__node *node, struct ob__session *s, const struct ob__frame *f);
 
 /* A pending of kind USER or ASK has ended. */
 void ob__users_pending_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/* A route node, two proxies and a service, of which the service says what no host would. */
+
+#include "host/users_priv.h"
+
+#include <CUnit/CUnit.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/conn.h"
+#include "host/reply.h"
+#include "mesh/proto.h"
+#include "tap.h"
+#include "unit/node_rig.h"
+
+#define RPC    "'rpc': {'token': '" RIG_TOKEN "', 'reconnect_time': 0.05},"
+#define REMOTE "'remote_ports': [{'port': %d, 'type': 'route'}],"
+#define HOOKS  "{'name': 'puppet', 'conf': {'hooks': %ld}}"
+
+static struct rig_node route;
+static struct rig_node proxy;
+static struct rig_node other; /* a proxy as well */
+static struct rig_node service;
+static struct puppet at_proxy;
+static struct puppet at_other;
+static struct puppet at_service;
+static int route_port;
+static const char *log_name; /* the log is that of the node that was started last */
+
+/* ---------------------------------------------------------------- the house */
+
+static void hello(ob_ctx *ctx, ob_req req)
+{
+	ob_reply(ctx, req, "1", 1);
+}
+
+static int start_handlers(ob_ctx *ctx, const json_t *conf)
+{
+	(void)conf;
+	return ob_on_id_flags(ctx, 1000, hello, OB_FROM_LINK);
+}
+
+static void start_route(const char *more)
+{
+	log_name = "r";
+	rig_start(&route, "r", "route",
+	          "'rpc': {'port': %d, 'token': '" RIG_TOKEN "', 'reconnect_time': 0.05,"
+	          "'route': {'range': {'service': [[1000, 9999]]}}}, %s 'modules': ['route']",
+	          route_port, more);
+}
+
+static void start_proxy(struct rig_node *n, const char *name, struct puppet *p)
+{
+	log_name = name;
+	rig_start(n, name, "proxy",
+	          "'listen': [{'port': 0}]," RPC REMOTE "'modules': ['proxy', " HOOKS "]",
+	          route_port, (long)(intptr_t)p);
+}
+
+/* Nobody is linked yet. */
+static void begin_alone(void)
+{
+	rig_begin();
+	memset(&at_proxy, 0, sizeof(at_proxy));
+	memset(&at_other, 0, sizeof(at_other));
+	memset(&at_service, 0, sizeof(at_service));
+	memset(&route, 0, sizeof(route));
+	memset(&other, 0, sizeof(other));
+	memset(&service, 0, sizeof(service));
+	at_service.start = start_handlers;
+	route_port = rig_port();
+	start_proxy(&proxy, "p", &at_proxy);
+}
+
+static void begin(void)
+{
+	begin_alone();
+	start_route("");
+	start_proxy(&other, "q", &at_other);
+	rig_start(&service, "a", "service", RPC REMOTE "'modules': ['service', " HOOKS "]",
+	          route_port, (long)(intptr_t)&at_service);
+	log_name = "a";
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &route));
+	CU_ASSERT_TRUE_FATAL(rig_linked(&other, &route));
+	CU_ASSERT_TRUE_FATAL(rig_linked(&service, &route));
+}
+
+static void end(void)
+{
+	struct rig_node *nodes[] = {&service, &proxy, &other, &route};
+
+	for (size_t i = 0; i < 4; i++) {
+		if (nodes[i]->node != NULL) {
+			rig_stop(nodes[i]);
+		}
+	}
+	rig_end();
+}
+
+/* ---------------------------------------------------------------- what no host would say */
+
+/* A system frame from the service: in its own name, if f->src is 0. */
+static void say(const struct rig_node *to, struct ob__frame *f)
+{
+	f->kind = OB__FRAME_SYSTEM;
+	CU_ASSERT_EQUAL(ob__send_to_node(service.node, to->node->self.id, f), 0);
+}
+
+static double ignored(struct rig_node *n, const char *reason)
+{
+	char series[96];
+
+	snprintf(series, sizeof(series), "obhost_frames_ignored_total{reason=\"%s\"}", reason);
+	return rig_metric(n, series);
+}
+
+static unsigned logged(const char *text)
+{
+	char *log = rig_log(log_name);
+	unsigned count = 0;
+
+	for (const char *at = log; (at = strstr(at, text)) != NULL; at++) {
+		count++;
+	}
+	free(log);
+	return count;
+}
+
+/* Whoever is told so many times logs few lines: more than a moment later there are no more. */
+static void expect_lines(const char *text, unsigned at_most)
+{
+	CU_ASSERT_TRUE(RIG_UNTIL(logged(text) > 0));
+	rig_turn_ms(100);
+	CU_ASSERT_TRUE(logged(text) <= at_most);
+}
+
+#define TEXT(text) (const uint8_t *)(text), sizeof(text) - 1
+#define NO_USER    TEXT("\1\1\1\1\1\1\1\1\1\1\1\1\0")
+#define A_USER     TEXT("\1\1\1\1\1\1\1\1\1\1\1\1\3ada")
+
+/* It changes nothing, is counted, and logged once. */
+static void test_malformed(void)
+{
+	static const struct {
+		struct rig_node *to;
+		uint32_t id;
+		const uint8_t *payload;
+		uint32_t len;
+		const char *reason;
+	} rows[] = {
+		{&proxy, OB__SYS_BIND, NO_USER, "user"},
+		{&proxy, OB__SYS_UNBIND, TEXT(""), "user"},
+		{&proxy, OB__SYS_USER_CLAIMED, TEXT("\1"), "user"},
+		{&proxy, OB__SYS_USER_FENCED, NO_USER, "user"},
+		{&proxy, OB__SYS_USER_SEND, TEXT("\3"), "send"},
+		{&proxy, OB__SYS_USER_STALE, TEXT("\1\0\0\0"), "send"},
+		{&proxy, OB__SYS_SESSION_SET, TEXT("\0value"), "attribute"},
+		{&proxy, OB__SYS_KICK, TEXT("\1"), "kick"},
+		{&proxy, OB__SYS_NAME, TEXT(""), "name"},
+		{&proxy, OB__SYS_NAME, TEXT("a b"), "name"},
+		{&proxy, OB__SYS_NAME, TEXT("a\0b"), "name"},
+		{&proxy, OB__SYS_SESSION_USER, A_USER, "not_proxy"},
+		{&proxy, OB__SYS_SERVED_ACK, TEXT(""), "not_proxy"},
+		{&proxy, OB__SYS_CLOSED, TEXT(""), "not_proxy"},
+		{&route, OB__SYS_USER_CLAIM, TEXT("\1\1"), "user"},
+		{&route, OB__SYS_USER_RELEASE, NO_USER, "user"},
+		{&route, OB__SYS_USER_FIND, NO_USER, "user"},
+		{&route, OB__SYS_USER_LOCK, A_USER, "lock"},
+		{&route, OB__SYS_USER_CLAIM, A_USER, "not_proxy"},
+		{&route, OB__SYS_USER_RELEASE, A_USER, "not_proxy"},
+		{&route, OB__SYS_METHODS, TEXT(""), "methods"},
+		{&route, OB__SYS_METHODS, TEXT("\3endless"), "methods"},
+		{&route, OB__SYS_METHODS, TEXT("\3\0"), "methods"},     /* a name of no length */
+		{&route, OB__SYS_METHODS, TEXT("\2late\0"), "methods"}, /* its list is complete */
+	};
+
+	begin();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct ob__frame f = {
+			.id = rows[i].id,
+			.session_node = proxy.node->self.id,
+			.session_seq = 1,
+			.payload = rows[i].payload,
+			.payload_len = rows[i].len,
+		};
+		double before = ignored(rows[i].to, rows[i].reason);
+		CU_ASSERT_TRUE(before >= 0);
+		say(rows[i].to, &f);
+		if (!RIG_UNTIL(ignored(rows[i].to, rows[i].reason) == before + 1)) {
+			printf("# row %zu is not counted as %s\n", i, rows[i].reason);
+			CU_FAIL("a malformed frame is not counted");
+		}
+	}
+	CU_ASSERT_EQUAL(route.node->users->table.count, 0);
+	CU_ASSERT_EQUAL(rig_peer(&service, &route) != NULL, true);
+	for (int i = 0; i < 50; i++) {
+		struct ob__frame f = {.id = OB__SYS_UNBIND, .payload = TEXT("\1")};
+		say(&proxy, &f);
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(ignored(&proxy, "user") >= 50));
+	expect_lines("what it says of a user is malformed", 2); /* each node says it once */
+	end();
+}
+
+int main(void)
+{
+	CU_initialize_registry();
+	CU_pSuite s = CU_add_suite("users", NULL, NULL);
+	CU_add_test(s, "what is malformed is counted", test_malformed);
+	return ob__tap_run();
+}
