@@ -32,6 +32,7 @@ enum ob__ignored_reason {
 	OB__IGNORED_NAME,
 	/* Not the sender's to say: */
 	OB__IGNORED_NOT_PROXY,
+	OB__IGNORED_NOT_KEEPER,
 	OB__IGNORED_REASONS
 };
 

@@ -187,6 +187,15 @@ void ob__unbind_frame(struct ob__node *node, const struct ob__frame *f)
 	}
 }
 
+/* It keeps the user of the session, as far as this node has heard, or is to do so. */
+static bool is_keeper(const struct ob__users *us, const struct ob__session_more *more,
+                      uint64_t node)
+{
+	uint32_t stamp;
+
+	return node == more->keeper || node == ob__users_keeper(us, more->user, &stamp);
+}
+
 void ob__fenced_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
@@ -201,7 +210,12 @@ void ob__fenced_frame(struct ob__node *node, const struct ob__frame *f)
 	const struct ob__claim *c = more != NULL ? more->claim : NULL;
 	bool claims = c != NULL && c->keeper == f->src && strcmp(c->user, m.user) == 0;
 	bool has = more != NULL && more->bound && strcmp(more->user, m.user) == 0;
-	if (claims || (has && more->epoch < m.epoch)) {
+	bool outbid = has && more->epoch < m.epoch;
+	if (outbid && !claims && !is_keeper(node->users, more, f->src)) {
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_KEEPER);
+		return;
+	}
+	if (claims || outbid) {
 		ob__user_forget(node->users, m.user, 0);
 		replace(node, s, m.user);
 		return;

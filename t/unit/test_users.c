@@ -101,6 +101,53 @@ static void end(void)
 	rig_end();
 }
 
+/* ---------------------------------------------------------------- clients and users */
+
+/* A client, and the handle of its session on its proxy. */
+static ob_session join(struct rig_client *c, const struct rig_node *n)
+{
+	uint32_t live = n->node->sessions.local;
+	uint32_t at = 0;
+	const struct ob__session *s;
+	ob_session newest = 0;
+	uint64_t seq = 0;
+
+	rig_connect(c, n->port, true);
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(n->node->sessions.local == live + 1));
+	while ((s = ob__slab_next(&n->node->sessions.slab, &at)) != NULL) {
+		if (s->conn != 0 && s->seq >= seq) {
+			newest = s->handle;
+			seq = s->seq;
+		}
+	}
+	return newest;
+}
+
+struct ended {
+	int times;
+	int code;
+	uint64_t epoch;
+};
+
+static void ended(ob_ctx *ctx, const ob_user_result *res, void *arg)
+{
+	struct ended *e = arg;
+
+	(void)ctx;
+	e->times++;
+	e->code = res->code;
+	e->epoch = res->epoch;
+}
+
+static struct ended login(const struct puppet *p, ob_session session, const char *user)
+{
+	struct ended e = {0};
+
+	CU_ASSERT_EQUAL_FATAL(ob_session_bind(p->ctx, session, user, ended, &e), 0);
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(e.times > 0));
+	return e;
+}
+
 /* ---------------------------------------------------------------- what no host would say */
 
 /* A system frame from the service: in its own name, if f->src is 0. */
@@ -206,10 +253,44 @@ static void test_malformed(void)
 	end();
 }
 
+/* Only its keeper takes a user from a session. */
+static void test_fenced(void)
+{
+	struct rig_client c;
+	struct rig_client second;
+	uint8_t payload[OB__USER_WIRE_MAX];
+
+	begin();
+	ob_session s = join(&c, &proxy);
+	struct ended e = login(&at_proxy, s, "ada");
+	CU_ASSERT_EQUAL(e.code, OB_OK);
+	const struct ob__session *session = ob__session_get(&proxy.node->sessions, s);
+	struct ob__frame f = {
+		.id = OB__SYS_USER_FENCED,
+		.session_node = session->node,
+		.session_seq = session->seq,
+		.payload = payload,
+		.payload_len = (uint32_t)ob__user_put(payload, "ada", e.epoch + 1, 0),
+	};
+	say(&proxy, &f);
+	CU_ASSERT_TRUE(RIG_UNTIL(ignored(&proxy, "not_keeper") == 1));
+	CU_ASSERT_TRUE(rig_silent(&c));
+	CU_ASSERT_STRING_EQUAL(ob__session_user(session), "ada");
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_users_replaced_total"), 0);
+	e = login(&at_other, join(&second, &other), "ada");
+	CU_ASSERT_EQUAL(e.code, OB_OK);
+	CU_ASSERT_EQUAL(rig_closed(&c), OB__CLOSE_REPLACED);
+	CU_ASSERT_EQUAL(ignored(&proxy, "not_keeper"), 1);
+	rig_disconnect(&c);
+	rig_disconnect(&second);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
 	CU_pSuite s = CU_add_suite("users", NULL, NULL);
 	CU_add_test(s, "what is malformed is counted", test_malformed);
+	CU_add_test(s, "a fence that is not the keeper's", test_fenced);
 	return ob__tap_run();
 }
