@@ -33,6 +33,7 @@ enum ob__ignored_reason {
 	/* Not the sender's to say: */
 	OB__IGNORED_NOT_PROXY,
 	OB__IGNORED_NOT_KEEPER,
+	OB__IGNORED_NOT_SENT,
 	OB__IGNORED_REASONS
 };
 

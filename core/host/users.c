@@ -140,7 +140,7 @@ int ob__users_init(struct ob__node *node)
 	us->again = ob__stat_counter(s, "obhost_users_claimed_again_total", NULL,
 	                             "Users claimed again because their keeper is another one.");
 	ob__users_peers_changed(node);
-	return 0;
+	return ob__user_tags_init(us);
 }
 
 void ob__users_free(struct ob__node *node)
@@ -154,6 +154,7 @@ void ob__users_free(struct ob__node *node)
 	ob__claims_free(us);
 	ob__endings_free(us);
 	ob__user_sends_free(us);
+	ob__user_tags_free(us);
 	ob__locks_free(node);
 	ob__bindings_free(&us->table);
 	node->users = NULL;

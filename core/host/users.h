@@ -69,6 +69,7 @@ struct ob__users {
 	struct ob__list cache_list;
 	struct ob__strmap asks; /* user -> what waits for the keeper's answer */
 	size_t asks_bytes;
+	struct evp_mac_ctx_st *tags; /* of what is sent to users */
 
 	struct ob__map locks; /* session handle -> own locks */
 	struct ob__list lock_list;

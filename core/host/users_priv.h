@@ -142,4 +142,17 @@ void ob__user_asked(struct ob__node *node, struct ob__pending *p, const struct o
 void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const char *reason,
                     const char *counted);
 
+/* ---- user_tag.c ---- */
+
+/* 0 or OB_E_NOMEM. */
+int ob__user_tags_init(struct ob__users *us);
+void ob__user_tags_free(struct ob__users *us);
+
+/* Tags what goes to that session. 0 or OB_E_NOMEM. */
+int ob__user_tag(const struct ob__users *us, const struct ob__who *to, struct ob__send_msg *m);
+
+/* It was sent from here to that session, not long ago. */
+bool ob__user_tag_ok(const struct ob__users *us, const struct ob__who *to,
+                     const struct ob__send_msg *m);
+
 #endif

@@ -286,11 +286,101 @@ static void test_fenced(void)
 	end();
 }
 
+/* Nobody has another node push for him by giving back what was never sent. */
+static void test_forged_stale(void)
+{
+	struct rig_client c;
+	uint8_t payload[OB__SEND_HEAD_MAX];
+	struct ob__send_msg m = {.kind = OB__SEND_PUSH, .id = 2000, .user = "ada"};
+
+	begin();
+	CU_ASSERT_EQUAL(login(&at_proxy, join(&c, &proxy), "ada").code, OB_OK);
+	m.at = (uint32_t)ob__loop_now(other.node->loop);
+	m.tag = 1;
+	struct ob__frame f = {
+		.id = OB__SYS_USER_STALE,
+		.session_node = service.node->self.id,
+		.session_seq = 1,
+		.payload = payload,
+		.payload_len = (uint32_t)ob__send_put_head(payload, &m),
+	};
+	say(&other, &f);
+	CU_ASSERT_TRUE(RIG_UNTIL(ignored(&other, "not_sent") == 1));
+	CU_ASSERT_TRUE(rig_silent(&c));
+	CU_ASSERT_EQUAL(rig_metric(&other, "obhost_user_sends_stale_total"), 0);
+	rig_disconnect(&c);
+	end();
+}
+
+/* What was sent to where the user is no more is sent again. */
+static void test_stale(void)
+{
+	struct rig_client c;
+	struct rig_client second;
+
+	begin();
+	CU_ASSERT_EQUAL(login(&at_proxy, join(&c, &proxy), "ada").code, OB_OK);
+	CU_ASSERT_EQUAL(ob_push_user(at_service.ctx, "ada", 2000, "1", 1), 0);
+	CU_ASSERT_TRUE(rig_expect(&c, 2000, "1"));
+	CU_ASSERT_EQUAL(login(&at_other, join(&second, &other), "ada").code, OB_OK);
+	CU_ASSERT_EQUAL(rig_closed(&c), OB__CLOSE_REPLACED);
+	CU_ASSERT_EQUAL(ob_push_user(at_service.ctx, "ada", 2000, "2", 1), 0);
+	CU_ASSERT_TRUE(rig_expect(&second, 2000, "2"));
+	CU_ASSERT_EQUAL(rig_metric(&service, "obhost_user_sends_stale_total"), 1);
+	CU_ASSERT_EQUAL(ignored(&service, "not_sent"), 0);
+	rig_disconnect(&c);
+	rig_disconnect(&second);
+	end();
+}
+
+/* A tag is good for nothing but what it was made for, and for that not for long. */
+static void test_tags(void)
+{
+	begin_alone();
+	const struct ob__users *us = proxy.node->users;
+	const struct ob__who to = {7, 8};
+	struct ob__send_msg m = {.kind = OB__SEND_PUSH, .id = 2000, .user = "ada"};
+	m.data = (const uint8_t *)"data";
+	m.len = 4;
+	CU_ASSERT_EQUAL(ob__user_tag(us, &to, &m), 0);
+	CU_ASSERT_TRUE(ob__user_tag_ok(us, &to, &m));
+	for (int row = 0; row < 9; row++) {
+		struct ob__who who = to;
+		struct ob__send_msg bad = m;
+		who.node += row == 0;
+		who.seq += row == 1;
+		bad.kind = row == 2 ? OB__SEND_KICK : bad.kind;
+		bad.tries += row == 3;
+		bad.id += row == 4;
+		bad.at += row == 5;
+		bad.user[0] += row == 6;
+		bad.len -= row == 7;
+		bad.data = row == 8 ? (const uint8_t *)"date" : bad.data;
+		if (ob__user_tag_ok(us, &who, &bad)) {
+			printf("# row %d\n", row);
+			CU_FAIL("what was changed is taken for what was sent");
+		}
+	}
+	proxy.node->conf->call_timeout_ms = 10;
+	rig_turn_ms(50);
+	CU_ASSERT_FALSE(ob__user_tag_ok(us, &to, &m));
+	/* Another node's, or another life's, is none. */
+	rig_start(&other, "q", "proxy", "'listen': [{'port': 0}], 'modules': ['proxy']%s", "");
+	CU_ASSERT_EQUAL(ob__user_tag(other.node->users, &to, &m), 0);
+	m.at = (uint32_t)ob__loop_now(proxy.node->loop);
+	CU_ASSERT_FALSE(ob__user_tag_ok(us, &to, &m));
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
 	CU_pSuite s = CU_add_suite("users", NULL, NULL);
 	CU_add_test(s, "what is malformed is counted", test_malformed);
 	CU_add_test(s, "a fence that is not the keeper's", test_fenced);
+	CU_add_test(s, "nothing is sent for one who gives back what he never got",
+	            test_forged_stale);
+	CU_add_test(s, "what reached a former session is sent again", test_stale);
+	CU_add_test(s, "tags", test_tags);
 	return ob__tap_run();
 }
