@@ -29,6 +29,7 @@
 
 #include <jansson.h>
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "lib/frame.h"
 #include "lib/list.h"
@@ -46,6 +47,7 @@ struct ob__cluster {
 	bool leaving;
 	bool served_changed; /* what members serve */
 	bool reach_changed;  /* somebody can be reached who could not, or the reverse */
+	struct ob__log_limit peer_limit;
 	struct ob__dialer dialer;
 	struct ob__timeout timer; /* of directory and view */
 	uint64_t due;             /* loop ms for which it is set */

@@ -351,8 +351,7 @@ static int start_mesh(struct ob__node *node)
 	ob__sessions_init(&node->sessions, node->self.id, node->self.incarnation,
 	                  c->limits.sessions);
 	ob__map_init(&node->names, node->self.incarnation);
-	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
-	ob__timeout_init(&node->served_timeout, ob__served_timeout, node);
+	ob__session_ends_init(node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
 	ob__losses_init(node);

@@ -92,6 +92,8 @@ struct ob__node {
 	struct ob__losses losses;
 	struct ob__map names; /* node id -> owned name (host/names.h) */
 	struct ob__timeout notice_timeout;
+	struct ob__log_limit notice_limit;
+	uint64_t *notices_lost;
 	struct ob__timeout served_timeout;
 	uint32_t served_at; /* slot in the table of sessions that is looked at next */
 	bool served_open;   /* one before it has not been acknowledged */

@@ -13,17 +13,24 @@
 #include "base/log.h"
 #include "host/node.h"
 
+#define LOG_BURST 5u
+
 void ob__session_set_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 	struct ob__attr_msg m;
+	uint32_t missed;
 
 	if (ob__attr_get(&m, f->payload, f->payload_len) != 0) {
 		ob__ignore_frame(node, f, OB__IGNORED_ATTR);
 		return;
 	}
-	if (s != NULL && s->conn != 0 && ob__session_set(s, m.key, m.value, m.len) != 0) {
-		ob__warning("session", "an attribute could not be set: too many, or no memory");
+	if (s != NULL && s->conn != 0 && ob__session_set(s, m.key, m.value, m.len) != 0 &&
+	    ob__log_allow(&node->users->attr_limit, LOG_BURST, ob__loop_now(node->loop), &missed)) {
+		ob__warning("session",
+		            "the attribute %s could not be set: too many, or no memory [and %u "
+		            "like it]",
+		            m.key, (unsigned)missed);
 	}
 }
 

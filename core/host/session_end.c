@@ -280,7 +280,7 @@ void ob__notices_retry(struct ob__node *node)
 	}
 }
 
-void ob__notices_timeout(void *arg)
+static void notices_timeout(void *arg)
 {
 	struct ob__node *node = arg;
 
@@ -294,9 +294,15 @@ static void notify_closed(struct ob__node *node, const struct ob__session *s, ui
 {
 	uint64_t until = ob__loop_now(node->loop) + NOTICE_MS;
 	struct ob__notice *n = ob__notice_new(&node->sessions, to, s, until);
+	uint32_t missed;
 
 	if (n == NULL) {
-		ob__warning("session", "too many close notices wait; one is lost");
+		++*node->notices_lost;
+		if (ob__log_allow(&node->notice_limit, 1, ob__loop_now(node->loop), &missed)) {
+			ob__warning("session",
+			            "too many close notices wait; one is lost [and %u like it]",
+			            (unsigned)missed);
+		}
 		return;
 	}
 	n->replaced = s->more != NULL && s->more->replaced;
@@ -445,4 +451,12 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 		}
 		return;
 	}
+}
+
+void ob__session_ends_init(struct ob__node *node)
+{
+	ob__timeout_init(&node->notice_timeout, notices_timeout, node);
+	ob__timeout_init(&node->served_timeout, ob__served_timeout, node);
+	node->notices_lost = ob__stat_counter(node->stats, "obhost_close_notices_lost_total", NULL,
+	                                      "Ends of sessions that a node could not be told of.");
 }

@@ -34,6 +34,9 @@ enum ob__session_flag {
 	OB__SESSION_STAYS = 1u << 5,        /* its proxy said that it stays all the same */
 };
 
+/* After the node's stats and sessions. */
+void ob__session_ends_init(struct ob__node *node);
+
 /* The session of a frame, met now if need be: *handle is 0 if the frame has none.  0, or OB_E_BUSY
  * when there is no room for it. */
 int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t *handle);
@@ -60,9 +63,6 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f);
 
 /* Sends again what is not acknowledged. */
 void ob__notices_retry(struct ob__node *node);
-
-/* The same as a timeout's callback; re-arms node->notice_timeout. */
-void ob__notices_timeout(void *node);
 
 /* Tells again, some sessions a turn, what proxies have not acknowledged; a timeout's callback. */
 void ob__served_timeout(void *node);

@@ -120,6 +120,7 @@ void ob__keeper_tick(struct ob__node *node)
 static void on_lock(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__lock_msg m;
+	uint32_t missed;
 
 	if (ob__lock_get(&m, f->payload, f->payload_len) != 0 || m.ms > OB__BINDING_LOCK_MS ||
 	    m.locker == 0) {
@@ -146,8 +147,11 @@ static void on_lock(struct ob__node *node, const struct ob__frame *f)
 	if (f->id == OB__SYS_USER_UNLOCK) {
 		(void)ob__bindings_unlock(&node->users->table, &lock, m.user,
 		                          (m.flags & OB__LOCK_KEEP) != 0);
-	} else if (ob__bindings_lock(&node->users->table, &lock, m.user) != 0) {
-		ob__warning("session", "user %s: there is no room for the lock %s", m.user, m.key);
+	} else if (ob__bindings_lock(&node->users->table, &lock, m.user) != 0 &&
+	           ob__log_allow(&node->users->lock_limit, LOG_BURST, ob__loop_now(node->loop),
+	                         &missed)) {
+		ob__warning("session", "user %s: there is no room for the lock %s [and %u like it]",
+		            m.user, m.key, (unsigned)missed);
 	}
 }
 

@@ -77,6 +77,9 @@ struct ob__users {
 	bool sweep_again; /* from the beginning, after the one under way */
 	struct ob__timeout tick;
 	struct ob__log_limit expired_limit;
+	struct ob__log_limit lock_limit; /* no room for one */
+	struct ob__log_limit kept_limit;
+	struct ob__log_limit attr_limit;
 
 	uint64_t *claimed; /* by sessions here */
 	uint64_t *refused;

@@ -372,6 +372,140 @@ static void test_tags(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- what is logged */
+
+#define OFTEN 50
+
+/* What was said to the node before this has been heard. */
+static void all_heard(struct rig_node *n)
+{
+	struct ob__frame f = {.id = OB__SYS_NAME};
+	double before = ignored(n, "name");
+
+	say(n, &f);
+	CU_ASSERT_TRUE(RIG_UNTIL(ignored(n, "name") > before));
+}
+
+static void test_log_attributes(void)
+{
+	struct rig_client c;
+
+	begin();
+	ob_session s = join(&c, &proxy);
+	const struct ob__session *session = ob__session_get(&proxy.node->sessions, s);
+	for (unsigned i = 0; i < OB_ATTRS_MAX + OFTEN; i++) {
+		uint8_t payload[OB__ATTR_WIRE_MAX];
+		char key[16];
+		snprintf(key, sizeof(key), "key%u", i);
+		struct ob__frame f = {
+			.id = OB__SYS_SESSION_SET,
+			.session_node = session->node,
+			.session_seq = session->seq,
+			.payload = payload,
+			.payload_len = (uint32_t)ob__attr_put(payload, key, "v", 1),
+		};
+		say(&proxy, &f);
+	}
+	all_heard(&proxy);
+	CU_ASSERT_EQUAL(session->more->attrs_len, OB_ATTRS_MAX);
+	expect_lines("could not be set", 5);
+	rig_disconnect(&c);
+	end();
+}
+
+static void test_log_locks(void)
+{
+	begin();
+	for (unsigned i = 0; i < OB__BINDING_LOCKS + OFTEN; i++) {
+		uint8_t payload[OB__LOCK_WIRE_MAX];
+		struct ob__lock_msg m = {.locker = 7, .ms = 60000, .user = "ada"};
+		snprintf(m.key, sizeof(m.key), "key%u", i);
+		struct ob__frame f = {
+			.id = OB__SYS_USER_LOCK,
+			.session_node = 7,
+			.session_seq = 1,
+			.payload = payload,
+			.payload_len = (uint32_t)ob__lock_put(payload, &m),
+		};
+		say(&route, &f);
+	}
+	all_heard(&route);
+	CU_ASSERT_EQUAL(route.node->users->table.locks, OB__BINDING_LOCKS);
+	expect_lines("there is no room for the lock", 5);
+	end();
+}
+
+static void test_log_kept(void)
+{
+	struct rig_client c;
+
+	begin();
+	ob_session s = join(&c, &proxy);
+	CU_ASSERT_EQUAL(login(&at_proxy, s, "ada").code, OB_OK);
+	for (int i = 0; i < OFTEN; i++) {
+		CU_ASSERT_EQUAL(ob_session_lock(at_proxy.ctx, s, "save", 100), 0);
+		CU_ASSERT_EQUAL(ob_session_unlock(at_proxy.ctx, s, "save", OB_UNLOCK_KEEP), 0);
+	}
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_user_locks_kept_total"), OFTEN);
+	expect_lines("is left to its deadline", 5);
+	rig_disconnect(&c);
+	end();
+}
+
+static void test_log_notices(void)
+{
+	begin();
+	proxy.node->sessions.notices.limit = 0;
+	for (int i = 0; i < OFTEN; i++) {
+		struct ob__frame f = {
+			.id = OB__SYS_SERVED,
+			.session_node = proxy.node->self.id,
+			.session_seq = (uint64_t)i,
+		};
+		say(&proxy, &f);
+	}
+	all_heard(&proxy);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_close_notices_lost_total"), OFTEN);
+	expect_lines("too many close notices wait", 1);
+	end();
+}
+
+static void test_log_drains(void)
+{
+	begin();
+	for (int i = 0; i < OFTEN; i++) {
+		struct ob__frame f = {.id = OB__SYS_DRAINING, .status = i % 2 == 0};
+		say(&route, &f);
+	}
+	all_heard(&route);
+	CU_ASSERT_FALSE(rig_peer(&route, &service)->draining);
+	expect_lines("it gets nothing new", 10);
+	expect_lines("takes new work again", 10);
+	end();
+}
+
+/* Two words for roles that have the same number. */
+static void test_log_peers(void)
+{
+	static struct ob__description desc = {.refs = 1, .name = "twin", .role = "costarring"};
+	const struct ob__identity who = {
+		.id = 1, .name = "first", .role = "liquid", .role_id = ob__fnv1a32("liquid")};
+	int err = 0;
+
+	begin();
+	struct ob__node *node = proxy.node;
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ob__registry_put(&node->registry, &who, &err));
+	desc.role_id = ob__fnv1a32(desc.role);
+	CU_ASSERT_EQUAL(desc.role_id, who.role_id);
+	for (uint64_t i = 0; i < OFTEN; i++) {
+		struct ob__dir_node n = {.m = {.id = 2 + i, .incarnation = 1, .desc = &desc}};
+		node->cluster.dir.ops->on_node(node, OB__DIR_UPDATED, &n, NULL);
+		CU_ASSERT_PTR_NULL(ob__registry_get(&node->registry, n.m.id));
+	}
+	expect_lines("can't take it in", 5);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -382,5 +516,11 @@ int main(void)
 	            test_forged_stale);
 	CU_add_test(s, "what reached a former session is sent again", test_stale);
 	CU_add_test(s, "tags", test_tags);
+	CU_add_test(s, "attributes that don't fit are logged rarely", test_log_attributes);
+	CU_add_test(s, "locks that don't fit are logged rarely", test_log_locks);
+	CU_add_test(s, "locks that are kept are logged rarely", test_log_kept);
+	CU_add_test(s, "notices that don't fit are logged rarely", test_log_notices);
+	CU_add_test(s, "peers that drain and don't are logged rarely", test_log_drains);
+	CU_add_test(s, "nodes that can't be taken in are logged rarely", test_log_peers);
 	return ob__tap_run();
 }
