@@ -16,6 +16,10 @@
 #include "host/node.h"
 #include "host/sticky.h"
 
+#define AGAIN_A_TICK 500u  /* users claimed again */
+#define LATER_MS     1000u /* pauses before users are claimed again that there was no room for */
+#define LATER_MAX_MS 30000u
+
 void ob__user_bound(struct ob__node *node, struct ob__session_more *more, const char *user,
                     uint64_t epoch, uint64_t keeper)
 {
@@ -63,7 +67,8 @@ static void unbind(struct ob__node *node, struct ob__session_more *more)
 	ob__users_changed(node, more->of);
 }
 
-void ob__user_claim_again(struct ob__node *node, struct ob__session_more *more)
+/* Claims it again, with its epoch, if its keeper is another one now or has come back. */
+static void claim_again(struct ob__node *node, struct ob__session_more *more)
 {
 	struct ob__users *us = node->users;
 	struct ob__who who = ob__users_who(more->of);
@@ -80,21 +85,71 @@ void ob__user_claim_again(struct ob__node *node, struct ob__session_more *more)
 	++*us->again;
 }
 
+void ob__bound_again(struct ob__users *us)
+{
+	ob__list_splice(&us->todo, &us->bound);
+	ob__list_splice(&us->todo, &us->later);
+	us->later_at = 0;
+	us->later_pause = 0;
+}
+
+void ob__bound_tick(struct ob__node *node, uint64_t now_ms)
+{
+	struct ob__users *us = node->users;
+
+	if (!ob__list_empty(&us->later) && now_ms >= us->later_at) {
+		ob__list_splice(&us->todo, &us->later);
+	}
+	for (unsigned i = 0; i < AGAIN_A_TICK && !ob__list_empty(&us->todo); i++) {
+		claim_again(node, OB__CONTAINER(us->todo.next, struct ob__session_more, link));
+	}
+}
+
+/* Once more, when all that the keepers have no room for have waited for a while.  The pause grows
+ * from one time to the next, until there was a long one without any. */
+static void claim_later(struct ob__node *node, struct ob__session_more *more)
+{
+	struct ob__users *us = node->users;
+	uint64_t now = ob__loop_now(node->loop);
+	uint32_t missed;
+
+	if (ob__list_empty(&us->later)) {
+		bool first = us->later_pause == 0 || now > us->later_at + LATER_MAX_MS;
+		uint32_t pause = first ? LATER_MS : us->later_pause * 2;
+		us->later_pause = pause < LATER_MAX_MS ? pause : LATER_MAX_MS;
+		us->later_at = now + us->later_pause;
+	}
+	ob__list_del(&more->link);
+	ob__list_append(&us->later, &more->link);
+	ob__users_tick_soon(us);
+	++*us->crowded;
+	if (ob__log_allow(&us->crowded_limit, 1, now, &missed)) {
+		ob__warning("session",
+		            "user %s: the keeper has no room, it is claimed again (raise "
+		            "limits.users of the route nodes) [and %u like it]",
+		            more->user, (unsigned)missed);
+	}
+}
+
 void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
                             struct ob__session_more *more, const struct ob__user_msg *m)
 {
 	struct ob__who who = {f->session_node, f->session_seq};
 	bool mine = more != NULL && more->bound && strcmp(more->user, m->user) == 0;
+	int code = OB_RESULT_FROM_WIRE(f->status);
 	uint32_t stamp;
+	bool keeps = ob__users_keeper(node->users, m->user, &stamp) == f->src;
 
-	if (f->status != 0) {
-		return; /* outbid, and a FENCED comes; or full */
+	if (mine && keeps && code == OB_E_BUSY) {
+		claim_later(node, more);
 	}
-	if (!mine) {
+	if (code != OB_OK) {
+		return; /* outbid: a FENCED comes */
+	}
+	if (!mine || (!keeps && f->src != more->keeper)) {
 		(void)ob__users_tell(node, f->src, OB__SYS_USER_RELEASE, &who, m->user, m->epoch);
-		return;
 	}
-	if (ob__users_keeper(node->users, m->user, &stamp) != f->src) {
+	if (!mine || !keeps) {
 		return;
 	}
 	if (more->keeper != 0 && more->keeper != f->src) {

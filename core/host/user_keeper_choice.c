@@ -75,7 +75,7 @@ void ob__users_peers_changed(struct ob__node *node)
 	memcpy(us->keepers, now, sizeof(now));
 	us->keepers_len = len;
 	ob__claims_send(us);
-	ob__list_splice(&us->todo, &us->bound);
+	ob__bound_again(us);
 	ob__locks_again(node);
 	ob__users_tick_soon(us);
 }

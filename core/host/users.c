@@ -15,7 +15,6 @@
 
 #define TICK_MS      50u
 #define TICK_BUSY_MS 10u
-#define AGAIN_A_TICK 500u /* users claimed again */
 #define SWEEP_A_TICK 2000u
 
 bool ob__users_frame(struct ob__node *node, const struct ob__frame *f)
@@ -67,7 +66,7 @@ static bool tick_busy(const struct ob__users *us)
 static void arm(struct ob__users *us)
 {
 	bool waits = !ob__list_empty(&us->table.waits) || !ob__list_empty(&us->ending_list) ||
-	             !ob__list_empty(&us->lock_list);
+	             !ob__list_empty(&us->lock_list) || !ob__list_empty(&us->later);
 
 	if (tick_busy(us) || waits) {
 		ob__timeout_set(us->node->loop, &us->tick, tick_busy(us) ? TICK_BUSY_MS : TICK_MS);
@@ -86,10 +85,7 @@ static void tick(void *arg)
 	struct ob__users *us = arg;
 	struct ob__node *node = us->node;
 
-	for (unsigned i = 0; i < AGAIN_A_TICK && !ob__list_empty(&us->todo); i++) {
-		ob__user_claim_again(node,
-		                     OB__CONTAINER(us->todo.next, struct ob__session_more, link));
-	}
+	ob__bound_tick(node, ob__loop_now(node->loop));
 	ob__endings_tick(node, ob__loop_now(node->loop));
 	if (us->sweeping) {
 		bool more = ob__bindings_sweep(&us->table, SWEEP_A_TICK);
@@ -125,6 +121,7 @@ int ob__users_init(struct ob__node *node)
 	ob__list_init(&us->claims);
 	ob__list_init(&us->bound);
 	ob__list_init(&us->todo);
+	ob__list_init(&us->later);
 	ob__list_init(&us->ending_list);
 	ob__map_init(&us->endings, node->self.incarnation);
 	ob__timeout_init(&us->tick, tick, us);
@@ -137,6 +134,8 @@ int ob__users_init(struct ob__node *node)
 	                               "Sessions here that could not be bound to a user.");
 	us->replaced = ob__stat_counter(s, "obhost_users_replaced_total", NULL,
 	                                "Sessions here whose user has logged in elsewhere.");
+	us->crowded = ob__stat_counter(s, "obhost_users_crowded_out_total", NULL,
+	                               "Users claimed again for whom the keeper had no room.");
 	us->again = ob__stat_counter(s, "obhost_users_claimed_again_total", NULL,
 	                             "Users claimed again because their keeper is another one.");
 	ob__users_peers_changed(node);

@@ -8,7 +8,9 @@
  * A session that a module has bound to a user claims it at the user's keeper (mesh/binding.h), one
  * of the route nodes that are up: the same one for all who know the same route nodes.  Without a
  * route node the node is its own keeper.  When the route nodes change, the users whose keeper is
- * another now are claimed again with the epoch they have, some in each turn of the loop.
+ * another now are claimed again with the epoch they have, some in each turn of the loop.  A keeper
+ * may have no room for one of them: then its session has the user as before, though nobody finds
+ * it, and claims it again and again, with growing pauses.
  *
  * A session whose user is claimed for another one is fenced: the client is closed with 4001,
  * modules here and on the nodes that have met the session hear that it was replaced, then that it
@@ -62,6 +64,9 @@ struct ob__users {
 	struct ob__list claims; /* under way */
 	struct ob__list bound;  /* ob__session_more.link: their keepers know */
 	struct ob__list todo;   /* the same: to be looked at again */
+	struct ob__list later;  /* the same, at later_at: their keepers had no room for them */
+	uint64_t later_at;      /* loop ms */
+	uint32_t later_pause;   /* ms, the one before later_at */
 	struct ob__map endings; /* session seq -> ending */
 	struct ob__list ending_list;
 
@@ -80,11 +85,13 @@ struct ob__users {
 	struct ob__log_limit lock_limit; /* no room for one */
 	struct ob__log_limit kept_limit;
 	struct ob__log_limit attr_limit;
+	struct ob__log_limit crowded_limit;
 
 	uint64_t *claimed; /* by sessions here */
 	uint64_t *refused;
 	uint64_t *replaced;
 	uint64_t *again;
+	uint64_t *crowded;
 	uint64_t *sends_lost;
 	uint64_t *stale;
 	uint64_t *locks_expired;

@@ -92,10 +92,12 @@ void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f);
 void ob__user_bound(struct ob__node *node, struct ob__session_more *more, const char *user,
                     uint64_t epoch, uint64_t keeper);
 
-/* Claims it again, with its epoch, if its keeper is another one now or has come back. */
-void ob__user_claim_again(struct ob__node *node, struct ob__session_more *more);
+/* The keepers are others now: claims again, in the next ticks, whose keeper is another one or has
+ * come back. */
+void ob__bound_again(struct ob__users *us);
+void ob__bound_tick(struct ob__node *node, uint64_t now_ms);
 
-/* The answer to that. */
+/* The answer to a claim that was made again. */
 void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
                             struct ob__session_more *more, const struct ob__user_msg *m);
 

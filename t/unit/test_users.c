@@ -148,6 +148,15 @@ static struct ended login(const struct puppet *p, ob_session session, const char
 	return e;
 }
 
+static int find(const struct puppet *p, const char *user)
+{
+	struct ended e = {0};
+
+	CU_ASSERT_EQUAL_FATAL(ob_user_find(p->ctx, user, ended, &e), 0);
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(e.times > 0));
+	return e.code;
+}
+
 /* ---------------------------------------------------------------- what no host would say */
 
 /* A system frame from the service: in its own name, if f->src is 0. */
@@ -506,6 +515,56 @@ static void test_log_peers(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- keepers without room */
+
+/* A new login is told so, and nothing else changes. */
+static void test_too_many(void)
+{
+	struct rig_client c;
+	struct rig_client second;
+
+	begin_alone();
+	start_route("'limits': {'users': 1},");
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &route));
+	CU_ASSERT_EQUAL(login(&at_proxy, join(&c, &proxy), "ada").code, OB_OK);
+	ob_session s = join(&second, &proxy);
+	CU_ASSERT_EQUAL(login(&at_proxy, s, "bob").code, OB_E_BUSY);
+	CU_ASSERT_STRING_EQUAL(ob__session_user(ob__session_get(&proxy.node->sessions, s)), "");
+	CU_ASSERT_EQUAL(find(&at_proxy, "ada"), OB_OK);
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->users->table.count == 0));
+	CU_ASSERT_EQUAL(login(&at_proxy, s, "bob").code, OB_OK);
+	rig_disconnect(&second);
+	end();
+}
+
+/* Two users come to a keeper that has room for one: the other is claimed until there is room. */
+static void test_crowded(void)
+{
+	struct rig_client c[2];
+	static const char *const users[] = {"ada", "bob"};
+
+	begin_alone();
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(login(&at_proxy, join(&c[i], &proxy), users[i]).code, OB_OK);
+	}
+	start_route("'limits': {'users': 1},");
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &route));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&proxy, "obhost_users_crowded_out_total") == 1));
+	CU_ASSERT_EQUAL(route.node->users->table.count, 1);
+	int kept = find(&at_proxy, users[0]) == OB_OK ? 0 : 1;
+	CU_ASSERT_EQUAL(find(&at_proxy, users[1 - kept]), OB_E_NOT_FOUND);
+	CU_ASSERT_TRUE(rig_silent(&c[0]) && rig_silent(&c[1]));
+	rig_disconnect(&c[kept]);
+	CU_ASSERT_TRUE(RIG_UNTIL(find(&at_proxy, users[1 - kept]) == OB_OK));
+	CU_ASSERT_TRUE(ob__list_empty(&proxy.node->users->later));
+	CU_ASSERT_EQUAL(find(&at_proxy, users[kept]), OB_E_NOT_FOUND);
+	expect_lines("the keeper has no room", 1);
+	rig_disconnect(&c[1 - kept]);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->users->table.count == 0));
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -522,5 +581,7 @@ int main(void)
 	CU_add_test(s, "notices that don't fit are logged rarely", test_log_notices);
 	CU_add_test(s, "peers that drain and don't are logged rarely", test_log_drains);
 	CU_add_test(s, "nodes that can't be taken in are logged rarely", test_log_peers);
+	CU_add_test(s, "a login that there is no room for", test_too_many);
+	CU_add_test(s, "a keeper without room is asked again", test_crowded);
 	return ob__tap_run();
 }
