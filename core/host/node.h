@@ -97,6 +97,8 @@ struct ob__node {
 	struct ob__timeout served_timeout;
 	uint32_t served_at; /* slot in the table of sessions that is looked at next */
 	bool served_open;   /* one before it has not been acknowledged */
+	uint64_t *served_lost;
+	struct ob__log_limit served_limit;
 
 	struct ob__slots slots;
 	struct ob__list modules;

@@ -13,6 +13,7 @@
 
 #include "host/conn.h"
 #include "host/reply.h"
+#include "host/session_end.h"
 #include "mesh/proto.h"
 #include "tap.h"
 #include "unit/node_rig.h"
@@ -565,6 +566,49 @@ static void test_crowded(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- invented proxies */
+
+static void test_invented(void)
+{
+	struct rig_client c;
+	uint32_t at = 0;
+	struct ob__session *s;
+
+	begin();
+	join(&c, &proxy);
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "0", "1"));
+	struct ob__sessions *met = &service.node->sessions;
+	const struct ob__session *real = ob__slab_next(&met->slab, &at);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(real);
+	CU_ASSERT_TRUE(RIG_UNTIL((real->flags & OB__SESSION_SERVED_HEARD) != 0));
+	CU_ASSERT_EQUAL(real->unheard_s, 0);
+	for (uint64_t i = 0; i < OFTEN; i++) {
+		struct ob__frame f = {
+			.kind = OB__FRAME_REQUEST,
+			.flags = OB__FRAME_ONE_WAY,
+			.id = 1000,
+			.budget = 1000,
+			.session_node = 4711,
+			.session_seq = (UINT64_C(1) << 32) + i,
+		};
+		CU_ASSERT_EQUAL(ob__send_to_node(other.node, service.node->self.id, &f), 0);
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(met->slab.live == OFTEN + 1));
+	ob__served_timeout(service.node);
+	CU_ASSERT_EQUAL(met->slab.live, OFTEN + 1);
+	for (at = 0; (s = ob__slab_next(&met->slab, &at)) != NULL;) {
+		s->unheard_s -= s->unheard_s != 0 ? 180 : 0; /* three minutes later */
+	}
+	ob__served_timeout(service.node);
+	CU_ASSERT_EQUAL(met->slab.live, 1);
+	CU_ASSERT_PTR_EQUAL(ob__session_find(met, proxy.node->self.id, real->seq), real);
+	CU_ASSERT_EQUAL(rig_metric(&service, "obhost_sessions_unknown_total"), OFTEN);
+	expect_lines("has not acknowledged its session", 1);
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(met->slab.live == 0));
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -583,5 +627,6 @@ int main(void)
 	CU_add_test(s, "nodes that can't be taken in are logged rarely", test_log_peers);
 	CU_add_test(s, "a login that there is no room for", test_too_many);
 	CU_add_test(s, "a keeper without room is asked again", test_crowded);
+	CU_add_test(s, "sessions of proxies that don't exist", test_invented);
 	return ob__tap_run();
 }
