@@ -513,6 +513,12 @@ bool ob__cluster_frame(struct ob__node *node, struct ob__link *link, const struc
 {
 	int kind = ob__dir_kind(f->id);
 
+	/* Only route nodes pass on what others say. */
+	if (kind < 0 && f->src != link->peer->who.id &&
+	    link->peer->who.role_id != node->router.route_role) {
+		ob__ignore_frame(node, f, OB__IGNORED_SOURCE);
+		return true;
+	}
 	if (f->dst == node->self.id && ob__cluster_fence(node, link, f)) {
 		return true;
 	}

@@ -92,8 +92,8 @@ void ob__cluster_link_down(struct ob__node *node, struct ob__peer *peer);
 /* The link stands, but what was sent last may be lost: says anew what must be known. */
 void ob__cluster_link_gap(struct ob__node *node, const struct ob__peer *peer);
 
-/* A system frame; true when it was for this part of the node, or broke a rule and the link is
- * closed. */
+/* A system frame; true when it was for this part of the node, or broke a rule and is ignored or the
+ * link closed. */
 bool ob__cluster_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
 
 /* Passes a whole frame on that came from `from` (NULL: from here) on the link of `to`, where it

@@ -24,6 +24,7 @@ static const struct {
 	[OB__IGNORED_NAME] = {"name", "what it gives as a node's name is none"},
 	[OB__IGNORED_NOT_PROXY] = {"not_proxy", "it speaks for a session whose proxy it is not"},
 	[OB__IGNORED_NOT_KEEPER] = {"not_keeper", "it gives away a user whom it does not keep"},
+	[OB__IGNORED_SOURCE] = {"source", "its name is on what came over the link of another node"},
 	[OB__IGNORED_NOT_SENT] = {"not_sent", "it gives back what it has not been sent"},
 };
 

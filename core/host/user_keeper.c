@@ -132,6 +132,7 @@ static void on_lock(struct ob__node *node, const struct ob__frame *f)
 		uint32_t stamp;
 		struct ob__frame on = *f;
 		m.flags &= ~OB__LOCK_RELAY;
+		on.src = 0; /* now it is this node's word */
 		on.ext_len = 0;
 		on.payload = payload;
 		on.payload_len = (uint32_t)ob__lock_put(payload, &m);

@@ -296,6 +296,32 @@ static void test_fenced(void)
 	end();
 }
 
+/* Nor does one who says that he is the keeper: what he says is not even passed on. */
+static void test_forged_source(void)
+{
+	struct rig_client c;
+	uint8_t payload[OB__USER_WIRE_MAX];
+
+	begin();
+	ob_session s = join(&c, &proxy);
+	struct ended e = login(&at_proxy, s, "ada");
+	const struct ob__session *session = ob__session_get(&proxy.node->sessions, s);
+	struct ob__frame f = {
+		.id = OB__SYS_USER_FENCED,
+		.src = route.node->self.id,
+		.session_node = session->node,
+		.session_seq = session->seq,
+		.payload = payload,
+		.payload_len = (uint32_t)ob__user_put(payload, "ada", e.epoch + 1, 0),
+	};
+	say(&proxy, &f);
+	CU_ASSERT_TRUE(RIG_UNTIL(ignored(&route, "source") == 1));
+	CU_ASSERT_TRUE(rig_silent(&c));
+	CU_ASSERT_STRING_EQUAL(ob__session_user(session), "ada");
+	rig_disconnect(&c);
+	end();
+}
+
 /* Nobody has another node push for him by giving back what was never sent. */
 static void test_forged_stale(void)
 {
@@ -615,6 +641,7 @@ int main(void)
 	CU_pSuite s = CU_add_suite("users", NULL, NULL);
 	CU_add_test(s, "what is malformed is counted", test_malformed);
 	CU_add_test(s, "a fence that is not the keeper's", test_fenced);
+	CU_add_test(s, "a fence in the keeper's name", test_forged_source);
 	CU_add_test(s, "nothing is sent for one who gives back what he never got",
 	            test_forged_stale);
 	CU_add_test(s, "what reached a former session is sent again", test_stale);
