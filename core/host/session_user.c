@@ -87,9 +87,7 @@ void ob__users_ext_get(struct ob__node *node, struct ob__session *s, const struc
 {
 	struct ob__user_msg m;
 	uint16_t len;
-	const uint8_t *data = f->ext_len > 0 && f->src == s->node
-	                              ? ob__frame_ext(f, OB__FRAME_EXT_USER, &len)
-	                              : NULL;
+	const uint8_t *data = f->src == s->node ? ob__frame_ext(f, OB__FRAME_EXT_USER, &len) : NULL;
 
 	if (data == NULL) {
 		return;
