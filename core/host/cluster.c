@@ -19,6 +19,7 @@
 #define DESCRIBE_MS   1000u
 #define SETTLE_MS     5000u
 #define SETTLE_MORE   3000u /* above the longest pause between attempts to reach this node */
+#define LOG_BURST     5u
 #define NEWER_AT_MOST 1000u /* what is added at random to an incarnation that clashed */
 
 /* What either half of a route node says to the other. */
@@ -165,7 +166,7 @@ static bool dir_linked(void *arg, uint64_t id)
 	return p != NULL && p->link != NULL;
 }
 
-/* The peer of a node that is listed; NULL was logged. */
+/* The peer of a node that is listed; NULL was logged, at a limited rate. */
 static struct ob__peer *peer_of(struct ob__node *node, const struct ob__member *m)
 {
 	struct ob__peer *p = ob__registry_get(&node->registry, m->id);
@@ -175,6 +176,7 @@ static struct ob__peer *peer_of(struct ob__node *node, const struct ob__member *
 		.name = m->desc->name,
 		.role = m->desc->role,
 	};
+	uint32_t missed;
 	int err = 0;
 
 	if (p != NULL && p->link != NULL) {
@@ -185,11 +187,14 @@ static struct ob__peer *peer_of(struct ob__node *node, const struct ob__member *
 		return p;
 	}
 	p = ob__registry_put(&node->registry, &who, &err);
-	if (p == NULL) {
-		ob__warning("cluster", "%s (%s): can't take it in (%s)", who.name, who.role,
+	if (p == NULL &&
+	    ob__log_allow(&node->cluster.peer_limit, LOG_BURST, now_ms(node), &missed)) {
+		ob__warning("cluster", "%s (%s): can't take it in (%s) [and %u like it]", who.name,
+		            who.role,
 		            err == -EEXIST   ? "its role has the number of another role"
 		            : err == -ENOSPC ? "too many nodes or roles are known here"
-		                             : "out of memory");
+		                             : "out of memory",
+		            (unsigned)missed);
 	}
 	return p;
 }

@@ -30,6 +30,7 @@
 
 #include <jansson.h>
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "lib/frame.h"
 #include "lib/list.h"
@@ -47,6 +48,7 @@ struct ob__cluster {
 	bool leaving;
 	bool served_changed; /* what members serve */
 	bool reach_changed;  /* somebody can be reached who could not, or the reverse */
+	struct ob__log_limit peer_limit;
 	struct ob__dialer dialer;
 	struct ob__timeout timer; /* of directory and view */
 	uint64_t due;             /* loop ms for which it is set */
@@ -92,8 +94,8 @@ void ob__cluster_link_down(struct ob__node *node, struct ob__peer *peer);
 /* The link stands, but what was sent last may be lost: says anew what must be known. */
 void ob__cluster_link_gap(struct ob__node *node, const struct ob__peer *peer);
 
-/* A system frame; true when it was for this part of the node, or broke a rule and the link is
- * closed. */
+/* A system frame; true when it was for this part of the node, or broke a rule and is ignored or the
+ * link closed. */
 bool ob__cluster_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
 
 /* Passes a whole frame on that came from `from` (NULL: from here) on the link of `to`, where it

@@ -17,11 +17,12 @@
 #include "host/reply.h"
 #include "host/session_end.h"
 
-#define TICK_MS  20u
-#define HEARD_MS 2000u /* for a peer to say that it has heard */
-#define AGAIN_MS 5000u /* for a proxy to answer, then it is asked again */
-#define WAITS_MS 100u  /* until a peer is asked again whether it waits for answers */
-#define STEP_MAX 4096u /* clients, and sessions, that one tick looks at */
+#define TICK_MS   20u
+#define HEARD_MS  2000u /* for a peer to say that it has heard */
+#define AGAIN_MS  5000u /* for a proxy to answer, then it is asked again */
+#define WAITS_MS  100u /* until a peer is asked again whether it waits for answers */
+#define LOG_BURST 20u
+#define STEP_MAX  4096u /* clients, and sessions, that one tick looks at */
 
 /* ---- telling the others ---- */
 
@@ -112,15 +113,18 @@ static void on_draining(struct ob__node *node, const struct ob__frame *f)
 		.dst = f->src,
 		.status = f->status,
 	};
+	uint32_t missed;
 
 	if (peer == NULL) {
 		return;
 	}
 	heard.call = peer->link != NULL && !ob__list_empty(&peer->link->pendings);
 	bool changed = peer->draining != (f->status != 0);
-	if (changed) {
-		ob__notice("link", "%s (%s) %s", peer->who.name, peer->who.role,
-		           f->status != 0 ? "drains: it gets nothing new" : "takes new work again");
+	if (changed &&
+	    ob__log_allow(&node->drain.peer_limit, LOG_BURST, ob__loop_now(node->loop), &missed)) {
+		ob__notice("link", "%s (%s) %s [and %u like it]", peer->who.name, peer->who.role,
+		           f->status != 0 ? "drains: it gets nothing new" : "takes new work again",
+		           (unsigned)missed);
 	}
 	ob__registry_set_draining(&node->registry, peer, f->status != 0);
 	(void)ob__send_to_node(node, peer->who.id, &heard);

@@ -35,6 +35,7 @@
 
 #include <jansson.h>
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "lib/frame.h"
 #include "mesh/registry.h"
@@ -86,8 +87,9 @@ struct ob__drain {
 	bool confirming; /* the peers are asked whether they have read everything */
 	struct ob__drain_walk clients;
 	struct ob__drain_walk sessions;
-	uint64_t closed; /* clients, of this drain */
-	uint64_t moved;  /* sessions */
+	uint64_t closed;                 /* clients, of this drain */
+	uint64_t moved;                  /* sessions */
+	struct ob__log_limit peer_limit; /* of peers that begin or end theirs */
 	uint64_t *closed_total;
 	uint64_t *moved_total;
 };

@@ -12,9 +12,10 @@
 #include "lib/buf.h"
 #include "mesh/link.h"
 
-#define PART_MAX   32768u /* bytes of names in one frame */
-#define PART_FIRST 1u     /* flags: the first byte of each */
-#define PART_LAST  2u
+#define PART_MAX       32768u /* bytes of names in one frame */
+#define PART_FIRST     1u     /* flags: the first byte of each */
+#define PART_LAST      2u
+#define NAME_MAX_BYTES 255u
 
 struct list {
 	struct ob__strmap names;
@@ -173,20 +174,26 @@ void ob__methods_heard(struct ob__node *node, const struct ob__peer *peer,
 	const char *end = (const char *)f->payload + f->payload_len;
 
 	if (f->payload_len == 0 || (f->payload_len > 1 && end[-1] != '\0')) {
-		return; /* a name that does not end */
+		ob__ignore_frame(node, f, OB__IGNORED_METHODS); /* a name that does not end */
+		return;
 	}
 	struct list *l = (flags & PART_FIRST) != 0
 	                         ? list_begin(node, peer)
 	                         : ob__map_get(&node->methods.peers, peer->who.id, 0);
 	if (l == NULL || !l->more) {
+		if ((flags & PART_FIRST) == 0) {
+			ob__ignore_frame(node, f, OB__IGNORED_METHODS); /* of no list */
+		}
 		return;
 	}
-	for (; at < end; at += strlen(at) + 1) {
+	for (; at < end && !l->over; at += strlen(at) + 1) {
 		size_t len = strlen(at);
-		if (len == 0 || len > 255 || l->names.count >= OB__METHODS_MAX ||
-		    ob__strmap_put(&l->names, at, &present) != 0) {
+		if (len == 0 || len > NAME_MAX_BYTES) {
+			ob__ignore_frame(node, f, OB__IGNORED_METHODS);
 			l->over = true;
-			break;
+		} else if (l->names.count >= OB__METHODS_MAX ||
+		           ob__strmap_put(&l->names, at, &present) != 0) {
+			l->over = true;
 		}
 	}
 	if ((flags & PART_LAST) != 0) {

@@ -68,18 +68,29 @@ void ob__names_share(struct ob__node *node, struct ob__peer *peer)
 	}
 }
 
+/* As in a hello. */
+static bool name_ok(const uint8_t *name, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (name[i] <= ' ' || name[i] > '~') {
+			return false;
+		}
+	}
+	return len > 0 && len < OB__HELLO_NAME;
+}
+
 void ob__names_heard(struct ob__node *node, const struct ob__frame *f)
 {
 	char name[OB__HELLO_NAME];
 
-	if (f->payload_len == 0 || f->payload_len >= sizeof(name) ||
-	    node->names.count >= OB__PEERS_MAX) {
+	if (!name_ok(f->payload, f->payload_len)) {
+		ob__ignore_frame(node, f, OB__IGNORED_NAME);
 		return;
 	}
 	memcpy(name, f->payload, f->payload_len);
 	name[f->payload_len] = '\0';
 	uint64_t id = ob__node_id(name);
-	if (strlen(name) != f->payload_len || ob__names_get(node, id) != NULL) {
+	if (ob__names_get(node, id) != NULL || node->names.count >= OB__PEERS_MAX) {
 		return;
 	}
 	char *copy = strdup(name);

@@ -351,11 +351,11 @@ static int start_mesh(struct ob__node *node)
 	ob__sessions_init(&node->sessions, node->self.id, node->self.incarnation,
 	                  c->limits.sessions);
 	ob__map_init(&node->names, node->registry.seed);
-	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
-	ob__timeout_init(&node->served_timeout, ob__served_timeout, node);
+	ob__session_ends_init(node);
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
 	ob__losses_init(node);
+	ob__ignored_init(node);
 	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0 ||
 	    ob__users_init(node) != 0) {
 		return OB_E_NOMEM;

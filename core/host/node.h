@@ -31,6 +31,7 @@
 #include "host/dispatch.h"
 #include "host/drain.h"
 #include "host/generation.h"
+#include "host/ignored.h"
 #include "host/keys.h"
 #include "host/methods.h"
 #include "host/nodeconf.h"
@@ -82,6 +83,7 @@ struct ob__node {
 	struct ob__links *links;
 	struct ob__listener *link_listener;
 	struct ob__permits permits;
+	struct ob__ignored ignored;
 	struct ob__router router;
 	struct ob__cluster cluster;
 	struct ob__pendings pendings;
@@ -92,9 +94,13 @@ struct ob__node {
 	struct ob__timeout notice_timeout;
 	uint32_t notices_at; /* slot in the table of notices that is sent next */
 	bool notices_again;  /* and when that is at its end, all once more */
+	struct ob__log_limit notice_limit;
+	uint64_t *notices_lost;
 	struct ob__timeout served_timeout;
 	uint32_t served_at; /* slot in the table of sessions that is looked at next */
 	bool served_open;   /* one before it has not been acknowledged */
+	uint64_t *served_lost;
+	struct ob__log_limit served_limit;
 
 	struct ob__slots slots;
 	struct ob__list modules;

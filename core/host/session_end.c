@@ -4,6 +4,7 @@
 
 #include "host/session_end.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -26,6 +27,8 @@
 #define CLOSED_REPLACED 1u /* `status` of a CLOSED */
 #define SERVED_RETRY_MS 2000u
 #define SERVED_A_TURN   20000u /* sessions that are looked at */
+#define SERVED_LOST_S   180u   /* then it is no proxy's, or that of one that can't be asked */
+#define LOST_A_TURN     1000u
 
 static int served_send(struct ob__node *node, const struct ob__session *s, bool sticky, bool again,
                        bool keep)
@@ -53,6 +56,11 @@ static int served_send(struct ob__node *node, const struct ob__session *s, bool 
 	return rc;
 }
 
+static uint32_t now_s(const struct ob__node *node)
+{
+	return (uint32_t)(ob__loop_now(node->loop) / 1000) + 1;
+}
+
 static void tell_served(struct ob__node *node, struct ob__session *s, bool sticky, bool again)
 {
 	uint8_t want = OB__SESSION_SERVED_TOLD | (sticky ? OB__SESSION_STICKS : 0);
@@ -61,6 +69,7 @@ static void tell_served(struct ob__node *node, struct ob__session *s, bool stick
 		return;
 	}
 	s->flags &= (uint8_t) ~(OB__SESSION_SERVED_HEARD | OB__SESSION_SERVED_DUE);
+	s->unheard_s = s->unheard_s != 0 ? s->unheard_s : now_s(node);
 	if (!ob__timeout_armed(&node->served_timeout)) {
 		ob__timeout_set(node->loop, &node->served_timeout, SERVED_RETRY_MS);
 	}
@@ -69,12 +78,36 @@ static void tell_served(struct ob__node *node, struct ob__session *s, bool stick
 	}
 }
 
+/* Whoever invents a session's proxy has made a record that nobody else would ever end. */
+static bool served_by_nobody(struct ob__node *node, const struct ob__session *s)
+{
+	uint32_t missed;
+
+	if (s->unheard_s == 0 || now_s(node) - s->unheard_s < SERVED_LOST_S) {
+		return false;
+	}
+	++*node->served_lost;
+	if (ob__log_allow(&node->served_limit, 1, ob__loop_now(node->loop), &missed)) {
+		const char *name = ob__names_get(node, s->node);
+		ob__warning("session",
+		            "%s: it has not acknowledged its session %016" PRIx64
+		            ", which is lost [and %u like it]",
+		            name != NULL ? name : "a proxy unknown here", s->seq, (unsigned)missed);
+	}
+	return true;
+}
+
 /* True when its proxy has not said that it knows. */
-static bool served_retry(struct ob__node *node, struct ob__session *s)
+static bool served_retry(struct ob__node *node, struct ob__session *s, unsigned *lost)
 {
 	bool sticky = (s->flags & OB__SESSION_STICKS) != 0;
 
 	if (s->node == node->self.id || (s->flags & OB__SESSION_SERVED_HEARD) != 0) {
+		return false;
+	}
+	if (served_by_nobody(node, s)) {
+		++*lost;
+		ob__session_lost(node, s);
 		return false;
 	}
 	if ((s->flags & OB__SESSION_SERVED_DUE) != 0) {
@@ -88,13 +121,14 @@ void ob__served_timeout(void *arg)
 {
 	struct ob__node *node = arg;
 	struct ob__session *s = NULL;
+	unsigned lost = 0;
 
-	for (unsigned n = 0; n < SERVED_A_TURN; n++) {
+	for (unsigned n = 0; n < SERVED_A_TURN && lost < LOST_A_TURN; n++) {
 		s = ob__slab_next(&node->sessions.slab, &node->served_at);
 		if (s == NULL) {
 			break;
 		}
-		node->served_open |= served_retry(node, s);
+		node->served_open |= served_retry(node, s, &lost);
 	}
 	if (s != NULL) {
 		ob__timeout_set(node->loop, &node->served_timeout, 0);
@@ -238,7 +272,7 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 	if (fresh) {
 		ob__losses_met(node, f->session_node, f->session_seq);
 	}
-	ob__users_ext_get(s, f);
+	ob__users_ext_get(node, s, f);
 	s->messages++;
 	note_choice(node, s, f);
 	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
@@ -308,9 +342,15 @@ static void notify_closed(struct ob__node *node, const struct ob__session *s, ui
 {
 	uint64_t until = ob__loop_now(node->loop) + NOTICE_MS;
 	struct ob__notice *n = ob__notice_new(&node->sessions, to, s, until);
+	uint32_t missed;
 
 	if (n == NULL) {
-		ob__warning("session", "too many close notices wait; one is lost");
+		++*node->notices_lost;
+		if (ob__log_allow(&node->notice_limit, 1, ob__loop_now(node->loop), &missed)) {
+			ob__warning("session",
+			            "too many close notices wait; one is lost [and %u like it]",
+			            (unsigned)missed);
+		}
 		return;
 	}
 	n->replaced = s->more != NULL && s->more->replaced;
@@ -378,8 +418,11 @@ static void on_served_ack(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
-	if (s != NULL && s->conn == 0 && f->src == s->node) {
+	if (f->src != f->session_node) {
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
+	} else if (s != NULL && s->conn == 0) {
 		s->flags |= OB__SESSION_SERVED_HEARD;
+		s->unheard_s = 0;
 	}
 }
 
@@ -394,7 +437,11 @@ static void on_closed(struct ob__node *node, const struct ob__frame *f)
 		.session_seq = f->session_seq,
 	};
 
-	if (s != NULL && s->conn == 0 && f->src == s->node) {
+	if (f->src != f->session_node) {
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
+		return;
+	}
+	if (s != NULL && s->conn == 0) {
 		end_session(node, s, OB_EVENT_SESSION_CLOSED, f->status == CLOSED_REPLACED);
 	}
 	(void)ob__send_to_node(node, f->src, &ack);
@@ -408,7 +455,11 @@ static void on_kick(struct ob__node *node, const struct ob__frame *f)
 	char reason[124] = "";
 	uint16_t code = OB__WS_NORMAL;
 
-	if (conn == NULL || f->payload_len < 2) {
+	if (f->payload_len < sizeof(code)) {
+		ob__ignore_frame(node, f, OB__IGNORED_KICK);
+		return;
+	}
+	if (conn == NULL) {
 		return;
 	}
 	memcpy(&code, f->payload, sizeof(code));
@@ -449,4 +500,15 @@ void ob__frame_system(struct ob__node *node, const struct ob__frame *f)
 		}
 		return;
 	}
+}
+
+void ob__session_ends_init(struct ob__node *node)
+{
+	ob__timeout_init(&node->notice_timeout, ob__notices_timeout, node);
+	ob__timeout_init(&node->served_timeout, ob__served_timeout, node);
+	node->notices_lost = ob__stat_counter(node->stats, "obhost_close_notices_lost_total", NULL,
+	                                      "Ends of sessions that a node could not be told of.");
+	node->served_lost = ob__stat_counter(
+		node->stats, "obhost_sessions_unknown_total", NULL,
+		"Sessions met, and lost because their proxies never said that they know them.");
 }

@@ -6,11 +6,13 @@
  * Private to the host, floor F4.  Who has met a session, and that each of them hears of its end.
  *
  * A node that meets another node's session for the first time tells its proxy (SERVED), and again
- * every few seconds until that has acknowledged it.  When the
- * client goes, the proxy tells every node that has met the session (CLOSED), again and again until
- * each has acknowledged; a node raises the event at the first CLOSED and forgets the session, so
- * the event comes once.  Sessions whose proxy is gone are lost instead (host/session_lost.h), and a
- * CLOSED that comes late for one finds nothing.
+ * every few seconds until that has acknowledged it.  If it does not for three minutes the session
+ * is lost: there may be no such proxy.
+ *
+ * When the client goes, the proxy tells every node that has met the session (CLOSED), again and
+ * again until each has acknowledged; a node raises the event at the first CLOSED and forgets the
+ * session, so the event comes once.  Sessions whose proxy is gone are lost instead
+ * (host/session_lost.h), and a CLOSED that comes late for one finds nothing.
  */
 
 #ifndef OB__SESSION_END_H
@@ -33,6 +35,9 @@ enum ob__session_flag {
 	OB__SESSION_MOVE_ASKED = 1u << 4,   /* this node wants to be rid of it (host/drain.h) */
 	OB__SESSION_STAYS = 1u << 5,        /* its proxy said that it stays all the same */
 };
+
+/* After the node's stats and sessions. */
+void ob__session_ends_init(struct ob__node *node);
 
 /* The session of a frame, met now if need be: *handle is 0 if the frame has none.  0, or OB_E_BUSY
  * when there is no room for it. */

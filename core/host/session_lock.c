@@ -9,10 +9,11 @@
 
 #include "host/node.h"
 #include "host/session_lost.h"
-#include "host/users.h"
+#include "host/users_priv.h"
 
 #define LOCKS_MAX   (1u << 20)
 #define LOOK_A_TICK 1000u
+#define LOG_BURST   5u
 #define AGAIN_MS    300u /* let the proxies notice the change as well */
 
 struct lock {
@@ -155,6 +156,18 @@ int ob__lock_set(struct ob__node *node, uint64_t session, const char *key, uint3
 	return 0;
 }
 
+static void log_kept(struct ob__node *node, const struct lock *l)
+{
+	uint32_t missed;
+
+	if (ob__log_allow(&node->users->kept_limit, LOG_BURST, ob__loop_now(node->loop), &missed)) {
+		ob__warning("session",
+		            "user %s: the lock %s is left to its deadline, not saved? [and %u like "
+		            "it]",
+		            l->user, l->key, (unsigned)missed);
+	}
+}
+
 int ob__lock_end(struct ob__node *node, uint64_t session, const char *key, bool keep)
 {
 	struct ob__users *us = node->users;
@@ -167,8 +180,7 @@ int ob__lock_end(struct ob__node *node, uint64_t session, const char *key, bool 
 	(void)tell(node, l, OB__SYS_USER_UNLOCK, keep ? OB__LOCK_KEEP : 0);
 	if (keep) {
 		++*us->locks_kept;
-		ob__warning("session", "user %s: the lock %s is left to its deadline, not saved?",
-		            l->user, l->key);
+		log_kept(node, l);
 	}
 	remove_lock(us, l);
 	return 0;

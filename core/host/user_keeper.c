@@ -2,7 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/users.h"
+#include "host/users_priv.h"
 
 #include <errno.h>
 #include <string.h>
@@ -120,9 +120,11 @@ void ob__keeper_tick(struct ob__node *node)
 static void on_lock(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__lock_msg m;
+	uint32_t missed;
 
 	if (ob__lock_get(&m, f->payload, f->payload_len) != 0 || m.ms > OB__BINDING_LOCK_MS ||
 	    m.locker == 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_LOCK);
 		return;
 	}
 	if ((m.flags & OB__LOCK_RELAY) != 0) {
@@ -130,6 +132,7 @@ static void on_lock(struct ob__node *node, const struct ob__frame *f)
 		uint32_t stamp;
 		struct ob__frame on = *f;
 		m.flags &= ~OB__LOCK_RELAY;
+		on.src = 0; /* now it is this node's word */
 		on.ext_len = 0;
 		on.payload = payload;
 		on.payload_len = (uint32_t)ob__lock_put(payload, &m);
@@ -145,8 +148,11 @@ static void on_lock(struct ob__node *node, const struct ob__frame *f)
 	if (f->id == OB__SYS_USER_UNLOCK) {
 		(void)ob__bindings_unlock(&node->users->table, &lock, m.user,
 		                          (m.flags & OB__LOCK_KEEP) != 0);
-	} else if (ob__bindings_lock(&node->users->table, &lock, m.user) != 0) {
-		ob__warning("session", "user %s: there is no room for the lock %s", m.user, m.key);
+	} else if (ob__bindings_lock(&node->users->table, &lock, m.user) != 0 &&
+	           ob__log_allow(&node->users->lock_limit, LOG_BURST, ob__loop_now(node->loop),
+	                         &missed)) {
+		ob__warning("session", "user %s: there is no room for the lock %s [and %u like it]",
+		            m.user, m.key, (unsigned)missed);
 	}
 }
 
@@ -175,6 +181,7 @@ void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
 		return;
 	}
 	if (f->id == OB__SYS_USER_FIND) {
@@ -182,7 +189,8 @@ void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	if (who.node == 0 || who.node != f->src) {
-		return; /* proxies speak of their own sessions */
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
+		return;
 	}
 	if (f->id == OB__SYS_USER_CLAIM) {
 		ob__bindings_claim(t, &who, f->call, m.user, m.epoch, wall_ms(),

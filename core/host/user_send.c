@@ -2,7 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/users.h"
+#include "host/users_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -162,8 +162,11 @@ void ob__user_send_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__send_msg m;
 
-	if (ob__send_get(&m, f->payload, f->payload_len) != 0 ||
-	    deliver(node, f->session_seq, &m)) {
+	if (ob__send_get(&m, f->payload, f->payload_len) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_SEND);
+		return;
+	}
+	if (deliver(node, f->session_seq, &m)) {
 		return;
 	}
 	struct ob__frame back = {
@@ -182,14 +185,18 @@ void ob__user_send_frame(struct ob__node *node, const struct ob__frame *f)
 static int send_to(struct ob__node *node, const struct ob__place *place,
                    const struct ob__send_msg *m)
 {
+	struct ob__who to = {place->node, place->seq};
+	struct ob__send_msg tagged = *m;
+
 	if (place->node == node->self.id) {
 		return deliver(node, place->seq, m) ? 0 : OB_E_STALE;
 	}
 	uint8_t *payload = malloc(OB__SEND_HEAD_MAX + m->len);
-	if (payload == NULL) {
+	if (payload == NULL || ob__user_tag(node->users, &to, &tagged) != 0) {
+		free(payload);
 		return OB_E_NOMEM;
 	}
-	size_t head = ob__send_put_head(payload, m);
+	size_t head = ob__send_put_head(payload, &tagged);
 	if (m->len > 0) {
 		memcpy(payload + head, m->data, m->len);
 	}
@@ -323,9 +330,15 @@ void ob__user_asked(struct ob__node *node, struct ob__pending *p, const struct o
 void ob__user_stale_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__users *us = node->users;
+	struct ob__who to = {f->session_node, f->session_seq};
 	struct ob__send_msg m;
 
 	if (ob__send_get(&m, f->payload, f->payload_len) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_SEND);
+		return;
+	}
+	if (f->src != f->session_node || !ob__user_tag_ok(us, &to, &m)) {
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_SENT);
 		return;
 	}
 	++*us->stale;

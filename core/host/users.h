@@ -8,7 +8,9 @@
  * A session that a module has bound to a user claims it at the user's keeper (mesh/binding.h), one
  * of the route nodes that are up: the same one for all who know the same route nodes.  Without a
  * route node the node is its own keeper.  When the route nodes change, the users whose keeper is
- * another now are claimed again with the epoch they have, some in each turn of the loop.
+ * another now are claimed again with the epoch they have, some in each turn of the loop.  A keeper
+ * may have no room for one of them: then its session has the user as before, though nobody finds
+ * it, and claims it again and again, with growing pauses.
  *
  * A session whose user is claimed for another one is fenced: the client is closed with 4001,
  * modules here and on the nodes that have met the session hear that it was replaced, then that it
@@ -62,13 +64,17 @@ struct ob__users {
 	struct ob__list claims; /* under way */
 	struct ob__list bound;  /* ob__session_more.link: their keepers know */
 	struct ob__list todo;   /* the same: to be looked at again */
-	struct ob__map lingers; /* session seq -> linger */
-	struct ob__list linger_list;
+	struct ob__list later;  /* the same, at later_at: their keepers had no room for them */
+	uint64_t later_at;      /* loop ms */
+	uint32_t later_pause;   /* ms, the one before later_at */
+	struct ob__map endings; /* session seq -> ending */
+	struct ob__list ending_list;
 
 	struct ob__strmap cache; /* user -> where it was */
 	struct ob__list cache_list;
 	struct ob__strmap asks; /* user -> what waits for the keeper's answer */
 	size_t asks_bytes;
+	struct evp_mac_ctx_st *tags; /* of what is sent to users */
 
 	struct ob__map locks; /* session handle -> own locks */
 	struct ob__list lock_list;
@@ -76,11 +82,16 @@ struct ob__users {
 	bool sweep_again; /* from the beginning, after the one under way */
 	struct ob__timeout tick;
 	struct ob__log_limit expired_limit;
+	struct ob__log_limit lock_limit; /* no room for one */
+	struct ob__log_limit kept_limit;
+	struct ob__log_limit attr_limit;
+	struct ob__log_limit crowded_limit;
 
 	uint64_t *claimed; /* by sessions here */
 	uint64_t *refused;
 	uint64_t *replaced;
 	uint64_t *again;
+	uint64_t *crowded;
 	uint64_t *sends_lost;
 	uint64_t *stale;
 	uint64_t *locks_expired;
@@ -116,7 +127,7 @@ void ob__users_closed(struct ob__node *node, uint64_t seq);
  * bytes written into out, of which there are OB__USER_EXT_MAX. */
 #define OB__USER_EXT_MAX (4u + OB__USER_WIRE_MAX)
 size_t ob__users_ext_put(const struct ob__session *s, uint64_t dst, uint8_t *out);
-void ob__users_ext_get(struct ob__session *s, const struct ob__frame *f);
+void ob__users_ext_get(struct ob__node *node, struct ob__session *s, const struct ob__frame *f);
 
 /* A pending of kind USER or ASK has ended. */
 void ob__users_pending_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);
@@ -131,39 +142,5 @@ int ob__users_push(struct ob__node *node, const char *user, uint32_t id, const v
 int ob__users_kick(struct ob__node *node, const char *user, const char *reason);
 int ob__users_session_set(struct ob__node *node, uint64_t session, const char *key,
                           const void *value, size_t len);
-
-/* ---- between the files of this part ---- */
-
-/* Sends a system frame; to this node itself in the next turn. 0 or OB_E_*. */
-int ob__users_send(struct ob__node *node, uint64_t dst, struct ob__frame *f);
-
-/* Ends the pending of a node; one's own too. */
-void ob__users_reply(struct ob__node *node, uint64_t dst, uint64_t call, int code, const char *text,
-                     const struct ob__place *place);
-
-/* Asks the keeper of a user which session has it: p is ended with a struct ob__place. 0 or OB_E_*.
- */
-int ob__users_ask(struct ob__node *node, struct ob__pending *p, const char *user);
-
-uint64_t ob__users_keeper(const struct ob__users *us, const char *user, uint32_t *stamp);
-void ob__users_tick_soon(struct ob__users *us);
-
-/* user_keeper.c */
-void ob__keeper_init(struct ob__node *node);
-void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f);
-void ob__keeper_tick(struct ob__node *node);
-
-/* user_send.c */
-void ob__user_sends_init(struct ob__users *us);
-void ob__user_sends_free(struct ob__users *us);
-void ob__user_forget(struct ob__users *us, const char *user, uint64_t seq);
-void ob__user_send_frame(struct ob__node *node, const struct ob__frame *f);
-void ob__user_stale_frame(struct ob__node *node, const struct ob__frame *f);
-void ob__user_asked(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);
-
-/* Closes a client; before that it gets {"reason": reason} under `user.kick_id`, if that is
- * configured. */
-void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const char *reason,
-                    const char *counted);
 
 #endif

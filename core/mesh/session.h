@@ -80,7 +80,8 @@ struct ob__session {
 	uint32_t version;              /* grows when `served` changes, or what it sticks to */
 	uint8_t served_len;
 	uint8_t sticky_len;
-	uint8_t flags; /* the floor above's own */
+	uint8_t flags;      /* the floor above's own, as is this: */
+	uint32_t unheard_s; /* loop s since which its proxy has not said that it knows; 0: it has */
 };
 
 /* A CLOSED that has not been acknowledged. */

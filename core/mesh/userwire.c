@@ -143,23 +143,27 @@ size_t ob__send_put_head(uint8_t out[OB__SEND_HEAD_MAX], const struct ob__send_m
 	out[2] = 0;
 	out[3] = 0;
 	put32(out + 4, m->id);
-	return 8 + put_word(out + 8, m->user, OB__USER_MAX);
+	put32(out + 8, m->at);
+	put64(out + 12, m->tag);
+	return 20 + put_word(out + 20, m->user, OB__USER_MAX);
 }
 
 int ob__send_get(struct ob__send_msg *m, const uint8_t *data, size_t len)
 {
-	if (len < 9 || data[0] < OB__SEND_PUSH || data[0] > OB__SEND_KICK || data[2] != 0 ||
+	if (len < 21 || data[0] < OB__SEND_PUSH || data[0] > OB__SEND_KICK || data[2] != 0 ||
 	    data[3] != 0) {
 		return -EPROTO;
 	}
 	m->kind = data[0];
 	m->tries = data[1];
 	m->id = get32(data + 4);
+	m->at = get32(data + 8);
+	m->tag = get64(data + 12);
 	if (m->kind == OB__SEND_PUSH && (m->id == 0 || m->id > INT32_MAX)) {
 		return -EPROTO;
 	}
-	data += 8;
-	len -= 8;
+	data += 20;
+	len -= 20;
 	if (get_word(m->user, OB__USER_MAX, false, &data, &len) != 0) {
 		return -EPROTO;
 	}

@@ -13,7 +13,7 @@
  *     USER_LOCK, USER_UNLOCK
  *                  u64 locker | u32 ms | u32 flags | word user | word key
  *     USER_SEND, USER_STALE
- *                  u8 kind | u8 tries | u16 zero | u32 id | word user | data
+ *                  u8 kind | u8 tries | u16 zero | u32 id | u32 at | u64 tag | word user | data
  *     SESSION_SET  word key | value
  *     the end of a BIND, USER_CLAIM or USER_FIND
  *                  u64 node | u64 seq | u64 epoch
@@ -35,7 +35,7 @@
 
 #define OB__USER_WIRE_MAX (12u + 1 + OB__USER_MAX)
 #define OB__LOCK_WIRE_MAX (16u + 1 + OB__USER_MAX + 1 + OB__KEY_MAX)
-#define OB__SEND_HEAD_MAX (8u + 1 + OB__USER_MAX)
+#define OB__SEND_HEAD_MAX (20u + 1 + OB__USER_MAX)
 #define OB__ATTR_WIRE_MAX (1u + OB__KEY_MAX + OB__VALUE_MAX)
 #define OB__PLACE_SIZE    24u
 
@@ -66,6 +66,8 @@ struct ob__send_msg {
 	uint8_t kind;
 	uint8_t tries;
 	uint32_t id;
+	uint32_t at;  /* its sender's clock in ms, */
+	uint64_t tag; /* and its mark, to know it again: nobody else's business */
 	char user[OB__USER_MAX + 1];
 	const uint8_t *data; /* borrowed */
 	size_t len;

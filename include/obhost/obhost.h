@@ -1339,9 +1339,14 @@ static inline int ob_admin(ob_ctx *ctx, const char *verb, json_t *args_stolen, o
  * OB_EVENT_SESSION_CLOSED, its client is closed with 4001.  fn gets exactly one result: OB_OK when
  * the session has the user (also if it had it before) and everybody who served the former session
  * has heard of its end and holds no lock; OB_E_DEADLINE after sessions.bind_timeout, then it has it
- * not; OB_E_NO_ROUTE; OB_E_GONE when the session ended or was replaced meanwhile; OB_E_BUSY when
- * there are too many users.  A session that another user has loses that one first.  Nonzero: fn is
- * not called. */
+ * not; OB_E_NO_ROUTE; OB_E_GONE when the session ended or was replaced meanwhile; OB_E_BUSY, at
+ * once, when there are too many users (limits.users of the route nodes): whoever wants it all the
+ * same binds it again later.  A session that another user has loses that one first.  Nonzero: fn is
+ * not called.
+ *
+ * A session keeps its user when route nodes come or go.  Should there be no room for the user at
+ * the route node that answers for it then, it is not found and can't be replaced until there is;
+ * the host asks again, with pauses of up to 30 s. */
 static inline int ob_session_bind(ob_ctx *ctx, ob_session session, const char *user, ob_user_fn fn,
                                   void *arg)
 {

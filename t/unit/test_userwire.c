@@ -85,6 +85,8 @@ static void test_send(void)
 {
 	uint8_t out[OB__SEND_HEAD_MAX + 4];
 	struct ob__send_msg in = {.kind = OB__SEND_PUSH, .tries = 1, .id = 5000};
+	in.at = 0x01020304;
+	in.tag = 0x1122334455667788;
 	struct ob__send_msg m;
 	strcpy(in.user, "ada");
 	size_t len = ob__send_put_head(out, &in);
@@ -93,6 +95,8 @@ static void test_send(void)
 	CU_ASSERT_EQUAL(m.kind, OB__SEND_PUSH);
 	CU_ASSERT_EQUAL(m.tries, 1);
 	CU_ASSERT_EQUAL(m.id, 5000);
+	CU_ASSERT_EQUAL(m.at, 0x01020304);
+	CU_ASSERT_EQUAL(m.tag, 0x1122334455667788);
 	CU_ASSERT_STRING_EQUAL(m.user, "ada");
 	CU_ASSERT_EQUAL(m.len, 4);
 	CU_ASSERT_EQUAL(memcmp(m.data, "data", 4), 0);
