@@ -50,6 +50,7 @@ struct ending {
 	struct ob__list link;
 	uint64_t seq;
 	uint64_t epoch;
+	uint64_t keeper; /* that was the last one to say that it knows, or 0 */
 	uint64_t until;
 	uint32_t notices; /* not acknowledged */
 	bool heard;       /* by modules here */
@@ -458,6 +459,9 @@ static void linger_end(struct ob__node *node, struct ending *l)
 	uint64_t keeper = ob__users_keeper(node->users, l->user, &stamp);
 
 	(void)send_user(node, keeper, OB__SYS_USER_RELEASE, &who, l->user, l->epoch);
+	if (l->keeper != 0 && l->keeper != keeper) {
+		(void)send_user(node, l->keeper, OB__SYS_USER_RELEASE, &who, l->user, l->epoch);
+	}
 	ob__map_del(&node->users->lingers, l->seq, 0);
 	ob__list_del(&l->link);
 	free(l);
@@ -482,7 +486,7 @@ void ob__users_closing(struct ob__node *node, struct ob__session *s)
 	if (l == NULL) {
 		return;
 	}
-	*l = (struct ending){.seq = s->seq, .epoch = more->epoch};
+	*l = (struct ending){.seq = s->seq, .epoch = more->epoch, .keeper = more->keeper};
 	l->until = ob__loop_now(node->loop) + OVER_MS;
 	memcpy(l->user, more->user, len);
 	ob__list_init(&l->link);
@@ -595,13 +599,24 @@ static void on_claimed_again(struct ob__node *node, const struct ob__frame *f,
 		return;
 	}
 	if (ob__users_keeper(node->users, m->user, &stamp) != f->src) {
+		if (f->src != more->keeper) { /* it was asked in vain */
+			(void)send_user(node, f->src, OB__SYS_USER_RELEASE, &who, m->user,
+			                m->epoch);
+		}
 		return;
 	}
+	/* The former one knows it by the epoch that it has had here until now. */
 	if (more->keeper != 0 && more->keeper != f->src) {
-		(void)send_user(node, more->keeper, OB__SYS_USER_RELEASE, &who, m->user, m->epoch);
+		(void)send_user(node, more->keeper, OB__SYS_USER_RELEASE, &who, m->user,
+		                more->epoch);
 	}
 	more->keeper = f->src;
 	more->stamp = stamp;
+	if (m->epoch > more->epoch) { /* this one had given the session a higher one already */
+		more->epoch = m->epoch;
+		more->change++;
+		tell_served(node, more->of);
+	}
 }
 
 static void on_claimed(struct ob__node *node, const struct ob__frame *f)
