@@ -852,7 +852,8 @@ static void boot(struct sim_node *n)
 	struct vnode *v = vnode_new(n, role_of(t, i), &vnode_ops);
 	v->conf.call_timeout_ms = TIMEOUT_MS;
 	if (t->small_queues) {
-		v->conf.limits.link_queue = 512u << 10;
+		v->conf.limits.message = 96u << 10; /* just more than the largest */
+		v->conf.limits.link_queue = 160u << 10;
 	}
 	vnode_start(v);
 	vnode_handler(v, OB__SLOT_LINK_ID, WORK_ID, NULL, on_work);
