@@ -584,6 +584,15 @@ static void on_unbind(struct ob__node *node, const struct ob__frame *f)
 }
 
 /* The answer to claim_again(). */
+/* What is said to a node that can't be reached waits on the way, and must not arrive when the user
+ * has been claimed from that one again. */
+static bool is_near(const struct ob__node *node, uint64_t id)
+{
+	const struct ob__peer *p = ob__registry_get(&node->registry, id);
+
+	return id == node->self.id || (p != NULL && p->link != NULL);
+}
+
 static void on_claimed_again(struct ob__node *node, const struct ob__frame *f,
                              struct ob__session_more *more, const struct ob__user_msg *m)
 {
@@ -605,10 +614,9 @@ static void on_claimed_again(struct ob__node *node, const struct ob__frame *f,
 		}
 		return;
 	}
-	/* The former one knows it by the epoch that it has had here until now. */
-	if (more->keeper != 0 && more->keeper != f->src) {
+	if (more->keeper != 0 && more->keeper != f->src && is_near(node, more->keeper)) {
 		(void)send_user(node, more->keeper, OB__SYS_USER_RELEASE, &who, m->user,
-		                more->epoch);
+		                more->epoch); /* by which that one knows it */
 	}
 	more->keeper = f->src;
 	more->stamp = stamp;
