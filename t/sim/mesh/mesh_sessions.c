@@ -153,6 +153,7 @@ struct test {
 	uint64_t pace_us;
 	uint32_t round;
 	uint32_t draining; /* node that takes nothing new, or NOBODY */
+	bool counting;     /* pushes */
 	bool sending;
 	bool settled; /* nobody logs in any more */
 	bool steady;
@@ -672,10 +673,10 @@ static void push_to(struct vnode *v, uint32_t user)
 {
 	struct test *t = test_of(v);
 	char name[OB__USER_MAX + 1];
-	const struct push_note note = {.user = user, .round = t->round};
+	const struct push_note note = {.user = user, .round = t->counting ? t->round : 0};
 	user_name(name, user);
 	if (ob__users_push(&v->node, name, PUSH_ID, &note, sizeof(note)) == 0) {
-		t->users[user].pushes += t->round != 0;
+		t->users[user].pushes += t->counting;
 	}
 }
 
@@ -899,7 +900,12 @@ static void check_users(struct test *t)
 				FAIL(t, "n%u has another keeper for user%u", i, u);
 			}
 			if (t->ids[i] == keeper && has != (s != NULL)) {
-				FAIL(t, "n%u, its keeper, does not know who has user%u", i, u);
+				FAIL(t,
+				     "n%u, its keeper, has user%u at epoch %" PRIx64
+				     ", and session %u of n%u at %" PRIx64,
+				     i, u, b != NULL ? b->epoch : 0, owner[u],
+				     s != NULL ? s->proxy : 0,
+				     s != NULL ? sess_live(t, s)->more->epoch : 0);
 			}
 			if (t->ids[i] == keeper && b != NULL && s == NULL &&
 			    t->sess[sess_find(t, b->who.node, b->who.seq)].steady) {
@@ -944,7 +950,12 @@ static void push_all(void *arg)
 
 static void check_pushes(struct test *t)
 {
-	t->round = 1;
+	t->round++;
+	for (uint32_t u = 0; u < USERS; u++) {
+		t->users[u].pushes = 0;
+		t->users[u].arrived = 0;
+	}
+	t->counting = true;
 	for (uint32_t i = 0; i < NODES; i++) {
 		struct sim_node *n = sim_node(t->world, i);
 		sim_on(n, push_all, n->user);
@@ -957,7 +968,20 @@ static void check_pushes(struct test *t)
 			     t->users[u].pushes, u, t->users[u].arrived);
 		}
 	}
-	t->round = 0;
+	t->counting = false;
+}
+
+/* A route node starts again and has forgotten whom it kept: it is told anew. */
+static void check_keepers(struct test *t)
+{
+	struct sim_node *n = sim_node(t->world, (uint32_t)sim_below(t->world, t->routes));
+	sim_crash(n, SIM_CRASH_PROCESS);
+	sim_run(t->world, sim_below(t->world, 6 * SECOND));
+	sim_boot(n);
+	converge(t);
+	sim_run(t->world, 8 * SECOND);
+	check_users(t);
+	check_pushes(t);
 }
 
 static void begin_drain(void *arg)
@@ -1141,6 +1165,7 @@ static void be_well(struct test *t)
 	check_users(t);
 	check_records(t);
 	check_pushes(t);
+	check_keepers(t);
 	check_drain(t);
 	check_death(t);
 	check_users(t);
