@@ -25,8 +25,7 @@
  * heard, and none of them has the user locked; no session is lost; a planned leave loses nothing;
  * - when all is well again each user has one session at most, all know which, and who had met a
  *   session knows its user;
- * - when all clients have gone nobody remembers anything, but that a keeper may have missed the end
- *   of a session in a fault.
+ * - when all clients have gone nobody remembers anything.
  */
 
 #include <inttypes.h>
@@ -177,7 +176,6 @@ static struct {
 	uint64_t locks;
 	uint64_t pushes;
 	uint64_t drained;
-	uint64_t forgotten;
 	uint64_t faults[CHAOS_END];
 	uint64_t slowest_us;
 	struct sim_counts world;
@@ -907,8 +905,7 @@ static void check_users(struct test *t)
 				     s != NULL ? s->proxy : 0,
 				     s != NULL ? sess_live(t, s)->more->epoch : 0);
 			}
-			if (t->ids[i] == keeper && b != NULL && s == NULL &&
-			    t->sess[sess_find(t, b->who.node, b->who.seq)].steady) {
+			if (t->ids[i] == keeper && b != NULL && s == NULL) {
 				FAIL(t, "n%u, its keeper, takes user%u for logged in", i, u);
 			}
 		}
@@ -1067,23 +1064,6 @@ static void hang_up_all(void *arg)
 	}
 }
 
-/* A word that a session is over may be lost in a fault; then the keeper takes its user for logged
- * in until he logs in again, or the proxy's life ends.  How many such there are. */
-static uint32_t forgotten_users(struct test *t, const struct ob__users *us)
-{
-	uint32_t found = 0;
-	for (uint32_t u = 0; u < USERS; u++) {
-		char name[OB__USER_MAX + 1];
-		user_name(name, u);
-		const struct ob__binding *b = ob__bindings_find(&us->table, name);
-		if (b != NULL && !t->sess[sess_find(t, b->who.node, b->who.seq)].steady) {
-			found++;
-		}
-	}
-	counts.forgotten += found;
-	return found;
-}
-
 static void check_node_empty(struct test *t, const struct ob__node *node)
 {
 	const struct ob__users *us = node->users;
@@ -1091,10 +1071,9 @@ static void check_node_empty(struct test *t, const struct ob__node *node)
 		FAIL(t, "%s remembers %u sessions%s", node->name, node->sessions.slab.live,
 		     ob__list_empty(&node->sessions.notice_list) ? "" : ", and has notices");
 	}
-	if (us->table.count != forgotten_users(t, us) || us->table.locks != 0 ||
-	    us->asks.count != 0 || us->lingers.count != 0 || us->locks.count != 0 ||
-	    !ob__list_empty(&us->claims) || !ob__list_empty(&us->bound) ||
-	    !ob__list_empty(&us->todo)) {
+	if (us->table.count != 0 || us->table.locks != 0 || us->asks.count != 0 ||
+	    us->lingers.count != 0 || us->locks.count != 0 || !ob__list_empty(&us->claims) ||
+	    !ob__list_empty(&us->bound) || !ob__list_empty(&us->todo)) {
 		FAIL(t,
 		     "%s: left are %u users, %u locks, %zu questions, %zu endings, %zu own locks",
 		     node->name, us->table.count, us->table.locks, (size_t)us->asks.count,
@@ -1264,10 +1243,9 @@ static void show_counts(uint64_t seeds, double seconds)
 	       counts.sessions, counts.requests, counts.logins, counts.granted, counts.refused,
 	       counts.fenced, counts.kicked, counts.pushes, counts.locks);
 	printf("# told: closed %" PRIu64 ", lost %" PRIu64 ", left %" PRIu64 "; moved %" PRIu64
-	       ", by drains %" PRIu64 "; met again %" PRIu64
-	       "; users whose logout a keeper has missed %" PRIu64 "\n",
+	       ", by drains %" PRIu64 "; met again %" PRIu64 "\n",
 	       counts.closed, counts.lost, counts.left, counts.moved, counts.drained,
-	       counts.met_again, counts.forgotten);
+	       counts.met_again);
 	printf("# faults:");
 	for (int i = 0; i < CHAOS_END; i++) {
 		printf(" %s %" PRIu64 "%s", chaos_word((enum chaos_fault)i), counts.faults[i],
