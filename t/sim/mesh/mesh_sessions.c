@@ -5,7 +5,7 @@
 /*
  * Sessions, users and locks under faults, over the host's own code (t/sim/mesh/vnode.h).
  *
- *     mesh_sessions          200 seeds; with OB_LONG=1 in the environment 2000
+ *     mesh_sessions          200 seeds; with OB_LONG=1 in the environment 1000
  *     mesh_sessions SEED     this one, with everything that happens on stdout
  *     mesh_sessions A B      the seeds from A to B
  *
@@ -46,7 +46,7 @@
 #define MS          UINT64_C(1000)
 #define SECOND      (1000 * MS)
 #define SHORT_SEEDS 200u
-#define LONG_SEEDS  2000u
+#define LONG_SEEDS  1000u
 #define NODES       10u
 #define SERVICES    4u
 #define CLIENTS     4u /* of a proxy */
