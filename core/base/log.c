@@ -70,12 +70,13 @@ struct writer {
 static struct {
 	pthread_mutex_t lock;
 	struct writer *writer; /* NULL: lines go straight to stderr */
-	atomic_int level;
 	atomic_uint_fast64_t written;
 	atomic_uint_fast64_t dropped;
 	atomic_uint_fast64_t write_errors;
 	atomic_uint_fast64_t suppressed;
-} the_log = {.lock = PTHREAD_MUTEX_INITIALIZER, .level = OB_LOG_INFO};
+} the_log = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+atomic_int ob__log_lowest = OB_LOG_INFO;
 
 static const char *const level_words[] = {"debug", "info", "notice", "warning", "error"};
 
@@ -91,12 +92,7 @@ static int clamp_level(int level)
 
 void ob__log_set_level(int level)
 {
-	atomic_store_explicit(&the_log.level, clamp_level(level), memory_order_relaxed);
-}
-
-int ob__log_level(void)
-{
-	return atomic_load_explicit(&the_log.level, memory_order_relaxed);
+	atomic_store_explicit(&ob__log_lowest, clamp_level(level), memory_order_relaxed);
 }
 
 int ob__log_level_from(const char *word)

@@ -22,6 +22,7 @@
 #define OB__LOG_H
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -53,7 +54,14 @@ void ob__log_close(void);
 void ob__log_reopen(void);
 
 void ob__log_set_level(int level);
-int ob__log_level(void);
+
+extern atomic_int ob__log_lowest; /* private to the next: the lowest level that is written */
+
+static inline int ob__log_level(void)
+{
+	return atomic_load_explicit(&ob__log_lowest, memory_order_relaxed);
+}
+
 void ob__log_get_stats(struct ob__log_stats *stats);
 
 /* "debug", "info", "notice", "warning" (or "warn"), "error"; -1 for another word. */

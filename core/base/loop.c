@@ -15,6 +15,7 @@
 #include "base/log.h"
 
 #define FREE_MS 5000u /* how long ob__loop_free() waits for handles */
+#define LATE_MS 100u  /* so late, the wheel waits for one more poll */
 
 /* Work to do once; deferred or posted. */
 struct job {
@@ -43,6 +44,7 @@ struct ob__loop {
 	bool guard_fired;
 	uint64_t wheel_due; /* when wheel_timer fires; UINT64_MAX: it is not armed */
 	bool wheel_changed; /* an entry may be due before wheel_due */
+	bool wheel_waits;   /* it is late, and what came meanwhile is read first */
 	struct ob__list hooks;
 	struct ob__list deferred; /* of this turn */
 	struct ob__list ready;    /* of earlier turns: run by the next idle callback */
@@ -109,9 +111,18 @@ static void on_timeout(struct ob__wheel_entry *entry, void *arg)
 static void on_wheel_timer(uv_timer_t *timer)
 {
 	struct ob__loop *l = timer->data;
+	uint64_t now = uv_now(&l->uv);
+	/* The turn before took long, or the process slept: nobody is taken for silent whose word
+	 * may be waiting here. */
+	l->wheel_waits = !l->wheel_waits && now >= l->wheel_due + LATE_MS;
+	if (l->wheel_waits) {
+		l->wheel_due = now + 1; /* behind the next poll */
+		uv_timer_start(timer, on_wheel_timer, 1, 0);
+		return;
+	}
 	l->wheel_due = UINT64_MAX;
 	l->wheel_changed = true;
-	ob__wheel_advance(&l->wheel, uv_now(&l->uv), on_timeout, NULL);
+	ob__wheel_advance(&l->wheel, now, on_timeout, NULL);
 }
 
 void ob__loop_before_poll(struct ob__loop *l, struct ob__loop_hook *hook)

@@ -67,9 +67,6 @@ bool ob__callfilter_too_busy(struct ob__node *node)
 	uint64_t limit = node->conf->too_busy_ms;
 	uint32_t missed;
 
-	if (limit == 0) {
-		return false;
-	}
 	cf->asked_at = ob__loop_now(node->loop);
 	if (!ob__timeout_armed(&cf->pulse)) {
 		cf->lag_ms = 0;
@@ -245,8 +242,7 @@ void ob__callfilter_after_in(struct ob__node *node, const struct ob__req *r, int
 	struct ob__trace trace;
 	uint64_t began = r->deadline - r->view.budget_ms;
 
-	if ((r->view.flags & OB_VIEW_CALL) == 0 ||
-	    (!watched(node, OB_CALL_AFTER_IN) && !logged(node))) {
+	if (!watched(node, OB_CALL_AFTER_IN) && !logged(node)) {
 		return;
 	}
 	ob_view view = r->view;

@@ -61,11 +61,11 @@ void ob__callfilter_after_out(struct ob__node *node, const struct ob__call *c,
 int ob__callfilter_before_in(struct ob__node *node, const ob_view *view,
                              const struct ob__trace *trace);
 
-/* Its handler has ended it. */
+/* Its handler has ended it: the request is a call. */
 void ob__callfilter_after_in(struct ob__node *node, const struct ob__req *r, int code,
                              const char *text, const void *data, size_t len);
 
-/* The node can't take a request more now; counted and logged. */
+/* The node, which has a limit (too_busy_ms), can't take a request more now; counted and logged. */
 bool ob__callfilter_too_busy(struct ob__node *node);
 
 #endif

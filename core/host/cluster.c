@@ -279,6 +279,7 @@ static void dir_on_node(void *arg, unsigned change, struct ob__dir_node *n,
 	}
 	if ((change & (OB__DIR_LOAD | OB__DIR_UPDATED)) != change || c->served_changed) {
 		c->reach_changed = true;
+		ob__registry_changed(&node->registry);
 		ob__cluster_after(node);
 	}
 }

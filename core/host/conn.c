@@ -214,26 +214,21 @@ static struct ob__reg *conn_codec(struct ob__conn *conn)
 	return ob__codec_bring(conn, reg) ? reg : NULL;
 }
 
-/* What to do with the bytes that decode left over: 0 goes on, -1 closed. */
-static int keep_packet(struct ob__conn *conn, uint8_t *data, size_t len, size_t need)
+/* What to do with the bytes that decode left over; true when the connection is still open. */
+static bool keep_packet(struct ob__conn *conn, uint8_t *data, size_t len, size_t need)
 {
 	if (len == 0) {
-		ob__buf_free(&conn->packet);
-		return 0;
-	}
-	if (data == conn->packet.data) {
-		return 0;
+		return true;
 	}
 	struct ob__buf keep = {0};
 	if (ob__buf_reserve(&keep, need > len ? need : len) != 0 ||
 	    ob__buf_append(&keep, data, len) != 0) {
 		ob__buf_free(&keep);
 		ob__conn_close(conn, OB__WS_INTERNAL, "out of memory", "memory");
-		return -1;
+		return false;
 	}
-	ob__buf_free(&conn->packet);
 	conn->packet = keep;
-	return 0;
+	return true;
 }
 
 /* Decodes packets from `data`; true when the connection is still open. */
@@ -299,7 +294,7 @@ static bool conn_packets(struct ob__conn *conn, uint8_t *data, size_t len, bool 
 
 	if (conn->packet.len == 0) {
 		return decode_packets(conn, data, len, boundary, &used, &need) &&
-		       keep_packet(conn, data + used, len - used, need) == 0;
+		       (used == len || keep_packet(conn, data + used, len - used, need));
 	}
 	if (ob__buf_append(&conn->packet, data, len) != 0) {
 		ob__conn_close(conn, OB__WS_INTERNAL, "out of memory", "memory");
@@ -313,17 +308,15 @@ static bool conn_packets(struct ob__conn *conn, uint8_t *data, size_t len, bool 
 		conn->packet = work;
 		return true;
 	}
-	open = open && keep_packet(conn, work.data + used, work.len - used, need) == 0;
+	open = open && keep_packet(conn, work.data + used, work.len - used, need);
 	ob__buf_free(&work);
 	return open;
 }
 
-/* One decoded piece of a WebSocket stream; true when the connection is still open. */
-static bool conn_item(struct ob__conn *conn, struct ob__ws_item *item)
+/* A piece of a WebSocket stream that is no data; true when the connection is still open. */
+static bool conn_control(struct ob__conn *conn, struct ob__ws_item *item)
 {
 	switch (item->kind) {
-	case OB__WS_DATA:
-		return conn_packets(conn, item->data, item->len, item->fin);
 	case OB__WS_PING:
 		put_control(conn, WS_PONG, item->data, item->len);
 		return !conn->stream.closing;
@@ -336,10 +329,9 @@ static bool conn_item(struct ob__conn *conn, struct ob__ws_item *item)
 		ob__conn_close(conn, item->code, item->reason,
 		               item->code == OB__WS_TOO_BIG ? "too_big" : "bad_frame");
 		return false;
-	case OB__WS_MORE:
-		break;
+	default:
+		return true;
 	}
-	return true;
 }
 
 /* Decodes frames from `data`; what is incomplete at the end is kept. */
@@ -353,7 +345,10 @@ static void conn_frames(struct ob__conn *conn, uint8_t *data, size_t len)
 		if (item.kind == OB__WS_MORE) {
 			break;
 		}
-		if (!conn_item(conn, &item)) {
+		bool open = item.kind == OB__WS_DATA
+		                    ? conn_packets(conn, item.data, item.len, item.fin)
+		                    : conn_control(conn, &item);
+		if (!open) {
 			return;
 		}
 		at += n;

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "host/way.h"
 #include "lib/buf.h"
 #include "lib/pushq.h"
 #include "lib/ws.h"
@@ -67,6 +68,7 @@ struct ob__conn {
 	const struct ob__peer *paused_by;
 	struct ob__pushq *pushes; /* kept while it is slow, or NULL */
 	const char *reason;       /* why it was closed; static */
+	struct ob__way way;       /* of the last message */
 };
 
 /* A connection whose stream is still to be accepted into; NULL at the limit or without a codec. */

@@ -83,44 +83,11 @@ void ob__dispatch_free(struct ob__node *node)
 	ob__slab_destroy(&d->reqs);
 }
 
-void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob__end *end)
+static void client_end(struct ob__node *node, const struct ob__pending *p,
+                       const struct ob__end *end)
 {
-	struct ob__node *node = arg;
-
-	if (p->started_us != 0) {
-		ob__histogram_record(node->dispatch.latency, ob__loop_hrtime_us() - p->started_us);
-	}
-	if (p->kind == OB__PENDING_USER || p->kind == OB__PENDING_ASK) {
-		ob__users_pending_end(node, p, end);
-		return;
-	}
-	if (p->kind == OB__PENDING_TRY) {
-		ob__call_try_ended(node, p, end);
-		return;
-	}
-	if (p->kind == OB__PENDING_CALL) {
-		struct ob__gen *g = p->u.call.gen;
-		ob_call_fn fn = (ob_call_fn)(uintptr_t)p->u.call.fn;
-		ob_call_result res = {
-			.size = sizeof(res),
-			.code = end->code,
-			.text = end->text != NULL ? end->text : ob__strerror(end->code),
-			.source = end->source,
-			.data = end->data,
-			.len = end->len,
-			.tries = 1,
-		};
-		ob__list_del(&p->u.call.gen_link);
-		uint64_t before = node->dispatch.current;
-		node->dispatch.current = p->u.call.req;
-		uint64_t entered = ob__gen_enter(g);
-		fn(&g->ctx, p->handle, &res, p->u.call.arg);
-		ob__gen_leave(g, entered);
-		node->dispatch.current = before;
-		ob__gen_unref(g);
-		return;
-	}
 	struct ob__conn *conn = ob__conn_get(node, p->u.client.conn);
+
 	if (conn == NULL) {
 		return;
 	}
@@ -133,6 +100,53 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 	}
 }
 
+static void call_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end)
+{
+	struct ob__gen *g = p->u.call.gen;
+	ob_call_fn fn = (ob_call_fn)(uintptr_t)p->u.call.fn;
+	ob_call_result res = {
+		.size = sizeof(res),
+		.code = end->code,
+		.text = end->text != NULL ? end->text : ob__strerror(end->code),
+		.source = end->source,
+		.data = end->data,
+		.len = end->len,
+		.tries = 1,
+	};
+
+	ob__list_del(&p->u.call.gen_link);
+	uint64_t before = node->dispatch.current;
+	node->dispatch.current = p->u.call.req;
+	uint64_t entered = ob__gen_enter(g);
+	fn(&g->ctx, p->handle, &res, p->u.call.arg);
+	ob__gen_leave(g, entered);
+	node->dispatch.current = before;
+	ob__gen_unref(g);
+}
+
+void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob__end *end)
+{
+	struct ob__node *node = arg;
+
+	if (p->started_us != 0) {
+		ob__histogram_record(node->dispatch.latency, ob__loop_hrtime_us() - p->started_us);
+	}
+	switch (p->kind) {
+	case OB__PENDING_CLIENT:
+		client_end(node, p, end);
+		return;
+	case OB__PENDING_CALL:
+		call_end(node, p, end);
+		return;
+	case OB__PENDING_TRY:
+		ob__call_try_ended(node, p, end);
+		return;
+	default:
+		ob__users_pending_end(node, p, end);
+		return;
+	}
+}
+
 void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
                                const struct ob__pending *p)
 {
@@ -141,7 +155,9 @@ void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
 	}
 	if (p->u.client.sticky && conn->session != NULL) {
 		ob__session_ended(conn->session, p->u.client.role);
-		ob__drain_client_quiet(node, conn);
+		if ((conn->paused & OB__PAUSE_MOVE) != 0) {
+			ob__drain_client_quiet(node, conn);
+		}
 	}
 	ob__conn_ended(conn);
 }

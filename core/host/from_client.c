@@ -4,6 +4,8 @@
 
 #include "host/dispatch.h"
 
+#include <string.h>
+
 #include "base/err.h"
 #include "host/client.h"
 #include "host/conn.h"
@@ -52,17 +54,64 @@ static void client_local(struct ob__node *node, struct ob__conn *conn, const ob_
 	ob__req_run(node, reg, r);
 }
 
-/* Sends a client's message to a peer, or keeps it; 0 or why not. */
-static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__frame *f,
-                       const struct ob__route_query *q, struct ob__pending *pending)
+/* One message of a client on its way out. */
+struct outgoing {
+	const ob_packet *p;
+	struct ob__frame f;
+	struct ob__route_query q;
+	uint32_t rule; /* the number of that for its id */
+	bool sticky;
+	struct ob__pending *pending; /* NULL: it has no answer */
+};
+
+/* Gives it to a peer's link; 0 or why not. */
+static int client_give(struct ob__node *node, struct ob__conn *conn, struct outgoing *o,
+                       struct ob__peer *peer, struct ob__peer *to)
 {
+	int rc = ob__peer_send(node->links, peer, &o->f);
+
+	if (rc != 0) {
+		return rc;
+	}
+	if (o->pending != NULL && peer->link != NULL) {
+		ob__pending_sent(o->pending, peer->link, to);
+	}
+	if (ob__peer_congested(peer)) {
+		ob__conn_pause_link(conn, peer);
+	}
+	return 0;
+}
+
+/* Notes for the next message how this one went, if that is sure to stay until something changes. */
+static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct outgoing *o,
+                     const struct ob__route *route)
+{
+	const struct ob__route_query *q = &o->q;
+	struct ob__way *w = &conn->way;
+	bool stuck = q->node != 0 || (q->prefer != 0 && node->router.route->policy == NULL);
+
+	if (!stuck || route->peer != route->to || ob__peer_drains(route->to) ||
+	    node->cluster.reach_changed || o->f.ext_len > OB__WAY_EXT) {
+		return;
+	}
+	ob__way_note(w, &node->registry, conn->session, o->rule, q->role);
+	w->peer = route->peer;
+	w->dst = o->f.dst;
+	w->ext_len = o->f.ext_len;
+	memcpy(w->ext, o->f.ext, w->ext_len);
+}
+
+/* Finds the message a way to a peer, or keeps it; 0 or why not. */
+static int client_send(struct ob__node *node, struct ob__conn *conn, struct outgoing *o)
+{
+	const struct ob__route_query *q = &o->q;
 	struct ob__route route = ob__router_find(&node->router, q);
 
 	if (route.kind == OB__ROUTE_NONE) {
 		if (q->node == 0 && q->role == 0 && !knows_route_node(node)) {
 			return OB_E_NOT_FOUND;
 		}
-		return ob__hold_own(node, f, q);
+		return ob__hold_own(node, &o->f, q);
 	}
 	if (route.kind == OB__ROUTE_SELF) {
 		return OB_E_NOT_FOUND;
@@ -70,22 +119,15 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct ob__
 	if (route.kind == OB__ROUTE_REFUSED) {
 		return route.code;
 	}
-	f->hops = OB__FRAME_HOPS;
-	f->dst = route.dst != 0 ? route.dst : f->dst;
-	int rc = ob__peer_send(node->links, route.peer, f);
-	if (rc != 0) {
-		return rc;
+	o->f.dst = route.dst != 0 ? route.dst : o->f.dst;
+	int rc = client_give(node, conn, o, route.peer, route.to);
+	if (rc != 0 || conn->session == NULL) {
+		return rc; /* a policy may have closed the client */
 	}
-	if (pending != NULL && route.peer->link != NULL) {
-		ob__pending_sent(pending, route.peer->link, route.to);
-	}
-	if (ob__peer_congested(route.peer)) {
-		ob__conn_pause_link(conn, route.peer);
-	}
-	/* A policy may have closed the client. */
-	if (conn->session != NULL && q->sticky &&
+	if (o->sticky &&
 	    route.to->who.role_id == (q->role != 0 ? q->role : node->router.route_role)) {
 		ob__session_stick(conn->session, route.to->who.role_id, route.to->who.id);
+		keep_way(node, conn, o, &route);
 	}
 	return 0;
 }
@@ -98,83 +140,141 @@ static bool is_far(const struct ob__node *node, uint64_t id)
 	return id != 0 && (peer == NULL || peer->link == NULL);
 }
 
-static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
-                           const ob_target *target)
+/* What waits for the answer, if there is to be one; false: there is no room. */
+static bool client_wait(struct ob__node *node, struct ob__conn *conn, struct outgoing *o,
+                        enum ob__sticky_lost lost, uint32_t role)
 {
-	struct ob__session *s = conn->session;
-	struct ob__sticky_rule rule = ob__sticky_rule(node, p->id);
-	bool sticky = (target->flags & OB_TARGET_STICKY) != 0 && target->node == 0 &&
-	              rule.lost != OB__LOST_OFF;
-	enum ob__sticky_verdict verdict = OB__STICKY_GO;
-	struct ob__pending *pending = NULL;
-	uint8_t ext[OB__STICKS_EXT + OB__USER_EXT_MAX];
-	struct ob__route_query q = {
-		.node = target->node,
-		.role = target->node != 0 ? 0 : target->role,
-		.sticky = sticky,
-		.session_node = s->node,
-		.session_seq = s->seq,
-	};
+	const ob_packet *p = o->p;
 
-	if (sticky) {
-		q.key = rule.by_user ? ob__sticky_key(s) : 0;
-		q.stays = rule.flags != 0;
-		verdict = ob__sticky_of_session(node, s, q.role, rule.lost, &q.node);
-		q.prefer = q.role == 0 ? ob__sticky_relay(node, s) : 0;
+	if (p->one_way != 0) {
+		return true;
 	}
-	if (verdict == OB__STICKY_FAIL) {
-		client_fail(node, conn, p, OB_E_NO_ROUTE, OB__STICKY_LOST);
-		return;
+	struct ob__pending *pending =
+		ob__pending_new(&node->pendings, OB__PENDING_CLIENT, node->conf->call_timeout_ms);
+	if (pending == NULL) {
+		client_fail(node, conn, p, OB_E_BUSY, "too many requests");
+		return false;
 	}
-	if (p->one_way == 0) {
-		pending = ob__pending_new(&node->pendings, OB__PENDING_CLIENT,
-		                          node->conf->call_timeout_ms);
-		if (pending == NULL) {
-			client_fail(node, conn, p, OB_E_BUSY, "too many requests");
-			return;
-		}
-		pending->id = p->id;
-		pending->u.client.conn = conn->handle;
-		pending->u.client.cookie = p->cookie;
-		pending->u.client.role = sticky ? q.role : 0;
-		ob__conn_begin(conn);
-		if (sticky) {
-			pending->u.client.sticky = true;
-			pending->u.client.lost = rule.lost;
-			ob__session_begin(s, q.role);
-		}
+	pending->id = p->id;
+	pending->u.client.conn = conn->handle;
+	pending->u.client.cookie = p->cookie;
+	ob__conn_begin(conn);
+	if (o->sticky) {
+		pending->u.client.role = role;
+		pending->u.client.sticky = true;
+		pending->u.client.lost = lost;
+		ob__session_begin(conn->session, role);
 	}
-	struct ob__frame f = {
-		.kind = OB__FRAME_REQUEST,
-		.flags = (uint16_t)((sticky ? OB__FRAME_STICKY | rule.flags : 0) |
-	                            (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0)),
-		.id = p->id,
-		.budget = (uint32_t)node->conf->call_timeout_ms,
-		.call = pending != NULL ? pending->handle : 0,
-		.dst = q.node,
-		.session_node = s->node,
-		.session_seq = s->seq,
-		.role = q.role,
-		.ext = ext,
-		.payload = p->data,
-		.payload_len = (uint32_t)p->len,
-	};
-	if (sticky) {
-		f.ext_len = (uint16_t)ob__sticks_put(ext, s, q.role, q.key, is_far(node, q.node));
-	}
-	f.ext_len += (uint16_t)ob__users_ext_put(s, q.node, ext + f.ext_len);
-	q.frame = &f;
-	int rc = verdict == OB__STICKY_WAIT ? ob__hold_own(node, &f, &q)
-	                                    : client_send(node, conn, &f, &q, pending);
+	o->pending = pending;
+	o->f.call = pending->handle;
+	return true;
+}
+
+/* The header of its frame, but for the destination and what is said about its session. */
+static void client_frame(const struct ob__node *node, const struct ob__session *s,
+                         struct outgoing *o, uint16_t flags)
+{
+	const ob_packet *p = o->p;
+	struct ob__frame *f = &o->f;
+
+	f->kind = OB__FRAME_REQUEST;
+	f->flags = (uint16_t)(flags | (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0));
+	f->id = p->id;
+	f->budget = (uint32_t)node->conf->call_timeout_ms;
+	f->hops = OB__FRAME_HOPS;
+	f->session_node = s->node;
+	f->session_seq = s->seq;
+	f->payload = p->data;
+	f->payload_len = (uint32_t)p->len;
+}
+
+static void client_sent(struct ob__node *node, const struct outgoing *o, int rc)
+{
 	if (rc == 0) {
 		return;
 	}
 	ob__count_result(node->dispatch.refused, ob__result_clean(rc));
-	if (pending != NULL) {
+	if (o->pending != NULL) {
 		struct ob__end end = {.code = ob__result_clean(rc),
 		                      .text = rc == OB_E_NOT_FOUND ? "no node handles this id"
 		                                                   : NULL};
-		ob__pending_end(pending, &end);
+		ob__pending_end(o->pending, &end);
+	}
+}
+
+/* The message goes where the one before went. */
+static void client_follow(struct ob__node *node, struct ob__conn *conn, struct outgoing *o)
+{
+	const struct ob__way *w = &conn->way;
+	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
+
+	o->sticky = true;
+	if (!client_wait(node, conn, o, rule.lost, w->role)) {
+		return;
+	}
+	client_frame(node, conn->session, o, (uint16_t)(OB__FRAME_STICKY | rule.flags));
+	o->f.role = w->role;
+	o->f.dst = w->dst;
+	o->f.ext = w->ext;
+	o->f.ext_len = w->ext_len;
+	client_sent(node, o, client_give(node, conn, o, w->peer, w->peer));
+}
+
+static void client_find(struct ob__node *node, struct ob__conn *conn, struct outgoing *o,
+                        const ob_target *target)
+{
+	struct ob__session *s = conn->session;
+	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
+	enum ob__sticky_verdict verdict = OB__STICKY_GO;
+	uint8_t ext[OB__STICKS_EXT + OB__USER_EXT_MAX];
+	struct ob__route_query *q = &o->q;
+	struct ob__frame *f = &o->f;
+
+	q->node = target->node;
+	q->role = target->node != 0 ? 0 : target->role;
+	q->session_node = s->node;
+	q->session_seq = s->seq;
+	q->frame = f;
+	o->sticky = (target->flags & OB_TARGET_STICKY) != 0 && target->node == 0 &&
+	            rule.lost != OB__LOST_OFF;
+	q->sticky = o->sticky;
+	if (o->sticky) {
+		q->key = rule.by_user ? ob__sticky_key(s) : 0;
+		q->stays = rule.flags != 0;
+		verdict = ob__sticky_of_session(node, s, q->role, rule.lost, &q->node);
+		q->prefer = q->role == 0 ? ob__sticky_relay(node, s) : 0;
+	}
+	if (verdict == OB__STICKY_FAIL) {
+		client_fail(node, conn, o->p, OB_E_NO_ROUTE, OB__STICKY_LOST);
+		return;
+	}
+	if (!client_wait(node, conn, o, rule.lost, q->role)) {
+		return;
+	}
+	client_frame(node, s, o, o->sticky ? (uint16_t)(OB__FRAME_STICKY | rule.flags) : 0);
+	f->role = q->role;
+	f->dst = q->node;
+	f->ext = ext;
+	if (o->sticky) {
+		f->ext_len =
+			(uint16_t)ob__sticks_put(ext, s, q->role, q->key, is_far(node, q->node));
+	}
+	f->ext_len += (uint16_t)ob__users_ext_put(s, q->node, ext + f->ext_len);
+	client_sent(node, o,
+	            verdict == OB__STICKY_WAIT ? ob__hold_own(node, f, q)
+	                                       : client_send(node, conn, o));
+}
+
+static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+                           const ob_target *target)
+{
+	struct outgoing o = {.p = p, .rule = ob__sticky_rule_of(node, p->id)};
+
+	if ((target->flags & OB_TARGET_STICKY) != 0 && target->node == 0 &&
+	    ob__way_holds(&conn->way, &node->registry, conn->session, o.rule, target->role)) {
+		client_follow(node, conn, &o);
+	} else {
+		client_find(node, conn, &o, target);
 	}
 }
 

@@ -47,8 +47,7 @@ static bool frame_key(struct ob__node *node, const struct ob__frame *f, const ch
                       uint64_t *key)
 {
 	uint16_t len = 0;
-	const uint8_t *ext =
-		f->ext_len > 0 ? ob__frame_ext(f, OB__FRAME_EXT_IDEMPOTENCY, &len) : NULL;
+	const uint8_t *ext = ob__frame_ext(f, OB__FRAME_EXT_IDEMPOTENCY, &len);
 
 	*key = 0;
 	if (ext == NULL) {
@@ -76,7 +75,8 @@ static int frame_filter(struct ob__node *node, const struct ob__frame *f, const 
 	const struct ob__session *s;
 	struct ob__trace trace;
 
-	if ((f->flags & OB__FRAME_ONE_WAY) == 0 && ob__callfilter_too_busy(node)) {
+	if (node->conf->too_busy_ms != 0 && (f->flags & OB__FRAME_ONE_WAY) == 0 &&
+	    ob__callfilter_too_busy(node)) {
 		return OB_E_BUSY;
 	}
 	if ((f->flags & OB__FRAME_CALL) == 0 || !ob__callfilter_in(node)) {
@@ -103,11 +103,13 @@ static int frame_filter(struct ob__node *node, const struct ob__frame *f, const 
 
 static void frame_local(struct ob__node *node, const struct ob__frame *f)
 {
-	char method[256] = "";
+	char method[256];
 	uint64_t session;
 	uint64_t key;
-	struct ob__reg *reg = frame_handler(node, f, method, sizeof(method));
+	uint16_t len;
 
+	method[0] = '\0';
+	struct ob__reg *reg = frame_handler(node, f, method, sizeof(method));
 	if (reg == NULL) {
 		ob__refuse_frame(node, f, OB_E_NOT_FOUND, "no handler for this id or method");
 		return;
@@ -127,7 +129,9 @@ static void frame_local(struct ob__node *node, const struct ob__frame *f)
 		ob__keys_end(node, key, &(struct ob__dedupe_end){.code = OB_E_BUSY});
 		return;
 	}
-	ob__trace_of_frame(f, &r->trace);
+	if (ob__frame_ext(f, OB__FRAME_EXT_TRACE, &len) != NULL) {
+		ob__trace_of_frame(f, &r->trace);
+	}
 	ob__trace_frame(node, f, "handled, from", f->src);
 	r->key = key;
 	r->view.id = f->id;
@@ -159,9 +163,10 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 
 	if (f->kind == OB__FRAME_REQUEST && q.sticky) {
-		q.key = ob__sticks_key(f);
+		struct ob__sticks sticks = ob__sticks_get(f, f->role);
+		q.key = sticks.key;
 		q.stays = (f->flags & (OB__FRAME_LOST_FAIL | OB__FRAME_LOST_WAIT)) != 0;
-		verdict = ob__sticky_of_frame(node, f, &q.node);
+		verdict = ob__sticky_of_frame(node, f, sticks.node, &q.node);
 	}
 	if (verdict == OB__STICKY_FAIL) {
 		ob__refuse_frame(node, f, OB_E_NO_ROUTE, OB__STICKY_LOST);

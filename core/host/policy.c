@@ -168,6 +168,8 @@ void ob__policy_apply(struct ob__node *node, const struct ob__nodeconf *c)
 		role->policy = NULL;
 		role->way = 0;
 	}
+	node->registry.policies = 0;
+	ob__registry_changed(&node->registry);
 	json_object_foreach ((json_t *)(uintptr_t)policies(c), word, name) {
 		struct ob__registry_role *role =
 			ob__registry_role_get(&node->registry, ob__fnv1a32(word));
@@ -176,6 +178,7 @@ void ob__policy_apply(struct ob__node *node, const struct ob__nodeconf *c)
 		}
 		role->way = built_in(name);
 		role->policy = role->way == 0 ? slot_of(node, name) : NULL;
+		node->registry.policies += role->policy != NULL;
 	}
 }
 

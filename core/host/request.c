@@ -105,7 +105,9 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 	ob__count_result(node->dispatch.ends, code);
 	r->gen->failed += speaks_against(code);
 	r->ended = true;
-	ob__callfilter_after_in(node, r, code, text, data, len);
+	if ((r->view.flags & OB_VIEW_CALL) != 0) {
+		ob__callfilter_after_in(node, r, code, text, data, len);
+	}
 	if ((r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		switch (r->origin) {
 		case OB__ORIGIN_CLIENT:
@@ -145,7 +147,9 @@ int ob__req_done(struct ob__req *r)
 
 	r->ended = true;
 	ob__count_result(node->dispatch.ends, OB_OK);
-	ob__callfilter_after_in(node, r, OB_OK, NULL, NULL, 0);
+	if ((r->view.flags & OB_VIEW_CALL) != 0) {
+		ob__callfilter_after_in(node, r, OB_OK, NULL, NULL, 0);
+	}
 	if (r->origin == OB__ORIGIN_LINK && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id, false};
 		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
@@ -213,18 +217,20 @@ struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob_
                             uint64_t budget_ms)
 {
 	uint64_t handle;
-	struct ob__req *r = ob__slab_alloc(&node->dispatch.reqs, &handle);
+	struct ob__req *r = ob__slab_take(&node->dispatch.reqs, &handle);
 
 	if (r == NULL) {
 		return NULL;
 	}
-	r->handle = handle;
-	r->gen = reg->gen;
-	r->origin = origin;
-	r->deadline = ob__loop_now(node->loop) + budget_ms;
-	r->view.size = sizeof(r->view);
-	r->view.budget_ms = (uint32_t)budget_ms;
-	r->view.source = node->self.id;
+	*r = (struct ob__req){
+		.handle = handle,
+		.gen = reg->gen,
+		.origin = origin,
+		.deadline = ob__loop_now(node->loop) + budget_ms,
+		.view = {.size = sizeof(r->view),
+	                 .budget_ms = (uint32_t)budget_ms,
+	                 .source = node->self.id},
+	};
 	return r;
 }
 

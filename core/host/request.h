@@ -56,7 +56,7 @@ struct ob__req {
 	json_t *json;
 	uint64_t deadline;      /* loop ms */
 	uint64_t key;           /* of ob__keys_end(), or 0 */
-	struct ob__trace trace; /* as it came; id[0] 0: it begins here */
+	struct ob__trace trace; /* as it came; id[0] 0: it begins with this request */
 	union {
 		struct {
 			uint64_t conn;

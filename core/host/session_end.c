@@ -190,18 +190,20 @@ void ob__session_left(struct ob__node *node, struct ob__session *s)
 static void note_choice(struct ob__node *node, struct ob__session *s, const struct ob__frame *f)
 {
 	uint64_t self = node->self.id;
-	uint64_t to;
-	uint64_t from;
 
-	if ((f->flags & OB__FRAME_STICKY) == 0 ||
-	    !ob__sticks_get(f, node->self.role_id, &to, &from)) {
+	if ((f->flags & OB__FRAME_STICKY) == 0) {
 		return;
 	}
-	if (to == 0 && from == self) {
+	struct ob__sticks sticks = ob__sticks_get(f, node->self.role_id);
+	if (!sticks.has) {
+		return;
+	}
+	if (sticks.node == 0 && sticks.from == self) {
 		s->flags &= (uint8_t)~OB__SESSION_SERVED_TOLD; /* its proxy has forgotten */
 		return;
 	}
-	from = from != 0 ? from : to; /* a node on the way has chosen anew */
+	/* without the one before: a node on the way has chosen anew */
+	uint64_t from = sticks.from != 0 ? sticks.from : sticks.node;
 	if ((s->flags & OB__SESSION_STICKS) == 0 && from != self) {
 		raise_event(node, s, OB_EVENT_SESSION_MOVED, from);
 	}

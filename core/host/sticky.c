@@ -11,15 +11,21 @@
 
 #define SETTLING_MS 5000u /* for the nodes that a route node had links with to come back to it */
 
-struct ob__sticky_rule ob__sticky_rule(const struct ob__node *node, uint32_t id)
+uint32_t ob__sticky_rule_of(const struct ob__node *node, uint32_t id)
 {
-	uint32_t value = OB__LOST_MOVE;
+	uint32_t number = OB__LOST_MOVE;
 
-	(void)ob__idrange_find(&node->conf->sticky, id, &value);
-	enum ob__sticky_lost lost = value & ~OB__STICKY_BY_USER;
+	(void)ob__idrange_find(&node->conf->sticky, id, &number);
+	return number;
+}
+
+struct ob__sticky_rule ob__sticky_rule(uint32_t number)
+{
+	enum ob__sticky_lost lost = number & ~OB__STICKY_BY_USER;
+
 	return (struct ob__sticky_rule){
 		.lost = lost,
-		.by_user = (value & OB__STICKY_BY_USER) != 0,
+		.by_user = (number & OB__STICKY_BY_USER) != 0,
 		.flags = lost == OB__LOST_FAIL   ? OB__FRAME_LOST_FAIL
 	                 : lost == OB__LOST_WAIT ? OB__FRAME_LOST_WAIT
 	                                         : 0,
@@ -71,15 +77,18 @@ static bool has_way(const struct ob__node *node)
 }
 
 /* Of one that was never heard of only a route node can say so. */
-bool ob__sticky_is_gone(const struct ob__node *node, uint64_t id)
+static bool is_gone(const struct ob__node *node, const struct ob__peer *peer)
 {
-	const struct ob__peer *peer = ob__registry_get(&node->registry, id);
-
 	if (peer != NULL) {
 		return peer->link == NULL && !ob__peer_is_listed(peer);
 	}
 	return node->self.role_id == node->router.route_role && !has_way(node) &&
 	       ob__loop_now(node->loop) - node->started_ms > SETTLING_MS;
+}
+
+bool ob__sticky_is_gone(const struct ob__node *node, uint64_t id)
+{
+	return is_gone(node, ob__registry_get(&node->registry, id));
 }
 
 static void count_lost(struct ob__node *node, enum ob__sticky_lost lost)
@@ -95,10 +104,8 @@ static void count_lost(struct ob__node *node, enum ob__sticky_lost lost)
 }
 
 /* The node may be gone or not; in a few seconds that will be known. */
-static bool is_missed(const struct ob__node *node, uint64_t id)
+static bool is_missed(const struct ob__peer *peer)
 {
-	const struct ob__peer *peer = ob__registry_get(&node->registry, id);
-
 	return peer != NULL && peer->link == NULL && peer->state == OB__MEMBER_SUSPECT;
 }
 
@@ -115,10 +122,11 @@ static enum ob__sticky_verdict settle(struct ob__node *node, uint64_t choice,
 	if (choice == 0) {
 		return OB__STICKY_GO;
 	}
-	if (is_missed(node, choice) || others_go_first(node)) {
+	const struct ob__peer *peer = ob__registry_get(&node->registry, choice);
+	if (is_missed(peer) || others_go_first(node)) {
 		return OB__STICKY_WAIT;
 	}
-	if (!ob__sticky_is_gone(node, choice)) {
+	if (!is_gone(node, peer)) {
 		return OB__STICKY_GO;
 	}
 	count_lost(node, lost);
@@ -161,18 +169,22 @@ uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session 
 	return peer != NULL && ob__peer_drains(peer) && ob__session_busy(s, 0) == 0 ? 0 : choice;
 }
 
-enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
-                                            uint64_t *to)
+/* A module chooses here, by each message. */
+static bool has_policy(const struct ob__node *node, uint32_t id)
 {
-	const struct ob__registry_role *role = ob__registry_role_get(&node->registry, f->role);
-	uint64_t choice = *to;
-	uint64_t from;
+	const struct ob__registry_role *role =
+		node->registry.policies > 0 ? ob__registry_role_get(&node->registry, id) : NULL;
 
-	if (choice == 0 && role != NULL && role->policy != NULL) {
-		return OB__STICKY_GO; /* a module chooses here, by each message */
-	}
-	if (f->role == 0 || (choice == 0 && !ob__sticks_get(f, f->role, &choice, &from)) ||
-	    choice == node->self.id) {
+	return role != NULL && role->policy != NULL;
+}
+
+enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
+                                            uint64_t stick, uint64_t *to)
+{
+	uint64_t choice = *to != 0 ? *to : stick;
+
+	if (f->role == 0 || choice == 0 || choice == node->self.id ||
+	    (*to == 0 && has_policy(node, f->role))) {
 		return OB__STICKY_GO;
 	}
 	enum ob__sticky_lost lost = (f->flags & OB__FRAME_LOST_FAIL) != 0   ? OB__LOST_FAIL
@@ -184,10 +196,13 @@ enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct 
 enum ob__sticky_verdict ob__sticky_of_held(struct ob__node *node, const struct ob__frame *f,
                                            const struct ob__route_query *q)
 {
-	if (q->sticky && q->node != 0 && is_missed(node, q->node)) {
+	const struct ob__peer *peer =
+		q->node != 0 ? ob__registry_get(&node->registry, q->node) : NULL;
+
+	if (q->sticky && is_missed(peer)) {
 		return OB__STICKY_WAIT;
 	}
-	if (!q->stays || q->node == 0 || !ob__sticky_is_gone(node, q->node)) {
+	if (!q->stays || q->node == 0 || !is_gone(node, peer)) {
 		return OB__STICKY_GO;
 	}
 	if ((f->flags & OB__FRAME_LOST_FAIL) == 0) {

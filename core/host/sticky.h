@@ -42,8 +42,9 @@ enum ob__sticky_verdict {
 	OB__STICKY_FAIL,
 };
 
-/* The rule for a message id. */
-struct ob__sticky_rule ob__sticky_rule(const struct ob__node *node, uint32_t id);
+/* The number of the rule for a message id, and what it says. */
+uint32_t ob__sticky_rule_of(const struct ob__node *node, uint32_t id);
+struct ob__sticky_rule ob__sticky_rule(uint32_t number);
 
 /* What a session's choices are made by, where they go by the user: the same for all sessions of one
  * user, its own for a session without. */
@@ -58,9 +59,10 @@ enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__
                                               uint32_t role, enum ob__sticky_lost lost,
                                               uint64_t *to);
 
-/* The same for a frame on its way, whose destination *to is, if it has one. */
+/* The same for a frame on its way, whose destination *to is, if it has one, and that says its
+ * session sticks to `stick` (0: nothing). */
 enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
-                                            uint64_t *to);
+                                            uint64_t stick, uint64_t *to);
 
 /* The same for one that was held, after something has changed. */
 enum ob__sticky_verdict ob__sticky_of_held(struct ob__node *node, const struct ob__frame *f,

@@ -30,7 +30,7 @@ static void put64(uint8_t *p, uint64_t v)
 void ob__trace_of_frame(const struct ob__frame *f, struct ob__trace *t)
 {
 	uint16_t len = 0;
-	const uint8_t *ext = f->ext_len > 0 ? ob__frame_ext(f, OB__FRAME_EXT_TRACE, &len) : NULL;
+	const uint8_t *ext = ob__frame_ext(f, OB__FRAME_EXT_TRACE, &len);
 
 	*t = (struct ob__trace){.id = {f->src, f->call}, .span = f->call};
 	if (ext != NULL && len == OB__TRACE_EXT) {
@@ -44,6 +44,11 @@ void ob__trace_of_req(const struct ob__node *node, const struct ob__req *r, stru
 {
 	if (r->trace.id[0] != 0) {
 		*t = r->trace;
+		return;
+	}
+	if (r->origin == OB__ORIGIN_LINK) {
+		const uint64_t call = r->from.link.call;
+		*t = (struct ob__trace){.id = {r->from.link.src, call}, .span = call};
 		return;
 	}
 	/* It began here, without a call id: the handle is one only in this life of the node. */
@@ -82,7 +87,7 @@ const char *ob__trace_label(char out[OB__TRACE_LABEL], const char *method, uint3
 	return out;
 }
 
-void ob__trace_frame(const struct ob__node *node, const struct ob__frame *f, const char *what,
+void ob__trace_write(const struct ob__node *node, const struct ob__frame *f, const char *what,
                      uint64_t with)
 {
 	struct ob__trace t;
@@ -90,9 +95,6 @@ void ob__trace_frame(const struct ob__node *node, const struct ob__frame *f, con
 	char label[OB__TRACE_LABEL];
 	uint16_t len = 0;
 
-	if (!ob__log_on(OB_LOG_DEBUG) || f->kind != OB__FRAME_REQUEST) {
-		return;
-	}
 	const uint8_t *ext = (f->flags & OB__FRAME_METHOD) != 0
 	                             ? ob__frame_ext(f, OB__FRAME_EXT_METHOD, &len)
 	                             : NULL;

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "lib/frame.h"
 
 #define OB__TRACE_EXT 24u /* bytes of the extension's value: 2 * u64 number, u64 parent */
@@ -49,8 +50,16 @@ void ob__trace_put(const struct ob__trace *t, uint8_t out[OB__TRACE_EXT]);
 /* What a request is of: its method's name, or "message 1000"; in `out`, which is returned. */
 const char *ob__trace_label(char out[OB__TRACE_LABEL], const char *method, uint32_t id);
 
-/* A debug line about a frame: `what` happened to it, with which node. */
-void ob__trace_frame(const struct ob__node *node, const struct ob__frame *f, const char *what,
+void ob__trace_write(const struct ob__node *node, const struct ob__frame *f, const char *what,
                      uint64_t with);
+
+/* A debug line about a request: `what` happened to it, with which node. */
+static inline void ob__trace_frame(const struct ob__node *node, const struct ob__frame *f,
+                                   const char *what, uint64_t with)
+{
+	if (ob__log_on(OB_LOG_DEBUG) && f->kind == OB__FRAME_REQUEST) {
+		ob__trace_write(node, f, what, with);
+	}
+}
 
 #endif

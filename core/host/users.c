@@ -739,9 +739,7 @@ void ob__users_ext_get(struct ob__session *s, const struct ob__frame *f)
 {
 	struct ob__user_msg m;
 	uint16_t len;
-	const uint8_t *data = f->ext_len > 0 && f->src == s->node
-	                              ? ob__frame_ext(f, OB__FRAME_EXT_USER, &len)
-	                              : NULL;
+	const uint8_t *data = f->src == s->node ? ob__frame_ext(f, OB__FRAME_EXT_USER, &len) : NULL;
 
 	if (data != NULL && ob__user_get(&m, data, len, false) == 0) {
 		heard_user(s, &m);

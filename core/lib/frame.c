@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define EXT_HEADER 4u
-
 enum {
 	OFF_LEN = 0,
 	OFF_VERSION = 4,
@@ -90,20 +88,24 @@ void ob__frame_put_header(uint8_t out[OB__FRAME_HEADER], const struct ob__frame 
 /* Where the extension at `at` ends, or 0 if it does not lie within `len` or is malformed. */
 static size_t ext_end(const uint8_t *ext, size_t at, size_t len)
 {
-	if (len - at < EXT_HEADER || ext[at + 1] != 0) {
+	if (len - at < OB__FRAME_EXT_HEADER || ext[at + 1] != 0) {
 		return 0;
 	}
-	size_t end = at + EXT_HEADER + get16(ext + at + 2);
+	size_t end = at + OB__FRAME_EXT_HEADER + get16(ext + at + 2);
 	return end <= len ? end : 0;
 }
 
-static int check_exts(const uint8_t *ext, size_t len)
+/* In *lacks a bit for each type below 64 that is not among them. */
+static int check_exts(const uint8_t *ext, size_t len, uint64_t *lacks)
 {
+	*lacks = UINT64_MAX;
 	for (size_t at = 0; at < len;) {
+		uint8_t type = ext[at];
 		at = ext_end(ext, at, len);
 		if (at == 0) {
 			return -EPROTO;
 		}
+		*lacks &= type < 64 ? ~(UINT64_C(1) << type) : UINT64_MAX;
 	}
 	return 0;
 }
@@ -121,7 +123,7 @@ static int check_header(const uint8_t *data, uint32_t total)
 	return get16(data + OFF_EXT_LEN) <= total - OB__FRAME_HEADER ? 0 : -EPROTO;
 }
 
-static void read_frame(struct ob__frame *f, const uint8_t *data, uint32_t total)
+static void read_frame(struct ob__frame *f, const uint8_t *data, uint32_t total, uint64_t ext_lacks)
 {
 	uint16_t ext_len = get16(data + OFF_EXT_LEN);
 	*f = (struct ob__frame){
@@ -141,6 +143,7 @@ static void read_frame(struct ob__frame *f, const uint8_t *data, uint32_t total)
 		.status = data[OFF_STATUS],
 		.ext_len = ext_len,
 		.ext = data + OB__FRAME_HEADER,
+		.ext_lacks = ext_lacks,
 		.payload = data + OB__FRAME_HEADER + ext_len,
 		.payload_len = total - OB__FRAME_HEADER - ext_len,
 	};
@@ -170,14 +173,15 @@ int64_t ob__frame_get(struct ob__frame *f, const uint8_t *data, size_t len, size
 		*need = total;
 		return 0;
 	}
-	if (check_exts(data + OB__FRAME_HEADER, get16(data + OFF_EXT_LEN)) < 0) {
+	uint64_t ext_lacks;
+	if (check_exts(data + OB__FRAME_HEADER, get16(data + OFF_EXT_LEN), &ext_lacks) < 0) {
 		return -EPROTO;
 	}
-	read_frame(f, data, total);
+	read_frame(f, data, total, ext_lacks);
 	return total;
 }
 
-const uint8_t *ob__frame_ext(const struct ob__frame *f, uint8_t type, uint16_t *len)
+const uint8_t *ob__frame_ext_find(const struct ob__frame *f, uint8_t type, uint16_t *len)
 {
 	for (size_t at = 0; at < f->ext_len;) {
 		size_t end = ext_end(f->ext, at, f->ext_len);
@@ -185,8 +189,8 @@ const uint8_t *ob__frame_ext(const struct ob__frame *f, uint8_t type, uint16_t *
 			return NULL;
 		}
 		if (f->ext[at] == type) {
-			*len = (uint16_t)(end - at - EXT_HEADER);
-			return f->ext + at + EXT_HEADER;
+			*len = (uint16_t)(end - at - OB__FRAME_EXT_HEADER);
+			return f->ext + at + OB__FRAME_EXT_HEADER;
 		}
 		at = end;
 	}
@@ -196,16 +200,21 @@ const uint8_t *ob__frame_ext(const struct ob__frame *f, uint8_t type, uint16_t *
 size_t ob__frame_ext_put(uint8_t *out, size_t at, size_t cap, uint8_t type, const void *data,
                          uint16_t len)
 {
-	if (at > cap || cap - at < EXT_HEADER + (size_t)len) {
+	if (at > cap || cap - at < OB__FRAME_EXT_HEADER + (size_t)len) {
 		return 0;
 	}
-	out[at] = type;
-	out[at + 1] = 0;
-	put16(out + at + 2, len);
 	if (len > 0) {
-		memcpy(out + at + EXT_HEADER, data, len);
+		memcpy(out + at + OB__FRAME_EXT_HEADER, data, len);
 	}
-	return at + EXT_HEADER + len;
+	return at + ob__frame_ext_head(out + at, type, len);
+}
+
+size_t ob__frame_ext_head(uint8_t *out, uint8_t type, uint16_t len)
+{
+	out[0] = type;
+	out[1] = 0;
+	put16(out + 2, len);
+	return OB__FRAME_EXT_HEADER + (size_t)len;
 }
 
 void ob__frame_patch_forward(uint8_t *frame, uint8_t hops, uint32_t budget, uint32_t role,

@@ -21,6 +21,7 @@
 #ifndef OB__FRAME_H
 #define OB__FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,8 @@
 #define OB__FRAME_VERSION  1u
 #define OB__FRAME_HOPS     4u
 #define OB__FRAME_OFF_KIND 5u
+
+#define OB__FRAME_EXT_HEADER 4u /* of an extension */
 
 enum ob__frame_kind {
 	OB__FRAME_HELLO = 1, /* one of the four steps of the handshake; step in `status` */
@@ -73,6 +76,7 @@ struct ob__frame {
 	uint8_t status;
 	uint16_t ext_len;
 	const uint8_t *ext;     /* borrowed, into the input */
+	uint64_t ext_lacks;     /* of one that was read: a bit for each type below 64 it has not */
 	const uint8_t *payload; /* borrowed, into the input */
 	uint32_t payload_len;
 };
@@ -91,13 +95,22 @@ void ob__frame_put_header(uint8_t out[OB__FRAME_HEADER], const struct ob__frame 
 int64_t ob__frame_get(struct ob__frame *f, const uint8_t *data, size_t len, size_t max,
                       size_t *need);
 
+const uint8_t *ob__frame_ext_find(const struct ob__frame *f, uint8_t type, uint16_t *len);
+
 /* The first extension of `type`, borrowed from the input, its length in *len; NULL if none. */
-const uint8_t *ob__frame_ext(const struct ob__frame *f, uint8_t type, uint16_t *len);
+static inline const uint8_t *ob__frame_ext(const struct ob__frame *f, uint8_t type, uint16_t *len)
+{
+	bool lacks = type < 64 && (f->ext_lacks >> type & 1) != 0;
+	return f->ext_len == 0 || lacks ? NULL : ob__frame_ext_find(f, type, len);
+}
 
 /* Appends one extension at out[at] (capacity `cap`); the new end, or 0 when it does not fit.  A
  * header can state at most 65535 bytes of extensions. */
 size_t ob__frame_ext_put(uint8_t *out, size_t at, size_t cap, uint8_t type, const void *data,
                          uint16_t len);
+
+/* Writes the header of an extension whose `len` bytes are there already, behind it; the end. */
+size_t ob__frame_ext_head(uint8_t *out, uint8_t type, uint16_t len);
 
 /* Patches a whole frame in place for its next hop. */
 void ob__frame_patch_forward(uint8_t *frame, uint8_t hops, uint32_t budget, uint32_t role,

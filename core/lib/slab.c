@@ -103,7 +103,7 @@ static struct ob__slab_head *take_fresh(struct ob__slab *s)
 	return head;
 }
 
-void *ob__slab_alloc(struct ob__slab *s, uint64_t *handle)
+void *ob__slab_take(struct ob__slab *s, uint64_t *handle)
 {
 	if (s->live >= s->limit) {
 		return NULL;
@@ -113,7 +113,6 @@ void *ob__slab_alloc(struct ob__slab *s, uint64_t *handle)
 		head = ob__slab_at(s, s->free_head - 1);
 		s->free_head = head->next_free;
 		unpoison(head + 1, s->stride - sizeof(*head));
-		memset(head + 1, 0, s->stride - sizeof(*head));
 	} else {
 		head = take_fresh(s);
 		if (head == NULL) {
@@ -124,6 +123,15 @@ void *ob__slab_alloc(struct ob__slab *s, uint64_t *handle)
 	s->live++;
 	*handle = head->handle;
 	return head + 1;
+}
+
+void *ob__slab_alloc(struct ob__slab *s, uint64_t *handle)
+{
+	void *object = ob__slab_take(s, handle);
+	if (object != NULL) {
+		memset(object, 0, s->stride - sizeof(struct ob__slab_head));
+	}
+	return object;
 }
 
 void ob__slab_free(struct ob__slab *s, void *object)

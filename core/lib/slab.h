@@ -75,6 +75,9 @@ static inline struct ob__slab_head *ob__slab_at(const struct ob__slab *s, uint32
 /* A zeroed object, its handle in *handle.  NULL at the limit or when out of memory. */
 void *ob__slab_alloc(struct ob__slab *s, uint64_t *handle);
 
+/* As alloc, but for whoever sets every byte that counts: the object is not zeroed. */
+void *ob__slab_take(struct ob__slab *s, uint64_t *handle);
+
 /* The object, or NULL when the handle is stale, of another kind or nonsense. */
 static inline void *ob__slab_get(const struct ob__slab *s, uint64_t handle)
 {

@@ -337,8 +337,35 @@ static bool take_close(struct ob__ws *ws, struct ob__ws_item *item)
 	return true;
 }
 
+/* The frame of most messages: whole, binary, of less than 126 bytes, and all of it there. */
+static bool is_plain(const struct ob__ws *ws, const uint8_t *data, size_t len)
+{
+	return len >= 2 + MASK_SIZE && data[0] == (FIN | OP_BINARY) && data[1] >= MASKED &&
+	       data[1] < (MASKED | LENGTH_16) && ws->message_op == 0 && !ws->closed &&
+	       (data[1] & LENGTH) <= ws->max_message &&
+	       len >= 2 + MASK_SIZE + (size_t)(data[1] & LENGTH);
+}
+
+static size_t take_plain(uint8_t *data, struct ob__ws_item *item)
+{
+	size_t len = data[1] & LENGTH;
+	uint8_t *payload = data + 2 + MASK_SIZE;
+	*item = (struct ob__ws_item){
+		.kind = OB__WS_DATA,
+		.first = true,
+		.fin = true,
+		.data = payload,
+		.len = len,
+	};
+	(void)unmask(payload, len, payload - MASK_SIZE);
+	return 2 + MASK_SIZE + len;
+}
+
 size_t ob__ws_decode(struct ob__ws *ws, uint8_t *data, size_t len, struct ob__ws_item *item)
 {
+	if (is_plain(ws, data, len)) {
+		return take_plain(data, item);
+	}
 	*item = (struct ob__ws_item){.kind = OB__WS_MORE};
 	if (ws->closed) {
 		return len;
@@ -366,11 +393,6 @@ size_t ob__ws_decode(struct ob__ws *ws, uint8_t *data, size_t len, struct ob__ws
 		break;
 	}
 	return ok ? h.size + (size_t)h.len : 0;
-}
-
-size_t ob__ws_header_len(uint64_t len)
-{
-	return len < LENGTH_16 ? 2 : len <= UINT16_MAX ? 4 : 10;
 }
 
 size_t ob__ws_put_header(uint8_t out[OB__WS_HEADER_MAX], uint8_t op, uint64_t len)

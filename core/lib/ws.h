@@ -79,7 +79,10 @@ void ob__ws_init(struct ob__ws *ws, uint64_t max_message);
 size_t ob__ws_decode(struct ob__ws *ws, uint8_t *data, size_t len, struct ob__ws_item *item);
 
 /* The bytes of the header of an unmasked server frame with `len` payload bytes: 2, 4 or 10. */
-size_t ob__ws_header_len(uint64_t len);
+static inline size_t ob__ws_header_len(uint64_t len)
+{
+	return len < 126 ? 2 : len <= UINT16_MAX ? 4 : 10;
+}
 
 /* Writes that header (FIN set) and returns its size. `op`: 1 text, 2 binary, 8 close, 9, 10. */
 size_t ob__ws_put_header(uint8_t out[OB__WS_HEADER_MAX], uint8_t op, uint64_t len);

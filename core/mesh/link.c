@@ -749,18 +749,30 @@ static int put_whole(struct ob__link *l, const uint8_t *raw, size_t len)
 	return 0;
 }
 
+/* The usual: a frame of one piece, nothing before it, and far from every bound. */
+static inline bool goes_at_once(const struct ob__link *l, size_t len)
+{
+	return l != NULL && !is_holding(l) && l->backlog.bytes == 0 && l->stream.failed == 0 &&
+	       len <= OB__STREAM_GATHER && len <= l->links->options.max_frame &&
+	       l->stream.queued + len < l->links->window;
+}
+
 int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame *f)
 {
 	size_t total = OB__FRAME_HEADER + (size_t)f->ext_len + f->payload_len;
-	int rc = may_send(ls, peer, total, f->kind);
-	if (rc < 0) {
-		return rc;
-	}
 	struct ob__link *l = peer->link;
 	f->len = (uint32_t)total;
 	f->version = OB__FRAME_VERSION;
 	if (f->src == 0) {
 		f->src = ls->registry->self.id;
+	}
+	if (goes_at_once(l, total)) {
+		l->traffic++;
+		return ob__link_put(l, f);
+	}
+	int rc = may_send(ls, peer, total, f->kind);
+	if (rc < 0) {
+		return rc;
 	}
 	l->traffic++;
 	if (!is_holding(l) && total <= OB__CHUNK_SIZE &&
@@ -784,11 +796,15 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 
 int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw, size_t len)
 {
+	struct ob__link *l = peer->link;
+	if (goes_at_once(l, len)) {
+		l->traffic++;
+		return put_whole(l, raw, len);
+	}
 	int rc = may_send(ls, peer, len, raw[OB__FRAME_OFF_KIND]);
 	if (rc < 0) {
 		return rc;
 	}
-	struct ob__link *l = peer->link;
 	l->traffic++;
 	if (!is_holding(l) && len <= OB__CHUNK_SIZE && has_room(l)) {
 		return put_whole(l, raw, len);

@@ -11,6 +11,8 @@
 #include "mesh/link.h"
 #include "mesh/registry.h"
 
+static void on_usual(void *arg);
+
 void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t limit,
                        ob__pending_fn on_end, void *arg)
 {
@@ -19,6 +21,8 @@ void ob__pendings_init(struct ob__pendings *ps, struct ob__loop *loop, uint32_t 
 	*ps = (struct ob__pendings){.loop = loop, .on_end = on_end, .arg = arg};
 	ob__slab_init(&ps->slab, sizeof(struct ob__pending), OB__KIND_PENDING, limit);
 	ob__slab_begin(&ps->slab, serial);
+	ob__list_init(&ps->usual);
+	ob__timeout_init(&ps->usual_timeout, on_usual, ps);
 }
 
 static void went_to(struct ob__pending *p, struct ob__peer *peer)
@@ -36,7 +40,11 @@ static void went_to(struct ob__pending *p, struct ob__peer *peer)
 static void detach(struct ob__pending *p)
 {
 	went_to(p, NULL);
-	ob__timeout_clear(p->all->loop, &p->timeout);
+	if (p->usual) {
+		ob__list_del(&p->timeout.entry.link);
+	} else {
+		ob__timeout_clear(p->all->loop, &p->timeout);
+	}
 	ob__list_del(&p->link);
 	if (p->kind == OB__PENDING_CALL) {
 		ob__list_del(&p->u.call.gen_link);
@@ -54,6 +62,7 @@ void ob__pendings_free(struct ob__pendings *ps)
 	for (uint32_t i = 0; (p = ob__slab_next(&ps->slab, &i)) != NULL;) {
 		detach(p);
 	}
+	ob__timeout_clear(ps->loop, &ps->usual_timeout);
 	ob__slab_destroy(&ps->slab);
 	ps->loop = NULL;
 }
@@ -65,27 +74,83 @@ static void on_deadline(void *arg)
 	ob__pending_end(p, &(struct ob__end){.code = OB_E_DEADLINE, .text = "no answer in time"});
 }
 
+static struct ob__pending *first_usual(const struct ob__pendings *ps)
+{
+	struct ob__list *first = ps->usual.next;
+	return ob__list_empty(&ps->usual)
+	               ? NULL
+	               : OB__CONTAINER(first, struct ob__pending, timeout.entry.link);
+}
+
+static void on_usual(void *arg)
+{
+	struct ob__pendings *ps = arg;
+	uint64_t now = ob__loop_now(ps->loop);
+	struct ob__pending *p;
+	while (ps->loop != NULL && (p = first_usual(ps)) != NULL &&
+	       p->timeout.entry.expiry <= now) {
+		on_deadline(p);
+	}
+	if (ps->loop != NULL && p != NULL) {
+		ob__timeout_set(ps->loop, &ps->usual_timeout, p->timeout.entry.expiry - now);
+	}
+}
+
+/* What waits with another budget goes on the wheel, one by one. */
+static void change_usual(struct ob__pendings *ps, uint64_t budget_ms)
+{
+	uint64_t now = ob__loop_now(ps->loop);
+	struct ob__pending *p;
+	while ((p = first_usual(ps)) != NULL) {
+		uint64_t expiry = p->timeout.entry.expiry;
+		ob__list_del(&p->timeout.entry.link);
+		p->usual = false;
+		ob__timeout_init(&p->timeout, on_deadline, p);
+		ob__timeout_set(ps->loop, &p->timeout, expiry > now ? expiry - now : 0);
+	}
+	ps->usual_ms = budget_ms;
+}
+
+static void wait_as_usual(struct ob__pendings *ps, struct ob__pending *p, uint64_t budget_ms)
+{
+	if (budget_ms != ps->usual_ms) {
+		change_usual(ps, budget_ms);
+	}
+	if (ob__list_empty(&ps->usual)) {
+		ob__timeout_set(ps->loop, &ps->usual_timeout, budget_ms);
+	}
+	p->timeout.entry.expiry = ob__loop_now(ps->loop) + budget_ms;
+	ob__list_append(&ps->usual, &p->timeout.entry.link);
+}
+
 struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_kind kind,
                                     uint64_t budget_ms)
 {
 	uint64_t handle;
-	struct ob__pending *p = ob__slab_alloc(&ps->slab, &handle);
+	struct ob__pending *p = ob__slab_take(&ps->slab, &handle);
 	if (p == NULL) {
 		return NULL;
 	}
-	p->handle = handle;
-	p->all = ps;
-	p->kind = (uint8_t)kind;
 	/* Reading the clock costs as much as the rest of this function. */
-	p->started_us = ps->made++ % OB__PENDING_SAMPLE == 0 ? ob__loop_hrtime_us() : 0;
+	*p = (struct ob__pending){
+		.handle = handle,
+		.all = ps,
+		.kind = (uint8_t)kind,
+		.usual = kind == OB__PENDING_CLIENT,
+		.started_us = ps->made++ % OB__PENDING_SAMPLE == 0 ? ob__loop_hrtime_us() : 0,
+	};
 	ob__list_init(&p->link);
 	if (kind == OB__PENDING_CALL) {
 		ob__list_init(&p->u.call.gen_link);
 	} else if (kind == OB__PENDING_TRY) {
 		ob__list_init(&p->u.attempt.link);
 	}
-	ob__timeout_init(&p->timeout, on_deadline, p);
-	ob__timeout_set(ps->loop, &p->timeout, budget_ms);
+	if (p->usual) {
+		wait_as_usual(ps, p, budget_ms);
+	} else {
+		ob__timeout_init(&p->timeout, on_deadline, p);
+		ob__timeout_set(ps->loop, &p->timeout, budget_ms);
+	}
 	return p;
 }
 

@@ -8,9 +8,10 @@
  * An entry is made when a request leaves this node and is ended exactly once: by the reply that
  * carries its handle as call id, by its deadline, or by the loss of the link it went out on.  It
  * lives in a slab and its deadline on the loop's wheel, so making one costs neither malloc nor a
- * timer handle; a reply for an entry that has ended finds a stale handle and is counted.  So does
- * one for a request of this node's former process, which a route node may still have: handles begin
- * at random.
+ * timer handle (those of clients' requests, which all have the same budget, are in one queue, of
+ * which the wheel knows the first); a reply for an entry that has ended finds a stale handle and is
+ * counted.  So does one for a request of this node's former process, which a route node may still
+ * have: handles begin at random.
  */
 
 #ifndef OB__PENDING_H
@@ -47,6 +48,7 @@ struct ob__pending {
 	struct ob__pendings *all;
 	uint8_t kind;
 	bool ending;         /* on_end is on the stack */
+	bool usual;          /* its timeout is in ob__pendings.usual, not on the wheel */
 	uint32_t id;         /* message id */
 	uint64_t started_us; /* of one in OB__PENDING_SAMPLE; else 0 */
 	union {
@@ -88,6 +90,10 @@ struct ob__pendings {
 	struct ob__loop *loop;
 	ob__pending_fn on_end; /* called once per entry, which is freed behind it */
 	void *arg;
+	struct ob__list
+		usual; /* clients' requests: they have one budget, so the first ends first */
+	uint64_t usual_ms;
+	struct ob__timeout usual_timeout;
 	uint64_t stale; /* replies that came too late */
 	uint64_t deadlines;
 	uint64_t made;

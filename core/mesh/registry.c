@@ -39,6 +39,7 @@ int ob__registry_init(struct ob__registry *r, const struct ob__identity *self)
 	RAND_bytes((unsigned char *)&seed, sizeof(seed));
 	memset(r, 0, sizeof(*r));
 	r->seed = seed;
+	r->changes = 1;
 	r->route_role = ob__fnv1a32(OB__ROLE_ROUTE);
 	ob__map_init(&r->by_id, seed);
 	ob__map_init(&r->by_role, ~seed);
@@ -125,9 +126,13 @@ const char *ob__registry_word(const struct ob__registry *r, uint32_t id)
 	return role == NULL ? NULL : role->word;
 }
 
-struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id)
+struct ob__peer *ob__registry_find(const struct ob__registry *r, uint64_t id)
 {
-	return ob__map_get(&r->by_id, id, 0);
+	struct ob__peer *p = ob__map_get(&r->by_id, id, 0);
+	if (p != NULL) {
+		((struct ob__registry *)(uintptr_t)r)->last = p; /* nobody sees the difference */
+	}
+	return p;
 }
 
 static struct ob__peer *new_peer(struct ob__registry *r, const struct ob__identity *who, int *err)
@@ -176,6 +181,11 @@ bool ob__peer_is_reachable(const struct ob__registry *r, const struct ob__peer *
 bool ob__peer_drains(const struct ob__peer *p)
 {
 	return p->draining || p->state == OB__MEMBER_DRAINING;
+}
+
+void ob__registry_changed(struct ob__registry *r)
+{
+	r->changes++;
 }
 
 static enum tier tier_of(const struct ob__registry *r, const struct ob__peer *p)
@@ -262,6 +272,7 @@ static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
 	if (rc < 0) {
 		return rc;
 	}
+	ob__registry_changed(r);
 	ob__list_append(&role->peers, &p->role_link);
 	role->len++;
 	refresh(r, p);
@@ -271,6 +282,7 @@ static int join_role(struct ob__registry *r, struct ob__peer *p, uint32_t id)
 static void leave_role(struct ob__registry *r, struct ob__peer *p)
 {
 	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
+	ob__registry_changed(r);
 	put_ready(role, p, false);
 	ob__list_del(&p->role_link);
 	role->len--;
@@ -327,6 +339,7 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 {
 	bool was = p->link != NULL;
 	p->link = link;
+	ob__registry_changed(r);
 	if (was == (link != NULL)) {
 		return;
 	}
@@ -348,6 +361,7 @@ void ob__registry_set_draining(struct ob__registry *r, struct ob__peer *p, bool 
 {
 	if (p->draining != draining) {
 		p->draining = draining;
+		ob__registry_changed(r);
 		refresh(r, p);
 	}
 }
@@ -360,6 +374,7 @@ void ob__registry_set_state(struct ob__registry *r, struct ob__peer *p, uint8_t 
 			p->draining = false; /* that it takes new work again may have been lost */
 		}
 		p->state = state;
+		ob__registry_changed(r);
 		refresh(r, p);
 	}
 }
@@ -368,4 +383,5 @@ void ob__registry_set_weight(struct ob__registry *r, struct ob__peer *p, uint32_
 {
 	struct ob__registry_role *role = ob__registry_role_get(r, p->who.role_id);
 	ob__balance_weigh(&role->ready, &p->balance, weight);
+	ob__registry_changed(r);
 }

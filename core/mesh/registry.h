@@ -78,9 +78,12 @@ struct ob__registry {
 	struct ob__map by_role; /* role id -> ob__registry_role */
 	struct ob__list peers;
 	size_t count;
+	struct ob__peer *last; /* that was asked for; peers are never freed before the registry */
 	uint32_t route_role;
 	uint32_t routes; /* route nodes that are linked */
 	uint64_t seed;
+	uint32_t policies; /* the floor above's: roles that have one */
+	uint64_t changes;  /* grows with each change that a way may depend on; never 0 */
 };
 
 /* Copies `self` (its strings too; role_id is computed here). 0 or -ENOMEM. */
@@ -97,7 +100,14 @@ int ob__registry_role(struct ob__registry *r, const char *word, uint32_t *id);
 const char *ob__registry_word(const struct ob__registry *r, uint32_t id);
 struct ob__registry_role *ob__registry_role_get(const struct ob__registry *r, uint32_t id);
 
-struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id);
+struct ob__peer *ob__registry_find(const struct ob__registry *r, uint64_t id);
+
+/* The peer with that id, or NULL.  Most are asked for several times in a row. */
+static inline struct ob__peer *ob__registry_get(const struct ob__registry *r, uint64_t id)
+{
+	struct ob__peer *last = r->last;
+	return last != NULL && last->who.id == id ? last : ob__registry_find(r, id);
+}
 
 /* Finds or makes the peer and updates its incarnation and role. NULL with *err -EEXIST (role
  * collision), -ENOSPC or -ENOMEM. */
@@ -120,6 +130,9 @@ void ob__registry_set_weight(struct ob__registry *r, struct ob__peer *p, uint32_
 
 /* The directory lists it as one that lives. */
 bool ob__peer_is_listed(const struct ob__peer *p);
+
+/* Something that ways depend on has changed elsewhere: a policy, or what waits. */
+void ob__registry_changed(struct ob__registry *r);
 
 /* It has a link, or there is a route node that may know a way to it. */
 bool ob__peer_is_reachable(const struct ob__registry *r, const struct ob__peer *p);

@@ -88,12 +88,16 @@ static bool is_kept(const struct ob__peer *route, const struct ob__peer *from)
 /* The route node for what goes to `p`: the one of before, else one by rendezvous. */
 static struct ob__peer *via(struct ob__router *r, struct ob__peer *p, const struct ob__peer *from)
 {
-	struct ob__registry_role *routes = route_nodes(r);
-	ob__router_met(r, p);
 	struct ob__peer *now = p->via;
 	if (is_kept(now, from) && now != p) {
 		return now;
 	}
+	ob__router_met(r, p);
+	now = p->via;
+	if (is_kept(now, from) && now != p) {
+		return now;
+	}
+	struct ob__registry_role *routes = route_nodes(r);
 	if (routes == NULL) {
 		return NULL;
 	}
@@ -232,16 +236,67 @@ static struct ob__route to_stranger(struct ob__router *r, const struct ob__route
 	return route;
 }
 
+/* The step of most messages, which needs no thought: to a node that is linked, or to the route node
+ * of before. */
+static struct ob__peer *beaten_track(struct ob__router *r, const struct ob__route_query *q,
+                                     struct ob__peer *p)
+{
+	if (q->node != 0) {
+		return p != NULL && p->link != NULL && p != q->from ? p : NULL;
+	}
+	if (q->role != 0 || q->prefer == 0) {
+		return NULL;
+	}
+	const struct ob__registry_role *routes = route_nodes(r);
+	return routes != NULL && routes->policy == NULL ? preferred(r, q) : NULL;
+}
+
+/* To a node and nothing else, from here: the same as the time before, if nothing has changed. */
+static bool is_repeated(const struct ob__router *r, const struct ob__route_query *q)
+{
+	const struct ob__router_last *last = &r->last;
+	return q->node == last->node && last->changes == r->registry->changes && q->from == NULL &&
+	       q->role == 0 && (last->peer == last->to || last->to->dialing != NULL);
+}
+
+static struct ob__route repeat(const struct ob__router_last *last)
+{
+	return (struct ob__route){
+		.kind = OB__ROUTE_PEER,
+		.peer = last->peer,
+		.dst = last->peer != last->to ? last->node : 0,
+		.to = last->to,
+	};
+}
+
+/* The step towards a node that the registry knows. */
+static struct ob__route to_known(struct ob__router *r, const struct ob__route_query *q,
+                                 struct ob__peer *p)
+{
+	struct ob__route route = towards(r, p, q->from);
+	if (route.kind == OB__ROUTE_PEER && q->from == NULL) {
+		r->last = (struct ob__router_last){q->node, r->registry->changes, route.peer, p};
+	}
+	return route;
+}
+
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q)
 {
+	if (is_repeated(r, q)) {
+		return repeat(&r->last);
+	}
 	const struct ob__identity *self = &r->registry->self;
 	if (q->node != 0 ? q->node == self->id : q->role != 0 && q->role == self->role_id) {
 		return (struct ob__route){.kind = OB__ROUTE_SELF};
 	}
 	struct ob__peer *p = q->node != 0 ? ob__registry_get(r->registry, q->node) : NULL;
+	struct ob__peer *known = beaten_track(r, q, p);
+	if (known != NULL) {
+		return (struct ob__route){.kind = OB__ROUTE_PEER, .peer = known, .to = known};
+	}
 	bool moves = may_move(q, p);
 	if (p != NULL && !moves && (p->link != NULL || ob__peer_is_listed(p))) {
-		return towards(r, p, q->from);
+		return to_known(r, q, p);
 	}
 	if (q->role != 0 && (q->node == 0 || moves)) {
 		struct ob__route route = pick(r, q->role, q);

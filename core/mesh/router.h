@@ -59,6 +59,14 @@ typedef void (*ob__route_wanted)(void *arg, struct ob__peer *peer);
 
 #define OB__ROUTE_STRANGERS 64u
 
+/* The way to the node that was asked for last: answers go to the same one many times. */
+struct ob__router_last {
+	uint64_t node;
+	uint64_t changes; /* of the registry; 0: none is known */
+	struct ob__peer *peer;
+	struct ob__peer *to;
+};
+
 /* A node that nobody has told of yet, and the route node that answers to it go through. */
 struct ob__route_stranger {
 	uint64_t node;
@@ -76,6 +84,7 @@ struct ob__router {
 	ob__route_wanted wanted; /* may be NULL */
 	void *wanted_arg;
 	struct ob__route_stranger strangers[OB__ROUTE_STRANGERS];
+	struct ob__router_last last;
 };
 
 enum ob__route_kind {

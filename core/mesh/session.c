@@ -149,6 +149,7 @@ int ob__session_served(struct ob__session *s, uint64_t node)
 	}
 	s->served = served;
 	s->served[s->served_len++] = node;
+	s->version++;
 	return 0;
 }
 
@@ -161,6 +162,7 @@ void ob__session_unserved(struct ob__session *s, uint64_t node)
 		}
 	}
 	s->served_len = kept;
+	s->version++;
 }
 
 struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role)
@@ -190,10 +192,10 @@ static struct ob__session_choice *choice_put(struct ob__session *s, uint32_t rol
 	return c;
 }
 
-/* Keeps a choice only as long as it says something. */
+/* Keeps a choice only as long as it says something, but for that which most messages count in. */
 static void choice_tidy(struct ob__session *s, struct ob__session_choice *c)
 {
-	if (c->node == 0 && c->from == 0 && c->busy == 0 && c->stays == 0) {
+	if (c->role != 0 && c->node == 0 && c->from == 0 && c->busy == 0 && c->stays == 0) {
 		*c = s->sticky[--s->sticky_len];
 	}
 }
@@ -214,8 +216,9 @@ int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node)
 	if (c == NULL) {
 		return s->sticky_len == OB__SESSION_NODES_MAX ? -ENOSPC : -ENOMEM;
 	}
-	if (c->node != node) {
-		c->moving = 0;
+	if (c->node != node || c->from != 0) {
+		s->version++;
+		c->moving = c->node == node ? c->moving : 0;
 	}
 	c->node = node;
 	c->from = 0;
@@ -303,8 +306,9 @@ int ob__session_set(struct ob__session *s, const char *key, const void *value, s
 void ob__session_stays(struct ob__session *s, uint32_t role)
 {
 	struct ob__session_choice *c = choice_put(s, role);
-	if (c != NULL) {
+	if (c != NULL && c->stays == 0) {
 		c->stays = 1;
+		s->version++;
 	}
 }
 
@@ -345,6 +349,7 @@ void ob__session_move(struct ob__session *s, uint32_t role)
 	if (c != NULL && c->node != 0) {
 		c->from = c->node;
 		c->node = 0;
+		s->version++;
 		c->moving = 0;
 	}
 }

@@ -77,6 +77,7 @@ struct ob__session {
 	uint64_t *served; /* node ids that met it */
 	struct ob__session_choice *sticky;
 	struct ob__session_more *more; /* or NULL */
+	uint32_t version;              /* grows when `served` changes, or what it sticks to */
 	uint8_t served_len;
 	uint8_t sticky_len;
 	uint8_t flags; /* the floor above's own */

@@ -29,57 +29,49 @@ static uint32_t get32(const uint8_t *from)
 	return le32toh(v);
 }
 
-static uint16_t put_entry(uint8_t *list, uint16_t at, uint32_t role, uint64_t node, uint64_t from)
+static uint8_t *put_entry(uint8_t *to, uint32_t role, uint64_t node, uint64_t from)
 {
 	role = htole32(role);
-	memcpy(list + at, &role, sizeof(role));
-	put64(list + at + 4, node);
-	put64(list + at + 12, from);
-	return (uint16_t)(at + ENTRY);
+	memcpy(to, &role, sizeof(role));
+	put64(to + 4, node);
+	put64(to + 12, from);
+	return to + ENTRY;
 }
 
 size_t ob__sticks_put(uint8_t out[OB__STICKS_EXT], const struct ob__session *s, uint32_t role,
                       uint64_t key, bool between)
 {
-	uint8_t list[OB__STICKS_MAX * ENTRY];
-	uint16_t len = key != 0 ? put_entry(list, 0, 0, key, 0) : 0;
-	for (uint8_t i = 0; i < s->sticky_len && len < sizeof(list); i++) {
+	uint8_t *list = out + OB__FRAME_EXT_HEADER;
+	uint8_t *at = key != 0 ? put_entry(list, 0, key, 0) : list;
+	for (uint8_t i = 0; i < s->sticky_len && at < out + OB__STICKS_EXT; i++) {
 		const struct ob__session_choice *c = &s->sticky[i];
 		bool wanted = (role == 0 || c->role == role) &&
 		              (c->from != 0 || (c->node != 0 && (role == 0 || between)));
 		if (wanted) {
-			len = put_entry(list, len, c->role, c->node, c->from);
+			at = put_entry(at, c->role, c->node, c->from);
 		}
 	}
-	return len > 0 ? ob__frame_ext_put(out, 0, OB__STICKS_EXT, OB__FRAME_EXT_STICKS, list, len)
-	               : 0;
+	return at == list ? 0
+	                  : ob__frame_ext_head(out, OB__FRAME_EXT_STICKS, (uint16_t)(at - list));
 }
 
-static bool get_entry(const struct ob__frame *f, uint32_t role, uint64_t *node, uint64_t *from)
+struct ob__sticks ob__sticks_get(const struct ob__frame *f, uint32_t role)
 {
+	struct ob__sticks sticks = {0};
 	uint16_t len = 0;
-	const uint8_t *list = f->ext_len > 0 ? ob__frame_ext(f, OB__FRAME_EXT_STICKS, &len) : NULL;
+	const uint8_t *list = ob__frame_ext(f, OB__FRAME_EXT_STICKS, &len);
 	if (list == NULL || len % ENTRY != 0) {
-		return false;
+		return sticks;
 	}
-	for (uint16_t at = 0; at < len; at += ENTRY) {
-		if (get32(list + at) == role) {
-			*node = get64(list + at + 4);
-			*from = get64(list + at + 12);
-			return true;
+	for (const uint8_t *end = list + len; list < end; list += ENTRY) {
+		uint32_t of = get32(list);
+		if (of == 0) {
+			sticks.key = get64(list + 4);
+		} else if (of == role) {
+			sticks.has = true;
+			sticks.node = get64(list + 4);
+			sticks.from = get64(list + 12);
 		}
 	}
-	return false;
-}
-
-bool ob__sticks_get(const struct ob__frame *f, uint32_t role, uint64_t *node, uint64_t *from)
-{
-	return role != 0 && get_entry(f, role, node, from);
-}
-
-uint64_t ob__sticks_key(const struct ob__frame *f)
-{
-	uint64_t key;
-	uint64_t none;
-	return get_entry(f, 0, &key, &none) ? key : 0;
+	return sticks;
 }

@@ -27,7 +27,7 @@
 #include "mesh/session.h"
 
 #define OB__STICKS_MAX 16u /* choices of one message; others are made anew */
-#define OB__STICKS_EXT (4u + OB__STICKS_MAX * 20u)
+#define OB__STICKS_EXT (OB__FRAME_EXT_HEADER + OB__STICKS_MAX * 20u)
 
 /* Writes the extension: the choice for `role`, or for 0 all of them; and the key, if it is not 0.
  * A choice for a role that is the frame's destination need only be told if somebody in between may
@@ -35,10 +35,15 @@
 size_t ob__sticks_put(uint8_t out[OB__STICKS_EXT], const struct ob__session *s, uint32_t role,
                       uint64_t key, bool between);
 
-/* The choice for a role that a frame has with it; false: none. */
-bool ob__sticks_get(const struct ob__frame *f, uint32_t role, uint64_t *node, uint64_t *from);
+/* What a frame has with it. */
+struct ob__sticks {
+	bool has;      /* the choice for the role */
+	uint64_t node; /* as above; 0 if there is none */
+	uint64_t from;
+	uint64_t key; /* or 0: the session's own */
+};
 
-/* The key that a frame has with it, or 0: the session's own. */
-uint64_t ob__sticks_key(const struct ob__frame *f);
+/* The choice for a role (0: none is looked for), and the key. */
+struct ob__sticks ob__sticks_get(const struct ob__frame *f, uint32_t role);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <uv.h>
 
@@ -343,6 +344,50 @@ static void count_turn(void *arg)
 }
 
 /* A node that waits for something far away sleeps. */
+struct pipe_end {
+	uv_poll_t poll;
+	int fds[2];
+	int *slow; /* what is written to at the end of a long turn, or NULL */
+};
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	struct pipe_end *end = poll->data;
+	(void)events;
+	CU_ASSERT_EQUAL(status, 0);
+	note('r');
+	uv_close((uv_handle_t *)poll, NULL);
+	if (end->slow != NULL) {
+		uv_sleep(300);
+		CU_ASSERT_EQUAL(write(*end->slow, "x", 1), 1);
+	}
+}
+
+/* Word that came during a turn that took long is read before anybody's time is up. */
+static void test_timeouts_late(void)
+{
+	struct ob__loop *l = fresh();
+	struct ob__timeout t;
+	struct pipe_end ends[2] = {{.slow = NULL}};
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL_FATAL(pipe(ends[i].fds), 0);
+		uv_poll_init(ob__loop_uv(l), &ends[i].poll, ends[i].fds[0]);
+		ends[i].poll.data = &ends[i];
+		uv_poll_start(&ends[i].poll, UV_READABLE, on_readable);
+	}
+	ends[0].slow = &ends[1].fds[1];
+	CU_ASSERT_EQUAL(write(ends[0].fds[1], "x", 1), 1);
+	ob__timeout_init(&t, note_arg, letter('t'));
+	ob__timeout_set(l, &t, 50);
+	run_for(l, 400);
+	CU_ASSERT_STRING_EQUAL(trace, "rrt");
+	CU_ASSERT_EQUAL(ob__loop_free(l), 0);
+	for (int i = 0; i < 2; i++) {
+		close(ends[i].fds[0]);
+		close(ends[i].fds[1]);
+	}
+}
+
 static void test_idle_sleeps(void)
 {
 	struct ob__loop *l = fresh();
@@ -460,6 +505,7 @@ int main(void)
 	CU_add_test(s, "a post that posts", test_post_from_loop);
 	CU_add_test(s, "timeouts", test_timeouts);
 	CU_add_test(s, "timeouts set again", test_timeouts_again);
+	CU_add_test(s, "timeouts that are late", test_timeouts_late);
 	CU_add_test(s, "an idle loop sleeps", test_idle_sleeps);
 	CU_add_test(s, "signals", test_signals);
 	CU_add_test(s, "clocks and the read buffer", test_clocks);

@@ -15,22 +15,17 @@
 
 #define QUIET (OB_LOG_ERROR + 100)
 
-static int level = QUIET;
+atomic_int ob__log_lowest = QUIET;
 
 void ob__log_set_level(int wanted)
 {
-	level = wanted;
-}
-
-int ob__log_level(void)
-{
-	return level;
+	ob__log_lowest = wanted;
 }
 
 void ob__vlog_at(int at, const char *subsystem, const char *fmt, va_list ap)
 {
 	char line[1024];
-	if (at < level || sim_current == NULL) {
+	if (at < ob__log_level() || sim_current == NULL) {
 		return;
 	}
 	vsnprintf(line, sizeof(line), fmt, ap);
@@ -51,5 +46,5 @@ bool ob__log_allow(struct ob__log_limit *limit, uint32_t burst, uint64_t now_ms,
 	(void)burst;
 	(void)now_ms;
 	*missed = 0;
-	return level < QUIET;
+	return ob__log_level() < QUIET;
 }
