@@ -310,8 +310,14 @@ static uint64_t pause_ms(const struct ob__call *c)
 static void pause_over(void *arg)
 {
 	struct ob__call *c = arg;
+	struct ob__node *node = c->gen->node;
+	const struct ob__end late = {.code = OB_E_DEADLINE};
 
-	try_again(c->gen->node, c, &c->out.target);
+	if (ob__loop_now(node->loop) >= c->deadline) {
+		tell(node, c, &late); /* this process slept */
+	} else {
+		try_again(node, c, &c->out.target);
+	}
 }
 
 /* Later, unless there is no later. */

@@ -15,6 +15,7 @@
 #include "host/dispatch.h"
 #include "host/node.h"
 #include "host/session_lost.h"
+#include "host/users.h"
 
 #define DESCRIBE_MS   1000u
 #define SETTLE_MS     5000u
@@ -406,6 +407,7 @@ static void on_after(void *arg)
 	end_lost(node);
 	if (c->reach_changed) {
 		c->reach_changed = false;
+		ob__users_peers_changed(node);
 		ob__dispatch_peer_up(node);
 	}
 	raise_events(node);

@@ -20,7 +20,7 @@
 #define TICK_MS   20u
 #define HEARD_MS  2000u /* for a peer to say that it has heard */
 #define AGAIN_MS  5000u /* for a proxy to answer, then it is asked again */
-#define WAITS_MS  100u /* until a peer is asked again whether it waits for answers */
+#define WAITS_MS  100u  /* until a peer is asked again whether it waits for answers */
 #define LOG_BURST 20u
 #define STEP_MAX  4096u /* clients, and sessions, that one tick looks at */
 

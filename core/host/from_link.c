@@ -155,6 +155,7 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		.node = f->dst,
 		.role = f->role,
 		.sticky = (f->flags & OB__FRAME_STICKY) != 0,
+		.stays = f->kind == OB__FRAME_SYSTEM, /* its role is the sender's */
 		.session_node = f->session_node,
 		.session_seq = f->session_seq,
 		.from = link->peer,

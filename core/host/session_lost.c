@@ -38,12 +38,17 @@ bool ob__node_gone(struct ob__node *node, uint64_t id, uint64_t seq)
 
 /* ---- sessions that are lost ---- */
 
-static void sweep_soon(struct ob__node *node)
+static void look_soon(struct ob__node *node)
 {
 	node->losses.again = true;
 	if (!ob__timeout_armed(&node->losses.sweep)) {
 		ob__timeout_set(node->loop, &node->losses.sweep, 0);
 	}
+}
+
+static void sweep_soon(struct ob__node *node)
+{
+	look_soon(node);
 	ob__users_node_gone(node);
 }
 
@@ -94,6 +99,10 @@ static void life(struct ob__node *node, uint64_t id, uint64_t second)
  * anybody may have sent. */
 void ob__losses_met(struct ob__node *node, uint64_t proxy, uint64_t seq)
 {
+	if (ob__node_gone(node, proxy, seq)) {
+		look_soon(node); /* its last words were still under way */
+		return;
+	}
 	if (in_reach(node, proxy)) {
 		return;
 	}

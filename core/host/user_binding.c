@@ -131,6 +131,15 @@ static void claim_later(struct ob__node *node, struct ob__session_more *more)
 	}
 }
 
+/* What is said to a node that can't be reached waits on the way, and must not arrive when the user
+ * has been claimed from that one again. */
+static bool is_near(const struct ob__node *node, uint64_t id)
+{
+	const struct ob__peer *p = ob__registry_get(&node->registry, id);
+
+	return id == node->self.id || (p != NULL && p->link != NULL);
+}
+
 void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
                             struct ob__session_more *more, const struct ob__user_msg *m)
 {
@@ -152,12 +161,17 @@ void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
 	if (!mine || !keeps) {
 		return;
 	}
-	if (more->keeper != 0 && more->keeper != f->src) {
+	if (more->keeper != 0 && more->keeper != f->src && is_near(node, more->keeper)) {
 		(void)ob__users_tell(node, more->keeper, OB__SYS_USER_RELEASE, &who, m->user,
-		                     m->epoch);
+		                     more->epoch); /* by which that one knows it */
 	}
 	more->keeper = f->src;
 	more->stamp = stamp;
+	if (m->epoch > more->epoch) { /* this one had given the session a higher one already */
+		more->epoch = m->epoch;
+		more->change++;
+		ob__users_changed(node, more->of);
+	}
 }
 
 /* The user is somebody else's: modules hear, and the client is closed. */

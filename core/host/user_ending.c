@@ -21,6 +21,7 @@ struct ending {
 	struct ob__list link;
 	uint64_t seq;
 	uint64_t epoch;
+	uint64_t keeper; /* that was the last one to say that it knows, or 0 */
 	uint64_t until;
 	uint32_t notices; /* not acknowledged */
 	bool heard;       /* by modules here */
@@ -34,6 +35,9 @@ static void end_ending(struct ob__node *node, struct ending *e)
 	uint64_t keeper = ob__users_keeper(node->users, e->user, &stamp);
 
 	(void)ob__users_tell(node, keeper, OB__SYS_USER_RELEASE, &who, e->user, e->epoch);
+	if (e->keeper != 0 && e->keeper != keeper) {
+		(void)ob__users_tell(node, e->keeper, OB__SYS_USER_RELEASE, &who, e->user, e->epoch);
+	}
 	ob__map_del(&node->users->endings, e->seq, 0);
 	ob__list_del(&e->link);
 	free(e);
@@ -58,7 +62,7 @@ void ob__users_closing(struct ob__node *node, struct ob__session *s)
 	if (e == NULL) {
 		return;
 	}
-	*e = (struct ending){.seq = s->seq, .epoch = more->epoch};
+	*e = (struct ending){.seq = s->seq, .epoch = more->epoch, .keeper = more->keeper};
 	e->until = ob__loop_now(node->loop) + OVER_MS;
 	memcpy(e->user, more->user, len);
 	ob__list_init(&e->link);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OWN_BITS 10 /* of an epoch */
+
 void ob__bindings_init(struct ob__bindings *t, uint32_t limit, uint64_t seed,
                        const struct ob__bindings_ops *ops, void *arg)
 {
@@ -264,11 +266,18 @@ static void settle(struct ob__bindings *t, struct ob__binding *b)
 
 /* ---- claims ---- */
 
+/* The low bits are this table's own: two keepers that know of the same epochs and not of each other
+ * don't give the same one next. */
 static uint64_t next_epoch(struct ob__bindings *t, uint64_t wall_ms)
 {
-	uint64_t epoch = wall_ms << 16;
-	t->last_epoch = epoch > t->last_epoch ? epoch : t->last_epoch + 1;
-	return t->last_epoch;
+	uint64_t own = t->seed >> (64 - OWN_BITS);
+	uint64_t epoch = wall_ms << 16 | own;
+	if (epoch <= t->last_epoch) {
+		epoch = (t->last_epoch >> OWN_BITS << OWN_BITS) + own;
+		epoch += epoch <= t->last_epoch ? 1u << OWN_BITS : 0;
+	}
+	t->last_epoch = epoch;
+	return epoch;
 }
 
 static bool locked(const struct ob__binding *b)

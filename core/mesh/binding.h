@@ -11,7 +11,8 @@
  * other is fenced: its proxy is told that the user is somebody else's now.
  *
  * - A new claim gets a higher epoch than any before.  Its epoch begins at the wall clock, so it
- *   also grows when the user's keeper is another one.
+ *   also grows when the user's keeper is another one; its low bits are the keeper's own, so that
+ * two which are cut off from each other don't give the same one.
  * - A claim that was granted elsewhere is made again with its epoch when the keeper changes.
  * - A release takes the user from a session if session and epoch are still those.
  *

@@ -38,6 +38,16 @@ void ob__stream_notify(struct ob__stream *s)
 	uv_idle_start(s->m->wake, on_wake);
 }
 
+/* Nobody is to be told anything about it any more; and if that was the last one, a poll may wait.
+ */
+static void forget_notice(struct ob__stream *s)
+{
+	ob__list_del(&s->notify_link);
+	if (ob__list_empty(&s->m->notify)) {
+		uv_idle_stop(s->m->wake);
+	}
+}
+
 static void start_reading(struct ob__stream *s);
 
 static void give_unread(struct ob__stream *s)
@@ -497,7 +507,7 @@ void ob__stream_close(struct ob__stream *s)
 	s->close_after_flush = false;
 	s->reading = false;
 	ob__stream_drop_queue(s);
-	ob__list_del(&s->notify_link);
+	forget_notice(s);
 	ob__rbuf_unref(s->unread);
 	s->unread = NULL;
 	ob__timeout_clear(s->m->loop, &s->linger);
@@ -539,7 +549,7 @@ void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms)
 	s->closing = true;
 	s->close_after_flush = true;
 	s->reading = false;
-	ob__list_del(&s->notify_link);
+	forget_notice(s);
 	ob__rbuf_unref(s->unread);
 	s->unread = NULL;
 	ob__timeout_set(s->m->loop, &s->linger, ms);

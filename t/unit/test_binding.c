@@ -14,6 +14,7 @@
 #include "tap.h"
 
 #define WALL UINT64_C(1700000000000)
+#define STEP 1024u /* between a keeper's epochs */
 
 static struct ob__bindings t;
 static char said[4096]; /* by callbacks, since it was read last */
@@ -39,14 +40,14 @@ static void answer(void *arg, const struct ob__who *who, const char *user, uint6
 	    : code == -ESTALE ? "stale"
 	    : code == -ENOSPC ? "full"
 	                      : "bad",
-	    (int)(epoch - (WALL << 16)));
+	    (int)((epoch - (WALL << 16)) / STEP));
 }
 
 static void fence(void *arg, const struct ob__who *who, const char *user, uint64_t epoch)
 {
 	(void)arg;
 	say("fence %s:%d.%d e%d; ", user, (int)who->node, (int)who->seq,
-	    (int)(epoch - (WALL << 16)));
+	    (int)((epoch - (WALL << 16)) / STEP));
 }
 
 static bool gone(void *arg, uint64_t node, uint64_t seq)
@@ -81,13 +82,15 @@ static void claim(uint64_t node, uint64_t seq, uint64_t call, const char *user, 
                   uint64_t now)
 {
 	struct ob__who who = {node, seq};
-	ob__bindings_claim(&t, &who, call, user, epoch != 0 ? (WALL << 16) + epoch : 0, WALL, now);
+	ob__bindings_claim(&t, &who, call, user, epoch != 0 ? (WALL << 16) + epoch * STEP : 0, WALL,
+	                   now);
 }
 
 static bool release(uint64_t node, uint64_t seq, const char *user, uint64_t epoch)
 {
 	struct ob__who who = {node, seq};
-	return ob__bindings_release(&t, &who, user, epoch != 0 ? (WALL << 16) + epoch - 1 : 0);
+	return ob__bindings_release(&t, &who, user,
+	                            epoch != 0 ? (WALL << 16) + (epoch - 1) * STEP : 0);
 }
 
 static int lock(uint64_t locker, uint64_t node, uint64_t seq, const char *user, const char *key,
@@ -220,6 +223,43 @@ static void test_again(void)
 	CU_ASSERT_PTR_NULL(ob__bindings_find(&t, "dan"));
 	CU_ASSERT_TRUE(t.last_epoch < OB__BINDING_EPOCH_MAX);
 	ob__bindings_free(&t);
+}
+
+static uint64_t granted;
+
+static void note_granted(void *arg, const struct ob__who *who, const char *user, uint64_t call,
+                         int code, uint64_t epoch)
+{
+	(void)arg;
+	(void)who;
+	(void)user;
+	(void)call;
+	CU_ASSERT_EQUAL(code, 0);
+	granted = epoch;
+}
+
+/* Keepers that are cut off from each other, with the same clock, and having heard of the same. */
+static void test_own_epochs(void)
+{
+	static const struct ob__bindings_ops noting = {note_granted, fence, gone, expired};
+	const struct ob__who who = {1, 1};
+	const struct ob__who other = {2, 1};
+	uint64_t last[2] = {0, 0};
+	for (unsigned heard = 0; heard < 2 * STEP; heard += 101) {
+		uint64_t epochs[2];
+		for (uint64_t k = 0; k < 2; k++) {
+			ob__bindings_init(&t, 10, (k + 1) << 54 | 42, &noting, NULL);
+			ob__bindings_claim(&t, &who, 0, "ada", (WALL << 16) + heard, WALL, 0);
+			ob__bindings_claim(&t, &other, 1, "bob", 0, WALL, 0);
+			epochs[k] = granted;
+			CU_ASSERT(granted > (WALL << 16) + heard);
+			CU_ASSERT(granted <= (WALL << 16) + heard + STEP);
+			CU_ASSERT(heard == 0 || granted >= last[k]);
+			last[k] = granted;
+			ob__bindings_free(&t);
+		}
+		CU_ASSERT_NOT_EQUAL(epochs[0], epochs[1]);
+	}
 }
 
 static void test_locks(void)
@@ -566,6 +606,7 @@ int main(void)
 	CU_add_test(s, "but not for ever, nor for one that is gone", test_replaced_by_time);
 	CU_add_test(s, "claims that wait", test_claims_waiting);
 	CU_add_test(s, "claims that are made again", test_again);
+	CU_add_test(s, "each keeper has epochs of its own", test_own_epochs);
 	CU_add_test(s, "locks", test_locks);
 	CU_add_test(s, "how locks end", test_locks_end);
 	CU_add_test(s, "bounds", test_bounds);

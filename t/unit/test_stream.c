@@ -512,6 +512,28 @@ static void test_close_drops(void)
 	pair_down(&p);
 }
 
+/* Closed before it could be told something: the poll need not hurry for that any more. */
+static void test_close_forgets(void)
+{
+	static const bool flushed[] = {false, true};
+	for (size_t i = 0; i < 2; i++) {
+		struct pair p;
+		pair_up(&p, 0);
+		ob__stream_read(&p.e.s, true);
+		ob__stream_unread(&p.e.s, "1", 1);
+		CU_ASSERT(uv_is_active((uv_handle_t *)p.net.m.wake));
+		if (flushed[i]) {
+			ob__stream_close_flushed(&p.e.s, 1000);
+		} else {
+			ob__stream_close(&p.e.s);
+		}
+		CU_ASSERT_FALSE(uv_is_active((uv_handle_t *)p.net.m.wake));
+		net_turns(&p.net, 2);
+		CU_ASSERT_EQUAL(p.e.reads, 0);
+		pair_down(&p);
+	}
+}
+
 /* With a uv_write outstanding: its bytes stay alive until libuv lets go. */
 static void test_close_in_write(void)
 {
@@ -957,6 +979,7 @@ int main(void)
 	CU_add_test(s, "half-closed peer", test_half_close);
 	CU_add_test(s, "reset by the peer", test_reset);
 	CU_add_test(s, "close drops the queue", test_close_drops);
+	CU_add_test(s, "close before it is told", test_close_forgets);
 	CU_add_test(s, "close with a write outstanding", test_close_in_write);
 	CU_add_test(s, "close inside callbacks", test_close_inside);
 	CU_add_test(s, "close after the flush", test_close_flushed);

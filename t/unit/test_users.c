@@ -315,8 +315,8 @@ static void test_forged_source(void)
 		.payload_len = (uint32_t)ob__user_put(payload, "ada", e.epoch + 1, 0),
 	};
 	say(&proxy, &f);
-	CU_ASSERT_TRUE(RIG_UNTIL(
-		rig_metric(&route, "obhost_link_closed_total{reason=\"source\"}") == 1));
+	CU_ASSERT_TRUE(
+		RIG_UNTIL(rig_metric(&route, "obhost_link_closed_total{reason=\"source\"}") == 1));
 	CU_ASSERT_TRUE(rig_silent(&c));
 	CU_ASSERT_STRING_EQUAL(ob__session_user(session), "ada");
 	rig_disconnect(&c);

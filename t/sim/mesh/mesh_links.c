@@ -1282,6 +1282,12 @@ static bool same_twice(uint64_t first)
 	return true;
 }
 
+/* Those that once failed, of as many nodes as in the long form. */
+static const uint64_t found[] = {
+	470, /* a stream closed before its owner was told something: the loop waited no more */
+	920, /* the same */
+};
+
 int main(int argc, char **argv)
 {
 	bool big = is_long();
@@ -1298,14 +1304,15 @@ int main(int argc, char **argv)
 	for (uint64_t seed = first; seed <= last && bad < BAD_MAX; seed++) {
 		bad += !run_seed(seed, argc == 2, big, &hash);
 	}
-	show_counts(last - first + 1, (double)(clock() - begin) / CLOCKS_PER_SEC);
-	printf("%s 1 - seeds %" PRIu64 " to %" PRIu64 "\n", bad == 0 ? "ok" : "not ok", first,
-	       last);
-	if (argc > 1) {
-		printf("ok 2 - every fault, end and reason # SKIP seeds were chosen\n");
-	} else {
-		printf("%s 2 - every fault, end and reason\n", covered() ? "ok" : "not ok");
+	for (size_t i = 0; argc < 2 && !big && i < sizeof(found) / sizeof(found[0]); i++) {
+		bad += !run_seed(found[i], false, true, &hash);
 	}
-	printf("%s 3 - the same seed is the same run\n", same_twice(first) ? "ok" : "not ok");
-	return 0;
+	show_counts(last - first + 1, (double)(clock() - begin) / CLOCKS_PER_SEC);
+	bool met = argc > 1 || covered();
+	bool same = same_twice(first);
+	printf("%sok 1 - seeds %" PRIu64 " to %" PRIu64 "\n", bad == 0 ? "" : "not ", first, last);
+	printf("%sok 2 - every fault, end and reason%s\n", met ? "" : "not ",
+	       argc > 1 ? " # SKIP seeds were chosen" : "");
+	printf("%sok 3 - the same seed is the same run\n", same ? "" : "not ");
+	return bad > 0 || !met || !same;
 }

@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <openssl/rand.h>
 
@@ -209,6 +212,22 @@ uint64_t sim_local_us(const struct sim_node *n)
 	return n->world->now + (uint64_t)n->skew_us;
 }
 
+uint64_t sim_wall_ms(const struct sim_node *n)
+{
+	return WALL_START_MS + (sim_local_us(n) - START_US) / 1000;
+}
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	if (id != CLOCK_REALTIME || sim_current == NULL) {
+		return (int)syscall(SYS_clock_gettime, id, ts);
+	}
+	uint64_t ms = sim_wall_ms(sim_current);
+	ts->tv_sec = (time_t)(ms / 1000);
+	ts->tv_nsec = (long)(ms % 1000) * 1000000;
+	return 0;
+}
+
 /* ---------------------------------------------------------------- processes */
 
 static void on_wake(void *arg);
@@ -290,7 +309,7 @@ void sim_boot(struct sim_node *n)
 	if (n->running) {
 		return;
 	}
-	uint64_t wall = WALL_START_MS + (sim_local_us(n) - START_US) / 1000;
+	uint64_t wall = sim_wall_ms(n);
 	n->incarnation = wall > n->incarnation ? wall : n->incarnation + 1;
 	n->running = true;
 	n->silent = false;

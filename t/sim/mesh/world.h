@@ -9,7 +9,8 @@
  * What is virtual is the kernel: vloop.c and vstream.c are libuv as far as those files need it, on
  * virtual time and virtual sockets; vlistener.c is net/listener.h and vlog.c base/log.h.  A program
  * is linked with them in front of libobhost and without libuv, so whatever else of libuv it would
- * reach is an error of the linker and not a real socket.  RAND_bytes() is the world's as well.
+ * reach is an error of the linker and not a real socket.  RAND_bytes() is the world's as well, and
+ * so is CLOCK_REALTIME in a process.
  *
  * A node is a machine with an address (10.x.y.z), a clock and at most one process at a time.  The
  * program says in `boot` what a process consists of (on node->loop) and in `halt` how its memory is
@@ -55,6 +56,7 @@ struct sim_node {
 	struct ob__loop *loop;   /* while running */
 	struct ob__streams *net; /* set by boot if sim_same_connection() is wanted; may be NULL */
 	void *user;              /* the program's */
+	uint64_t kept;           /* the same: what a process has on its disk */
 
 	/* private */
 	int64_t skew_us;
@@ -116,6 +118,9 @@ uint64_t sim_now_us(const struct sim_world *w);
 
 /* The clock of the node's machine, us, monotonic but for sim_jump(). */
 uint64_t sim_local_us(const struct sim_node *n);
+
+/* The wall clock of the node's machine, ms: the same but for where it begins. */
+uint64_t sim_wall_ms(const struct sim_node *n);
 
 /* Runs fn(arg) `us` from now, on no node. */
 void sim_at(struct sim_world *w, uint64_t us, void (*fn)(void *arg), void *arg);
