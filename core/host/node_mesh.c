@@ -5,7 +5,6 @@
 #include "host/node_mesh.h"
 
 #include "host/conn.h"
-#include "host/ignored.h"
 #include "host/names.h"
 #include "host/node.h"
 #include "host/session_end.h"

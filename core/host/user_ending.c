@@ -36,7 +36,8 @@ static void end_ending(struct ob__node *node, struct ending *e)
 
 	(void)ob__users_tell(node, keeper, OB__SYS_USER_RELEASE, &who, e->user, e->epoch);
 	if (e->keeper != 0 && e->keeper != keeper) {
-		(void)ob__users_tell(node, e->keeper, OB__SYS_USER_RELEASE, &who, e->user, e->epoch);
+		(void)ob__users_tell(node, e->keeper, OB__SYS_USER_RELEASE, &who, e->user,
+		                     e->epoch);
 	}
 	ob__map_del(&node->users->endings, e->seq, 0);
 	ob__list_del(&e->link);

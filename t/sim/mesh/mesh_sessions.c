@@ -39,7 +39,7 @@
 #include "host/dispatch.h"
 #include "host/request.h"
 #include "host/session_lock.h"
-#include "host/users.h"
+#include "host/users_priv.h"
 #include "t/sim/mesh/chaos.h"
 #include "t/sim/mesh/vnode.h"
 
@@ -1099,12 +1099,12 @@ static void check_node_empty(struct test *t, const struct ob__node *node)
 		     ob__list_empty(&node->sessions.notice_list) ? "" : ", and has notices");
 	}
 	if (us->table.count != 0 || us->table.locks != 0 || us->asks.count != 0 ||
-	    us->lingers.count != 0 || us->locks.count != 0 || !ob__list_empty(&us->claims) ||
+	    us->endings.count != 0 || us->locks.count != 0 || !ob__list_empty(&us->claims) ||
 	    !ob__list_empty(&us->bound) || !ob__list_empty(&us->todo)) {
 		FAIL(t,
 		     "%s: left are %u users, %u locks, %zu questions, %zu endings, %zu own locks",
 		     node->name, us->table.count, us->table.locks, (size_t)us->asks.count,
-		     (size_t)us->lingers.count, (size_t)us->locks.count);
+		     (size_t)us->endings.count, (size_t)us->locks.count);
 	}
 	if (node->pendings.slab.live != 0 || node->dispatch.reqs.live != 0 ||
 	    node->dispatch.held_bytes != 0) {
