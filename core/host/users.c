@@ -584,6 +584,16 @@ static void on_unbind(struct ob__node *node, const struct ob__frame *f)
 }
 
 /* The answer to claim_again(). */
+/* The keeper has given the session a higher one meanwhile. */
+static void take_epoch(struct ob__node *node, struct ob__session_more *more, uint64_t epoch)
+{
+	if (epoch > more->epoch) {
+		more->epoch = epoch;
+		more->change++;
+		tell_served(node, more->of);
+	}
+}
+
 /* What is said to a node that can't be reached waits on the way, and must not arrive when the user
  * has been claimed from that one again. */
 static bool is_near(const struct ob__node *node, uint64_t id)
@@ -620,11 +630,7 @@ static void on_claimed_again(struct ob__node *node, const struct ob__frame *f,
 	}
 	more->keeper = f->src;
 	more->stamp = stamp;
-	if (m->epoch > more->epoch) { /* this one had given the session a higher one already */
-		more->epoch = m->epoch;
-		more->change++;
-		tell_served(node, more->of);
-	}
+	take_epoch(node, more, m->epoch);
 }
 
 static void on_claimed(struct ob__node *node, const struct ob__frame *f)
@@ -653,6 +659,9 @@ static void on_claimed(struct ob__node *node, const struct ob__frame *f)
 	}
 	bool mine = more != NULL && ((more->bound && strcmp(more->user, m.user) == 0) ||
 	                             (c != NULL && strcmp(c->user, m.user) == 0));
+	if (code == 0 && mine && more->bound && more->keeper == f->src) {
+		take_epoch(node, more, m.epoch);
+	}
 	if (code == 0 && !mine) { /* nobody waits for it any more */
 		(void)send_user(node, f->src, OB__SYS_USER_RELEASE, &who, m.user, m.epoch);
 	}
