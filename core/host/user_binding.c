@@ -131,6 +131,15 @@ static void claim_later(struct ob__node *node, struct ob__session_more *more)
 	}
 }
 
+void ob__user_take_epoch(struct ob__node *node, struct ob__session_more *more, uint64_t epoch)
+{
+	if (epoch > more->epoch) {
+		more->epoch = epoch;
+		more->change++;
+		ob__users_changed(node, more->of);
+	}
+}
+
 /* What is said to a node that can't be reached waits on the way, and must not arrive when the user
  * has been claimed from that one again. */
 static bool is_near(const struct ob__node *node, uint64_t id)
@@ -167,11 +176,7 @@ void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
 	}
 	more->keeper = f->src;
 	more->stamp = stamp;
-	if (m->epoch > more->epoch) { /* this one had given the session a higher one already */
-		more->epoch = m->epoch;
-		more->change++;
-		ob__users_changed(node, more->of);
-	}
+	ob__user_take_epoch(node, more, m->epoch);
 }
 
 /* The user is somebody else's: modules hear, and the client is closed. */

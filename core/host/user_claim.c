@@ -173,6 +173,10 @@ void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 		              code == OB_E_BUSY ? "the keeper's table of users is full" : NULL);
 		return;
 	}
+	if (code == 0 && more != NULL && more->bound && more->keeper == f->src &&
+	    strcmp(more->user, m.user) == 0) {
+		ob__user_take_epoch(node, more, m.epoch);
+	}
 	bool mine = more != NULL && ((more->bound && strcmp(more->user, m.user) == 0) ||
 	                             (c != NULL && strcmp(c->user, m.user) == 0));
 	if (code == 0 && !mine) { /* nobody waits for it any more */

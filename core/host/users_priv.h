@@ -97,6 +97,9 @@ void ob__user_bound(struct ob__node *node, struct ob__session_more *more, const 
 void ob__bound_again(struct ob__users *us);
 void ob__bound_tick(struct ob__node *node, uint64_t now_ms);
 
+/* The keeper may have given the session a higher one meanwhile. */
+void ob__user_take_epoch(struct ob__node *node, struct ob__session_more *more, uint64_t epoch);
+
 /* The answer to a claim that was made again. */
 void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
                             struct ob__session_more *more, const struct ob__user_msg *m);

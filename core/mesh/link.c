@@ -829,7 +829,8 @@ static inline bool goes_at_once(const struct ob__link *l, size_t len)
 {
 	return l != NULL && !is_holding(l) && l->backlog.bytes == 0 && l->stream.failed == 0 &&
 	       len <= OB__STREAM_GATHER && len <= l->links->options.max_frame &&
-	       l->stream.queued + len < l->links->window;
+	       l->stream.queued + len < l->links->window &&
+	       l->stream.queued + len <= l->links->options.hard;
 }
 
 int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame *f)

@@ -61,6 +61,8 @@ struct sim_node {
 	/* private */
 	int64_t skew_us;
 	uint64_t slow_us;
+	uint64_t late_most; /* of late, until late_until */
+	uint64_t late_until;
 	uint64_t resume_at;
 	uint64_t wake_at;
 	struct ob__list socks;
