@@ -314,7 +314,10 @@ static void test_forged_source(void)
 		.payload = payload,
 		.payload_len = (uint32_t)ob__user_put(payload, "ada", e.epoch + 1, 0),
 	};
-	say(&proxy, &f);
+	f.kind = OB__FRAME_SYSTEM;
+	f.dst = proxy.node->self.id;
+	f.hops = OB__FRAME_HOPS;
+	CU_ASSERT_EQUAL(ob__peer_send(service.node->links, rig_peer(&service, &route), &f), 0);
 	CU_ASSERT_TRUE(
 		RIG_UNTIL(rig_metric(&route, "obhost_link_closed_total{reason=\"source\"}") == 1));
 	CU_ASSERT_TRUE(rig_silent(&c));
