@@ -56,6 +56,9 @@ int ob__dispatch_init(struct ob__node *node)
 	                                   "Replies that found no way back.");
 	d->unended = ob__stat_counter(s, "obhost_handlers_unended_total", NULL,
 	                              "Handlers that returned without ending their request.");
+	d->late = ob__stat_counter(
+		s, "obhost_messages_late_total", NULL,
+		"Messages that came, over a way that had broken, behind later ones of their session.");
 	d->hops_over = ob__stat_counter(s, "obhost_hops_exceeded_total", NULL,
 	                                "Frames refused because they had no hop left.");
 	d->held_total = ob__stat_counter(s, "obhost_held_total", NULL,

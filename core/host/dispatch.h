@@ -49,6 +49,7 @@ struct ob__dispatch {
 	uint64_t *replies_lost;
 	uint64_t *unended; /* handlers that returned without an end */
 	uint64_t *hops_over;
+	uint64_t *late; /* behind a later one of the session */
 	uint64_t *held_total;
 	struct ob__histogram *latency; /* of requests that left the node, until their end */
 };

@@ -205,7 +205,7 @@ static void client_sent(struct ob__node *node, const struct outgoing *o, int rc)
 /* The message goes where the one before went. */
 static void client_follow(struct ob__node *node, struct ob__conn *conn, struct outgoing *o)
 {
-	const struct ob__way *w = &conn->way;
+	struct ob__way *w = &conn->way;
 	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
 
 	o->sticky = true;
@@ -215,6 +215,7 @@ static void client_follow(struct ob__node *node, struct ob__conn *conn, struct o
 	client_frame(node, conn->session, o, (uint16_t)(OB__FRAME_STICKY | rule.flags));
 	o->f.role = w->role;
 	o->f.dst = w->dst;
+	ob__order_put(&conn->session->order, w->role == 0, w->ext);
 	o->f.ext = w->ext;
 	o->f.ext_len = w->ext_len;
 	client_sent(node, o, client_give(node, conn, o, w->peer, w->peer));
@@ -227,7 +228,7 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 	bool wait = false;
-	uint8_t ext[OB__STICKS_EXT + OB__USER_EXT_MAX];
+	uint8_t ext[OB__ORDER_EXT + OB__STICKS_EXT + OB__USER_EXT_MAX];
 	struct ob__route_query *q = &o->q;
 	struct ob__frame *f = &o->f;
 
@@ -259,11 +260,12 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	f->role = q->role;
 	f->dst = q->node;
 	f->ext = ext;
+	size_t at = 0;
 	if (o->sticky) {
-		f->ext_len =
-			(uint16_t)ob__sticks_put(ext, s, q->role, q->key, is_far(node, q->node));
+		at = ob__order_put(&s->order, q->role == 0, ext);
+		at += ob__sticks_put(ext + at, s, q->role, q->key, is_far(node, q->node));
 	}
-	f->ext_len += (uint16_t)ob__users_ext_put(s, q->node, ext + f->ext_len);
+	f->ext_len = (uint16_t)(at + ob__users_ext_put(s, q->node, ext + at));
 	client_sent(node, o,
 	            verdict == OB__STICKY_WAIT ? ob__hold_own(node, f, q)
 	                                       : client_send(node, conn, o));

@@ -123,6 +123,13 @@ static void frame_local(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	rc = ob__frame_session(node, f, &session);
+	if (rc == OB_E_GONE) {
+		++*node->dispatch.late;
+		/* Not a code that speaks of the node's loss: nothing is wrong with it. */
+		ob__refuse_frame(node, f, OB_E_BUSY, "a later message of the session came first");
+		ob__keys_end(node, key, &(struct ob__dedupe_end){.code = OB_E_BUSY});
+		return;
+	}
 	struct ob__req *r = rc == 0 ? ob__req_new(node, reg, OB__ORIGIN_LINK, f->budget) : NULL;
 	if (r == NULL) {
 		ob__refuse_frame(node, f, OB_E_BUSY, "too many requests or sessions");

@@ -268,6 +268,9 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 	if (s == NULL) {
 		return OB_E_BUSY;
 	}
+	if (!ob__order_take(&s->order, f)) {
+		return OB_E_GONE;
+	}
 	*handle = s->handle;
 	if (fresh) {
 		ob__losses_met(node, f->session_node, f->session_seq);

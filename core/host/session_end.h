@@ -39,8 +39,9 @@ enum ob__session_flag {
 /* After the node's stats and sessions. */
 void ob__session_ends_init(struct ob__node *node);
 
-/* The session of a frame, met now if need be: *handle is 0 if the frame has none.  0, or OB_E_BUSY
- * when there is no room for it. */
+/* The session of a frame that is to be handled, met now if need be: *handle is 0 if the frame has
+ * none.  0; OB_E_BUSY when there is no room for it; OB_E_GONE when the frame has come behind a
+ * later one of its session (mesh/order.h). */
 int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t *handle);
 
 /* The link of `peer` is lost, and with it perhaps a SERVED; one is up: what is not sure is told

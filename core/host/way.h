@@ -36,7 +36,7 @@ struct ob__way {
 	struct ob__peer *peer;
 	uint64_t dst;
 	uint16_t ext_len;
-	uint8_t ext[OB__WAY_EXT];
+	uint8_t ext[OB__WAY_EXT]; /* its place in the session's order comes first */
 };
 
 /* Whether the way stands for a sticky message of the session to the role. */

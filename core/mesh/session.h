@@ -28,6 +28,7 @@
 #include "lib/list.h"
 #include "lib/map.h"
 #include "lib/slab.h"
+#include "mesh/order.h"
 #include "mesh/userwire.h"
 
 #define OB__SESSION_NODES_MAX \
@@ -77,7 +78,8 @@ struct ob__session {
 	uint64_t *served; /* node ids that met it */
 	struct ob__session_choice *sticky;
 	struct ob__session_more *more; /* or NULL */
-	uint32_t version;              /* grows when `served` changes, or what it sticks to */
+	struct ob__order order; /* of what its client sends: given here on its proxy, else taken */
+	uint32_t version;       /* grows when `served` changes, or what it sticks to */
 	uint8_t served_len;
 	uint8_t sticky_len;
 	uint8_t flags;      /* the floor above's own, as is this: */

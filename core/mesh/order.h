@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * Private to the host, floor F3.  The place of a message among those of its session.
+ *
+ * As long as ways between nodes change by plan, a fence keeps a session's messages in their order.
+ * When a way breaks, what was under way on it may still arrive, behind what has gone another way
+ * meanwhile.  Its sender has been told that nobody knows what became of it, so it need not be
+ * handled; and it must not be, as later ones have been.  So a session's proxy numbers what is to
+ * stay in order, and who handles it takes no number that is not higher than the last one.
+ *
+ * There are two rows of numbers: messages whose role the proxy knows, and those whose role is
+ * settled further on.  They go by different ways, and nothing is promised between them.
+ *
+ * The extension is a u32, little-endian: the row in its highest bit, the number in the others.  The
+ * numbers begin at 1 and go round.
+ */
+
+#ifndef OB__ORDER_H
+#define OB__ORDER_H
+
+#include <endian.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "lib/frame.h"
+
+#define OB__ORDER_ROWS 2u
+#define OB__ORDER_EXT  (OB__FRAME_EXT_HEADER + 4u)
+#define OB__ORDER_MAX  UINT32_C(0x7fffffff)
+#define OB__ORDER_NEAR UINT32_C(0x3fffffff) /* no number is so far ahead */
+
+/* The last numbers, given or taken; 0: none. */
+struct ob__order {
+	uint32_t last[OB__ORDER_ROWS];
+};
+
+/* Writes the extension with the next number; its bytes. */
+static inline size_t ob__order_put(struct ob__order *o, unsigned row, uint8_t out[OB__ORDER_EXT])
+{
+	uint32_t next = o->last[row] < OB__ORDER_MAX ? o->last[row] + 1 : 1;
+	uint32_t value = htole32(next | (uint32_t)row << 31);
+
+	o->last[row] = next;
+	size_t end = ob__frame_ext_head(out, OB__FRAME_EXT_ORDER, sizeof(value));
+	memcpy(out + OB__FRAME_EXT_HEADER, &value, sizeof(value));
+	return end;
+}
+
+/* True for a frame without a number, and for one that comes in order, which is noted. */
+static inline bool ob__order_take(struct ob__order *o, const struct ob__frame *f)
+{
+	uint16_t len = 0;
+	const uint8_t *ext = ob__frame_ext(f, OB__FRAME_EXT_ORDER, &len);
+	uint32_t value;
+
+	if (ext == NULL || len != sizeof(value)) {
+		return true;
+	}
+	memcpy(&value, ext, sizeof(value));
+	value = le32toh(value);
+	uint32_t *last = &o->last[value >> 31];
+	uint32_t number = value & OB__ORDER_MAX;
+	uint32_t ahead = (number - *last) & OB__ORDER_MAX;
+	if (*last != 0 && (ahead == 0 || ahead > OB__ORDER_NEAR)) {
+		return false;
+	}
+	*last = number;
+	return true;
+}
+
+#endif

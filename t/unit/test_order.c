@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "mesh/order.h"
+
+#include <CUnit/CUnit.h>
+
+#include "tap.h"
+
+static uint8_t ext[OB__ORDER_EXT];
+
+/* A frame with the next number of a row. */
+static struct ob__frame next(struct ob__order *given, unsigned row)
+{
+	size_t len = ob__order_put(given, row, ext);
+	CU_ASSERT_EQUAL(len, OB__ORDER_EXT);
+	return (struct ob__frame){.ext = ext, .ext_len = (uint16_t)len};
+}
+
+static bool takes(struct ob__order *taken, struct ob__order *given, unsigned row)
+{
+	struct ob__frame f = next(given, row);
+	return ob__order_take(taken, &f);
+}
+
+static void test_rows(void)
+{
+	struct ob__order given = {{0}};
+	struct ob__order taken = {{0}};
+	for (int i = 0; i < 5; i++) {
+		CU_ASSERT_TRUE(takes(&taken, &given, 0));
+	}
+	CU_ASSERT_TRUE(takes(&taken, &given, 1)); /* a row of its own */
+	CU_ASSERT_TRUE(given.last[0] == 5 && given.last[1] == 1);
+	CU_ASSERT_TRUE(taken.last[0] == 5 && taken.last[1] == 1);
+	given.last[0] = 20; /* others were for other nodes, or are lost */
+	CU_ASSERT_TRUE(takes(&taken, &given, 0));
+}
+
+static void test_late(void)
+{
+	struct ob__order given = {{0}};
+	struct ob__order taken = {{7, 7}};
+	given.last[0] = 5;
+	CU_ASSERT_FALSE(takes(&taken, &given, 0)); /* 6 */
+	CU_ASSERT_FALSE(takes(&taken, &given, 0)); /* 7: once more */
+	CU_ASSERT_EQUAL(taken.last[0], 7);
+	CU_ASSERT_TRUE(takes(&taken, &given, 0));
+	CU_ASSERT_FALSE(takes(&taken, &given, 1));
+}
+
+/* Who meets a session that is old already takes whatever comes first. */
+static void test_first(void)
+{
+	struct ob__order given = {{OB__ORDER_MAX - 5, 0}};
+	struct ob__order taken = {{0}};
+	CU_ASSERT_TRUE(takes(&taken, &given, 0));
+	CU_ASSERT_EQUAL(taken.last[0], OB__ORDER_MAX - 4);
+}
+
+static void test_round(void)
+{
+	struct ob__order given = {{OB__ORDER_MAX - 1, 0}};
+	struct ob__order taken = {{OB__ORDER_MAX - 1, 0}};
+	CU_ASSERT_TRUE(takes(&taken, &given, 0));
+	CU_ASSERT_EQUAL(taken.last[0], OB__ORDER_MAX);
+	CU_ASSERT_TRUE(takes(&taken, &given, 0));
+	CU_ASSERT_EQUAL(taken.last[0], 1); /* 0 is no number */
+	given.last[0] = OB__ORDER_MAX - 3;
+	CU_ASSERT_FALSE(takes(&taken, &given, 0));
+}
+
+static void test_none(void)
+{
+	struct ob__order taken = {{7, 7}};
+	struct ob__frame f = {.ext = ext};
+	CU_ASSERT_TRUE(ob__order_take(&taken, &f));
+	static const uint16_t lens[] = {0, 1, 3, 5};
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		uint8_t odd[16];
+		f.ext_len = (uint16_t)ob__frame_ext_put(odd, 0, sizeof(odd), OB__FRAME_EXT_ORDER,
+		                                        "abcde", lens[i]);
+		f.ext = odd;
+		CU_ASSERT_TRUE(ob__order_take(&taken, &f));
+	}
+	CU_ASSERT_TRUE(taken.last[0] == 7 && taken.last[1] == 7);
+}
+
+int main(void)
+{
+	CU_initialize_registry();
+	CU_pSuite suite = CU_add_suite("order", NULL, NULL);
+	CU_add_test(suite, "two rows", test_rows);
+	CU_add_test(suite, "what comes late is not taken", test_late);
+	CU_add_test(suite, "the first number of a session", test_first);
+	CU_add_test(suite, "numbers go round", test_round);
+	CU_add_test(suite, "no number, or a malformed one", test_none);
+	return ob__tap_run();
+}
