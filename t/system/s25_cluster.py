@@ -345,6 +345,7 @@ def modules_hear(direct, _way):
     def of(name):
         return [what for who, _role, what in watcher.get("/heard")["heard"] if who == name]
 
+    eventually(lambda: of("service_1"), "word of it")
     equal(of("service_1"), ["up"])
     if direct:
         at_it = {"address": f"127.0.0.1:{one.rpc_port}"}
