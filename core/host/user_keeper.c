@@ -59,17 +59,8 @@ static void answer(void *arg, const struct ob__who *who, const char *user, uint6
 
 static void fence(void *arg, const struct ob__who *who, const char *user, uint64_t epoch)
 {
-	uint8_t payload[OB__USER_WIRE_MAX];
-	struct ob__frame f = {
-		.id = OB__SYS_USER_FENCED,
-		.session_node = who->node,
-		.session_seq = who->seq,
-		.payload = payload,
-		.payload_len = (uint32_t)ob__user_put(payload, user, epoch, 0),
-	};
-
 	/* A proxy that can't be reached now claims again when it is back, and hears then. */
-	(void)ob__users_send(arg, who->node, &f);
+	(void)ob__users_tell(arg, who->node, OB__SYS_USER_FENCED, who, user, epoch);
 }
 
 static bool gone(void *arg, uint64_t node, uint64_t seq)
