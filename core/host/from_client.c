@@ -94,7 +94,7 @@ static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct 
 	    node->cluster.reach_changed || o->f.ext_len > OB__WAY_EXT) {
 		return;
 	}
-	ob__way_note(w, &node->registry, conn->session, o->rule, q->role);
+	w->key = ob__way_key(&node->registry, conn->session, o->rule, q->role);
 	w->peer = route->peer;
 	w->dst = o->f.dst;
 	w->ext_len = o->f.ext_len;
@@ -209,13 +209,13 @@ static void client_follow(struct ob__node *node, struct ob__conn *conn, struct o
 	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
 
 	o->sticky = true;
-	if (!client_wait(node, conn, o, rule.lost, w->role)) {
+	if (!client_wait(node, conn, o, rule.lost, w->key.role)) {
 		return;
 	}
 	client_frame(node, conn->session, o, (uint16_t)(OB__FRAME_STICKY | rule.flags));
-	o->f.role = w->role;
+	o->f.role = w->key.role;
 	o->f.dst = w->dst;
-	ob__order_put(&conn->session->order, w->role == 0, w->ext);
+	ob__order_put(&conn->session->order, w->key.role == 0, w->ext);
 	o->f.ext = w->ext;
 	o->f.ext_len = w->ext_len;
 	client_sent(node, o, client_give(node, conn, o, w->peer, w->peer));

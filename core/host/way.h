@@ -20,49 +20,54 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "mesh/registry.h"
 #include "mesh/session.h"
 
 #define OB__WAY_EXT 128u /* most bytes of extensions that are kept */
 
-struct ob__way {
+/* All that a way depends on. */
+struct ob__way_key {
 	uint64_t changes; /* of the registry; 0: nothing is kept */
 	uint64_t epoch;   /* of whose the session is */
 	uint32_t change;  /* the same */
 	uint32_t version; /* of the session's choices */
 	uint32_t rule;    /* of the message id */
 	uint32_t role;    /* that the decider said, or 0 */
+};
+
+struct ob__way {
+	struct ob__way_key key;
 	struct ob__peer *peer;
 	uint64_t dst;
 	uint16_t ext_len;
 	uint8_t ext[OB__WAY_EXT]; /* its place in the session's order comes first */
 };
 
+static inline struct ob__way_key
+ob__way_key(const struct ob__registry *r, const struct ob__session *s, uint32_t rule, uint32_t role)
+{
+	const struct ob__session_more *more = s->more;
+
+	return (struct ob__way_key){
+		.changes = r->changes,
+		.epoch = more != NULL && more->bound ? more->epoch : 0,
+		.change = more != NULL ? more->change : 0,
+		.version = s->version,
+		.rule = rule,
+		.role = role,
+	};
+}
+
 /* Whether the way stands for a sticky message of the session to the role. */
 static inline bool ob__way_holds(const struct ob__way *w, const struct ob__registry *r,
                                  const struct ob__session *s, uint32_t rule, uint32_t role)
 {
-	const struct ob__session_more *more = s->more;
-	uint64_t epoch = more != NULL && more->bound ? more->epoch : 0;
-	uint32_t change = more != NULL ? more->change : 0;
+	struct ob__way_key key = ob__way_key(r, s, rule, role);
 
-	return w->changes == r->changes && w->version == s->version && w->rule == rule &&
-	       w->role == role && w->epoch == epoch && w->change == change;
-}
-
-/* Notes what is to stand; the caller fills in the rest. */
-static inline void ob__way_note(struct ob__way *w, const struct ob__registry *r,
-                                const struct ob__session *s, uint32_t rule, uint32_t role)
-{
-	const struct ob__session_more *more = s->more;
-
-	w->changes = r->changes;
-	w->epoch = more != NULL && more->bound ? more->epoch : 0;
-	w->change = more != NULL ? more->change : 0;
-	w->version = s->version;
-	w->rule = rule;
-	w->role = role;
+	_Static_assert(sizeof(key) == 2 * sizeof(uint64_t) + 4 * sizeof(uint32_t), "no padding");
+	return memcmp(&w->key, &key, sizeof(key)) == 0;
 }
 
 #endif

@@ -51,7 +51,7 @@ static bool holds(void)
 static bool breaks(bool held)
 {
 	bool broken = held && !holds();
-	ob__way_note(&way, &r, s, RULE, ROLE);
+	way.key = ob__way_key(&r, s, RULE, ROLE);
 	return broken && holds();
 }
 
@@ -59,7 +59,7 @@ static void test_key(void)
 {
 	begin();
 	CU_ASSERT_FALSE(holds()); /* nothing is kept */
-	ob__way_note(&way, &r, s, RULE, ROLE);
+	way.key = ob__way_key(&r, s, RULE, ROLE);
 	CU_ASSERT_TRUE(holds());
 	CU_ASSERT_FALSE(ob__way_holds(&way, &r, s, RULE + 1, ROLE));
 	CU_ASSERT_FALSE(ob__way_holds(&way, &r, s, RULE, 0));
@@ -70,7 +70,7 @@ static void test_session(void)
 {
 	begin();
 	CU_ASSERT_EQUAL(ob__session_stick(s, ROLE, 20), 0);
-	ob__way_note(&way, &r, s, RULE, ROLE);
+	way.key = ob__way_key(&r, s, RULE, ROLE);
 	bool held = holds();
 	ob__session_stick(s, ROLE, 20); /* nothing new */
 	ob__session_begin(s, ROLE);
@@ -98,7 +98,7 @@ static void test_session(void)
 static void test_user(void)
 {
 	begin();
-	ob__way_note(&way, &r, s, RULE, ROLE);
+	way.key = ob__way_key(&r, s, RULE, ROLE);
 	bool held = holds();
 	struct ob__session_more *more = ob__session_more(s);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(more);
@@ -119,7 +119,7 @@ static void test_user(void)
 static void test_registry(void)
 {
 	begin();
-	ob__way_note(&way, &r, s, RULE, ROLE);
+	way.key = ob__way_key(&r, s, RULE, ROLE);
 	bool held = holds();
 	struct ob__peer *p = peer(20, "a");
 	CU_ASSERT_TRUE(breaks(held));
