@@ -32,8 +32,18 @@
 #include "mesh/pending.h"
 #include "net/http.h"
 
+/* The answer that was sent last, as long as the next one may be added to its frame. */
+struct ob__last_reply {
+	uint64_t changes; /* of the registry */
+	uint64_t dst;
+	uint64_t mark; /* of the frame (mesh/link.h) */
+	uint32_t id;
+	struct ob__peer *peer; /* the way; NULL: none */
+};
+
 struct ob__dispatch {
 	struct ob__slab reqs;
+	struct ob__last_reply last_reply;
 	uint64_t current; /* request whose handler runs, or for which a result is handed over */
 	struct ob__list held_frames; /* waiting for a live node, oldest first */
 	size_t held_bytes;

@@ -20,6 +20,7 @@
 #include "host/session_lost.h"
 #include "host/slot.h"
 #include "host/users.h"
+#include "lib/many.h"
 #include "mesh/sticks.h"
 
 #define NOTICE_MS       600000u
@@ -276,7 +277,7 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 		ob__losses_met(node, f->session_node, f->session_seq);
 	}
 	ob__users_ext_get(node, s, f);
-	s->messages++;
+	s->messages += ob__many_of(f);
 	note_choice(node, s, f);
 	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
 	return 0;

@@ -15,6 +15,7 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
+#include "lib/many.h"
 #include "mesh/link_priv.h"
 #include "mesh/pending.h"
 
@@ -747,6 +748,67 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 	return 0;
 }
 
+/* The frame that was put last, if a message of that much payload may be added to it. */
+static uint8_t *growing(const struct ob__link *l, size_t payload_len, size_t *more)
+{
+	if (l->appended != l->last_end || l->last_len == 0 ||
+	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= l->links->window) {
+		return NULL;
+	}
+	uint8_t *last = ob__stream_tail(&l->stream, l->last_len, 2 * OB__MANY_HEAD + payload_len);
+	*more = last != NULL ? ob__many_grows(last, l->last_len, payload_len) : 0;
+	return *more != 0 ? last : NULL;
+}
+
+static void grow(struct ob__link *l, uint8_t *last, size_t more, uint64_t call, const void *payload,
+                 size_t payload_len)
+{
+	ob__many_add(last, l->last_len, call, payload, payload_len);
+	l->appended += more;
+	l->last_end = l->appended;
+	l->last_len += (uint32_t)more;
+	l->last_count++;
+	ob__stream_commit(&l->stream, more);
+}
+
+/* Adds the message to the frame before it, if they are alike and nothing of that has been sent. */
+static bool put_more(struct ob__link *l, const struct ob__frame *f)
+{
+	size_t more;
+	uint8_t *last = growing(l, f->payload_len, &more);
+
+	if (last == NULL || !ob__many_alike(last, l->last_count, f)) {
+		return false;
+	}
+	grow(l, last, more, f->call, f->payload, f->payload_len);
+	return true;
+}
+
+bool ob__peer_add(struct ob__peer *peer, uint64_t mark, uint64_t call, const void *payload,
+                  size_t len)
+{
+	struct ob__link *l = peer->link;
+	size_t more;
+	uint8_t *last = l != NULL && l->last_end == mark ? growing(l, len, &more) : NULL;
+
+	if (last == NULL) {
+		return false;
+	}
+	l->traffic++;
+	grow(l, last, more, call, payload, len);
+	return true;
+}
+
+/* Puts a frame that others may be added to. */
+static int put_first(struct ob__link *l, const struct ob__frame *f, size_t len)
+{
+	int rc = ob__link_put(l, f);
+	l->last_end = l->appended;
+	l->last_len = rc == 0 ? (uint32_t)len : 0;
+	l->last_count = 1;
+	return rc;
+}
+
 /* Signs of life, and what has nothing to do with the order of messages. */
 static bool may_overtake(const struct ob__frame *f)
 {
@@ -844,7 +906,7 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 	}
 	if (goes_at_once(l, total)) {
 		l->traffic++;
-		return ob__link_put(l, f);
+		return put_more(l, f) ? 0 : put_first(l, f, total);
 	}
 	int rc = may_send(ls, peer, total, f->kind);
 	if (rc < 0) {

@@ -234,6 +234,19 @@ static inline void ob__stream_commit(struct ob__stream *s, size_t used)
 	m->pending = pending;
 }
 
+/* The last `len` bytes that were appended, to be changed in place, if none of them has left and
+ * there is room for `more` behind them; that is what ob__stream_reserve() returns then.  Else NULL.
+ */
+static inline uint8_t *ob__stream_tail(const struct ob__stream *s, size_t len, size_t more)
+{
+	const struct ob__chunk *c = s->out_tail;
+
+	return c != NULL && c->ref == NULL && c->len - c->sent >= len &&
+	                       OB__CHUNK_SIZE - c->len >= more && !s->closing && s->failed == 0
+	               ? s->out_tail->data + c->len - len
+	               : NULL;
+}
+
 /* Appends a copy. 0, -ECANCELED when closing or broken, -ENOMEM (then nothing was appended). */
 int ob__stream_append(struct ob__stream *s, const void *data, size_t len);
 

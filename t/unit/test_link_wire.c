@@ -695,7 +695,7 @@ static void join_parts(void)
 	p.dialer = true;
 	puppet_introduce(&p, OB__HELLO_DIALER);
 	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_ACCEPTOR));
-	CU_ASSERT_EQUAL(p.theirs.features, OB__HELLO_PARTS);
+	CU_ASSERT_EQUAL(p.theirs.features, OB__HELLO_PARTS | OB__HELLO_MANY);
 	puppet_prove(&p);
 	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_WELCOME));
 }
