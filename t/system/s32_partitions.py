@@ -25,8 +25,8 @@ except Unavailable as reason:
 # for suspect after 3, and for dead 3 s after its link was closed.
 SHORT = 1       # no link ends
 SUSPECT = 4
-LINKLESS = 7.5  # links end, but nobody is dead
-DEAD = 11
+LINKLESS = 7    # links end, but nobody is dead
+DEAD = 10
 SEED = int(os.environ.get("OB_SEED") or random.SystemRandom().randrange(1, 2**31))
 PROXIES, ROUTES = NAMES[2:4], NAMES[:2]
 
@@ -127,7 +127,7 @@ def unheard_end(name):
         NETWORK.ways(both_ways([name], others(name)))
         node.kill()
         node.launch()
-        fault.load.window(2)
+        fault.load.window(1.5)
         NETWORK.heal()
         node.wait_ready()
 

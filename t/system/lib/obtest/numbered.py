@@ -52,16 +52,16 @@ struct last {
 };
 
 static struct last seen[PLACES]; /* by tag; a session that comes long after takes the place */
-static int doubled, disorder;
+static int doubled, disorder, overtaken;
 
-static void look(ob_ctx *ctx, int64_t who, int64_t n)
+static void look(ob_ctx *ctx, int64_t who, int64_t n, bool free)
 {
 	struct last *last = &seen[(uint64_t)who % PLACES];
 
 	if (last->who == who && last->n == n) {
 		ob_count(ctx, doubled, 1);
 	} else if (last->who == who && last->n > n) {
-		ob_count(ctx, disorder, 1);
+		ob_count(ctx, free ? overtaken : disorder, 1);
 	}
 	if (last->who != who || last->n < n) {
 		*last = (struct last){who, n};
@@ -80,7 +80,7 @@ static void answer(ob_ctx *ctx, ob_req req)
 		return;
 	}
 	ob_session_text(ctx, view.session, session, sizeof(session));
-	look(ctx, who, n);
+	look(ctx, who, n, view.id < STICKY);
 	ob_reply_json(ctx, req, "{s:i, s:I, s:I, s:s, s:s}", "code", 200, "n", n, "who", who,
 		      "session", session, "node", node.name);
 }
@@ -89,6 +89,8 @@ static int start(ob_ctx *ctx, const json_t *conf)
 {
 	doubled = ob_counter(ctx, "numbered_doubled", "Messages that came twice");
 	disorder = ob_counter(ctx, "numbered_disorder", "Messages that came after a later one");
+	overtaken = ob_counter(ctx, "numbered_overtaken",
+			       "Messages of no state that came after a later one");
 	for (uint32_t i = 0; i < IDS; i++) {
 		int rc = ob_on_id(ctx, FREE + i, answer);
 
@@ -97,7 +99,7 @@ static int start(ob_ctx *ctx, const json_t *conf)
 			return rc;
 		}
 	}
-	return doubled < 0 || disorder < 0 ? -1 : 0;
+	return doubled < 0 || disorder < 0 || overtaken < 0 ? -1 : 0;
 }
 
 OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
