@@ -27,13 +27,14 @@ static const struct {
 	const char *word;
 	int level;
 	const char *cure;
+	bool stuck; /* the network may have taken what it has not delivered */
 } reasons[OB__LINK_REASONS] = {
 	[OB__LINK_ENDED] = {"ended", OB_LOG_NOTICE, NULL},
 	[OB__LINK_UNREACHABLE] = {"unreachable", OB_LOG_WARNING, NULL},
 	[OB__LINK_HELLO_TIMEOUT] = {"hello_timeout", OB_LOG_WARNING, "is that an obhost rpc port?"},
-	[OB__LINK_SILENT] = {"silent", OB_LOG_WARNING, NULL},
-	[OB__LINK_UNANSWERED] = {"unanswered", OB_LOG_WARNING, NULL},
-	[OB__LINK_UNREAD] = {"unread", OB_LOG_WARNING, NULL},
+	[OB__LINK_SILENT] = {"silent", OB_LOG_WARNING, NULL, true},
+	[OB__LINK_UNANSWERED] = {"unanswered", OB_LOG_WARNING, NULL, true},
+	[OB__LINK_UNREAD] = {"unread", OB_LOG_WARNING, NULL, true},
 	[OB__LINK_NOT_HELLO] = {"not_hello", OB_LOG_WARNING, "is that an obhost node?"},
 	[OB__LINK_OUT_OF_STEP] = {"out_of_step", OB_LOG_WARNING, NULL},
 	[OB__LINK_BAD_HELLO] = {"bad_hello", OB_LOG_WARNING,
@@ -72,7 +73,7 @@ static const struct {
 	[OB__LINK_CROWDED] = {"crowded", OB_LOG_WARNING, NULL},
 	[OB__LINK_REFUSED] = {"refused", OB_LOG_WARNING, NULL},
 	[OB__LINK_LEFT] = {"left", OB_LOG_DEBUG, NULL},
-	[OB__LINK_NOT_LEFT] = {"not_left", OB_LOG_WARNING, NULL},
+	[OB__LINK_NOT_LEFT] = {"not_left", OB_LOG_WARNING, NULL, true},
 	[OB__LINK_REPLACED] = {"replaced", OB_LOG_NOTICE, NULL},
 	[OB__LINK_REMOVED] = {"removed", OB_LOG_NOTICE, NULL},
 	[OB__LINK_IDLE] = {"idle", OB_LOG_INFO, NULL},
@@ -161,8 +162,14 @@ static void leave_hello(struct ob__link *l)
 	}
 }
 
+enum ending {
+	CLOSE,
+	LAST_WORDS, /* flush, for a moment */
+	ABORT,      /* what the kernel has is not to arrive */
+};
+
 /* From here on the link is only memory that waits for its socket. */
-static void retire(struct ob__link *l, bool last_words)
+static void retire(struct ob__link *l, enum ending ending)
 {
 	leave_hello(l);
 	l->given = given_now(l);
@@ -171,10 +178,16 @@ static void retire(struct ob__link *l, bool last_words)
 	ob__timeout_clear(l->links->loop, &l->timeout);
 	ob__timeout_clear(l->links->loop, &l->leave_timeout);
 	ob__list_del(&l->link);
-	if (last_words) {
-		ob__stream_close_flushed(&l->stream, LAST_WORDS_MS);
-	} else {
+	switch (ending) {
+	case CLOSE:
 		ob__stream_close(&l->stream);
+		break;
+	case LAST_WORDS:
+		ob__stream_close_flushed(&l->stream, LAST_WORDS_MS);
+		break;
+	case ABORT:
+		ob__stream_abort(&l->stream);
+		break;
 	}
 }
 
@@ -338,7 +351,7 @@ static struct ob__link *find_leaving(struct ob__links *ls, const struct ob__peer
 	return NULL;
 }
 
-static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words)
+static void finish(struct ob__link *l, enum ob__link_reason why, enum ending ending)
 {
 	struct ob__links *ls = l->links;
 	struct ob__peer *peer = l->peer;
@@ -346,7 +359,7 @@ static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words
 	if (was == OB__LINK_CLOSED) {
 		return;
 	}
-	retire(l, last_words);
+	retire(l, ending);
 	++*ls->closed[why];
 	if (was != OB__LINK_DIALING) {
 		log_closed(l, why);
@@ -364,7 +377,7 @@ static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words
 	struct ob__link *other;
 	while (down && !ls->freed && (other = find_leaving(ls, peer)) != NULL) {
 		snprintf(other->reason, sizeof(other->reason), "the other link broke");
-		finish(other, OB__LINK_LEFT, false);
+		finish(other, OB__LINK_LEFT, ending == ABORT ? ABORT : CLOSE);
 	}
 	if (down && !ls->freed) {
 		ob__remotes_wake(ls, peer->who.id);
@@ -384,7 +397,7 @@ void ob__link_close(struct ob__link *l, enum ob__link_reason why, const char *fm
 	va_start(ap, fmt);
 	vsnprintf(l->reason, sizeof(l->reason), fmt, ap);
 	va_end(ap);
-	finish(l, why, false);
+	finish(l, why, reasons[why].stuck ? ABORT : CLOSE);
 }
 
 void ob__link_close_gently(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
@@ -396,7 +409,7 @@ void ob__link_close_gently(struct ob__link *l, enum ob__link_reason why, const c
 	va_start(ap, fmt);
 	vsnprintf(l->reason, sizeof(l->reason), fmt, ap);
 	va_end(ap);
-	finish(l, why, true);
+	finish(l, why, LAST_WORDS);
 }
 
 /* What the dialer must know to act. */
@@ -431,7 +444,7 @@ void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *f
 		.payload = (const uint8_t *)l->reason,
 		.payload_len = (uint32_t)strlen(l->reason),
 	};
-	finish(l, why, ob__link_put(l, &f) == 0);
+	finish(l, why, ob__link_put(l, &f) == 0 ? LAST_WORDS : CLOSE);
 }
 
 void ob__link_shut(struct ob__link *link, const char *reason)
@@ -1123,7 +1136,7 @@ void ob__links_free(struct ob__links *ls)
 		if (l->peer != NULL && l->peer->link == l) {
 			ob__registry_set_link(ls->registry, l->peer, NULL, ob__loop_now(ls->loop));
 		}
-		retire(l, false);
+		retire(l, CLOSE);
 	}
 	ob__links_unref(ls);
 }

@@ -25,7 +25,9 @@
  * large frames are cut into pieces, so that they hold up neither the link's own frames nor, but for
  * what must stay in order, those of others.
  *
- * A link that has been silent is pinged; one that stays silent is closed.  Reading a link never
+ * A link that has been silent is pinged; one that stays silent is closed, by a reset: what the
+ * network has not delivered by then is not to arrive behind what goes another way meanwhile, should
+ * the network come back.  Reading a link never
  * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY.  Replies, which are the
  * ends of what was taken, have half as much room more, and system frames twice the room; a peer
  * that makes us answer and never reads is closed.  Of the system frames those that have nothing to

@@ -267,6 +267,11 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from);
  * for a stream that never got a socket. */
 void ob__stream_close(struct ob__stream *s);
 
+/* The same, and what the kernel has taken and the peer has not does not go out any more, which it
+ * would for minutes when the network comes back; the peer gets a reset.  (A unix socket's peer has
+ * all that the kernel took.) */
+void ob__stream_abort(struct ob__stream *s);
+
 /* Flushes what is queued, then shuts down and closes; at most `ms` later in any case.  From now on
  * nothing is delivered.  What the peer still sends is read and thrown away until it ends as well:
  * closing over unread bytes would send a reset, which may destroy our last words on their way. */

@@ -377,6 +377,12 @@ static void test_silence(void)
 	CU_ASSERT_PTR_NULL(rig_link(&a, "proxy_2"));
 	CU_ASSERT_EQUAL(strncmp(rig_peer(&a, "proxy_2")->last_error, "silent for", 10), 0);
 	CU_ASSERT_EQUAL(a.downs, 1);
+	int got;
+	do {
+		errno = 0;
+		got = puppet_poll(&q, &f);
+	} while (got > 0);
+	CU_ASSERT(got < 0 && errno == ECONNRESET); /* so that nothing comes late */
 	puppet_close(&p);
 	puppet_close(&q);
 	end();
