@@ -747,6 +747,11 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 	return 0;
 }
 
+size_t ob__links_max_frame(const struct ob__links *ls)
+{
+	return ls->options.max_frame;
+}
+
 /* Signs of life, and what has nothing to do with the order of messages. */
 static bool may_overtake(const struct ob__frame *f)
 {
