@@ -236,6 +236,7 @@ void ob__push_many_frame(struct ob__node *node, const struct ob__frame *f)
 		ob__ignore_frame(node, f, OB__IGNORED_PUSH);
 		return;
 	}
+	*node->dispatch.push_lists += has_list;
 	if (f->status == OB__PUSH_SESSIONS) {
 		give_sessions(node, f->id, &l);
 	} else if (f->status == OB__PUSH_USERS) {
