@@ -398,8 +398,15 @@ static void begin_house(void)
 	CU_ASSERT_TRUE_FATAL(rig_linked(&service, &route));
 }
 
+static bool is_quiet(const struct rig_node *node)
+{
+	return node->node->clients.conns.live == 0 &&
+	       ob__list_empty(&node->node->sessions.notice_list);
+}
+
 static void end_house(void)
 {
+	CU_ASSERT_TRUE(RIG_UNTIL(is_quiet(&proxy) && is_quiet(&other)));
 	rig_stop(&service);
 	rig_stop(&proxy);
 	rig_stop(&other);

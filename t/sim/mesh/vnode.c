@@ -143,7 +143,7 @@ static void start_clients(struct vnode *v)
 	              v->conf.limits.connections);
 	ob__list_init(&c->opened_listeners);
 	ob__list_init(&c->link_paused);
-	ob__broadcasts_init(node);
+	ob__broadcasts_init(&v->node);
 	v->from.node = &v->node;
 	v->from.conf = &v->listen;
 }
