@@ -302,6 +302,9 @@ def proxy_gone():
             while n == -1:
                 n = client.reply(PUSHED)["n"]
             equal(n, 1)
+        talker.ask(FORGET)
+        for client in here:
+            client.ask(JOIN)
         eventually(lambda: have_pushed(talker, MIXED, {"n": 3})["rc"] == 1, "one proxy is left")
         talker.ask(MANY, {"n": 99})
         for client in here:
