@@ -169,7 +169,7 @@ def nodes():
         start_all(*others, house["route"])
         wait_linked((house["route"], *others))
         # A broadcast goes to whom the directory lists.
-        eventually(lambda: {"proxy_a", "proxy_b"} <= 
+        eventually(lambda: {"proxy_a", "proxy_b"} <=
                    {p["name"] for p in house["service"].get("/peers")["peers"]},
                    "the proxies are known to the service")
     return house
