@@ -52,6 +52,8 @@ int ob__dispatch_init(struct ob__node *node)
 	d->pushes = ob__stat_counter(s, "obhost_pushes_total", NULL, "Pushes to clients here.");
 	d->pushes_lost = ob__stat_counter(s, "obhost_pushes_lost_total", NULL,
 	                                  "Pushes whose client is gone or unreachable.");
+	d->push_lists = ob__stat_counter(s, "obhost_push_lists_total", NULL,
+	                                 "Lists of clients here that a push came for.");
 	d->replies_lost = ob__stat_counter(s, "obhost_replies_lost_total", NULL,
 	                                   "Replies that found no way back.");
 	d->unended = ob__stat_counter(s, "obhost_handlers_unended_total", NULL,

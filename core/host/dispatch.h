@@ -56,6 +56,7 @@ struct ob__dispatch {
 	uint64_t *forwarded;
 	uint64_t *pushes;
 	uint64_t *pushes_lost;
+	uint64_t *push_lists;
 	uint64_t *replies_lost;
 	uint64_t *unended; /* handlers that returned without an end */
 	uint64_t *hops_over;

@@ -15,6 +15,7 @@
 #include "host/keys.h"
 #include "host/methods.h"
 #include "host/node.h"
+#include "host/push_many.h"
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/session_end.h"
@@ -463,6 +464,10 @@ static void frame_push(struct ob__node *node, const struct ob__frame *f)
 	const struct ob__session *s =
 		ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
+	if (f->status != OB__PUSH_SESSION) {
+		ob__push_many_frame(node, f);
+		return;
+	}
 	if (s == NULL || s->conn == 0 ||
 	    ob__conn_push(node, s->conn, f->id, f->payload, f->payload_len) != 0) {
 		++*node->dispatch.pushes_lost;

@@ -469,6 +469,7 @@ static void on_kick(struct ob__node *node, const struct ob__frame *f)
 	memcpy(&code, f->payload, sizeof(code));
 	size_t len = f->payload_len - 2 < sizeof(reason) ? f->payload_len - 2 : sizeof(reason) - 1;
 	memcpy(reason, f->payload + 2, len);
+	ob__conn_catch_up(conn);
 	ob__conn_close(conn, code, reason, "kicked");
 }
 

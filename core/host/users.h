@@ -40,6 +40,7 @@
 #include "lib/map.h"
 #include "mesh/binding.h"
 #include "mesh/pending.h"
+#include "mesh/pushwire.h"
 #include "mesh/session.h"
 
 #define OB__KEEPERS_MAX    64u
@@ -114,6 +115,10 @@ void ob__users_node_gone(struct ob__node *node);
 /* A SYSTEM frame for this node; false if it is not about users. */
 bool ob__users_frame(struct ob__node *node, const struct ob__frame *f);
 
+/* A push to a list of users of this node. */
+void ob__users_push_frame(struct ob__node *node, const struct ob__frame *f,
+                          const struct ob__push_list *l);
+
 /* `to` has met a session of this node: it is told whose it is. */
 void ob__users_met(struct ob__node *node, const struct ob__session *s, uint64_t to);
 
@@ -139,6 +144,8 @@ int ob__users_unbind(struct ob__node *node, uint64_t session, const char *user);
 int ob__users_find(struct ob__gen *g, const char *user, ob_user_fn fn, void *arg);
 int ob__users_push(struct ob__node *node, const char *user, uint32_t id, const void *data,
                    size_t len);
+int ob__users_push_many(struct ob__node *node, const char *const *users, size_t count, uint32_t id,
+                        const void *data, size_t len);
 int ob__users_kick(struct ob__node *node, const char *user, const char *reason);
 int ob__users_session_set(struct ob__node *node, uint64_t session, const char *key,
                           const void *value, size_t len);

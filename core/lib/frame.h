@@ -36,7 +36,7 @@ enum ob__frame_kind {
 	OB__FRAME_HELLO = 1, /* one of the four steps of the handshake; step in `status` */
 	OB__FRAME_REQUEST,   /* a message or call; one end is owed unless ONE_WAY */
 	OB__FRAME_REPLY,     /* the end of a request: call id, status, body */
-	OB__FRAME_PUSH,      /* a message for the client of the session */
+	OB__FRAME_PUSH,      /* a message for the session's client, or for many: `status` says so */
 	OB__FRAME_SYSTEM,    /* between hosts; which one is the message id, enum ob__system_id */
 	OB__FRAME_KIND_END
 };

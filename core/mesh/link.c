@@ -764,7 +764,7 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 /* The frame that was put last, if a message of that much payload may be added to it. */
 static uint8_t *growing(const struct ob__link *l, size_t payload_len, size_t *more)
 {
-	if (l->appended != l->last_end || l->last_len == 0 ||
+	if (is_holding(l) || l->appended != l->last_end || l->last_len == 0 ||
 	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= l->links->window) {
 		return NULL;
 	}
@@ -820,6 +820,11 @@ static int put_first(struct ob__link *l, const struct ob__frame *f, size_t len)
 	l->last_len = rc == 0 ? (uint32_t)len : 0;
 	l->last_count = 1;
 	return rc;
+}
+
+size_t ob__links_max_frame(const struct ob__links *ls)
+{
+	return ls->options.max_frame;
 }
 
 /* Signs of life, and what has nothing to do with the order of messages. */

@@ -312,6 +312,9 @@ void ob__peer_hold(struct ob__peer *peer);
 /* Sends what was kept.  Harmless when nothing is held. */
 void ob__peer_release(struct ob__peer *peer);
 
+/* The longest frame that may be sent, in bytes. */
+size_t ob__links_max_frame(const struct ob__links *ls);
+
 /* Bytes queued towards the peer. */
 size_t ob__peer_queued(const struct ob__peer *peer);
 

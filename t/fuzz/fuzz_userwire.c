@@ -3,8 +3,9 @@
  */
 
 /*
- * What nodes say about users: the first byte says which kind of message the rest is.  What is read
- * is written again and must be the same bytes; claims, releases and locks go into a table as well.
+ * What nodes say about users, and pushes to many: the first byte says which kind of message the
+ * rest is.  What is read is written again and must be the same bytes; claims, releases and locks go
+ * into a table as well.
  */
 
 #include <stdint.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 
 #include "mesh/binding.h"
+#include "mesh/pushwire.h"
 #include "mesh/userwire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -106,6 +108,34 @@ static void fuzz_rest(uint8_t kind, const uint8_t *data, size_t len)
 	}
 }
 
+static void fuzz_list(enum ob__push_to to, const uint8_t *data, size_t len)
+{
+	struct ob__push_list l;
+	uint8_t out[OB__PUSH_USER_MAX];
+
+	if (ob__push_list_get(&l, to, data, len) != 0) {
+		return;
+	}
+	check(l.count > 0 && l.count <= OB__PUSH_LIST_MAX && l.data + l.len == data + len);
+	check(ob__push_head_put(out, l.count, l.at) == OB__PUSH_LIST_HEAD &&
+	      memcmp(out, data, OB__PUSH_LIST_HEAD) == 0);
+	const uint8_t *at = l.members;
+	for (uint32_t i = 0; i < l.count; i++) {
+		const uint8_t *before = at;
+		size_t size;
+		if (to == OB__PUSH_SESSIONS) {
+			size = ob__push_session_put(out, ob__push_session_next(&at));
+		} else {
+			struct ob__push_user u;
+			ob__push_user_next(&u, &at);
+			size = ob__push_user_put(out, &u);
+			check(ob__user_ok(u.user) && size == ob__push_user_size(u.user));
+		}
+		check(before + size == at && memcmp(out, before, size) == 0);
+	}
+	check(at == l.data);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const struct ob__bindings_ops ops = {answer, fence, gone, expired};
@@ -122,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	memcpy(copy, data + 1, len - 1);
 	len--;
 	ob__bindings_init(&t, 5, 1, &ops, NULL);
-	if (data[0] % 5 == 0) {
+	if (data[0] % 7 == 0) {
 		uint64_t now = 1;
 		for (size_t at = 0; at < len; now += 500) {
 			size_t used = fuzz_user(&t, copy + at, len - at, now);
@@ -130,10 +160,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			ob__bindings_tick(&t, 2, now);
 			(void)ob__bindings_sweep(&t, 1000);
 		}
-	} else if (data[0] % 5 == 1) {
+	} else if (data[0] % 7 == 1) {
 		fuzz_lock(&t, copy, len, 1);
+	} else if (data[0] % 7 >= 5) {
+		fuzz_list(data[0] % 7 == 5 ? OB__PUSH_SESSIONS : OB__PUSH_USERS, copy, len);
 	} else {
-		fuzz_rest((uint8_t)(data[0] % 5 - 2), copy, len);
+		fuzz_rest((uint8_t)(data[0] % 7 - 2), copy, len);
 	}
 	ob__bindings_tick(&t, 10, UINT64_MAX);
 	ob__bindings_free(&t);
