@@ -7,8 +7,7 @@
  *
  *     mesh_cluster          200 seeds of 30 nodes; with OB_LONG=1 in the environment 1000, some of
  *                           them of 100, 300 and 1000
- *     mesh_cluster SEED     this one, with everything that happens on stdout
- *     mesh_cluster A B      the seeds from A to B
+ *     mesh_cluster SEED, mesh_cluster A B      see t/sim/mesh/seeds.h
  *
  * Each node knows the address of one route node.  The directory, the view of the route nodes, the
  * router and the dialer are put together as in host/cluster.c; nodes send numbered messages to each
@@ -27,11 +26,9 @@
 #include "mesh/link.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <obhost/obhost.h>
 
@@ -39,7 +36,7 @@
 #include "mesh/directory.h"
 #include "mesh/dirview.h"
 #include "mesh/router.h"
-#include "t/sim/mesh/world.h"
+#include "t/sim/mesh/seeds.h"
 
 #define MS          UINT64_C(1000)
 #define SECOND      (1000 * MS)
@@ -54,7 +51,6 @@
 #define SETTLE_MS   8000u
 #define PROMISED_MS (3000u + 6000u + 6000u + SETTLE_MS) /* a link, and then the news */
 #define BURST       20u
-#define BAD_MAX     5u
 
 /* What a route node says to itself. */
 struct letter {
@@ -1048,8 +1044,9 @@ static void go(struct test *t)
 	until_agreed(t, UINT32_MAX, 10 * PROMISED_MS);
 }
 
-static void live(struct test *t)
+static void live(struct sim_world *w)
 {
+	struct test *t = sim_user(w);
 	t->sending = true;
 	t->faulty = true;
 	for (uint32_t i = 0; i < t->nodes; i++) {
@@ -1084,15 +1081,18 @@ static uint32_t choose_nodes(uint64_t seed, bool big)
 	return seed % 500 == 0 ? 1000 : seed % 100 == 0 ? 300 : 100;
 }
 
-static void set_up(struct test *t, bool loud, bool big)
+static struct sim_world *set_up(const struct sim_run *run)
 {
+	static struct test test;
 	static const uint64_t latencies[] = {100, 1000, 30000};
-	t->nodes = choose_nodes(t->seed, big);
+	struct test *t = &test;
+	test = (struct test){.seed = run->seed};
+	t->nodes = choose_nodes(t->seed, run->big);
 	t->routes = 1 + (uint32_t)(t->seed % 3);
 	struct sim_options o = {
 		.seed = t->seed,
 		.nodes = t->nodes,
-		.loud = loud,
+		.loud = run->loud,
 		.latency = latencies[t->seed % 3],
 		.cut_in_16 = t->seed % 4,
 	};
@@ -1105,36 +1105,19 @@ static void set_up(struct test *t, bool loud, bool big)
 	for (uint32_t i = 0; t->seed % 2 == 0 && i < t->nodes; i++) {
 		sim_node(t->world, i)->machine = i / 3 * 3;
 	}
+	return t->world;
 }
 
-static void tear_down(struct test *t)
+static void tear_down(struct sim_world *w)
 {
-	const struct sim_counts *w = sim_counts(t->world);
-	counts.world.events += w->events;
-	counts.world.connections += w->connections;
+	struct test *t = sim_user(w);
+	const struct sim_counts *c = sim_counts(w);
+	counts.world.events += c->events;
+	counts.world.connections += c->connections;
 	t->over = true;
-	sim_free(t->world);
+	sim_free(w);
 	free(t->messages);
 	free(t->last);
-}
-
-static bool run_seed(uint64_t seed, bool loud, bool big, uint64_t *hash)
-{
-	static struct test t;
-	jmp_buf where;
-	memset(&t, 0, sizeof(t));
-	t.seed = seed;
-	set_up(&t, loud, big);
-	sim_catch(t.world, &where);
-	if (setjmp(where) == 0) {
-		live(&t);
-		*hash = sim_hash(t.world);
-		tear_down(&t);
-		return true;
-	}
-	printf("# seed %" PRIu64 ": %s\n# (%st/sim/mesh/mesh_cluster %" PRIu64 " shows it)\n", seed,
-	       sim_why(), big ? "OB_LONG=1 " : "", seed);
-	return false;
 }
 
 static void show_counts(uint64_t seeds, double seconds)
@@ -1168,7 +1151,6 @@ static void show_counts(uint64_t seeds, double seconds)
 	       (double)counts.leave_us / 1e6, (double)counts.death_us / 1e6);
 }
 
-/* A simulation that meets nothing proves nothing. */
 static bool covered(void)
 {
 	bool all = counts.forwarded > 0 && counts.wanted > 0 && counts.parted > 0 &&
@@ -1179,23 +1161,6 @@ static bool covered(void)
 	return all;
 }
 
-static bool is_long(void)
-{
-	const char *value = getenv("OB_LONG");
-	return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
-}
-
-static bool same_twice(uint64_t seed)
-{
-	uint64_t a = 0;
-	uint64_t b = 1;
-	if (run_seed(seed, false, false, &a) && run_seed(seed, false, false, &b) && a == b) {
-		return true;
-	}
-	printf("# seed %" PRIu64 ": two runs differ\n", seed);
-	return false;
-}
-
 /* Those that once failed. */
 static const uint64_t found[] = {
 	212, /* a path that was being left broke: what was said on it at link-up was lost */
@@ -1203,29 +1168,17 @@ static const uint64_t found[] = {
 
 int main(int argc, char **argv)
 {
-	bool big = is_long();
-	uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-	uint64_t last = argc > 2   ? strtoull(argv[2], NULL, 10)
-	                : argc > 1 ? first
-	                : big      ? LONG_SEEDS
-	                           : SHORT_SEEDS;
-	uint64_t bad = 0;
-	uint64_t hash;
-	clock_t begin = clock();
-	printf("1..3\n");
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (uint64_t seed = first; seed <= last && bad < BAD_MAX; seed++) {
-		bad += !run_seed(seed, argc == 2, big, &hash);
-	}
-	for (size_t i = 0; argc < 2 && i < sizeof(found) / sizeof(found[0]); i++) {
-		bad += !run_seed(found[i], false, false, &hash);
-	}
-	show_counts(last - first + 1, (double)(clock() - begin) / CLOCKS_PER_SEC);
-	bool few = argc > 1;
-	bool met = bad > 0 || few || covered();
-	bool same = bad > 0 || few || same_twice(first);
-	printf("%sok 1 - what must hold does, whatever happens\n", bad == 0 ? "" : "not ");
-	printf("%sok 2 - everything has happened\n", met ? "" : "not ");
-	printf("%sok 3 - the same seed is the same run\n", same ? "" : "not ");
-	return bad > 0 || !met || !same;
+	static const struct sim_seeds seeds = {
+		.program = "mesh_cluster",
+		.short_seeds = SHORT_SEEDS,
+		.long_seeds = LONG_SEEDS,
+		.found = found,
+		.found_len = sizeof(found) / sizeof(found[0]),
+		.set_up = set_up,
+		.live = live,
+		.tear_down = tear_down,
+		.show = show_counts,
+		.covered = covered,
+	};
+	return sim_seeds(&seeds, argc, argv);
 }
