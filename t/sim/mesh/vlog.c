@@ -4,7 +4,8 @@
 
 /*
  * base/log.h in a world: a line has the world's time and the node that says it, and is written only
- * when the world is loud.  An error is for an operator to mend, and there is none: it ends the seed.
+ * when the world is loud.  An error is for an operator to mend, and there is none: it ends the
+ * seed.
  */
 
 #include "base/log.h"
