@@ -702,19 +702,12 @@ static bool covered(void)
 	return all;
 }
 
-/* Those that once failed. */
-static const uint64_t found[] = {
-	212, /* a path that was being left broke: what was said on it at link-up was lost */
-};
-
 int main(int argc, char **argv)
 {
 	static const struct sim_seeds seeds = {
 		.program = "mesh_cluster",
 		.short_seeds = SHORT_SEEDS,
 		.long_seeds = LONG_SEEDS,
-		.found = found,
-		.found_len = sizeof(found) / sizeof(found[0]),
 		.set_up = set_up,
 		.live = live,
 		.tear_down = tear_down,
