@@ -105,27 +105,14 @@ static void client_end(struct ob__node *node, const struct ob__pending *p,
 	}
 }
 
-static void call_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end)
+static void call_end(struct ob__pending *p, const struct ob__end *end)
 {
 	struct ob__gen *g = p->u.call.gen;
-	ob_call_fn fn = (ob_call_fn)(uintptr_t)p->u.call.fn;
-	ob_call_result res = {
-		.size = sizeof(res),
-		.code = end->code,
-		.text = end->text != NULL ? end->text : ob__strerror(end->code),
-		.source = end->source,
-		.data = end->data,
-		.len = end->len,
-		.tries = 1,
-	};
+	ob_call_result res = ob__call_result(end);
 
 	ob__list_del(&p->u.call.gen_link);
-	uint64_t before = node->dispatch.current;
-	node->dispatch.current = p->u.call.req;
-	uint64_t entered = ob__gen_enter(g);
-	fn(&g->ctx, p->handle, &res, p->u.call.arg);
-	ob__gen_leave(g, entered);
-	node->dispatch.current = before;
+	ob__call_tell(g, p->u.call.req, (ob_call_fn)(uintptr_t)p->u.call.fn, p->handle, &res,
+	              p->u.call.arg);
 	ob__gen_unref(g);
 }
 
@@ -141,7 +128,7 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 		client_end(node, p, end);
 		return;
 	case OB__PENDING_CALL:
-		call_end(node, p, end);
+		call_end(p, end);
 		return;
 	case OB__PENDING_TRY:
 		ob__call_try_ended(node, p, end);

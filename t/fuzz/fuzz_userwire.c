@@ -15,15 +15,7 @@
 #include "mesh/binding.h"
 #include "mesh/pushwire.h"
 #include "mesh/userwire.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void check(int ok)
-{
-	if (!ok) {
-		abort();
-	}
-}
+#include "t/fuzz/fuzz.h"
 
 static void answer(void *arg, const struct ob__who *who, const char *user, uint64_t call, int code,
                    uint64_t epoch)
@@ -31,14 +23,14 @@ static void answer(void *arg, const struct ob__who *who, const char *user, uint6
 	(void)arg;
 	(void)who;
 	(void)call;
-	check(code != 0 || (ob__user_ok(user) && epoch < OB__BINDING_EPOCH_MAX));
+	CHECK(code != 0 || (ob__user_ok(user) && epoch < OB__BINDING_EPOCH_MAX));
 }
 
 static void fence(void *arg, const struct ob__who *who, const char *user, uint64_t epoch)
 {
 	(void)arg;
 	(void)epoch;
-	check(who->node != 0 && ob__user_ok(user));
+	CHECK(who->node != 0 && ob__user_ok(user));
 }
 
 static bool gone(void *arg, uint64_t node, uint64_t seq)
@@ -50,7 +42,7 @@ static bool gone(void *arg, uint64_t node, uint64_t seq)
 static void expired(void *arg, const char *user, const struct ob__binding_lock *lock)
 {
 	(void)arg;
-	check(ob__user_ok(user) && ob__key_ok(lock->key));
+	CHECK(ob__user_ok(user) && ob__key_ok(lock->key));
 }
 
 /* What a length says decides where the next message begins. */
@@ -61,7 +53,7 @@ static size_t fuzz_user(struct ob__bindings *t, const uint8_t *data, size_t len,
 	size_t end = len < 13 ? len : 13u + data[12] < len ? 13u + data[12] : len;
 
 	if (ob__user_get(&m, data, end, true) == 0) {
-		check(ob__user_put(out, m.user, m.epoch, m.change) == end &&
+		CHECK(ob__user_put(out, m.user, m.epoch, m.change) == end &&
 		      memcmp(out, data, end) == 0);
 		struct ob__who who = {1 + m.change % 7, m.change / 7};
 		if (m.user[0] != '\0' && m.change % 3 == 0) {
@@ -81,7 +73,7 @@ static void fuzz_lock(struct ob__bindings *t, const uint8_t *data, size_t len, u
 	if (ob__lock_get(&m, data, len) != 0) {
 		return;
 	}
-	check(ob__lock_put(out, &m) == len && memcmp(out, data, len) == 0);
+	CHECK(ob__lock_put(out, &m) == len && memcmp(out, data, len) == 0);
 	struct ob__binding_lock l = {.locker = m.locker, .who = {1 + m.flags % 7, 1}};
 	l.until = now + m.ms;
 	memcpy(l.key, m.key, sizeof(l.key));
@@ -98,13 +90,13 @@ static void fuzz_rest(uint8_t kind, const uint8_t *data, size_t len)
 
 	if (kind == 0 && ob__send_get(&s, data, len) == 0) {
 		size_t head = ob__send_put_head(out, &s);
-		check(head + s.len == len && memcmp(out, data, head) == 0 && s.data == data + head);
+		CHECK(head + s.len == len && memcmp(out, data, head) == 0 && s.data == data + head);
 	} else if (kind == 1 && ob__attr_get(&a, data, len) == 0) {
-		check(ob__attr_put(out, a.key, a.value, a.len) == len &&
+		CHECK(ob__attr_put(out, a.key, a.value, a.len) == len &&
 		      memcmp(out, data, len) == 0);
 	} else if (kind == 2 && ob__place_get(&p, data, len) == 0) {
 		ob__place_put(out, &p);
-		check(memcmp(out, data, len) == 0);
+		CHECK(memcmp(out, data, len) == 0);
 	}
 }
 

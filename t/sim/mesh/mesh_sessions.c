@@ -6,8 +6,7 @@
  * Sessions, users and locks under faults, over the host's own code (t/sim/mesh/vnode.h).
  *
  *     mesh_sessions          200 seeds; with OB_LONG=1 in the environment 1000
- *     mesh_sessions SEED     this one, with everything that happens on stdout
- *     mesh_sessions A B      the seeds from A to B
+ *     mesh_sessions SEED, mesh_sessions A B      see t/sim/mesh/seeds.h
  *
  * Ten nodes: route nodes, services, proxies with clients.  Clients come and go, log in as one of a
  * few users, out and in again elsewhere, send messages that stay with a service, and are kicked and
@@ -29,11 +28,9 @@
  */
 
 #include <inttypes.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/err.h"
 #include "host/dispatch.h"
@@ -41,6 +38,7 @@
 #include "host/session_lock.h"
 #include "host/users_priv.h"
 #include "t/sim/mesh/chaos.h"
+#include "t/sim/mesh/seeds.h"
 #include "t/sim/mesh/vnode.h"
 
 #define MS          UINT64_C(1000)
@@ -59,7 +57,6 @@
 #define GRACE_MS    500u /* that an asker waits longer than the proxy */
 #define TIMEOUT_MS  2000u
 #define SAVE_MS     600u /* at most, with a user locked */
-#define BAD_MAX     5u
 #define LOGIN_ID    1000u
 #define WORK_ID     1001u
 #define PUSH_ID     3000u
@@ -1178,8 +1175,9 @@ static void be_well(struct test *t)
 	check_empty(t);
 }
 
-static void live(struct test *t)
+static void live(struct sim_world *w)
 {
+	struct test *t = sim_user(w);
 	t->sending = true;
 	for (uint32_t i = 0; i < NODES; i++) {
 		sim_boot(sim_node(t->world, i));
@@ -1202,13 +1200,16 @@ static void live(struct test *t)
 
 /* ---------------------------------------------------------------- all seeds */
 
-static void set_up(struct test *t, bool loud)
+static struct sim_world *set_up(const struct sim_run *run)
 {
+	static struct test test;
 	static const uint64_t latencies[] = {100, 1000, 20000};
+	struct test *t = &test;
+	test = (struct test){.seed = run->seed};
 	struct sim_options o = {
 		.seed = t->seed,
 		.nodes = NODES,
-		.loud = loud,
+		.loud = run->loud,
 		.latency = latencies[t->seed % 3],
 		.cut_in_16 = t->seed % 4,
 	};
@@ -1230,38 +1231,21 @@ static void set_up(struct test *t, bool loud)
 		.most_us = 6 * SECOND,
 		.counts = counts.faults,
 	};
+	return t->world;
 }
 
-static void tear_down(struct test *t)
+static void tear_down(struct sim_world *w)
 {
-	const struct sim_counts *w = sim_counts(t->world);
-	counts.world.events += w->events;
-	counts.world.turns += w->turns;
+	struct test *t = sim_user(w);
+	const struct sim_counts *c = sim_counts(w);
+	counts.world.events += c->events;
+	counts.world.turns += c->turns;
 	chaos_stop(&t->chaos);
-	sim_free(t->world);
+	sim_free(w);
 	free(t->sess);
 	free(t->logins);
 	free(t->requests);
 	free(t->grants);
-}
-
-static bool run_seed(uint64_t seed, bool loud, uint64_t *hash)
-{
-	static struct test t;
-	jmp_buf where;
-	memset(&t, 0, sizeof(t));
-	t.seed = seed;
-	set_up(&t, loud);
-	sim_catch(t.world, &where);
-	if (setjmp(where) == 0) {
-		live(&t);
-		*hash = sim_hash(t.world);
-		tear_down(&t);
-		return true;
-	}
-	printf("# seed %" PRIu64 ": %s\n# (t/sim/mesh/mesh_sessions %" PRIu64 " shows it)\n", seed,
-	       sim_why(), seed);
-	return false;
 }
 
 static void show_counts(uint64_t seeds, double seconds)
@@ -1286,7 +1270,6 @@ static void show_counts(uint64_t seeds, double seconds)
 	       10 * PROMISED_MS / 1e3);
 }
 
-/* A simulation that meets nothing proves nothing. */
 static bool covered(void)
 {
 	bool all = counts.granted > 0 && counts.refused > 0 && counts.fenced > 0 &&
@@ -1298,43 +1281,17 @@ static bool covered(void)
 	return all;
 }
 
-static bool is_long(void)
-{
-	const char *value = getenv("OB_LONG");
-	return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
-}
-
-static bool same_twice(uint64_t seed)
-{
-	uint64_t a = 0;
-	uint64_t b = 1;
-	if (run_seed(seed, false, &a) && run_seed(seed, false, &b) && a == b) {
-		return true;
-	}
-	printf("# seed %" PRIu64 ": two runs differ\n", seed);
-	return false;
-}
-
 int main(int argc, char **argv)
 {
-	uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-	uint64_t last = argc > 2   ? strtoull(argv[2], NULL, 10)
-	                : argc > 1 ? first
-	                           : (is_long() ? LONG_SEEDS : SHORT_SEEDS);
-	uint64_t bad = 0;
-	uint64_t hash;
-	clock_t begin = clock();
-	printf("1..3\n");
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (uint64_t seed = first; seed <= last && bad < BAD_MAX; seed++) {
-		bad += !run_seed(seed, argc == 2, &hash);
-	}
-	show_counts(last - first + 1, (double)(clock() - begin) / CLOCKS_PER_SEC);
-	bool few = argc > 1;
-	bool met_all = bad > 0 || few || covered();
-	bool same = bad > 0 || few || same_twice(first);
-	printf("%sok 1 - what must hold does, whatever happens\n", bad == 0 ? "" : "not ");
-	printf("%sok 2 - everything has happened\n", met_all ? "" : "not ");
-	printf("%sok 3 - the same seed is the same run\n", same ? "" : "not ");
-	return bad > 0 || !met_all || !same;
+	static const struct sim_seeds seeds = {
+		.program = "mesh_sessions",
+		.short_seeds = SHORT_SEEDS,
+		.long_seeds = LONG_SEEDS,
+		.set_up = set_up,
+		.live = live,
+		.tear_down = tear_down,
+		.show = show_counts,
+		.covered = covered,
+	};
+	return sim_seeds(&seeds, argc, argv);
 }
