@@ -383,6 +383,19 @@ void ob__session_gone(struct ob__node *node, uint64_t owner, uint64_t seq, uint6
 	notify_closed(node, &gone, to);
 }
 
+/* Who has just got a message that stays has it for good; who had one long ago may not, and who
+ * drains has been rid of it: what he says again has met the answer on its way. */
+static bool sticks_there(const struct ob__node *node, const struct ob__session *s,
+                         const struct ob__frame *f)
+{
+	const struct ob__peer *peer = ob__registry_get(&node->registry, f->src);
+
+	if (f->status == 0) {
+		return true;
+	}
+	return ob__session_sticky(s, f->role) == 0 && (peer == NULL || !ob__peer_drains(peer));
+}
+
 static void on_served(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
@@ -410,9 +423,7 @@ static void on_served(struct ob__node *node, const struct ob__frame *f)
 	}
 	(void)ob__session_served(s, f->src);
 	ob__users_met(node, s, f->src);
-	/* Who has just got a message that stays has it for good; who had one long ago may not. */
-	if ((f->flags & OB__FRAME_STICKY) != 0 && f->role != 0 &&
-	    (f->status == 0 || ob__session_sticky(s, f->role) == 0)) {
+	if ((f->flags & OB__FRAME_STICKY) != 0 && f->role != 0 && sticks_there(node, s, f)) {
 		ob__session_stick(s, f->role, f->src);
 	}
 }
