@@ -92,6 +92,7 @@ static void client_end(struct ob__node *node, const struct ob__pending *p,
 	struct ob__conn *conn = ob__conn_get(node, p->u.client.conn);
 
 	if (conn == NULL) {
+		ob__dispatch_client_ended(node, NULL, p);
 		return;
 	}
 	bool leave = p->u.client.sticky && end->code != OB_OK &&
@@ -154,6 +155,9 @@ void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
                                const struct ob__pending *p)
 {
 	if (conn == NULL) {
+		if (p->u.client.sticky) {
+			ob__users_request_ended(node, p->u.client.seq, p->u.client.role);
+		}
 		return;
 	}
 	if (p->u.client.sticky && conn->session != NULL) {

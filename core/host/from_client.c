@@ -158,6 +158,7 @@ static bool client_wait(struct ob__node *node, struct ob__conn *conn, struct out
 	pending->id = p->id;
 	pending->u.client.conn = conn->handle;
 	pending->u.client.cookie = p->cookie;
+	pending->u.client.seq = conn->session->seq;
 	ob__conn_begin(conn);
 	if (o->sticky) {
 		pending->u.client.role = role;

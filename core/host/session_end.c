@@ -364,11 +364,23 @@ static void notify_closed(struct ob__node *node, const struct ob__session *s, ui
 	}
 }
 
+/* Where its messages went may not have said yet that they have come. */
+static void serve_under_way(const struct ob__node *node, struct ob__session *s)
+{
+	for (uint8_t i = 0; i < s->sticky_len; i++) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		if (c->node != 0 && c->role != 0 && c->role != node->router.route_role) {
+			(void)ob__session_served(s, c->node);
+		}
+	}
+}
+
 void ob__session_closed(struct ob__node *node, struct ob__session *s)
 {
 	uint64_t seq = s->seq;
 
 	ob__users_closing(node, s);
+	serve_under_way(node, s);
 	for (uint8_t i = 0; i < s->served_len; i++) {
 		notify_closed(node, s, s->served[i]);
 	}
