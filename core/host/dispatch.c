@@ -59,6 +59,10 @@ int ob__dispatch_init(struct ob__node *node)
 	d->late = ob__stat_counter(
 		s, "obhost_messages_late_total", NULL,
 		"Messages that came, over a way that had broken, behind later ones of their session.");
+	d->pushes_late = ob__stat_counter(
+		s, "obhost_pushes_late_total", NULL,
+		"Pushes that came, over a way that had broken, behind later ones of their node.");
+	d->last_push = ob__push_first(node->self.incarnation);
 	d->hops_over = ob__stat_counter(s, "obhost_hops_exceeded_total", NULL,
 	                                "Frames refused because they had no hop left.");
 	d->held_total = ob__stat_counter(s, "obhost_held_total", NULL,

@@ -709,6 +709,52 @@ static void test_release_lost(void)
 	rig_end();
 }
 
+/* ---------------------------------------------------------------- pushes */
+
+static void push(const struct ob__session *s, uint64_t number, const char *body)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_PUSH,
+		.flags = OB__FRAME_ONE_WAY,
+		.id = 3000,
+		.call = number,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.payload = (const uint8_t *)body,
+		.payload_len = (uint32_t)strlen(body),
+	};
+	CU_ASSERT_EQUAL(ob__send_to_node(service.node, s->node, &f), 0);
+}
+
+/* What comes behind a later one is not written; who does not number his pushes has them all. */
+static void test_late_push(void)
+{
+	struct rig_client c;
+	uint32_t at = 0;
+
+	begin();
+	const struct ob__session *s = ob__session_get(&proxy.node->sessions, join(&c, &proxy));
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "0", "1"));
+	const struct ob__session *there = ob__slab_next(&service.node->sessions.slab, &at);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(there);
+	CU_ASSERT_EQUAL(ob_push(at_service.ctx, there->handle, 3000, "1", 1), 0);
+	uint64_t number = service.node->dispatch.last_push;
+	CU_ASSERT_EQUAL(number, ob__push_first(service.node->self.incarnation) + 1);
+	push(s, number + 2, "2");
+	push(s, number + 1, "3");
+	push(s, 0, "4");
+	push(s, number + 3, "5");
+	for (const char *body = "1\0002\0004\0005\0"; *body != '\0'; body += 2) {
+		CU_ASSERT_TRUE(rig_expect(&c, 3000, body));
+	}
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_pushes_late_total"), 1);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_pushes_total"), 4);
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(service.node->sessions.slab.live == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&proxy.node->sessions.notice_list)));
+	end();
+}
+
 /* ---------------------------------------------------------------- invented proxies */
 
 static void test_invented(void)
@@ -772,6 +818,7 @@ int main(void)
 	CU_add_test(s, "a login that there is no room for", test_too_many);
 	CU_add_test(s, "a keeper without room is asked again", test_crowded);
 	CU_add_test(s, "sessions of proxies that don't exist", test_invented);
+	CU_add_test(s, "a push that comes late", test_late_push);
 	CU_add_test(s, "messages under way at the end", test_under_way);
 	CU_add_test(s, "messages that take long", test_under_way_long);
 	CU_add_test(s, "a release is repeated", test_release_again);
