@@ -430,6 +430,7 @@ int ob__dispatch_push(struct ob__node *node, uint64_t session, uint32_t id, cons
 		.kind = OB__FRAME_PUSH,
 		.flags = OB__FRAME_ONE_WAY,
 		.id = id,
+		.call = ++node->dispatch.last_push,
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.payload = data,

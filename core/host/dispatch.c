@@ -61,6 +61,10 @@ int ob__dispatch_init(struct ob__node *node)
 	d->late = ob__stat_counter(
 		s, "obhost_messages_late_total", NULL,
 		"Messages that came, over a way that had broken, behind later ones of their session.");
+	d->pushes_late = ob__stat_counter(
+		s, "obhost_pushes_late_total", NULL,
+		"Pushes that came, over a way that had broken, behind later ones of their node.");
+	d->last_push = ob__push_first(node->self.incarnation);
 	d->hops_over = ob__stat_counter(s, "obhost_hops_exceeded_total", NULL,
 	                                "Frames refused because they had no hop left.");
 	d->held_total = ob__stat_counter(s, "obhost_held_total", NULL,
@@ -94,6 +98,7 @@ static void client_end(struct ob__node *node, const struct ob__pending *p,
 	struct ob__conn *conn = ob__conn_get(node, p->u.client.conn);
 
 	if (conn == NULL) {
+		ob__dispatch_client_ended(node, NULL, p);
 		return;
 	}
 	bool leave = p->u.client.sticky && end->code != OB_OK &&
@@ -143,6 +148,9 @@ void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
                                const struct ob__pending *p)
 {
 	if (conn == NULL) {
+		if (p->u.client.sticky) {
+			ob__users_request_ended(node, p->u.client.seq, p->u.client.role);
+		}
 		return;
 	}
 	if (p->u.client.sticky && conn->session != NULL) {

@@ -61,6 +61,8 @@ struct ob__dispatch {
 	uint64_t *unended; /* handlers that returned without an end */
 	uint64_t *hops_over;
 	uint64_t *late; /* behind a later one of the session */
+	uint64_t *pushes_late;
+	uint64_t last_push; /* the number of the last one made here (mesh/order.h) */
 	uint64_t *held_total;
 	struct ob__histogram *latency; /* of requests that left the node, until their end */
 };

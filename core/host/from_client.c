@@ -164,6 +164,7 @@ static struct ob__pending *client_pending(struct ob__node *node, struct ob__conn
 	pending->id = p->id;
 	pending->u.client.conn = conn->handle;
 	pending->u.client.cookie = p->cookie;
+	pending->u.client.seq = conn->session->seq;
 	ob__conn_begin(conn);
 	if (sticky) {
 		pending->u.client.role = role;

@@ -461,15 +461,21 @@ static void frame_reply(struct ob__node *node, const struct ob__frame *f)
 
 static void frame_push(struct ob__node *node, const struct ob__frame *f)
 {
-	const struct ob__session *s =
-		ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
 	if (f->status != OB__PUSH_SESSION) {
 		ob__push_many_frame(node, f);
 		return;
 	}
-	if (s == NULL || s->conn == 0 ||
-	    ob__conn_push(node, s->conn, f->id, f->payload, f->payload_len) != 0) {
+	if (s == NULL || s->conn == 0) {
+		++*node->dispatch.pushes_lost;
+		return;
+	}
+	if (!ob__session_push_take(s, f->src, f->call)) {
+		++*node->dispatch.pushes_late;
+		return;
+	}
+	if (ob__conn_push(node, s->conn, f->id, f->payload, f->payload_len) != 0) {
 		++*node->dispatch.pushes_lost;
 		return;
 	}

@@ -5,11 +5,11 @@
 /*
  * Private to host/users.  What its parts share.  Of a proxy: user_claim.c has the claims that its
  * sessions wait for, user_binding.c the sessions that have a user, user_ending.c those that had
- * one, session_attr.c what else is known of them.  Of a keeper: user_keeper.c.  Of all others:
- * user_ask.c asks keepers and proxies for modules, user_send.c reaches users, user_push.c many of
- * them at once, session_user.c is told whose the sessions are that have been met.  Of all:
- * user_keeper_choice.c says who keeps a user, user_frame.c sends what one says to the other, and
- * users.c has their begin, time and end.
+ * one, user_release.c what their keepers are to hear, session_attr.c what else is known of them. Of
+ * a keeper: user_keeper.c.  Of all others: user_ask.c asks keepers and proxies for modules,
+ * user_send.c reaches users, user_push.c many of them at once, session_user.c is told whose the
+ * sessions are that have been met.  Of all: user_keeper_choice.c says who keeps a user,
+ * user_frame.c sends what one says to the other, and users.c has their begin, time and end.
  */
 
 #ifndef OB__USERS_PRIV_H
@@ -113,6 +113,21 @@ void ob__fenced_frame(struct ob__node *node, const struct ob__frame *f);
 
 void ob__endings_tick(struct ob__node *node, uint64_t now_ms);
 void ob__endings_free(struct ob__users *us);
+
+/* ---- user_release.c ---- */
+
+/* Tells the keeper that a session here has the user no more (`epoch` 0: whichever it has), until it
+ * has heard. */
+void ob__release(struct ob__node *node, uint64_t keeper, uint64_t seq, const char *user,
+                 uint64_t epoch);
+
+/* The session is about to claim the user from that keeper: it is told of no end before that. */
+void ob__release_void(struct ob__users *us, uint64_t keeper, uint64_t seq, const char *user);
+
+void ob__released_frame(struct ob__node *node, const struct ob__frame *f);
+void ob__releases_tick(struct ob__node *node, uint64_t now_ms);
+void ob__releases_init(struct ob__users *us);
+void ob__releases_free(struct ob__users *us);
 
 /* ---- session_user.c, session_attr.c ---- */
 

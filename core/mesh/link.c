@@ -723,7 +723,10 @@ void ob__link_on_stay(struct ob__link *l)
 	ob__timeout_clear(ls->loop, &l->leave_timeout);
 	l->state = OB__LINK_UP;
 	l->peer->parted = false;
+	bool draining =
+		l->peer->draining; /* to the other end this is no new link: not said again */
 	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
+	ob__registry_set_draining(ls->registry, l->peer, draining);
 	ls->ops.on_up(ls->arg, l->peer);
 }
 

@@ -22,9 +22,10 @@
  *   each life of a node; never for one that ended as not sent or without a way;
  * - a client's request has one answer, its own, by its deadline, as long as the client is there;
  * - what is pushed to a session reaches that session's client and no other;
- * - a session's messages that stay with a node are handled there in their order;
+ * - a session's messages that stay with a node are handled there in their order, and what a node
+ * pushes to it arrives in its order;
  * - while all is well every call ends as its handler meant it to, others of a session's messages
- * are handled, and its pushes arrive, in their order, too;
+ * are handled in their order, too, and its pushes all arrive;
  * - in the end nothing waits, and nothing is left when a node goes.
  */
 
@@ -709,12 +710,8 @@ static void on_push(struct vnode *v, void *user, uint32_t id, const uint8_t *dat
 		return; /* made in an earlier life, or by one who has forgotten the client since */
 	}
 	if (note.number <= client->at[note.from].pushed) {
-		if (note.steady) {
-			FAIL(t, "%s: push %u of n%u comes behind %u", v->node.name, note.number,
-			     note.from, client->at[note.from].pushed);
-		}
-		counts.disordered++;
-		return;
+		FAIL(t, "%s: push %u of n%u comes behind %u", v->node.name, note.number, note.from,
+		     client->at[note.from].pushed);
 	}
 	client->at[note.from].pushed = note.number;
 }
