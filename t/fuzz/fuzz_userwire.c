@@ -108,8 +108,8 @@ static void fuzz_list(enum ob__push_to to, const uint8_t *data, size_t len)
 	if (ob__push_list_get(&l, to, data, len) != 0) {
 		return;
 	}
-	check(l.count > 0 && l.count <= OB__PUSH_LIST_MAX && l.data + l.len == data + len);
-	check(ob__push_head_put(out, l.count, l.at) == OB__PUSH_LIST_HEAD &&
+	CHECK(l.count > 0 && l.count <= OB__PUSH_LIST_MAX && l.data + l.len == data + len);
+	CHECK(ob__push_head_put(out, l.count, l.at) == OB__PUSH_LIST_HEAD &&
 	      memcmp(out, data, OB__PUSH_LIST_HEAD) == 0);
 	const uint8_t *at = l.members;
 	for (uint32_t i = 0; i < l.count; i++) {
@@ -121,11 +121,11 @@ static void fuzz_list(enum ob__push_to to, const uint8_t *data, size_t len)
 			struct ob__push_user u;
 			ob__push_user_next(&u, &at);
 			size = ob__push_user_put(out, &u);
-			check(ob__user_ok(u.user) && size == ob__push_user_size(u.user));
+			CHECK(ob__user_ok(u.user) && size == ob__push_user_size(u.user));
 		}
-		check(before + size == at && memcmp(out, before, size) == 0);
+		CHECK(before + size == at && memcmp(out, before, size) == 0);
 	}
-	check(at == l.data);
+	CHECK(at == l.data);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
