@@ -232,8 +232,9 @@ static void test_crossed(void)
 	                      .role = one.node->self.role_id,
 	                      .session_node = s->node,
 	                      .session_seq = s->seq};
-	const struct ob__peer *peer = ob__registry_get(&proxy.node->registry, f.src);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(peer);
+	const struct ob__peer *peer;
+	CU_ASSERT_TRUE_FATAL(
+		RIG_UNTIL((peer = ob__registry_get(&proxy.node->registry, f.src)) != NULL));
 	drain(&one, 100, 0);
 	CU_ASSERT_TRUE(RIG_UNTIL(ob__session_sticky(s, f.role) == 0 && ob__peer_drains(peer)));
 	ob__frame_system(proxy.node, &f);
