@@ -132,7 +132,7 @@ static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 
 static bool is_holding(const struct ob__link *l)
 {
-	return l->old != NULL || l->hold;
+	return l->old != NULL || l->hold > 0;
 }
 
 uint64_t ob__link_gone(const struct ob__link *l)
@@ -330,7 +330,7 @@ static bool leave_path(struct ob__link *l)
 		ob__registry_set_link(ls->registry, peer, NULL, ob__loop_now(ls->loop));
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s", l->reason);
 		l->old = NULL;
-		l->hold = false;
+		l->hold = 0;
 		return true;
 	}
 	if (peer->link != NULL && peer->link->old == l) {
@@ -600,7 +600,7 @@ static void put_last(struct ob__link *l, enum ob__system_id id)
 /* What the owner has kept on one link is kept on the other, with the requests in it. */
 static void move_held(struct ob__link *l, struct ob__link *from)
 {
-	if (!from->hold) {
+	if (from->hold == 0) {
 		return;
 	}
 	OB__LIST_EACH_SAFE (it, &from->pendings) {
@@ -613,10 +613,10 @@ static void move_held(struct ob__link *l, struct ob__link *from)
 	}
 	l->held = from->held;
 	l->appended += l->held.len;
-	l->hold = true;
+	l->hold = from->hold;
 	from->appended -= l->held.len;
 	from->held = (struct ob__buf){0};
-	from->hold = false;
+	from->hold = 0;
 }
 
 /* Two nodes dialled each other and `l` is the second link. */
@@ -986,13 +986,13 @@ int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uin
                           size_t len)
 {
 	struct ob__link *l = peer->link;
-	bool hold = l != NULL && l->hold;
-	if (hold) {
-		l->hold = false;
+	uint32_t hold = l != NULL ? l->hold : 0;
+	if (hold > 0) {
+		l->hold = 0;
 	}
 	int rc = ob__peer_forward(ls, peer, raw, len);
-	if (hold) {
-		l->hold = true;
+	if (hold > 0) {
+		l->hold = hold;
 	}
 	return rc;
 }
@@ -1010,17 +1010,17 @@ bool ob__peer_congested(const struct ob__peer *peer)
 void ob__peer_hold(struct ob__peer *peer)
 {
 	struct ob__link *l = peer->link;
-	if (l != NULL && !l->hold) {
+	if (l != NULL) {
 		l->held_from = is_holding(l) ? l->held_from : l->appended;
-		l->hold = true;
+		l->hold++;
 	}
 }
 
 void ob__peer_release(struct ob__peer *peer)
 {
 	struct ob__link *l = peer->link;
-	if (l != NULL && l->hold) {
-		l->hold = false;
+	if (l != NULL && l->hold > 0) {
+		l->hold--;
 		release(l);
 	}
 }

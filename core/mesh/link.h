@@ -123,7 +123,7 @@ struct ob__link {
 	struct ob__backlog backlog; /* frames that wait for room in the stream */
 	struct ob__buf held;        /* frames kept while the old path's FENCE is out */
 	struct ob__link *old;       /* the LEAVING link whose FENCE we wait for, or NULL */
-	bool hold;                  /* the owner wants frames kept, see ob__peer_hold() */
+	uint32_t hold;              /* times the owner wants frames kept, see ob__peer_hold() */
 	uint64_t traffic;           /* frames either way that are not the link's own */
 	uint64_t traffic_seen[2];   /* at the last looks for silence */
 	uint64_t parting;           /* IDLE was sent: traffic + 1 then; or 0 */
@@ -305,8 +305,8 @@ int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uin
 /* The peer's queue is above its high mark. */
 bool ob__peer_congested(const struct ob__peer *peer);
 
-/* Keeps what is sent to the peer from now on, until ob__peer_release() or the link's end.  Frames
- * that have gone another way before must arrive first. */
+/* Keeps what is sent to the peer from now on, until ob__peer_release(), as often as this was
+ * called, or the link's end.  Frames that have gone another way before must arrive first. */
 void ob__peer_hold(struct ob__peer *peer);
 
 /* Sends what was kept.  Harmless when nothing is held. */

@@ -9,8 +9,10 @@
 
 #include <obhost/obhost.h>
 
+#include "lib/many.h"
+
 #define PROBE_MS   1000u
-#define KEPT_BYTES 4096u
+#define KEPT_BYTES OB__MANY_BYTES
 
 /* ---------------------------------------------------------------- system frames of a link */
 

@@ -58,6 +58,8 @@ struct ob__peer {
 	uint64_t fence;       /* the floor above's: the FENCE that is out, or 0 */
 	bool fence_due;       /* the same: and has found no room so far */
 	uint64_t fence_until; /* the same: loop ms */
+	struct ob__peer *fence_via; /* the same: the route node it goes through */
+	struct ob__peer *fence_on;  /* the same: whose link keeps what comes after it */
 	struct ob__peer *via; /* the route node that its frames go through while it has no link */
 	struct ob__dialing *dialing; /* the dialer's own */
 	struct ob__list all_link;

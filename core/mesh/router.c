@@ -108,7 +108,12 @@ static struct ob__peer *via(struct ob__router *r, struct ob__peer *p, const stru
 		return NULL;
 	}
 	if (now != from && now != NULL && !is_kept(p->via, NULL)) {
+		struct ob__peer *before = p->via;
 		p->via = now;
+		if (before != NULL && before->link != NULL && before != now && p->via_used &&
+		    r->switched != NULL) {
+			r->switched(r->switched_arg, p, before, now);
+		}
 	}
 	return now;
 }

@@ -57,6 +57,10 @@ typedef int (*ob__route_choose)(void *arg, const struct ob__route_query *q,
 /* Traffic has come up towards a peer that has no link and that nobody dials. */
 typedef void (*ob__route_wanted)(void *arg, struct ob__peer *peer);
 
+/* What goes to the peer takes another route node from now on; the former one drains and is up. */
+typedef void (*ob__route_switched)(void *arg, struct ob__peer *peer, struct ob__peer *from,
+                                   struct ob__peer *to);
+
 #define OB__ROUTE_STRANGERS 64u
 
 /* The way to the node that was asked for last: answers go to the same one many times. */
@@ -83,6 +87,8 @@ struct ob__router {
 	void *choose_arg;
 	ob__route_wanted wanted; /* may be NULL */
 	void *wanted_arg;
+	ob__route_switched switched; /* may be NULL */
+	void *switched_arg;
 	struct ob__route_stranger strangers[OB__ROUTE_STRANGERS];
 	struct ob__router_last last;
 };

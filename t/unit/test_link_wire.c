@@ -79,7 +79,7 @@ static void test_in_pieces(void)
 	rig_turn_ms(5);
 	CU_ASSERT_TRUE(a.in_order);
 	CU_ASSERT_EQUAL(rig_link(&a, "proxy_1")->in.len, 0); /* nothing is kept, and little room */
-	CU_ASSERT_TRUE(rig_link(&a, "proxy_1")->in.cap <= 4096);
+	CU_ASSERT_TRUE(rig_link(&a, "proxy_1")->in.cap <= 8192);
 	puppet_close(&p);
 	end();
 }

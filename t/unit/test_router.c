@@ -464,6 +464,48 @@ static void test_member(void)
 	end();
 }
 
+static struct {
+	unsigned times;
+	struct ob__peer *peer, *from, *to;
+} switched;
+
+static void on_switched(void *arg, struct ob__peer *peer, struct ob__peer *from,
+                        struct ob__peer *to)
+{
+	(void)arg;
+	switched.times++;
+	switched.peer = peer;
+	switched.from = from;
+	switched.to = to;
+}
+
+/* A route node that drains is left, which somebody may have to prepare; one that is down just is.
+ */
+static void test_switched(void)
+{
+	begin("proxy");
+	add("route_2", "route");
+	struct ob__peer *p = heard_of("far", "game", OB__MEMBER_UP);
+	struct ob__route_query q = {.node = p->who.id};
+	memset(&switched, 0, sizeof(switched));
+	router.switched = on_switched;
+	struct ob__peer *first = find(&q);
+	CU_ASSERT_EQUAL(switched.times, 0);
+	ob__registry_set_draining(&reg, first, true);
+	struct ob__peer *second = find(&q);
+	CU_ASSERT_PTR_NOT_EQUAL(second, first);
+	CU_ASSERT_PTR_EQUAL(find(&q), second);
+	CU_ASSERT_EQUAL(switched.times, 1);
+	CU_ASSERT_PTR_EQUAL(switched.peer, p);
+	CU_ASSERT_PTR_EQUAL(switched.from, first);
+	CU_ASSERT_PTR_EQUAL(switched.to, second);
+	add("route_3", "route");
+	down(second);
+	CU_ASSERT_PTR_NOT_EQUAL(find(&q), second);
+	CU_ASSERT_EQUAL(switched.times, 1);
+	end();
+}
+
 static void test_member_states(void)
 {
 	begin("proxy");
@@ -672,6 +714,7 @@ int main(void)
 	s = CU_add_suite("members", NULL, NULL);
 	CU_add_test(s, "through a route node", test_member);
 	CU_add_test(s, "not heard of yet", test_stranger);
+	CU_add_test(s, "another route node in place of one that drains", test_switched);
 	CU_add_test(s, "by their state", test_member_states);
 	CU_add_test(s, "what stays with one", test_stays);
 	CU_add_test(s, "route nodes by theirs", test_route_states);
