@@ -284,6 +284,11 @@ static int api_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	return ob__mock_reg_policy(mock_of(ctx), name, fn);
 }
 
+static int api_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	return ob__mock_reg_transport(mock_of(ctx), transport);
+}
+
 static int api_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	return ob__mock_reg_listen(mock_of(ctx), options);
@@ -784,4 +789,5 @@ const ob_api ob__mock_api = {
 	.session_attr = api_session_attr,
 	.session_lock = api_session_lock,
 	.session_unlock = api_session_unlock,
+	.on_transport = api_on_transport,
 };

@@ -22,6 +22,7 @@
 #include "host/request.h"
 #include "host/session_lock.h"
 #include "host/slot.h"
+#include "host/transport.h"
 #include "host/users.h"
 #include "host/work.h"
 #include "lib/blob.h"
@@ -530,6 +531,24 @@ static int sdk_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	return rc;
 }
 
+static int sdk_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	struct ob__reg *reg;
+
+	if (!ob__transport_ok(transport)) {
+		return OB_E_INVAL;
+	}
+	if (ob__transport_built_in(transport->name)) {
+		return OB_E_EXISTS;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_TRANSPORT, 0, transport->name, &reg);
+	if (rc == 0) {
+		reg->fn.transport = *transport;
+		reg->fn.transport.name = reg->slot->name;
+	}
+	return rc;
+}
+
 static int sdk_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	return ob__listen(gen_of(ctx), options);
@@ -1027,4 +1046,5 @@ const ob_api ob__sdk_api = {
 	.session_attr = sdk_session_attr,
 	.session_lock = sdk_session_lock,
 	.session_unlock = sdk_session_unlock,
+	.on_transport = sdk_on_transport,
 };

@@ -240,6 +240,13 @@ static int dead_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	return OB_E_DEAD;
 }
 
+static int dead_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	(void)ctx;
+	(void)transport;
+	return OB_E_DEAD;
+}
+
 static int dead_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	(void)ctx;
@@ -713,4 +720,5 @@ const ob_api ob__sdk_dead_api = {
 	.session_attr = dead_session_attr,
 	.session_lock = dead_session_lock,
 	.session_unlock = dead_session_unlock,
+	.on_transport = dead_on_transport,
 };

@@ -53,6 +53,7 @@ struct ob__probe {
 	char version[64];
 	char provides[256];
 	char needs[256];
+	char transports[256]; /* that it offers, with a blank between */
 	char resident[160]; /* why it can't be unmapped safely; "" if it can */
 	char notes[256];    /* what else was left over; "" if nothing */
 	uint32_t took_us;
