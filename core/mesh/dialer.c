@@ -90,8 +90,9 @@ static bool take_other(struct ob__dial_way *way, const char *text, uint64_t mach
 	if (a.kind == OB__ADDRESS_UNIX && way->near[0] == '\0') {
 		snprintf(way->near, sizeof(way->near), "%s", a.path);
 	} else if (a.kind == OB__ADDRESS_TRANSPORT && way->ways_len < OB__TRANSPORT_WAYS) {
-		snprintf(way->ways[way->ways_len++], sizeof(way->ways[0]), "%s %s", a.host,
-		         a.path);
+		snprintf(way->ways[way->ways_len].transport, OB__TRANSPORT_NAME, "%.63s", a.host);
+		snprintf(way->ways[way->ways_len].address, OB__TRANSPORT_ADDRESS, "%s", a.path);
+		way->ways_len++;
 	}
 	return false;
 }
@@ -123,19 +124,10 @@ static bool same_way(const struct ob__dial_way *a, const struct ob__dial_way *b)
 	bool same = a->port == b->port && strcmp(a->host, b->host) == 0 &&
 	            strcmp(a->near, b->near) == 0 && a->ways_len == b->ways_len;
 	for (size_t i = 0; same && i < a->ways_len; i++) {
-		same = strcmp(a->ways[i], b->ways[i]) == 0;
+		same = strcmp(a->ways[i].transport, b->ways[i].transport) == 0 &&
+		       strcmp(a->ways[i].address, b->ways[i].address) == 0;
 	}
 	return same;
-}
-
-/* Cuts texts of "TRANSPORT ADDRESS" in two. */
-static void split_ways(char texts[][OB__MEMBER_ADDRESS], size_t len, struct ob__transport_way *ways)
-{
-	for (size_t i = 0; i < len; i++) {
-		char *space = strchr(texts[i], ' ');
-		*space = '\0';
-		ways[i] = (struct ob__transport_way){texts[i], space + 1};
-	}
 }
 
 static void hang_up(struct ob__dialing *g)
@@ -150,11 +142,13 @@ static void begin(struct ob__dialer *d, struct ob__dialing *g)
 {
 	int err;
 	struct ob__transport_way ways[OB__TRANSPORT_WAYS];
-	struct ob__dial_way copy = g->way;
-	split_ways(copy.ways, copy.ways_len, ways);
+	for (size_t i = 0; i < g->way.ways_len; i++) {
+		ways[i] = (struct ob__transport_way){g->way.ways[i].transport,
+		                                     g->way.ways[i].address};
+	}
 	const struct ob__remote_options o = {
 		.ways = ways,
-		.ways_len = copy.ways_len,
+		.ways_len = g->way.ways_len,
 		.host = g->way.port != 0 ? g->way.host : NULL,
 		.port = g->way.port,
 		.near = g->way.near[0] != '\0' ? g->way.near : NULL,

@@ -45,7 +45,10 @@ struct ob__dialer {
 /* Where a node can be reached from here. */
 struct ob__dial_way {
 	char near[108]; /* a unix socket, or "" */
-	char ways[OB__TRANSPORT_WAYS][OB__MEMBER_ADDRESS]; /* "TRANSPORT ADDRESS" */
+	struct {
+		char transport[OB__TRANSPORT_NAME];
+		char address[OB__TRANSPORT_ADDRESS];
+	} ways[OB__TRANSPORT_WAYS];
 	size_t ways_len;
 	char host[OB__MEMBER_ADDRESS];
 	int port; /* 0: no tcp */

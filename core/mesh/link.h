@@ -232,7 +232,7 @@ typedef int (*ob__transport_fn)(void *arg, const struct ob__transport_way *way, 
                                 size_t err_cap);
 
 /* Whom to ask for such sockets; without one, nobody offers any. */
-void ob__links_set_transports(struct ob__links *ls, ob__transport_fn dial, void *arg);
+void ob__links_set_transports(struct ob__links *ls, ob__transport_fn fn, void *arg);
 
 /* There are more transports than before: entries that wait for one are dialled at once. */
 void ob__links_transports_changed(struct ob__links *ls);

@@ -580,9 +580,9 @@ void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id)
 	}
 }
 
-void ob__links_set_transports(struct ob__links *ls, ob__transport_fn dial, void *arg)
+void ob__links_set_transports(struct ob__links *ls, ob__transport_fn fn, void *arg)
 {
-	ls->transport = dial;
+	ls->transport = fn;
 	ls->transport_arg = arg;
 }
 
