@@ -28,7 +28,7 @@
 #define MODULES_MAX    64u
 #define PROBE_MS       5000u
 #define TRANSPORTS_MAX 64u
-#define DEFAULT_CONF OB_SYSCONF_DIR "/obhost.conf"
+#define DEFAULT_CONF   OB_SYSCONF_DIR "/obhost.conf"
 
 struct options {
 	const char *conf;

@@ -623,14 +623,16 @@ int ob_mock_socket(ob_mock *m, const char *name, const char *address, bool liste
 		return OB_E_NOT_FOUND;
 	}
 	const ob_transport *t = &reg->transport;
-	int rc = listens ? t->listen(&m->ctx, address, fd, err) : t->dial(&m->ctx, address, fd, err);
+	int rc =
+		listens ? t->listen(&m->ctx, address, fd, err) : t->dial(&m->ctx, address, fd, err);
 	if (rc > 0) {
 		ob__mock_fail(m, "the transport answered %d, which is no code", rc);
 		return OB_E_APP;
 	}
 	if (rc == 0 &&
 	    (getsockopt(*fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)) {
-		ob__mock_fail(m, "the transport gave descriptor %d, which is no stream socket", *fd);
+		ob__mock_fail(m, "the transport gave descriptor %d, which is no stream socket",
+		              *fd);
 		return OB_E_APP;
 	}
 	if (rc == 0 && (fcntl(*fd, F_GETFL) & O_NONBLOCK) == 0) {

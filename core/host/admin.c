@@ -358,8 +358,9 @@ static void run_peers_drop(struct request *q)
 	size_t n = name != NULL ? ob__links_drop(q->node->links, name) : 0;
 
 	if (n == 0) {
-		finish_error(q, 404, "unknown_peer",
-		             "no node of that name or address (HOST:PORT, TRANSPORT:ADDRESS) is dialled");
+		finish_error(
+			q, 404, "unknown_peer",
+			"no node of that name or address (HOST:PORT, TRANSPORT:ADDRESS) is dialled");
 		return;
 	}
 	finish_json(q, 200, json_pack("{s:s, s:i}", "status", "removed", "entries", (int)n));
@@ -795,6 +796,7 @@ static const struct verb verbs[] = {
 	{"modules.unload", "DELETE", "/modules/*", "name", true, false, name_args, run_unload},
 	{"peers", "GET", "/peers", NULL, false, false, NULL, run_peers},
 	{"peers.add", "POST", "/peers", NULL, true, false, peers_args, run_peers_add},
+	{"peers.drop", "DELETE", "/peers", NULL, true, false, peer_args, run_peers_drop},
 	{"peers.drop", "DELETE", "/peers/*", "peer", true, false, peer_args, run_peers_drop},
 	{"sessions", "GET", "/sessions", NULL, false, false, sessions_args, run_sessions},
 	{"sessions.close", "DELETE", "/sessions/*", "id", true, false, id_args, run_session_close},

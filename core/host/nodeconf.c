@@ -570,8 +570,7 @@ static void read_where(struct reading *r, const json_t *item, const char *place,
 {
 	const char *path = ob__conf_str(item, "path", NULL);
 	const char *address = ob__conf_str(item, "address", NULL);
-	const char *transport =
-		ob__conf_str(item, "transport", path != NULL ? "unix" : "tcp");
+	const char *transport = ob__conf_str(item, "transport", path != NULL ? "unix" : "tcp");
 	bool is_tcp = strcmp(transport, "tcp") == 0;
 	bool is_unix = strcmp(transport, "unix") == 0;
 	char where[80];
@@ -580,7 +579,8 @@ static void read_where(struct reading *r, const json_t *item, const char *place,
 	if ((path != NULL && (!is_unix || address != NULL)) ||
 	    ((json_object_get(item, "host") != NULL || json_object_get(item, "port") != NULL) &&
 	     (!is_tcp || address != NULL))) {
-		wrong(r, where, "stands alone: host and port go with transport tcp, path with unix");
+		wrong(r, where,
+		      "stands alone: host and port go with transport tcp, path with unix");
 	}
 	if (is_tcp) {
 		read_host(r, item, place, m);
@@ -784,8 +784,7 @@ static void read_rpc(struct reading *r)
 	c->call_log_failed = json_is_true(ob__conf_get(c->root, "rpc.log.failed"));
 	read_tokens(r);
 	read_security(r, json_object_get(c->root, "rpc"), "rpc.", OB__LINK_PLAIN, &c->rpc_security);
-	bool listens = c->rpc_port != 0 ||
-	               json_array_size(ob__conf_get(c->root, "rpc.listen")) > 0;
+	bool listens = c->rpc_port != 0 || json_array_size(ob__conf_get(c->root, "rpc.listen")) > 0;
 	if (listens && c->rpc_token == NULL && c->rpc_tokens_len == 0 &&
 	    c->rpc_security.mode != OB__LINK_CERT) {
 		wrong(r, "rpc.token", "is missing: links without a token are not accepted");

@@ -79,7 +79,7 @@ struct ob__slot {
 	enum ob__slot_kind kind;
 	uint64_t id; /* of a message */
 	char *name;  /* method, "METHOD /path", codec, "tcp HOST:PORT", policy, transport; NULL for
-	                * others */
+	              * others */
 	struct ob__reg *active;
 	struct ob__reg *canary;               /* takes a share of the sessions, or NULL */
 	struct ob__reg *shadow;               /* of a generation that is starting */

@@ -74,7 +74,8 @@ static int no_sense(struct ob__node *node, struct ob__reg *reg, int rc, int fd, 
 		snprintf(err, err_cap, "%s: module %s answered %d, which is no code",
 		         reg->slot->name, reg->gen->module->name, rc);
 	} else {
-		snprintf(err, err_cap, "%s: module %s gave descriptor %d, which is no stream socket",
+		snprintf(err, err_cap,
+		         "%s: module %s gave descriptor %d, which is no stream socket",
 		         reg->slot->name, reg->gen->module->name, fd);
 	}
 	reg->gen->failed++;
@@ -336,8 +337,7 @@ static int open_door(struct ob__transport_door *door, const struct ob__rpc_liste
 		return rc;
 	}
 	struct ob__listener_options options = {.name = door->name, .fd = fd, .code = &code};
-	door->listener =
-		ob__listener_open(node->loop, &options, door_waiting, door, err, err_cap);
+	door->listener = ob__listener_open(node->loop, &options, door_waiting, door, err, err_cap);
 	return door->listener != NULL ? 0 : code;
 }
 

@@ -38,7 +38,7 @@ struct ob__transport_door {
 	struct ob__node *node;
 	struct ob__listener *listener;
 	char name[OB__TRANSPORT_NAME + OB__TRANSPORT_ADDRESS]; /* "NAME:ADDRESS" */
-	char told[OB__MEMBER_ADDRESS]; /* as it is in the member's record */
+	char told[OB__MEMBER_ADDRESS];                         /* as it is in the member's record */
 };
 
 struct ob__transports {

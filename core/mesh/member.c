@@ -493,7 +493,8 @@ static int get_unix(struct ob__address *out, const char *text)
 /* "NAME ADDRESS" or "NAME@MACHINE ADDRESS"; what else there may be is a newer node's. */
 static void get_transport(struct ob__address *out, const char *text)
 {
-	size_t name = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+	size_t name =
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
 	const char *at = text + name;
 	uint64_t machine = 0;
 	if (*at == '@') {
@@ -546,5 +547,7 @@ int ob__address_put(const struct ob__address *a, char out[OB__MEMBER_ADDRESS])
 	if (n < 0 || n >= (int)OB__MEMBER_ADDRESS || ob__address_get(&check, out) != 0) {
 		return -EINVAL;
 	}
-	return check.kind == a->kind ? 0 : -EINVAL;
+	bool same = check.kind == a->kind && strcmp(check.host, a->host) == 0 &&
+	            strcmp(check.path, a->path) == 0;
+	return same ? 0 : -EINVAL;
 }

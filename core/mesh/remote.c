@@ -60,13 +60,13 @@ struct ob__remote {
 	char *near;                      /* a unix socket that is tried first */
 	struct way *ways;                /* of transports, tried next */
 	size_t ways_len;
-	size_t tried;            /* in this attempt: of near, ways, and host or path */
-	const struct way *by;    /* what is being tried, or NULL: none of the ways */
-	size_t missed;           /* in this attempt: ways whose transport nobody offers */
-	bool missing;            /* and there was nothing else to try: waits for a transport */
-	bool added;                      /* at run time */
-	bool dropped;                    /* learned: its entry of remote_ports was taken out */
-	bool unwanted;                   /* learned: waits after a refusal */
+	size_t tried;         /* in this attempt: of near, ways, and host or path */
+	const struct way *by; /* what is being tried, or NULL: none of the ways */
+	size_t missed;        /* in this attempt: ways whose transport nobody offers */
+	bool missing;         /* and there was nothing else to try: waits for a transport */
+	bool added;           /* at run time */
+	bool dropped;         /* learned: its entry of remote_ports was taken out */
+	bool unwanted;        /* learned: waits after a refusal */
 	char address[OB__TRANSPORT_NAME + OB__TRANSPORT_ADDRESS];
 	enum remote_state state;
 	struct ob__link *link;
@@ -183,7 +183,9 @@ static void failed(struct ob__remote *r, const char *hint)
 	uint32_t missed;
 	forget_found(r);
 	r->missing = r->missed == count_ways(r);
-	if (ob__log_allow(&r->limit, LOG_BURST, ob__loop_now(r->links->loop), &missed)) {
+	/* That it waits it says each time: it does not try again before a module comes. */
+	if (r->missing ||
+	    ob__log_allow(&r->limit, LOG_BURST, ob__loop_now(r->links->loop), &missed)) {
 		ob__log_at(r->node == 0 ? OB_LOG_WARNING : OB_LOG_INFO, "link",
 		           "%s: not connected (%s)%s; %s", r->address, r->error, hint,
 		           r->missing ? "waiting for a module that does" : "trying again");

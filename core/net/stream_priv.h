@@ -4,8 +4,8 @@
 
 /*
  * Private to net/stream.  What its parts share: stream.c has the life of a socket and reading,
- * stream_fd.c sockets that are dialled elsewhere, stream_out.c the output queue, stream_tls.c what stands between the two and the socket when TLS
- * is spoken.
+ * stream_fd.c sockets that are dialled elsewhere, stream_out.c the output queue, stream_tls.c what
+ * stands between the two and the socket when TLS is spoken.
  */
 
 #ifndef OB__STREAM_PRIV_H

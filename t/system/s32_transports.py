@@ -194,7 +194,7 @@ def right():
     contains(json.dumps(shown.json), "did you mean")
     equal(node.http("POST", "/peers", {"transport": "abstract", "address": "a/b"}).status, 202)
     equal(len(node.get("/peers")["remote_ports"]), 4)
-    equal(node.http("DELETE", "/peers/abstract:a/b").status, 200)
+    equal(node.http("DELETE", "/peers", {"peer": "abstract:a/b"}).status, 200)
     equal(len(node.get("/peers")["remote_ports"]), 3)
     node.stop()
     long = Node("long", rpc={"listen": [{"transport": "abstract", "address": "x" * 107}]}, **keys)

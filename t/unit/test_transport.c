@@ -136,12 +136,12 @@ static const char *more = "";
 static const char *listen_entry = "{'transport': 'fake', 'address': 'one'}";
 static const char *remote_entry = "{'transport': 'fake', 'address': 'one'}";
 
-#define ONE                                                                         \
-	"'rpc': {'token': '" RIG_TOKEN "', %s 'listen': [%s]}, 'modules': ["        \
+#define ONE                                                                  \
+	"'rpc': {'token': '" RIG_TOKEN "', %s 'listen': [%s]}, 'modules': [" \
 	"'service', {'name': 'puppet', 'conf': {'hooks': %ld}}]"
-#define TWO                                                                         \
+#define TWO                                                                            \
 	"'rpc': {'token': '" RIG_TOKEN "', 'reconnect_time': 0.05, %s 'weight': 100}," \
-	"'remote_ports': [%s], 'modules': ['service', {'name': 'puppet', 'conf': "  \
+	"'remote_ports': [%s], 'modules': ['service', {'name': 'puppet', 'conf': "     \
 	"{'hooks': %ld}}]"
 
 static void begin(void)
@@ -220,9 +220,9 @@ static void test_links(void)
 	                                "'direction': 'accepted'}], 'transports': {'fake': "
 	                                "{'listening': ['one']}}}"));
 	rig_stop(&one);
-	CU_ASSERT_TRUE(RIG_UNTIL(
-		entry_is("{'state': 'waiting', 'error': 'fake: one: nobody', 'address': "
-	                 "'fake:one'}")));
+	CU_ASSERT_TRUE(
+		RIG_UNTIL(entry_is("{'state': 'waiting', 'error': 'fake: one: nobody', 'address': "
+	                           "'fake:one'}")));
 	CU_ASSERT_TRUE(rig_metric(&two, "obhost_transport_failed_total{transport=\"fake\"}") >= 1);
 	start_one();
 	CU_ASSERT_TRUE_FATAL(rig_linked(&one, &two));
@@ -256,12 +256,10 @@ static void test_swap(void)
 	start_two();
 	CU_ASSERT_TRUE_FATAL(rig_linked(&one, &two));
 	struct ob__link *before = rig_peer(&two, &one)->link;
-	CU_ASSERT_TRUE(rig_admin_expect(&two, "modules.reload",
-	                                "{'name': 'puppet', 'force': true}", 200,
-	                                "{'result': 'switched'}"));
-	CU_ASSERT_TRUE(rig_admin_expect(&one, "modules.reload",
-	                                "{'name': 'puppet', 'force': true}", 200,
-	                                "{'result': 'switched'}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&two, "modules.reload", "{'name': 'puppet', 'force': true}",
+	                                200, "{'result': 'switched'}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&one, "modules.reload", "{'name': 'puppet', 'force': true}",
+	                                200, "{'result': 'switched'}"));
 	CU_ASSERT_TRUE(calls_work());
 	CU_ASSERT_PTR_EQUAL(rig_peer(&two, &one)->link, before);
 	CU_ASSERT_EQUAL(fake.dials, 1);
@@ -308,8 +306,7 @@ static void test_no_sense(void)
 		CU_ASSERT_TRUE(RIG_UNTIL(fake.dials >= 2));
 		json_t *body = NULL;
 		CU_ASSERT_EQUAL(rig_admin(&two, "peers", NULL, &body), 200);
-		const json_t *entry =
-			json_array_get(json_object_get(body, "remote_ports"), 0);
+		const json_t *entry = json_array_get(json_object_get(body, "remote_ports"), 0);
 		const char *error = json_string_value(json_object_get(entry, "error"));
 		CU_ASSERT_PTR_NOT_NULL_FATAL(error);
 		if (strncmp(error, rows[i].error, strlen(rows[i].error)) != 0 && i != 1) {
@@ -380,15 +377,13 @@ static void test_refused(void)
 	CU_ASSERT_TRUE(rig_admin_expect(
 		&two, "peers.add", "{'transport': 'fake', 'address': 'wrong'}", 400,
 		"{'error': {'code': 'address', 'message': 'fake: what is \\\"wrong\\\"?'}}"));
-	CU_ASSERT_TRUE(rig_admin_expect(&two, "peers.add",
-	                                "{'transport': 'unix', 'address': 'x'}", 400,
-	                                "{'error': {'code': 'address'}}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&two, "peers.add", "{'transport': 'unix', 'address': 'x'}",
+	                                400, "{'error': {'code': 'address'}}"));
 	CU_ASSERT_TRUE(rig_admin_expect(&two, "peers.add",
 	                                "{'transport': 'fake', 'address': 'one'}", 409, "{}"));
-	CU_ASSERT_TRUE(rig_admin_expect(
-		&two, "peers.add", "{'transport': 'fake', 'address': 'more'}", 202, "{}"));
-	CU_ASSERT_TRUE(
-		rig_admin_expect(&two, "peers.drop", "{'peer': 'fake:more'}", 200, "{}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&two, "peers.add",
+	                                "{'transport': 'fake', 'address': 'more'}", 202, "{}"));
+	CU_ASSERT_TRUE(rig_admin_expect(&two, "peers.drop", "{'peer': 'fake:more'}", 200, "{}"));
 
 	remote_entry = "{'transport': 'fakee', 'address': 'one'}";
 	rig_write_conf(&two, "two", "two", TWO, more, remote_entry, HOOKS(&at_two));
@@ -471,7 +466,8 @@ static void test_lazily(void)
 	          port, HOOKS(&at_two));
 	CU_ASSERT_TRUE_FATAL(rig_linked(&route, &one));
 	CU_ASSERT_TRUE_FATAL(rig_linked(&route, &two));
-	CU_ASSERT_TRUE(RIG_UNTIL(ob__registry_get(&two.node->registry, ob__node_id("one")) != NULL));
+	CU_ASSERT_TRUE(
+		RIG_UNTIL(ob__registry_get(&two.node->registry, ob__node_id("one")) != NULL));
 	CU_ASSERT_TRUE(RIG_UNTIL(calls_work()));
 	CU_ASSERT_TRUE(rig_linked(&two, &one)); /* made for the call */
 	CU_ASSERT_TRUE(rig_admin_expect(

@@ -597,7 +597,8 @@ int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r)
 	int rc = -1;
 
 	p->flags = p->state_write = p->state_read_min = 0;
-	p->version[0] = p->provides[0] = p->needs[0] = p->transports[0] = p->resident[0] = p->notes[0] = '\0';
+	p->version[0] = p->provides[0] = p->needs[0] = p->transports[0] = p->resident[0] =
+		p->notes[0] = '\0';
 	p->program_fault[0] = '\0';
 	p->whole = p->program == NULL || !run_in(p, r, p->program, deadline, &rc);
 	if (p->whole) {

@@ -688,8 +688,8 @@ static void look_after_close(struct child *c)
 
 static void report_success(struct child *c)
 {
-	send_report(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "ok", 1, "flags",
-	                         (json_int_t)c->desc.flags, "state_write",
+	send_report(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "ok", 1,
+	                         "flags", (json_int_t)c->desc.flags, "state_write",
 	                         (json_int_t)c->desc.state_write, "state_read_min",
 	                         (json_int_t)c->desc.state_read_min, "version", c->version,
 	                         "provides", c->provides, "needs", c->needs, "transports",
