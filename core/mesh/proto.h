@@ -70,6 +70,8 @@ enum ob__system_id {
 	OB__SYS_SESSION_MOVED = 51,  /* back; status 0: it has moved, else a code: it stays */
 
 	OB__SYS_SERVED_ACK = 52, /* from a session's proxy: it knows that the node has met it */
+
+	OB__SYS_USER_RELEASED = 53, /* from a keeper: the RELEASE with that call id was heard */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */
