@@ -33,6 +33,7 @@
 
 #include <obhost/obhost.h>
 
+#include "lib/many.h"
 #include "mesh/link_priv.h"
 #include "mesh/pending.h"
 #include "mesh/router.h"
@@ -132,6 +133,7 @@ static struct {
 	uint64_t arrived;
 	uint64_t requests;
 	uint64_t forwarded;
+	uint64_t rows; /* frames with several of them */
 	uint64_t ok;
 	uint64_t deadline;
 	uint64_t not_sent;
@@ -474,9 +476,39 @@ static struct note read_note(struct app *a, const struct ob__link *l, const stru
 	return note;
 }
 
-static void forward(struct app *a, struct ob__link *l, struct ob__frame *f, uint8_t *raw,
-                    struct message *m)
+/* The messages of a frame, one after the other, also when there is only one. */
+static bool next_message(struct ob__frame *one, const struct ob__frame *f, bool first)
 {
+	if ((f->flags & OB__FRAME_MANY) == 0) {
+		*one = *f;
+		return first;
+	}
+	if (first) {
+		*one = ob__many_begin(f);
+	}
+	return ob__many_next(one, f);
+}
+
+/* Those of a frame that was passed on, or not. */
+static void passed_on(struct app *a, const struct ob__frame *f, int rc)
+{
+	struct test *t = test_of(a->sim);
+	struct ob__frame one;
+	struct note note;
+	for (bool first = true; next_message(&one, f, first); first = false) {
+		memcpy(&note, one.payload, sizeof(note));
+		if (rc < 0) {
+			count_refused(rc);
+			t->messages[note.index].busy = rc == OB_E_BUSY;
+		} else {
+			counts.forwarded++;
+		}
+	}
+}
+
+static void forward(struct app *a, struct ob__link *l, struct ob__frame *f, uint8_t *raw)
+{
+	struct ob__frame one;
 	if (f->hops <= 1) {
 		counts.unrouted++;
 		return;
@@ -490,15 +522,12 @@ static void forward(struct app *a, struct ob__link *l, struct ob__frame *f, uint
 		return;
 	}
 	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, 0, f->dst);
-	stamp(a, raw + (f->payload - raw), route.peer);
+	for (bool first = true; next_message(&one, f, first); first = false) {
+		stamp(a, raw + (one.payload - raw), route.peer);
+	}
 	int rc = ob__peer_forward(a->links, route.peer, raw, f->len);
 	check_queue(a, route.peer);
-	if (rc < 0) {
-		count_refused(rc);
-		m->busy = rc == OB_E_BUSY;
-	} else {
-		counts.forwarded++;
-	}
+	passed_on(a, f, rc);
 }
 
 static void arrived(struct app *a, const struct ob__frame *f, const struct note *note)
@@ -541,9 +570,8 @@ static void replied(struct app *a, const struct ob__frame *f, const struct note 
 	ob__pending_end(p, &(struct ob__end){.code = OB_OK, .source = f->src});
 }
 
-static void on_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
+static void heard(struct app *a, struct ob__link *link, const struct ob__frame *f)
 {
-	struct app *a = arg;
 	struct test *t = test_of(a->sim);
 	struct note note = read_note(a, link, f);
 	struct message *m = &t->messages[note.index];
@@ -555,11 +583,25 @@ static void on_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint
 		}
 	}
 	if (f->dst != a->self.id) {
-		forward(a, link, f, raw, m);
-	} else if (f->kind == OB__FRAME_REPLY) {
+		return;
+	}
+	if (f->kind == OB__FRAME_REPLY) {
 		replied(a, f, &note);
 	} else {
 		arrived(a, f, &note);
+	}
+}
+
+static void on_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
+{
+	struct app *a = arg;
+	struct ob__frame one;
+	counts.rows += (f->flags & OB__FRAME_MANY) != 0;
+	for (bool first = true; next_message(&one, f, first); first = false) {
+		heard(a, link, &one);
+	}
+	if (f->dst != a->self.id) {
+		forward(a, link, f, raw);
 	}
 }
 
@@ -1231,7 +1273,7 @@ static bool covered(void)
 {
 	bool all = counts.ok > 0 && counts.deadline > 0 && counts.not_sent > 0 &&
 	           counts.maybe_sent > 0 && counts.busy > 0 && counts.stale > 0 &&
-	           counts.fenced > 0 && counts.forwarded > 0;
+	           counts.fenced > 0 && counts.forwarded > 0 && counts.rows > 0;
 	for (int i = 0; i < F_END; i++) {
 		all = all && counts.faults[i] > 0;
 	}
