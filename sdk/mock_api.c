@@ -284,6 +284,11 @@ static int api_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	return ob__mock_reg_policy(mock_of(ctx), name, fn);
 }
 
+static int api_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	return ob__mock_reg_transport(mock_of(ctx), transport);
+}
+
 static int api_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	return ob__mock_reg_listen(mock_of(ctx), options);
@@ -805,4 +810,6 @@ const ob_api ob__mock_api = {
 	.push_many = api_push_many,
 	.push_users = api_push_users,
 	.push_all = api_push_all,
+	/* links */
+	.on_transport = api_on_transport,
 };

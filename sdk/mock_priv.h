@@ -168,6 +168,7 @@ enum reg_kind {
 	REG_CODEC,
 	REG_POLICY,
 	REG_LISTEN,
+	REG_TRANSPORT,
 };
 
 struct reg {
@@ -185,7 +186,8 @@ struct reg {
 	} fn;
 	ob_codec codec;
 	ob_listen_options listen;
-	char *name;    /* of method, path, codec, policy, listener */
+	ob_transport transport;
+	char *name;    /* of method, path, codec, policy, transport, listener */
 	char *text[3]; /* strings of a listener */
 };
 
@@ -426,6 +428,7 @@ int ob__mock_reg_codec(ob_mock *m, const ob_codec *codec);
 void ob__mock_reg_codecs_live(ob_mock *m);
 int ob__mock_reg_policy(ob_mock *m, const char *name, ob_policy_fn fn);
 int ob__mock_reg_listen(ob_mock *m, const ob_listen_options *options);
+int ob__mock_reg_transport(ob_mock *m, const ob_transport *transport);
 void ob__mock_reg_drop(ob_mock *m);
 bool ob__mock_reg_verb_writes(const ob_mock *m, const char *verb);
 const struct reg *ob__mock_reg_by_id(const ob_mock *m, bool client, uint32_t id);

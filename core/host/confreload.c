@@ -19,7 +19,7 @@
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
 static const struct {
 	const char *key;
-	const char *fixed[8];
+	const char *fixed[9];
 } live_keys[] = {
 	{"call_timeout", {NULL}},
 	{"http", {"port", NULL}},
@@ -30,7 +30,8 @@ static const struct {
 	{"modules", {NULL}},
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
-	{"rpc", {"port", "unix", "idle", "encode", "tls", "reconnect_time", "key_time", NULL}},
+	{"rpc",
+         {"port", "unix", "listen", "idle", "encode", "tls", "reconnect_time", "key_time", NULL}},
 	{"session_closed_id", {NULL}},
 	{"sessions", {NULL}},
 };
@@ -118,6 +119,8 @@ int ob__conf_apply_remotes(struct ob__node *node)
 			.host = m->host,
 			.port = m->port,
 			.path = m->path,
+			.ways = &m->way,
+			.ways_len = m->way.transport != NULL,
 			.token = m->token,
 			.role = m->role,
 			.security = m->security.mode,
@@ -363,7 +366,8 @@ static struct ob__idrange *check_all(struct ob__node *node, const struct ob__nod
 		                                          "node runs"));
 	}
 	if (json_array_size(errors) > 0 || check_modules(node, c, errors) != 0 ||
-	    prepare_policies(node, c, errors) != 0) {
+	    prepare_policies(node, c, errors) != 0 ||
+	    ob__transports_check(node, c, log_line, errors) != 0) {
 		return NULL;
 	}
 	return read_routes(node, c, errors);

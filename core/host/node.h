@@ -39,6 +39,7 @@
 #include "host/session_lost.h"
 #include "host/slot.h"
 #include "host/swap/loader.h"
+#include "host/transport.h"
 #include "host/web.h"
 #include "host/work.h"
 #include "mesh/link.h"
@@ -82,6 +83,7 @@ struct ob__node {
 	struct ob__registry registry;
 	struct ob__links *links;
 	struct ob__listener *link_listener;
+	struct ob__transports transports;
 	struct ob__permits permits;
 	struct ob__ignored ignored;
 	struct ob__router router;

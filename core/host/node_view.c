@@ -175,8 +175,9 @@ json_t *ob__node_peers_json(struct ob__node *node)
 			peers, peer_json(node, OB__CONTAINER(it, struct ob__peer, all_link)));
 	}
 	ob__links_each_remote(node->links, add_remote, remotes);
-	return json_pack("{s:o, s:o, s:o}", "peers", peers, "remote_ports", remotes, "directory",
-	                 ob__cluster_json(node));
+	return json_pack("{s:o, s:o, s:o, s:o}", "peers", peers, "remote_ports", remotes,
+	                 "directory", ob__cluster_json(node), "transports",
+	                 ob__transports_json(node));
 }
 
 static json_t *spans_json(const struct ob__node *node, const struct ob__idrange_span *spans,

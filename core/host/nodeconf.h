@@ -55,8 +55,16 @@ struct ob__security_conf {
 	struct ob__link_files files;
 };
 
+/* One address of rpc.listen. */
+struct ob__rpc_listen_conf {
+	struct ob__transport_way way;
+	const char *told; /* the address that others dial */
+};
+
 struct ob__remote_conf {
-	const char *host;
+	struct ob__transport_way way; /* transport NULL: one that is built in */
+	char *host_text;              /* owned: what host points at, or NULL */
+	const char *host;             /* NULL: there is a path or a way */
 	int port;
 	const char *path;
 	const char *role;
@@ -151,6 +159,8 @@ struct ob__nodeconf {
 	uint64_t too_busy_ms;  /* of a turn; 0: never */
 	uint64_t call_slow_ms; /* calls that took longer are logged; 0: none */
 	bool call_log_failed;
+	struct ob__rpc_listen_conf *rpc_listens;
+	size_t rpc_listens_len;
 	struct ob__remote_conf *remotes;
 	size_t remotes_len;
 	struct ob__module_conf *modules;

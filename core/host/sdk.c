@@ -23,6 +23,7 @@
 #include "host/request.h"
 #include "host/session_lock.h"
 #include "host/slot.h"
+#include "host/transport.h"
 #include "host/users.h"
 #include "host/work.h"
 #include "lib/blob.h"
@@ -527,6 +528,24 @@ static int sdk_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	int rc = reg_slot(ctx, OB__SLOT_POLICY, 0, name, &reg);
 	if (rc == 0) {
 		reg->fn.policy = fn;
+	}
+	return rc;
+}
+
+static int sdk_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	struct ob__reg *reg;
+
+	if (!ob__transport_ok(transport)) {
+		return OB_E_INVAL;
+	}
+	if (ob__transport_built_in(transport->name)) {
+		return OB_E_EXISTS;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_TRANSPORT, 0, transport->name, &reg);
+	if (rc == 0) {
+		reg->fn.transport = *transport;
+		reg->fn.transport.name = reg->slot->name;
 	}
 	return rc;
 }
@@ -1058,4 +1077,6 @@ const ob_api ob__sdk_api = {
 	.push_many = sdk_push_many,
 	.push_users = sdk_push_users,
 	.push_all = sdk_push_all,
+	/* links */
+	.on_transport = sdk_on_transport,
 };

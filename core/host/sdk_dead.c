@@ -240,6 +240,13 @@ static int dead_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	return OB_E_DEAD;
 }
 
+static int dead_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	(void)ctx;
+	(void)transport;
+	return OB_E_DEAD;
+}
+
 static int dead_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	(void)ctx;
@@ -751,4 +758,6 @@ const ob_api ob__sdk_dead_api = {
 	.push_many = dead_push_many,
 	.push_users = dead_push_users,
 	.push_all = dead_push_all,
+	/* links */
+	.on_transport = dead_on_transport,
 };

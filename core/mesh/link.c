@@ -562,12 +562,20 @@ struct ob__link *ob__link_new(struct ob__links *ls)
 
 void ob__links_accept(struct ob__links *ls, uv_stream_t *server)
 {
+	ob__links_accept_as(ls, server, NULL);
+}
+
+void ob__links_accept_as(struct ob__links *ls, uv_stream_t *server, const char *address)
+{
 	struct ob__link *l = ob__link_new(ls);
 	if (l == NULL) {
 		return;
 	}
 	int rc = ob__stream_accept(&l->stream, server);
 	ob__stream_peer(&l->stream, l->address, sizeof(l->address));
+	if (address != NULL) {
+		snprintf(l->address, sizeof(l->address), "%s", address);
+	}
 	l->state = OB__LINK_HELLO;
 	l->expect = OB__HELLO_DIALER;
 	ls->in_hello++;

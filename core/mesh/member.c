@@ -490,6 +490,30 @@ static int get_unix(struct ob__address *out, const char *text)
 	return 0;
 }
 
+/* "NAME ADDRESS" or "NAME@MACHINE ADDRESS"; what else there may be is a newer node's. */
+static void get_transport(struct ob__address *out, const char *text)
+{
+	size_t name =
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+	const char *at = text + name;
+	uint64_t machine = 0;
+	if (*at == '@') {
+		if (strspn(at + 1, "0123456789abcdef") != 16) {
+			return;
+		}
+		machine = strtoull(at + 1, NULL, 16);
+		at += 17;
+	}
+	if (name == 0 || name >= OB__MEMBER_NAME || *at != ' ' || at[1] == '\0' ||
+	    strlen(at + 1) >= sizeof(out->path)) {
+		return;
+	}
+	out->kind = OB__ADDRESS_TRANSPORT;
+	out->machine = machine;
+	memcpy(out->host, text, name);
+	strcpy(out->path, at + 1);
+}
+
 int ob__address_get(struct ob__address *out, const char *text)
 {
 	memset(out, 0, sizeof(*out));
@@ -499,6 +523,7 @@ int ob__address_get(struct ob__address *out, const char *text)
 	if (strncmp(text, "unix ", 5) == 0) {
 		return get_unix(out, text + 5);
 	}
+	get_transport(out, text);
 	return *text != '\0' && *text != ' ' ? 0 : -EINVAL;
 }
 
@@ -512,10 +537,17 @@ int ob__address_put(const struct ob__address *a, char out[OB__MEMBER_ADDRESS])
 	} else if (a->kind == OB__ADDRESS_UNIX) {
 		n = snprintf(out, OB__MEMBER_ADDRESS, "unix %016llx %s",
 		             (unsigned long long)a->machine, a->path);
+	} else if (a->kind == OB__ADDRESS_TRANSPORT && a->machine != 0) {
+		n = snprintf(out, OB__MEMBER_ADDRESS, "%s@%016llx %s", a->host,
+		             (unsigned long long)a->machine, a->path);
+	} else if (a->kind == OB__ADDRESS_TRANSPORT) {
+		n = snprintf(out, OB__MEMBER_ADDRESS, "%s %s", a->host, a->path);
 	}
 	struct ob__address check;
-	if (n < 0 || n >= (int)OB__MEMBER_ADDRESS) {
+	if (n < 0 || n >= (int)OB__MEMBER_ADDRESS || ob__address_get(&check, out) != 0) {
 		return -EINVAL;
 	}
-	return ob__address_get(&check, out);
+	bool same = check.kind == a->kind && strcmp(check.host, a->host) == 0 &&
+	            strcmp(check.path, a->path) == 0;
+	return same ? 0 : -EINVAL;
 }

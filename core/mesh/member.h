@@ -21,7 +21,8 @@
  * skipped.  Text has its terminating zero on the wire and is printable ASCII:
  *
  *     1 name, 2 role     once each; the id is the name's; no spaces
- *     3 address          up to 4: "tcp HOST:PORT" or "unix MACHINE PATH", or another word in front
+ *     3 address          up to 4: "tcp HOST:PORT", "unix MACHINE PATH", or "NAME ADDRESS" and
+ *                        "NAME@MACHINE ADDRESS" of a transport that a module offers
  *     4 ranges           once, up to 32 of { u32 lo, u32 hi }
  *     5 module           up to 64 of { u32 generation, name, version }
  *
@@ -156,14 +157,17 @@ enum ob__address_kind {
 	OB__ADDRESS_OTHER = 0, /* of a newer node; can't be dialled */
 	OB__ADDRESS_TCP,
 	OB__ADDRESS_UNIX,
+	OB__ADDRESS_TRANSPORT, /* of a module's transport, if it is offered here as well */
 };
 
 struct ob__address {
 	enum ob__address_kind kind;
-	char host[OB__MEMBER_ADDRESS]; /* tcp: without the brackets of an IPv6 address */
+	char host[OB__MEMBER_ADDRESS]; /* tcp: without the brackets of an IPv6 address; the
+	                                * transport's name */
 	int port;
-	uint64_t machine; /* unix: only to be dialled where this is the own machine's */
-	char path[108];   /* fits into a sockaddr_un */
+	uint64_t machine; /* unix, and a transport's or 0: only to be dialled where this is the own
+	                   * machine's */
+	char path[108];   /* fits into a sockaddr_un; the transport's address */
 };
 
 /* Reads an address; 0 or -EINVAL: "tcp" without a host or a port of 1..65535, "unix" without a

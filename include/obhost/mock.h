@@ -312,7 +312,8 @@ size_t ob_mock_timers(const ob_mock *m);
 
 /* ---------------------------------------------------------------- what it registered -------- */
 
-/* How many ids, methods, paths, events, filters, deciders, codecs, policies and listeners. */
+/* How many ids, methods, paths, events, filters, deciders, codecs, policies, listeners and
+ * transports. */
 size_t ob_mock_registered(const ob_mock *m);
 
 /* The codec of that name, or NULL. */
@@ -330,6 +331,15 @@ ssize_t ob_mock_encode(ob_mock *m, const char *name, void *state, ob_packet *pac
 /* Asks a policy: the index of the candidate, or a result code; OB_E_NOT_FOUND: no such policy,
  * OB_E_APP: an index that is none. */
 int ob_mock_choose(ob_mock *m, const char *name, const ob_choice *choice);
+
+/* Transports that the module offers; NULL after the last. */
+const ob_transport *ob_mock_transport_at(const ob_mock *m, size_t i);
+
+/* Asks a transport for a socket, as the host does: what its dial or listen answers; *fd is the
+ * test's to close.  OB_E_NOT_FOUND: no such transport, or it can't be listened on; OB_E_APP with
+ * ob_mock_error(): no stream socket, or one that blocks. */
+int ob_mock_socket(ob_mock *m, const char *name, const char *address, bool listens, int *fd,
+                   ob_err *err);
 
 /* ---------------------------------------------------------------- state --------------------- */
 

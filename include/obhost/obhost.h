@@ -54,7 +54,8 @@
  *                    node; ob_trace(); ob_on_call_filter(); left, failed and tries in
  *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
  *                    unbind, find, push and kick by user, locks; session attributes; sessions
- *                    that are replaced, lost or moved; pushes to many; OB_CODEC_SHARED
+ *                    that are replaced, lost or moved; pushes to many; OB_CODEC_SHARED;
+ *                    ob_on_transport()
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -690,6 +691,37 @@ typedef struct ob_listen_options {
 	uint32_t idle_ms;      /* close a client that sent nothing for so long; 0: never */
 } ob_listen_options;
 
+#define OB_TRANSPORT_LOCAL 1u /* its addresses mean something on the node's own machine only */
+
+#define OB_TRANSPORT_ADDRESS_MAX 107u /* bytes of an address: printable ASCII */
+
+/*
+ * Since 1.1.  Makes stream sockets for links with other nodes; the host does all the rest: it waits
+ * for the connection, proves who is there, encrypts if that is configured, sends and reads.  Any
+ * address family will do, and one end of a socketpair() to a helper process as well.
+ *
+ * Hooks run on the loop and must not block.  `address` is a text of the configuration's or of
+ * another node's that only the transport understands.  A descriptor that is handed over is the
+ * host's from then on: the module keeps no copy, so links outlive its generation.  Hooks return 0,
+ * or a negative code with a sentence in err->text if there is more to say than the code does.
+ */
+typedef struct ob_transport {
+	uint32_t size;
+	uint32_t flags; /* OB_TRANSPORT_LOCAL */
+	const char *name;
+
+	/* A stream socket that is connected to the address, or whose connect() has been begun and
+	 * goes on.  The host gives up when that takes longer than three seconds. */
+	int (*dial)(ob_ctx *ctx, const char *address, int *fd, ob_err *err);
+
+	/* Optional: a stream socket that is bound to the address, for the host to listen on; other
+	 * nodes' dial is given the same text, unless the configuration tells them another one. */
+	int (*listen)(ob_ctx *ctx, const char *address, int *fd, ob_err *err);
+
+	/* Optional: is that an address?  Pure. */
+	int (*check)(ob_ctx *ctx, const char *address, ob_err *err);
+} ob_transport;
+
 #define OB_SECTION_CRITICAL 1u /* a reader that does not know the section must refuse the whole */
 
 #define OB_FROM_CLIENT 1u /* ob_on_id: messages of this node's own clients */
@@ -818,6 +850,9 @@ typedef struct ob_api {
 	int (*push_users)(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
 	                  const void *data, size_t len);
 	int (*push_all)(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len);
+
+	/* from 1.1 on: links. */
+	int (*on_transport)(ob_ctx *ctx, const ob_transport *transport);
 } ob_api;
 
 struct ob_ctx {
@@ -1058,6 +1093,16 @@ static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
 static inline int ob_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 {
 	return ctx->api->on_policy(ctx, name, fn);
+}
+
+/* Offers a transport for links with other nodes under transport->name; the struct is copied.  The
+ * configuration names it (`remote_ports[].transport`, `rpc.listen`).  Links that are up stay when a
+ * newer generation takes over or the module is taken out; without it nothing is dialled by it.  The
+ * name: letters, digits, '_' or '-', at most 63; OB_E_EXISTS for what is built in (tcp, unix, tls,
+ * ws), and for another module's. */
+static inline int ob_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	return ctx->api->on_transport(ctx, transport);
 }
 
 /* Opens a listener for clients.  It is bound at once and accepts from live on.  A generation that

@@ -288,7 +288,14 @@ static void test_addresses(void)
 		{"tcp host.example:1", OB__ADDRESS_TCP, "host.example", 1},
 		{"tcp [::1]:65535", OB__ADDRESS_TCP, "::1", 65535},
 		{"unix 00000000000000ff /run/x y", OB__ADDRESS_UNIX, "/run/x y", 255},
-		{"quic anything at all", OB__ADDRESS_OTHER, "", 0},
+		{"quic anything at all", OB__ADDRESS_TRANSPORT, "quic anything at all", 0},
+		{"abstract@00000000000000ff a b", OB__ADDRESS_TRANSPORT, "abstract a b", 255},
+		{"abstract@ff a", OB__ADDRESS_OTHER, "", 0},
+		{"abstract@00000000000000ffa", OB__ADDRESS_OTHER, "", 0},
+		{"abstract ", OB__ADDRESS_OTHER, "", 0},
+		{"a.b c", OB__ADDRESS_OTHER, "", 0},
+		{"0123456789012345678901234567890123456789012345678901234567890123 far too long",
+	         OB__ADDRESS_OTHER, "", 0},
 		{"tcp", OB__ADDRESS_OTHER, "", 0},
 		{"tcp :1", -1, "", 0},
 		{"tcp host", -1, "", 0},
@@ -318,8 +325,11 @@ static void test_addresses(void)
 			continue;
 		}
 		CU_ASSERT_EQUAL((int)a.kind, rows[i].kind);
-		CU_ASSERT_STRING_EQUAL(a.kind == OB__ADDRESS_UNIX ? a.path : a.host, rows[i].where);
-		CU_ASSERT_EQUAL(a.kind == OB__ADDRESS_UNIX ? (int)a.machine : a.port, rows[i].port);
+		char both[300];
+		snprintf(both, sizeof(both), "%s%s%s", a.host,
+		         a.kind == OB__ADDRESS_TRANSPORT ? " " : "", a.path);
+		CU_ASSERT_STRING_EQUAL(both, rows[i].where);
+		CU_ASSERT_EQUAL(a.machine != 0 ? (int)a.machine : a.port, rows[i].port);
 		CU_ASSERT_EQUAL(ob__address_put(&a, back),
 		                a.kind == OB__ADDRESS_OTHER ? -EINVAL : 0);
 		if (a.kind != OB__ADDRESS_OTHER) {
@@ -328,6 +338,11 @@ static void test_addresses(void)
 	}
 	struct ob__address a = {.kind = OB__ADDRESS_TCP, .host = "a b", .port = 1};
 	char out[OB__MEMBER_ADDRESS];
+	CU_ASSERT_EQUAL(ob__address_put(&a, out), -EINVAL);
+	/* It would be read as another kind. */
+	a = (struct ob__address){.kind = OB__ADDRESS_TRANSPORT, .host = "tcp", .path = "h:1"};
+	CU_ASSERT_EQUAL(ob__address_put(&a, out), -EINVAL);
+	a = (struct ob__address){.kind = OB__ADDRESS_TRANSPORT, .host = "a b", .path = ""};
 	CU_ASSERT_EQUAL(ob__address_put(&a, out), -EINVAL);
 }
 
