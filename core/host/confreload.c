@@ -94,8 +94,7 @@ int ob__conf_apply_policies(struct ob__node *node)
 	int rc = ob__policy_prepare(node, node->conf, &role);
 
 	if (rc != 0) {
-		ob__error("conf", "rpc.policy: can't take the role \"%s\" (%s)", role,
-		          ob__strerror(rc));
+		ob__error("conf", "rpc.policy: can't take \"%s\" (%s)", role, ob__strerror(rc));
 		return rc;
 	}
 	ob__policy_init(node);
@@ -286,16 +285,15 @@ static void keep_bound(struct ob__node *node, struct ob__nodeconf *c)
 	old->listens_len = len;
 }
 
-/* What the new file's rpc.policy names is there, or an error is noted. */
+/* What the new file's policies name is there, or an error is noted. */
 static int prepare_policies(struct ob__node *node, const struct ob__nodeconf *c, json_t *errors)
 {
 	const char *role = "";
 	int rc = ob__policy_prepare(node, c, &role);
 
 	if (rc != 0) {
-		json_array_append_new(errors,
-		                      json_sprintf("rpc.policy: can't take the role \"%s\"", role));
-		ob__error("conf", "rpc.policy: can't take the role \"%s\"", role);
+		json_array_append_new(errors, json_sprintf("rpc.policy: can't take \"%s\"", role));
+		ob__error("conf", "rpc.policy: can't take \"%s\"", role);
 	}
 	return rc;
 }

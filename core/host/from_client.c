@@ -88,7 +88,7 @@ static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct 
 {
 	const struct ob__route_query *q = &o->q;
 	struct ob__way *w = &conn->way;
-	bool stuck = q->node != 0 || (q->prefer != 0 && node->router.route->policy == NULL);
+	bool stuck = q->node != 0 || (q->prefer != 0 && node->router.route->chooser.policy == NULL);
 
 	if (!stuck || route->peer != route->to || ob__peer_drains(route->to) ||
 	    node->cluster.reach_changed || o->f.ext_len > OB__WAY_EXT) {

@@ -104,6 +104,10 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.log.failed", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Those that failed."},
 	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. Messages of a session that stays go where its earlier ones went, unless a module chooses."},
 	{"rpc.policy.*", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Name of a policy."},
+	{"rpc.policy_range", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Policies for messages by range of ids, whichever role they go to; they come before the role's. Of overlapping ones the last wins."},
+	{"rpc.policy_range[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One range."},
+	{"rpc.policy_range[].range", OB__CONF_PAIR, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "[low, high], both ends included."},
+	{"rpc.policy_range[].policy", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "Name of a policy, as in rpc.policy."},
 	{"rpc.route", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The route table: which role takes which message id."},
 	{"rpc.route.range", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to ranges, both ends included; of overlapping ones the last wins."},
 	{"rpc.route.range.*", OB__CONF_LIST, 0, 0, 0, NULL, NULL, "Ranges of one role."},
@@ -540,6 +544,42 @@ static void read_remotes(struct reading *r)
 	}
 }
 
+#define POLICY_NAME "a policy's name is letters, digits, '_' or '-'"
+
+static bool policy_ok(const json_t *name)
+{
+	return word_ok(json_string_value(name)) && strchr(json_string_value(name), '.') == NULL;
+}
+
+static void read_policy_ranges(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = ob__conf_get(c->root, "rpc.policy_range");
+	size_t i;
+	json_t *item;
+	int rc = 0;
+
+	ob__idrange_init(&c->policy_range);
+	c->choosers = calloc(json_array_size(list) + 1, sizeof(*c->choosers));
+	if (c->choosers == NULL) {
+		wrong(r, "rpc.policy_range", "out of memory");
+		return;
+	}
+	c->choosers_len = json_array_size(list);
+	json_array_foreach (list, i, item) {
+		const json_t *range = json_object_get(item, "range");
+		if (!policy_ok(json_object_get(item, "policy"))) {
+			wrong(r, "rpc.policy_range", POLICY_NAME);
+		}
+		rc |= ob__idrange_add(
+			&c->policy_range, (uint32_t)json_integer_value(json_array_get(range, 0)),
+			(uint32_t)json_integer_value(json_array_get(range, 1)), (uint32_t)i);
+	}
+	if (rc != 0 || ob__idrange_seal(&c->policy_range, NULL, NULL) != 0) {
+		wrong(r, "rpc.policy_range", "has too many entries");
+	}
+}
+
 static void read_policies(struct reading *r)
 {
 	const char *role;
@@ -549,11 +589,11 @@ static void read_policies(struct reading *r)
 	                     name) {
 		if (!word_ok(role)) {
 			wrong(r, "rpc.policy", "has a role that is no word");
-		} else if (!word_ok(json_string_value(name)) ||
-		           strchr(json_string_value(name), '.') != NULL) {
-			wrong(r, "rpc.policy", "a policy's name is letters, digits, '_' or '-'");
+		} else if (!policy_ok(name)) {
+			wrong(r, "rpc.policy", POLICY_NAME);
 		}
 	}
+	read_policy_ranges(r);
 }
 
 static void check_allow(struct reading *r)
@@ -860,6 +900,8 @@ void ob__nodeconf_free(struct ob__nodeconf *c)
 		free(c->modules[i].path);
 		json_decref(c->modules[i].conf);
 	}
+	ob__idrange_free(&c->policy_range);
+	free(c->choosers);
 	ob__idrange_free(&c->sticky);
 	free(c->listens);
 	free(c->remotes);

@@ -25,6 +25,7 @@
 #include "lib/idrange.h"
 #include "mesh/link.h"
 #include "mesh/member.h"
+#include "mesh/registry.h"
 
 #define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
 
@@ -136,6 +137,9 @@ struct ob__nodeconf {
 	size_t rpc_tokens_len;
 	struct ob__security_conf rpc_security;
 	uint64_t reconnect_ms;
+	struct ob__idrange policy_range; /* an index into: */
+	struct ob__chooser *choosers;    /* of rpc.policy_range, filled in when it counts */
+	size_t choosers_len;
 	struct ob__idrange sticky; /* enum ob__sticky_lost, perhaps with BY_USER */
 	bool sticky_by_user;       /* any of them has */
 	uint64_t sticky_wait_ms;

@@ -27,7 +27,8 @@
  *
  * A role may have a policy, which is the floor above's: it is shown the peers that could take the
  * message, in the order of their ids, and chooses one, or ends the message, or leaves it to the
- * router.  It is not asked about messages to a node.
+ * router.  It is not asked about messages to a node.  A range of message ids may have a way or a
+ * policy of its own, which comes before the role's.
  */
 
 #ifndef OB__ROUTER_H
@@ -48,9 +49,9 @@ struct ob__route_query;
 /* What a policy says to leave the choice to the router. */
 #define OB__ROUTE_AS_USUAL INT32_MAX
 
-/* The number of one of the peers, OB__ROUTE_AS_USUAL, or a negative result code.  Asked for roles
- * whose `policy` is set. */
-typedef int (*ob__route_choose)(void *arg, const struct ob__route_query *q,
+/* The number of one of the peers, OB__ROUTE_AS_USUAL, or a negative result code.  Asked where a
+ * chooser's `policy` is set. */
+typedef int (*ob__route_choose)(void *arg, const struct ob__route_query *q, void *policy,
                                 const struct ob__registry_role *role, struct ob__peer *const *peers,
                                 size_t len);
 
@@ -75,8 +76,10 @@ struct ob__route_stranger {
 
 struct ob__router {
 	struct ob__registry *registry;
-	struct ob__idrange *table;  /* owned; may be NULL */
-	struct ob__idrange *served; /* what members say they serve; owned, may be NULL */
+	struct ob__idrange *table;            /* owned; may be NULL */
+	struct ob__idrange *served;           /* what members say they serve; owned, may be NULL */
+	const struct ob__idrange *chooser_of; /* message id -> index of its chooser; or NULL */
+	const struct ob__chooser *choosers;   /* as it, the floor above's */
 	uint32_t route_role;
 	struct ob__registry_role *route; /* of that role, once it is known */
 	ob__route_choose choose;         /* may be NULL */
@@ -127,6 +130,11 @@ void ob__router_set_served(struct ob__router *r, struct ob__idrange *table);
 
 /* The role for an id, or 0. */
 uint32_t ob__router_role(const struct ob__router *r, uint32_t id);
+
+/* How a node of the role is chosen for a message (or NULL). */
+struct ob__chooser ob__router_chooser(const struct ob__router *r,
+                                      const struct ob__registry_role *role,
+                                      const struct ob__frame *f);
 
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q);
 

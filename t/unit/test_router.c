@@ -277,11 +277,11 @@ static struct {
 	uint32_t role;
 } policy;
 
-static int choose(void *arg, const struct ob__route_query *q, const struct ob__registry_role *role,
-                  struct ob__peer *const *peers, size_t len)
+static int choose(void *arg, const struct ob__route_query *q, void *asked,
+                  const struct ob__registry_role *role, struct ob__peer *const *peers, size_t len)
 {
 	CU_ASSERT_PTR_EQUAL(arg, &policy);
-	CU_ASSERT_PTR_EQUAL(role->policy, &policy);
+	CU_ASSERT_PTR_EQUAL(asked, &policy);
 	CU_ASSERT_EQUAL(q->node, 0);
 	policy.asked++;
 	policy.len = len;
@@ -300,7 +300,7 @@ static void use_policy(const char *role)
 	memset(&policy, 0, sizeof(policy));
 	router.choose = choose;
 	router.choose_arg = &policy;
-	ob__registry_role_get(&reg, ob__fnv1a32(role))->policy = &policy;
+	ob__registry_role_get(&reg, ob__fnv1a32(role))->chooser.policy = &policy;
 }
 
 static void test_policy(void)
