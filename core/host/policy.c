@@ -16,6 +16,34 @@
 
 /* ---- choosing ---- */
 
+/* A node that is linked and that no route node has told of is up. */
+static uint8_t state_of(const struct ob__peer *p)
+{
+	if (ob__peer_drains(p)) {
+		return OB_NODE_DRAINING;
+	}
+	return p->state == OB__MEMBER_SUSPECT ? OB_NODE_SUSPECT : OB_NODE_UP;
+}
+
+static ob_candidate candidate_of(const struct ob__peer *p)
+{
+	_Static_assert(sizeof(ob_candidate) - offsetof(ob_candidate, local) <= sizeof(uint64_t) &&
+	                       offsetof(ob_candidate, load) == offsetof(ob_candidate, local) + 2,
+	               "modules of 1.0 walk an array of them");
+	const struct ob__balance_node *b = &p->balance;
+
+	return (ob_candidate){
+		.size = sizeof(ob_candidate),
+		.weight = b->weight,
+		.node = p->who.id,
+		.name = p->who.name,
+		.pending = b->pending,
+		.local = p->near,
+		.state = state_of(p),
+		.load = b->load < UINT16_MAX ? (uint16_t)b->load : UINT16_MAX,
+	};
+}
+
 static void view_frame(const struct ob__node *node, const struct ob__route_query *q,
                        char method[256], ob_view *view)
 {
@@ -85,13 +113,7 @@ static int choose(void *arg, const struct ob__route_query *q, void *policy,
 		return OB__ROUTE_AS_USUAL;
 	}
 	for (size_t i = 0; i < len; i++) {
-		candidates[i] = (ob_candidate){
-			.size = sizeof(candidates[i]),
-			.weight = peers[i]->balance.weight,
-			.node = peers[i]->who.id,
-			.name = peers[i]->who.name,
-			.pending = peers[i]->balance.pending,
-		};
+		candidates[i] = candidate_of(peers[i]);
 	}
 	view_frame(node, q, method, &view);
 	ob_choice c = {

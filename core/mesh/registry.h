@@ -50,6 +50,7 @@ struct ob__peer {
 	char last_error[128];
 	uint8_t state;        /* as the directory says, or OB__MEMBER_UNKNOWN; DEAD, LEFT: it did */
 	bool ready;           /* in what its role has ready */
+	bool near;            /* on this machine, as its addresses say */
 	bool via_used;        /* something went through a route node since it had a link */
 	bool parted;          /* its last link ended because both ends saw no traffic */
 	uint32_t blamed[2];   /* why the last link with it (its own, then ours) did not come about,

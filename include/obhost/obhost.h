@@ -54,7 +54,7 @@
  *                    node; ob_trace(); ob_on_call_filter(); left, failed and tries in
  *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
  *                    unbind, find, push and kick by user, locks; session attributes; sessions
- *                    that are replaced, lost or moved
+ *                    that are replaced, lost or moved; what policies see of candidates
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -652,14 +652,27 @@ typedef struct ob_module_info {
 	const char *version;
 } ob_module_info;
 
-/* A node that a request could go to, over a link or through a route node, in a policy. */
+/* How a node is, as far as this one has heard. */
+enum ob_node_state {
+	OB_NODE_UP = 1,
+	OB_NODE_DRAINING, /* it takes nothing new; a candidate only as a route node, to relay */
+	OB_NODE_SUSPECT,  /* it may be gone; a candidate only while nobody else is there */
+};
+
+/* A node that a request could go to, over a link or through a route node, in a policy.  They come
+ * as an array, so the struct keeps its size: what is new takes the place of padding, and is 0 on
+ * hosts of before. */
 typedef struct ob_candidate {
 	uint32_t size;
 	uint32_t weight; /* its rpc.weight */
 	uint64_t node;
 	const char *name;
 	uint32_t pending; /* requests and calls of this node sent there that have not ended */
-	bool local;       /* this node itself */
+	bool local;       /* it is on this machine (since 1.1; until then always false) */
+
+	/* Since 1.1: */
+	uint8_t state; /* enum ob_node_state */
+	uint16_t load; /* requests in work there, whosoever, as it said last; 65535: or more */
 } ob_candidate;
 
 typedef struct ob_choice {
