@@ -527,6 +527,12 @@ static const void *api_session_attr(ob_ctx *ctx, ob_session session, const char 
 	return ob__mock_session_attr(mock_of(ctx), session, key, len);
 }
 
+static const void *api_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                   size_t *len)
+{
+	return ob__mock_session_attr(mock_of(ctx), choice->view->session, key, len);
+}
+
 static int api_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
 {
 	return ob__mock_session_lock(mock_of(ctx), session, key, ms);
@@ -784,4 +790,5 @@ const ob_api ob__mock_api = {
 	.session_attr = api_session_attr,
 	.session_lock = api_session_lock,
 	.session_unlock = api_session_unlock,
+	.choice_attr = api_choice_attr,
 };

@@ -15,6 +15,7 @@
 #include "host/node.h"
 #include "host/policy.h"
 #include "host/swap/swap.h"
+#include "host/users.h"
 
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
 static const struct {
@@ -320,6 +321,7 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	if (c->log_level != node->conf->log_level) {
 		ob__log_set_level(c->log_level);
 	}
+	bool carries = node->conf->carry_len > 0 || c->carry_len > 0;
 	keep_bound(node, c);
 	json_decref(node->masked_conf);
 	node->masked_conf = ob__conf_masked(c->file, ob__nodeconf_rows);
@@ -328,6 +330,9 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	ob__router_set_table(&node->router, table);
 	ob__policy_apply(node, c);
 	ob__policy_check(node);
+	if (carries) {
+		ob__session_carry_changed(node);
+	}
 	apply_tokens(node);
 	if (ob__permits_apply(node) != 0) {
 		ob__error("conf", "rpc.allow: out of memory, what it was stays");

@@ -228,7 +228,7 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 	bool wait = false;
-	uint8_t ext[OB__ORDER_EXT + OB__STICKS_EXT + OB__USER_EXT_MAX];
+	uint8_t ext[OB__ORDER_EXT + OB__STICKS_EXT + OB__USER_EXT_MAX + OB__CARRY_EXT_MAX];
 	struct ob__route_query *q = &o->q;
 	struct ob__frame *f = &o->f;
 
@@ -265,7 +265,9 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 		at = ob__order_put(&s->order, q->role == 0, ext);
 		at += ob__sticks_put(ext + at, s, q->role, q->key, is_far(node, q->node));
 	}
-	f->ext_len = (uint16_t)(at + ob__users_ext_put(s, q->node, ext + at));
+	at += ob__users_ext_put(s, q->node, ext + at);
+	at += q->node == 0 ? ob__session_carry_put(s, ext + at) : 0;
+	f->ext_len = (uint16_t)at;
 	client_sent(node, o,
 	            verdict == OB__STICKY_WAIT ? ob__hold_own(node, f, q)
 	                                       : client_send(node, conn, o));

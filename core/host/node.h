@@ -85,6 +85,8 @@ struct ob__node {
 	struct ob__permits permits;
 	struct ob__ignored ignored;
 	struct ob__router router;
+	const struct ob__route_query *placing; /* what a policy is being asked about, and */
+	const ob_choice *choice;               /* how; NULL: none is asked */
 	struct ob__cluster cluster;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;

@@ -149,6 +149,8 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.users", OB__CONF_INT, 0, 1, 16000000, NULL, "1000000", "Most users that a route node keeps the whereabouts of; beyond it 503."},
 	{"sessions", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Sessions and their users."},
 	{"sessions.bind_timeout", OB__CONF_SECONDS, 0, 0, 120, NULL, "5", "Seconds that binding a session to a user may take, waiting for the user's former session included; then it ends with 504."},
+	{"sessions.carry", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Keys of session attributes that go along with a session's messages to route nodes, for the policies there (ob_choice_attr). At most 4."},
+	{"sessions.carry[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "A key: 1 to 32 bytes."},
 	{"sessions.kick_id", OB__CONF_INT, 0, 0, 2147483647, NULL, "0", "Message id under which a client gets {\"reason\": TEXT} before it is closed because its user has logged in elsewhere or was kicked; 0: none."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
 	{"reload.budget", OB__CONF_SECONDS, 0, 0, 60, NULL, "0.1", "Seconds that handing over state may hold the loop when its version changed; 0: any."},
@@ -240,6 +242,24 @@ static void read_reload(struct reading *r)
 	};
 }
 
+static void read_carry(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = ob__conf_get(c->root, "sessions.carry");
+
+	if (json_array_size(list) > OB__CARRY_MAX) {
+		wrong(r, "sessions.carry", "has more than 4 keys");
+		return;
+	}
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *key = json_string_value(json_array_get(list, i));
+		if (!ob__key_ok(key)) {
+			wrong(r, "sessions.carry", "a key is 1 to 32 bytes of text");
+		}
+		c->carry[c->carry_len++] = key;
+	}
+}
+
 static void read_node(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -253,6 +273,7 @@ static void read_node(struct reading *r)
 	c->session_closed_id = (uint32_t)ob__conf_int(j, "session_closed_id", 100130);
 	c->kick_id = (uint32_t)ob__conf_int(j, "sessions.kick_id", 0);
 	c->bind_timeout_ms = ob__conf_ms(j, "sessions.bind_timeout", 5000);
+	read_carry(r);
 	c->state_dir = ob__conf_str(j, "state_dir", NULL);
 	c->pid = ob__conf_str(j, "pid", NULL);
 	c->user = ob__conf_str(j, "user", NULL);

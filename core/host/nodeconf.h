@@ -26,6 +26,7 @@
 #include "mesh/link.h"
 #include "mesh/member.h"
 #include "mesh/registry.h"
+#include "mesh/userwire.h"
 
 #define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
 
@@ -125,6 +126,8 @@ struct ob__nodeconf {
 	uint32_t session_closed_id;
 	uint32_t kick_id; /* 0: none */
 	uint64_t bind_timeout_ms;
+	const char *carry[OB__CARRY_MAX]; /* keys of attributes that go along with messages */
+	size_t carry_len;
 	struct ob__listen_conf *listens;
 	size_t listens_len;
 	int http_port;

@@ -100,6 +100,14 @@ static void no_sense(struct ob__node *node, struct ob__reg *reg, int choice, siz
 	}
 }
 
+static uint64_t key_of(const struct ob__route_query *q)
+{
+	if (q->key != 0 || q->session_node == 0) {
+		return q->key;
+	}
+	return ob__balance_key(q->session_node, q->session_seq);
+}
+
 static int choose(void *arg, const struct ob__route_query *q, void *policy,
                   const struct ob__registry_role *role, struct ob__peer *const *peers, size_t len)
 {
@@ -122,10 +130,17 @@ static int choose(void *arg, const struct ob__route_query *q, void *policy,
 		.view = &view,
 		.candidates = candidates,
 		.len = len,
+		.key = key_of(q),
 	};
+	const struct ob__route_query *placing = node->placing;
+	const ob_choice *asked = node->choice;
+	node->placing = q;
+	node->choice = &c;
 	uint64_t entered = ob__gen_enter(reg->gen);
 	int choice = reg->fn.policy(&reg->gen->ctx, &c);
 	ob__gen_leave(reg->gen, entered);
+	node->placing = placing;
+	node->choice = asked;
 	if (choice < 0) {
 		return ob__result_clean(choice);
 	}
@@ -135,6 +150,30 @@ static int choose(void *arg, const struct ob__route_query *q, void *policy,
 	}
 	reg->gen->handled++;
 	return choice;
+}
+
+const void *ob__policy_attr(const struct ob__node *node, const ob_choice *choice, const char *key,
+                            size_t *len)
+{
+	const struct ob__frame *f = node->placing != NULL ? node->placing->frame : NULL;
+	const struct ob__session *s;
+	const struct ob__session_attr *a;
+	uint16_t ext_len = 0;
+
+	*len = 0;
+	if (f == NULL || choice != node->choice || f->session_node == 0 || !ob__key_ok(key)) {
+		return NULL;
+	}
+	s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	if (s != NULL && s->conn != 0) {
+		a = ob__session_attr(s, key);
+		*len = a != NULL ? a->len : 0;
+		return a != NULL ? a->value : NULL;
+	}
+	/* Only its proxy knows. */
+	const uint8_t *ext =
+		f->src == f->session_node ? ob__frame_ext(f, OB__FRAME_EXT_ATTRS, &ext_len) : NULL;
+	return ext != NULL ? ob__carry_find(ext, ext_len, key, len) : NULL;
 }
 
 void ob__policy_init(struct ob__node *node)

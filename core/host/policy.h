@@ -16,6 +16,7 @@
 #define OB__POLICY_H
 
 #include <jansson.h>
+#include <obhost/obhost.h>
 
 #include "mesh/router.h"
 
@@ -31,6 +32,11 @@ int ob__policy_prepare(struct ob__node *node, const struct ob__nodeconf *c, cons
 
 /* What was prepared counts from now on. */
 void ob__policy_apply(struct ob__node *node, const struct ob__nodeconf *c);
+
+/* An attribute of the session whose message is being placed; NULL if it is not known, or `choice`
+ * is none of now. */
+const void *ob__policy_attr(const struct ob__node *node, const ob_choice *choice, const char *key,
+                            size_t *len);
 
 /* Warns of those that nobody offers. */
 void ob__policy_check(const struct ob__node *node);

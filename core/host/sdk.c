@@ -19,6 +19,7 @@
 #include "host/kv.h"
 #include "host/listen.h"
 #include "host/node.h"
+#include "host/policy.h"
 #include "host/request.h"
 #include "host/session_lock.h"
 #include "host/slot.h"
@@ -784,6 +785,14 @@ static const void *sdk_session_attr(ob_ctx *ctx, ob_session session, const char 
 	return a != NULL ? a->value : NULL;
 }
 
+static const void *sdk_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                   size_t *len)
+{
+	size_t unused;
+
+	return ob__policy_attr(node_of(ctx), choice, key, len != NULL ? len : &unused);
+}
+
 static int sdk_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
 {
 	if (!ob__gen_live(gen_of(ctx))) {
@@ -1027,4 +1036,5 @@ const ob_api ob__sdk_api = {
 	.session_attr = sdk_session_attr,
 	.session_lock = sdk_session_lock,
 	.session_unlock = sdk_session_unlock,
+	.choice_attr = sdk_choice_attr,
 };

@@ -616,6 +616,13 @@ static const void *dead_session_attr(ob_ctx *ctx, ob_session session, const char
 	return NULL;
 }
 
+static const void *dead_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                    size_t *len)
+{
+	(void)choice;
+	return dead_session_attr(ctx, 0, key, len);
+}
+
 static int dead_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
 {
 	(void)ctx;
@@ -713,4 +720,5 @@ const ob_api ob__sdk_dead_api = {
 	.session_attr = dead_session_attr,
 	.session_lock = dead_session_lock,
 	.session_unlock = dead_session_unlock,
+	.choice_attr = dead_choice_attr,
 };

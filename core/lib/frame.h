@@ -58,6 +58,7 @@ enum ob__frame_ext {
 	OB__FRAME_EXT_STICKS = 6, /* where the session sticks (mesh/sticks.h) */
 	OB__FRAME_EXT_ORDER = 7,  /* its place among the session's (mesh/order.h) */
 	OB__FRAME_EXT_USER = 32,  /* whose the session is (mesh/userwire.h) */
+	OB__FRAME_EXT_ATTRS = 33, /* some of what is known of it (the same) */
 };
 
 struct ob__frame {

@@ -35,6 +35,7 @@ static void more_free(struct ob__session *s)
 		free(m->attrs[i]);
 	}
 	free(m->attrs);
+	free(m->carried);
 	free(m);
 	s->more = NULL;
 }
@@ -300,6 +301,31 @@ int ob__session_set(struct ob__session *s, const char *key, const void *value, s
 		m->attrs_len++;
 	}
 	m->attrs[i] = a;
+	return 0;
+}
+
+int ob__session_carry(struct ob__session *s, const char *const *keys, size_t len)
+{
+	uint8_t wire[OB__CARRY_WIRE_MAX];
+	size_t at = 0;
+	if (s->more == NULL) {
+		return 0;
+	}
+	for (size_t i = 0; i < len && i < OB__CARRY_MAX; i++) {
+		const struct ob__session_attr *a = ob__session_attr(s, keys[i]);
+		at += a != NULL ? ob__carry_put(wire + at, keys[i], a->value, a->len) : 0;
+	}
+	uint8_t *carried = at > 0 ? malloc(at) : NULL;
+	if (at > 0 && carried == NULL) {
+		return -ENOMEM;
+	}
+	if (at > 0) {
+		memcpy(carried, wire, at);
+	}
+	free(s->more->carried);
+	s->more->carried = carried;
+	s->more->carried_len = (uint16_t)at;
+	s->version++;
 	return 0;
 }
 

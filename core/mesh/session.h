@@ -58,6 +58,9 @@ struct ob__session_more {
 	uint32_t change;             /* grows each time its proxy gives it another user */
 	struct ob__session_attr **attrs;
 	uint8_t attrs_len;
+	uint16_t carried_len;
+	uint8_t *carried; /* on its proxy: the attributes that go along with its messages, as they
+	                   * are on the wire; NULL: none */
 
 	/* On its proxy, the floor above's own: */
 	bool bound;
@@ -152,6 +155,11 @@ int ob__session_set(struct ob__session *s, const char *key, const void *value, s
 
 /* Its bytes, borrowed until it is set again; NULL if there are none. */
 const struct ob__session_attr *ob__session_attr(const struct ob__session *s, const char *key);
+
+/* Makes anew what goes along with its messages: those of the `len` keys that it has.  0 or -ENOMEM.
+ */
+int ob__session_carry(struct ob__session *s, const char *const *keys, size_t len);
+
 /* What is known of the session and a role, or NULL; valid until the next call for the session. */
 struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role);
 

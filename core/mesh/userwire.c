@@ -192,6 +192,38 @@ int ob__attr_get(struct ob__attr_msg *m, const uint8_t *data, size_t len)
 	return 0;
 }
 
+size_t ob__carry_put(uint8_t *out, const char *key, const void *value, size_t len)
+{
+	size_t at = put_word(out, key, OB__KEY_MAX);
+	uint16_t n = htole16((uint16_t)len);
+	memcpy(out + at, &n, sizeof(n));
+	memcpy(out + at + sizeof(n), value, len);
+	return at + sizeof(n) + len;
+}
+
+const uint8_t *ob__carry_find(const uint8_t *ext, size_t ext_len, const char *key, size_t *len)
+{
+	char word[OB__KEY_MAX + 1];
+	uint16_t n;
+	while (get_word(word, OB__KEY_MAX, false, &ext, &ext_len) == 0 && ext_len >= sizeof(n)) {
+		memcpy(&n, ext, sizeof(n));
+		n = le16toh(n);
+		ext += sizeof(n);
+		ext_len -= sizeof(n);
+		if (n > ext_len) {
+			break;
+		}
+		if (strcmp(word, key) == 0) {
+			*len = n;
+			return ext;
+		}
+		ext += n;
+		ext_len -= n;
+	}
+	*len = 0;
+	return NULL;
+}
+
 void ob__place_put(uint8_t out[OB__PLACE_SIZE], const struct ob__place *p)
 {
 	put64(out, p->node);

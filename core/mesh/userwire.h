@@ -15,6 +15,8 @@
  *     USER_SEND, USER_STALE
  *                  u8 kind | u8 tries | u16 zero | u32 id | u32 at | u64 tag | word user | data
  *     SESSION_SET  word key | value
+ *     the extension ATTRS of a request: any number of
+ *                  word key | u16 length | value
  *     the end of a BIND, USER_CLAIM or USER_FIND
  *                  u64 node | u64 seq | u64 epoch
  *
@@ -33,11 +35,13 @@
 #define OB__KEY_MAX   32u
 #define OB__VALUE_MAX 256u
 
-#define OB__USER_WIRE_MAX (12u + 1 + OB__USER_MAX)
-#define OB__LOCK_WIRE_MAX (16u + 1 + OB__USER_MAX + 1 + OB__KEY_MAX)
-#define OB__SEND_HEAD_MAX (20u + 1 + OB__USER_MAX)
-#define OB__ATTR_WIRE_MAX (1u + OB__KEY_MAX + OB__VALUE_MAX)
-#define OB__PLACE_SIZE    24u
+#define OB__USER_WIRE_MAX  (12u + 1 + OB__USER_MAX)
+#define OB__LOCK_WIRE_MAX  (16u + 1 + OB__USER_MAX + 1 + OB__KEY_MAX)
+#define OB__SEND_HEAD_MAX  (20u + 1 + OB__USER_MAX)
+#define OB__ATTR_WIRE_MAX  (1u + OB__KEY_MAX + OB__VALUE_MAX)
+#define OB__PLACE_SIZE     24u
+#define OB__CARRY_MAX      4u /* attributes of a session that go along with its messages */
+#define OB__CARRY_WIRE_MAX (OB__CARRY_MAX * (1u + OB__KEY_MAX + 2u + OB__VALUE_MAX))
 
 /* Words in here are terminated. */
 struct ob__user_msg {
@@ -95,6 +99,13 @@ size_t ob__user_put(uint8_t out[OB__USER_WIRE_MAX], const char *user, uint64_t e
 size_t ob__lock_put(uint8_t out[OB__LOCK_WIRE_MAX], const struct ob__lock_msg *m);
 size_t ob__send_put_head(uint8_t out[OB__SEND_HEAD_MAX], const struct ob__send_msg *m);
 size_t ob__attr_put(uint8_t out[OB__ATTR_WIRE_MAX], const char *key, const void *value, size_t len);
+/* Appends one attribute of an extension ATTRS, whose value has at most OB__VALUE_MAX bytes; `out`
+ * has room for 35 bytes more.  And finds one in it: NULL if it is not there, or the extension is
+ * none.
+ */
+size_t ob__carry_put(uint8_t *out, const char *key, const void *value, size_t len);
+const uint8_t *ob__carry_find(const uint8_t *ext, size_t ext_len, const char *key, size_t *len);
+
 void ob__place_put(uint8_t out[OB__PLACE_SIZE], const struct ob__place *p);
 
 /* 0, or -EPROTO for what breaks the rules above. */

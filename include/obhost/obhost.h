@@ -682,6 +682,10 @@ typedef struct ob_choice {
 	const ob_candidate *candidates; /* 1..256, in the order of their ids, those with the
 	                                 * smallest */
 	size_t len;
+
+	/* Since 1.1, if choice->size covers it: */
+	uint64_t key; /* of the message's session, or of its user where `rpc.sticky` says so: the
+	               * same on all nodes, also where view->session is 0; 0: it has no session */
 } ob_choice;
 
 /* Chooses a node: the index of a candidate, or a negative result code, which ends the request.  Any
@@ -818,6 +822,8 @@ typedef struct ob_api {
 	const void *(*session_attr)(ob_ctx *ctx, ob_session session, const char *key, size_t *len);
 	int (*session_lock)(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms);
 	int (*session_unlock)(ob_ctx *ctx, ob_session session, const char *key, uint32_t flags);
+	const void *(*choice_attr)(ob_ctx *ctx, const ob_choice *choice, const char *key,
+	                           size_t *len);
 } ob_api;
 
 struct ob_ctx {
@@ -1409,6 +1415,15 @@ static inline const void *ob_session_attr(ob_ctx *ctx, ob_session session, const
                                           size_t *len)
 {
 	return ctx->api->session_attr(ctx, session, key, len);
+}
+
+/* In a policy: an attribute of the message's session, borrowed until the policy returns; NULL if it
+ * is not known.  On the session's proxy those are all that it has.  On other nodes, route nodes
+ * above all, they are those that the proxy sends along: the keys in its `sessions.carry`. */
+static inline const void *ob_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                         size_t *len)
+{
+	return ctx->api->choice_attr(ctx, choice, key, len);
 }
 
 /* Locks the session's user for up to `ms`, or renews the lock: while it is held, the user's next
