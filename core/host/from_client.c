@@ -97,6 +97,7 @@ static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct 
 	w->key = ob__way_key(&node->registry, conn->session, o->rule, q->role);
 	w->peer = route->peer;
 	w->dst = o->f.dst;
+	w->first = q->node == 0 && q->key == 0;
 	w->ext_len = o->f.ext_len;
 	memcpy(w->ext, o->f.ext, w->ext_len);
 }
@@ -202,6 +203,14 @@ static void client_sent(struct ob__node *node, const struct outgoing *o, int rc)
 	}
 }
 
+/* Notes what others are to place and nobody will tell of. */
+static void client_left(struct ob__conn *conn, const struct outgoing *o, uint32_t role)
+{
+	if (o->sticky && o->p->one_way != 0 && conn->session != NULL) {
+		ob__session_leave(conn->session, role);
+	}
+}
+
 /* The message goes where the one before went. */
 static void client_follow(struct ob__node *node, struct ob__conn *conn, struct outgoing *o)
 {
@@ -209,16 +218,21 @@ static void client_follow(struct ob__node *node, struct ob__conn *conn, struct o
 	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
 
 	o->sticky = true;
+	bool first = w->first && ob__session_first(conn->session, 0);
 	if (!client_wait(node, conn, o, rule.lost, w->key.role)) {
 		return;
 	}
-	client_frame(node, conn->session, o, (uint16_t)(OB__FRAME_STICKY | rule.flags));
+	client_frame(node, conn->session, o,
+	             (uint16_t)(OB__FRAME_STICKY | rule.flags | (first ? OB__FRAME_FIRST : 0)));
 	o->f.role = w->key.role;
 	o->f.dst = w->dst;
 	ob__order_put(&conn->session->order, w->key.role == 0, w->ext);
 	o->f.ext = w->ext;
 	o->f.ext_len = w->ext_len;
 	client_sent(node, o, client_give(node, conn, o, w->peer, w->peer));
+	if (w->first) {
+		client_left(conn, o, 0);
+	}
 }
 
 static void client_find(struct ob__node *node, struct ob__conn *conn, struct outgoing *o,
@@ -245,6 +259,7 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 		q->stays = rule.flags != 0;
 		verdict = ob__sticky_of_session(node, s, q->role, rule.lost, &q->node);
 		q->prefer = q->role == 0 ? ob__sticky_relay(node, s, &wait) : 0;
+		q->first = q->node == 0 && q->key == 0 && ob__session_first(s, q->role);
 	}
 	if (wait) {
 		ob__conn_pause(conn, OB__PAUSE_RELAY, true);
@@ -256,7 +271,10 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	if (!client_wait(node, conn, o, rule.lost, q->role)) {
 		return;
 	}
-	client_frame(node, s, o, o->sticky ? (uint16_t)(OB__FRAME_STICKY | rule.flags) : 0);
+	client_frame(node, s, o,
+	             o->sticky ? (uint16_t)(OB__FRAME_STICKY | rule.flags |
+	                                    (q->first ? OB__FRAME_FIRST : 0))
+	                       : 0);
 	f->role = q->role;
 	f->dst = q->node;
 	f->ext = ext;
@@ -271,6 +289,9 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	client_sent(node, o,
 	            verdict == OB__STICKY_WAIT ? ob__hold_own(node, f, q)
 	                                       : client_send(node, conn, o));
+	if (q->node == 0) {
+		client_left(conn, o, q->role);
+	}
 }
 
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,

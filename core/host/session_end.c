@@ -278,7 +278,9 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 	ob__users_ext_get(node, s, f);
 	s->messages++;
 	note_choice(node, s, f);
-	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
+	/* What another node than the session's proxy calls for it says nothing about its messages.
+	 */
+	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0 && f->src == s->node, false);
 	return 0;
 }
 

@@ -202,6 +202,39 @@ enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct 
 	return settle(node, choice, lost, to);
 }
 
+uint64_t ob__sticky_known(struct ob__node *node, const struct ob__frame *f,
+                          const struct ob__sticks *sticks, struct ob__route_query *q)
+{
+	const struct ob__registry_role *role =
+		q->node == 0 && q->role != 0 && sticks->node == 0 && sticks->key == 0
+			? ob__registry_role_get(&node->registry, q->role)
+			: NULL;
+	uint64_t now = ob__loop_now(node->loop);
+
+	if (role == NULL || f->session_node == 0 ||
+	    ob__router_chooser(&node->router, role, f).way == 0) {
+		return sticks->node;
+	}
+	if ((f->flags & OB__FRAME_FIRST) != 0 && q->from->who.id == f->session_node) {
+		q->first = ob__firsts_begin(&node->firsts, f->session_node, f->session_seq, q->role,
+		                            now);
+		return 0;
+	}
+	uint64_t choice =
+		ob__firsts_get(&node->firsts, f->session_node, f->session_seq, q->role, now);
+	return choice != sticks->from ? choice : 0;
+}
+
+void ob__sticky_placed(struct ob__node *node, const struct ob__route_query *q,
+                       const struct ob__peer *to)
+{
+	if (q->first) {
+		bool chosen = to != NULL && to->who.role_id == q->role;
+		ob__firsts_set(&node->firsts, q->session_node, q->session_seq, q->role,
+		               chosen ? to->who.id : 0);
+	}
+}
+
 enum ob__sticky_verdict ob__sticky_of_held(struct ob__node *node, const struct ob__frame *f,
                                            const struct ob__route_query *q)
 {

@@ -41,6 +41,7 @@ struct ob__way {
 	struct ob__way_key key;
 	struct ob__peer *peer;
 	uint64_t dst;
+	bool first; /* it is placed further on, and may be a first choice there */
 	uint16_t ext_len;
 	uint8_t ext[OB__WAY_EXT]; /* its place in the session's order comes first */
 };

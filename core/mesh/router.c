@@ -209,11 +209,13 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
 	}
 	const struct ob__balance_node *from = q->from != NULL ? &q->from->balance : NULL;
 	enum ob__balance_way way = c.way != 0 ? c.way : OB__BALANCE_ROUND_ROBIN;
+	if (q->sticky && (!q->first || c.way == 0 || id != q->role)) {
+		way = OB__BALANCE_STICKY;
+	}
 	uint64_t key = q->key != 0 ? q->key : ob__balance_key(q->session_node, q->session_seq);
 	struct ob__peer *p = role == r->route ? preferred(r, q) : NULL;
 	if (p == NULL) {
-		p = peer_of(ob__balance_pick(&role->ready, q->sticky ? OB__BALANCE_STICKY : way,
-		                             key, from));
+		p = peer_of(ob__balance_pick(&role->ready, way, key, from));
 	}
 	return towards(r, p, q->from);
 }

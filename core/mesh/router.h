@@ -22,8 +22,9 @@
  *
  * Of several peers a sticky message goes to the same one for the same session: every node that asks
  * picks the same one, and the loss of a peer moves its sessions only.  Others are spread in the
- * role's way, by turns if it has none (mesh/balance.h).  The peer a frame came from is never
- * chosen.
+ * role's way, by turns if it has none (mesh/balance.h); and so is a session's first one, if the
+ * role has a way and the one who asks sees to it that what follows goes there, too.  The peer a
+ * frame came from is never chosen.
  *
  * A role may have a policy, which is the floor above's: it is shown the peers that could take the
  * message, in the order of their ids, and chooses one, or ends the message, or leaves it to the
@@ -111,6 +112,7 @@ struct ob__route_query {
 	uint32_t role;   /* or 0 */
 	uint64_t prefer; /* if any route node will do: this one, if it is linked; or 0 */
 	bool sticky;
+	bool first; /* sticky, and whoever is chosen will be remembered: the role's way counts */
 	bool stays; /* with `node`, come what may: no other of the role will do */
 	uint64_t session_node;
 	uint64_t session_seq;

@@ -196,7 +196,8 @@ static struct ob__session_choice *choice_put(struct ob__session *s, uint32_t rol
 /* Keeps a choice only as long as it says something, but for that which most messages count in. */
 static void choice_tidy(struct ob__session *s, struct ob__session_choice *c)
 {
-	if (c->role != 0 && c->node == 0 && c->from == 0 && c->busy == 0 && c->stays == 0) {
+	if (c->role != 0 && c->node == 0 && c->from == 0 && c->busy == 0 && c->stays == 0 &&
+	    c->open == 0) {
 		*c = s->sticky[--s->sticky_len];
 	}
 }
@@ -223,6 +224,7 @@ int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node)
 	}
 	c->node = node;
 	c->from = 0;
+	c->open = node != 0 ? 0 : c->open;
 	choice_tidy(s, c);
 	return 0;
 }
@@ -359,6 +361,26 @@ void ob__session_ended(struct ob__session *s, uint32_t role)
 	if (c != NULL && c->busy > 0) {
 		c->busy--;
 		choice_tidy(s, c);
+	}
+}
+
+bool ob__session_first(struct ob__session *s, uint32_t role)
+{
+	for (uint8_t i = 0; i < s->sticky_len; i++) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		bool same = role == 0 || c->role == 0 || c->role == role;
+		if (same && c->node == 0 && (c->busy > 0 || c->open != 0)) {
+			return false;
+		}
+	}
+	return choice_put(s, role) != NULL;
+}
+
+void ob__session_leave(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c != NULL && c->node == 0) {
+		c->open = 1;
 	}
 }
 

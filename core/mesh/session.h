@@ -37,7 +37,8 @@
 
 struct ob__session_choice {
 	uint32_t role;       /* 0: of messages for which it is settled further on */
-	uint32_t busy : 29;  /* its client's requests to the role that have not ended */
+	uint32_t busy : 28;  /* its client's requests to the role that have not ended */
+	uint32_t open : 1;   /* a one-way message of it was left to others to place */
 	uint32_t stays : 1;  /* it is not to move: some of its messages are to fail or wait */
 	uint32_t moving : 1; /* its node wants to be rid of it as soon as there are none */
 	uint64_t node;       /* 0: to be chosen */
@@ -166,6 +167,14 @@ struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint3
 /* A request of the session's client goes to the role; and has ended. */
 void ob__session_begin(struct ob__session *s, uint32_t role);
 void ob__session_ended(struct ob__session *s, uint32_t role);
+
+/* No message of it that may be to the role has been left to others to place, as far as that is not
+ * known by now: wherever this one goes is the session's first choice.  And there is room to note
+ * it. */
+bool ob__session_first(struct ob__session *s, uint32_t role);
+
+/* A one-way message to the role was left to others to place. */
+void ob__session_leave(struct ob__session *s, uint32_t role);
 
 /* Requests that may be on their way to the node that the session sticks to for a role. */
 uint32_t ob__session_busy(const struct ob__session *s, uint32_t role);
