@@ -129,6 +129,7 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct outg
 	    route.to->who.role_id == (q->role != 0 ? q->role : node->router.route_role)) {
 		ob__session_stick(conn->session, route.to->who.role_id, route.to->who.id);
 		keep_way(node, conn, o, &route);
+		ob__users_tell_homes(node, conn->session, false);
 	}
 	return 0;
 }
@@ -256,6 +257,9 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	q->sticky = o->sticky;
 	if (o->sticky) {
 		q->key = rule.by_user ? ob__sticky_key(s) : 0;
+		if (rule.by_user) {
+			ob__session_by_user(s, q->role);
+		}
 		q->stays = rule.flags != 0;
 		verdict = ob__sticky_of_session(node, s, q->role, rule.lost, &q->node);
 		q->prefer = q->role == 0 ? ob__sticky_relay(node, s, &wait) : 0;

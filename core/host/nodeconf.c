@@ -102,7 +102,7 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.log", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Calls that are logged, at both ends, at most ten lines in ten seconds."},
 	{"rpc.log.slow", OB__CONF_SECONDS, 0, 0, 3600, NULL, "0", "Those that took so long; 0: none."},
 	{"rpc.log.failed", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Those that failed."},
-	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. Messages of a session that stays go where its earlier ones went, unless a module chooses."},
+	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. A session's first message that is to stay goes by it as well, where that is safe, and by sticky if there is none; what follows goes where the first one went, unless a module chooses."},
 	{"rpc.policy.*", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Name of a policy."},
 	{"rpc.policy_range", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Policies for messages by range of ids, whichever role they go to; they come before the role's. Of overlapping ones the last wins."},
 	{"rpc.policy_range[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One range."},
@@ -151,6 +151,7 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"sessions.bind_timeout", OB__CONF_SECONDS, 0, 0, 120, NULL, "5", "Seconds that binding a session to a user may take, waiting for the user's former session included; then it ends with 504."},
 	{"sessions.carry", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Keys of session attributes that go along with a session's messages to route nodes, for the policies there (ob_choice_attr). At most 4."},
 	{"sessions.carry[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "A key: 1 to 32 bytes."},
+	{"sessions.home_time", OB__CONF_SECONDS, 0, 0, 86400, NULL, "300", "Of route nodes: seconds after a user's session for which it is remembered which nodes his messages stayed with (rpc.sticky with by user), so that his next session gets to them; 0: not at all."},
 	{"sessions.kick_id", OB__CONF_INT, 0, 0, 2147483647, NULL, "0", "Message id under which a client gets {\"reason\": TEXT} before it is closed because its user has logged in elsewhere or was kicked; 0: none."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
 	{"reload.budget", OB__CONF_SECONDS, 0, 0, 60, NULL, "0.1", "Seconds that handing over state may hold the loop when its version changed; 0: any."},
@@ -273,6 +274,7 @@ static void read_node(struct reading *r)
 	c->session_closed_id = (uint32_t)ob__conf_int(j, "session_closed_id", 100130);
 	c->kick_id = (uint32_t)ob__conf_int(j, "sessions.kick_id", 0);
 	c->bind_timeout_ms = ob__conf_ms(j, "sessions.bind_timeout", 5000);
+	c->home_ms = ob__conf_ms(j, "sessions.home_time", 300000);
 	read_carry(r);
 	c->state_dir = ob__conf_str(j, "state_dir", NULL);
 	c->pid = ob__conf_str(j, "pid", NULL);

@@ -126,6 +126,7 @@ struct ob__nodeconf {
 	uint32_t session_closed_id;
 	uint32_t kick_id; /* 0: none */
 	uint64_t bind_timeout_ms;
+	uint64_t home_ms;                 /* where a user was served is kept after his session */
 	const char *carry[OB__CARRY_MAX]; /* keys of attributes that go along with messages */
 	size_t carry_len;
 	struct ob__listen_conf *listens;

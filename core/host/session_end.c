@@ -416,6 +416,7 @@ static void on_served(struct ob__node *node, const struct ob__frame *f)
 	if ((f->flags & OB__FRAME_STICKY) != 0 && f->role != 0 &&
 	    (f->status == 0 || ob__session_sticky(s, f->role) == 0)) {
 		ob__session_stick(s, f->role, f->src);
+		ob__users_tell_homes(node, s, false);
 	}
 }
 

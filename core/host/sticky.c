@@ -59,6 +59,18 @@ void ob__sticky_user_changed(const struct ob__node *node, struct ob__session *s)
 	}
 }
 
+void ob__sticky_go_home(const struct ob__node *node, struct ob__session *s,
+                        const struct ob__home *homes, uint8_t len)
+{
+	for (uint8_t i = 0; node->conf->sticky_by_user && i < len; i++) {
+		const struct ob__peer *p = ob__registry_get(&node->registry, homes[i].node);
+		if (p != NULL && p->ready && p->who.role_id == homes[i].role &&
+		    p->state != OB__MEMBER_SUSPECT) {
+			ob__session_settle(s, homes[i].role, homes[i].node);
+		}
+	}
+}
+
 /* There is a route node that may know a way. */
 static bool has_way(const struct ob__node *node)
 {

@@ -62,6 +62,10 @@ uint64_t ob__sticky_key(const struct ob__session *s);
 /* On the session's proxy: it is another user's now, so what goes by the user is chosen anew. */
 void ob__sticky_user_changed(const struct ob__node *node, struct ob__session *s);
 
+/* And goes to the nodes that have served the user before, those that live. */
+void ob__sticky_go_home(const struct ob__node *node, struct ob__session *s,
+                        const struct ob__home *homes, uint8_t len);
+
 /* On the session's proxy: what to do with a message to the role (0: settled further on), and in
  * *to the node. */
 enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__session *s,

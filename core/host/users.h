@@ -141,6 +141,10 @@ static inline size_t ob__session_carry_put(const struct ob__session *s, uint8_t 
 	                         s->more->carried_len);
 }
 
+/* Tells the keeper of the session's user which nodes his messages stay with, if that has changed;
+ * `again`: in any case. */
+void ob__users_tell_homes(struct ob__node *node, struct ob__session *s, bool again);
+
 /* The keys of those have changed. */
 void ob__session_carry_changed(struct ob__node *node);
 

@@ -355,11 +355,61 @@ void ob__session_begin(struct ob__session *s, uint32_t role)
 	}
 }
 
+static void go_next(struct ob__session *s, struct ob__session_choice *c)
+{
+	uint64_t before = c->node != 0 ? c->node : c->from;
+	c->node = c->next;
+	c->from = before != c->next ? before : 0;
+	c->next = 0;
+	c->moving = 0;
+	c->open = 0;
+	s->version++;
+}
+
+void ob__session_settle(struct ob__session *s, uint32_t role, uint64_t node)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c == NULL || c->node == node) {
+		return;
+	}
+	c->next = node;
+	if (c->busy == 0) {
+		go_next(s, c);
+	}
+}
+
+void ob__session_by_user(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c != NULL) {
+		c->user = 1;
+	}
+}
+
+uint8_t ob__session_homes(const struct ob__session *s, uint32_t except,
+                          struct ob__home homes[OB__HOMES_MAX])
+{
+	const struct ob__session_choice *any = ob__session_choice(s, 0);
+	bool all = any != NULL && any->user != 0;
+	uint8_t len = 0;
+	for (uint8_t i = 0; i < s->sticky_len && len < OB__HOMES_MAX; i++) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		uint64_t node = c->next != 0 ? c->next : c->node;
+		if (c->role != 0 && c->role != except && node != 0 && (all || c->user != 0)) {
+			homes[len++] = (struct ob__home){.role = c->role, .node = node};
+		}
+	}
+	return len;
+}
+
 void ob__session_ended(struct ob__session *s, uint32_t role)
 {
 	struct ob__session_choice *c = ob__session_choice(s, role);
 	if (c != NULL && c->busy > 0) {
 		c->busy--;
+		if (c->busy == 0 && c->next != 0) {
+			go_next(s, c);
+		}
 		choice_tidy(s, c);
 	}
 }

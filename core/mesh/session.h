@@ -37,12 +37,14 @@
 
 struct ob__session_choice {
 	uint32_t role;       /* 0: of messages for which it is settled further on */
-	uint32_t busy : 28;  /* its client's requests to the role that have not ended */
+	uint32_t busy : 27;  /* its client's requests to the role that have not ended */
+	uint32_t user : 1;   /* messages to it go by the user */
 	uint32_t open : 1;   /* a one-way message of it was left to others to place */
 	uint32_t stays : 1;  /* it is not to move: some of its messages are to fail or wait */
 	uint32_t moving : 1; /* its node wants to be rid of it as soon as there are none */
 	uint64_t node;       /* 0: to be chosen */
 	uint64_t from;       /* the node before, until the next one is chosen; or 0 */
+	uint64_t next;       /* where it goes when its requests have ended; or 0 */
 };
 
 struct ob__session_attr {
@@ -65,8 +67,10 @@ struct ob__session_more {
 
 	/* On its proxy, the floor above's own: */
 	bool bound;
-	bool replaced;        /* somebody else has logged in as its user */
-	uint32_t stamp;       /* of the keeper's link */
+	bool replaced;     /* somebody else has logged in as its user */
+	uint32_t stamp;    /* of the keeper's link */
+	uint8_t homes_len; /* as the keeper was told last: */
+	struct ob__home homes[OB__HOMES_MAX];
 	uint64_t keeper;      /* node that knows of the binding; 0: none does for sure */
 	void *claim;          /* under way, or NULL */
 	struct ob__list link; /* in the bound ones */
@@ -182,6 +186,14 @@ uint32_t ob__session_busy(const struct ob__session *s, uint32_t role);
 /* The choice for a role is not to move as long as its node may come back. */
 void ob__session_stays(struct ob__session *s, uint32_t role);
 bool ob__session_may_move(const struct ob__session *s, uint32_t role);
+
+/* It goes to that node for the role from now on, or when its requests to the role have ended. */
+void ob__session_settle(struct ob__session *s, uint32_t role, uint64_t node);
+
+/* Messages to the role go by the user; and where all those go, but for the role `except`. */
+void ob__session_by_user(struct ob__session *s, uint32_t role);
+uint8_t ob__session_homes(const struct ob__session *s, uint32_t except,
+                          struct ob__home homes[OB__HOMES_MAX]);
 
 /* Forgets the choice but for where it has been. */
 void ob__session_move(struct ob__session *s, uint32_t role);

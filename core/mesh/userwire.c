@@ -110,6 +110,32 @@ int ob__user_get(struct ob__user_msg *m, const uint8_t *data, size_t len, bool m
 	return 0;
 }
 
+size_t ob__home_put(uint8_t out[OB__HOME_WIRE_MAX], const struct ob__home_msg *m)
+{
+	size_t at = ob__user_put(out, m->user.user, m->user.epoch, m->user.change);
+	for (uint8_t i = 0; i < m->len && i < OB__HOMES_MAX; i++) {
+		put32(out + at, m->homes[i].role);
+		put64(out + at + 4, m->homes[i].node);
+		at += 12;
+	}
+	return at;
+}
+
+int ob__home_get(struct ob__home_msg *m, const uint8_t *data, size_t len)
+{
+	size_t head = len > 12 ? 13u + data[12] : 0;
+	if (head == 0 || head > len || (len - head) % 12 != 0 ||
+	    (len - head) / 12 > OB__HOMES_MAX || ob__user_get(&m->user, data, head, false) != 0) {
+		return -EPROTO;
+	}
+	m->len = 0;
+	for (data += head, len -= head; len > 0; data += 12, len -= 12) {
+		m->homes[m->len++] =
+			(struct ob__home){.role = get32(data), .node = get64(data + 4)};
+	}
+	return 0;
+}
+
 size_t ob__lock_put(uint8_t out[OB__LOCK_WIRE_MAX], const struct ob__lock_msg *m)
 {
 	put64(out, m->locker);

@@ -250,12 +250,14 @@ def candidates():
     nodes()
     policy("watch")
     with Client(house["far"].ws_port) as client, Client(house["near"].ws_port) as other:
-        client.ask(FREE)
         one = {"state": 1, "load": 0, "weight": 300, "local": True}
-        for decider in ("route", "near"):
-            other.ask(FREE)
-            equal(house[decider].get("/seen")["candidates"],
-                  {"one": one, "two": {**one, "weight": 100}})
+        both = {"one": one, "two": {**one, "weight": 100}}
+
+        def seen(who, decider):
+            who.ask(FREE)
+            return house[decider].get("/seen")["candidates"]
+        eventually(lambda: seen(client, "route") == both, "the route node knows all of it")
+        eventually(lambda: seen(other, "near") == both, "the proxy does")
         check(house["route"].get("/seen")["key"], "a key")
         check(not house["route"].get("/seen")["session"], "a session")
 
