@@ -1059,9 +1059,10 @@ static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
 
 /* Offers a way to choose the node a message goes to; the configuration names it for a role
  * (`rpc.policy`) or message ids (`rpc.policy_range`).  It is asked wherever this node chooses among
- * nodes of that role, but not for a message to a node, nor for a session that already has one to
- * stay with.  The name: letters, digits, '_' or '-', at most 63; OB_E_EXISTS for those that are
- * built in (round_robin, ...). */
+ * nodes of a role, but not for a message to a node, nor, on its own proxy, for a session that
+ * already has one to stay with; a route node asks for each message, and the session goes where it
+ * says.  The name: letters, digits, '_' or '-', at most 63; OB_E_EXISTS for those that are built in
+ * (round_robin, ...). */
 static inline int ob_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 {
 	return ctx->api->on_policy(ctx, name, fn);

@@ -66,6 +66,8 @@ static struct {
 	char text[64];
 	char names[64];
 	uint32_t pending[2];
+	uint8_t state[2];
+	uint16_t load[2];
 	ob_session session;
 	uint32_t role;
 } seen;
@@ -92,6 +94,8 @@ static int choose(ob_ctx *ctx, const ob_choice *choice)
 		snprintf(seen.names + strlen(seen.names), sizeof(seen.names) - strlen(seen.names),
 		         "%s ", k->name);
 		seen.pending[strcmp(k->name, "b") == 0] = k->pending;
+		seen.state[strcmp(k->name, "b") == 0] = k->state;
+		seen.load[strcmp(k->name, "b") == 0] = k->load;
 	}
 	if (seen.closes) {
 		CU_ASSERT_EQUAL(ob_session_close(ctx, choice->view->session, 4001, "you"), 0);
@@ -200,6 +204,25 @@ static void test_by_content(void)
 	CU_ASSERT_STRING_EQUAL(seen.names, "a ");
 	start_one(&b, "b", ports[1], &at_b);
 	CU_ASSERT_TRUE(rig_linked(&front, &b));
+	end();
+}
+
+/* Those that are suspect are shown as such, while there is nobody else. */
+static void test_states(void)
+{
+	begin();
+	all_up();
+	struct ob__peer *pa = ob__registry_get(&front.node->registry, ob__node_id("a"));
+	struct ob__peer *pb = ob__registry_get(&front.node->registry, ob__node_id("b"));
+	CU_ASSERT_TRUE_FATAL(pa != NULL && pb != NULL);
+	pb->balance.load = 70000;
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "a", "'a'"));
+	CU_ASSERT_TRUE(seen.state[0] == OB_NODE_UP && seen.state[1] == OB_NODE_UP);
+	CU_ASSERT_TRUE(seen.load[0] == 0 && seen.load[1] == UINT16_MAX);
+	ob__registry_set_state(&front.node->registry, pa, OB__MEMBER_SUSPECT);
+	ob__registry_set_state(&front.node->registry, pb, OB__MEMBER_SUSPECT);
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "b", "'b'"));
+	CU_ASSERT_TRUE(seen.state[0] == OB_NODE_SUSPECT && seen.state[1] == OB_NODE_SUSPECT);
 	end();
 }
 
@@ -546,6 +569,7 @@ int main(void)
 	CU_add_test(s, "what is pending", test_pending);
 	CU_add_test(s, "closes the client", test_closes);
 	CU_add_test(s, "messages that wait", test_held);
+	CU_add_test(s, "the candidates' states and loads", test_states);
 	CU_add_test(s, "ranges of ids have their own", test_by_range);
 	CU_add_test(s, "named and offered", test_configured);
 	CU_add_test(s, "at a route node", test_at_route);
