@@ -116,7 +116,8 @@ def nodes():
                               rpc={"route": TABLE}, **common)
         house["near"] = Node("near", "proxy", modules=["proxy", *deciders], websocket=NO_STATE,
                              rpc={"route": TABLE}, **common)
-        house["far"] = Node("far", "proxy", modules=["proxy", ADMIN], websocket=NO_STATE, **common)
+        house["far"] = Node("far", "proxy", modules=["proxy", ADMIN], websocket=NO_STATE,
+                            call_timeout=60, **common)
         for name, weight in (("one", 300), ("two", 100)):
             probe = {"name": "probe", "conf": {"ids": [FREE, STICKY]}}
             house[name] = Node(name, modules=["service", ADMIN, probe, "holder", "enter"],
