@@ -82,6 +82,15 @@ static int client_give(struct ob__node *node, struct ob__conn *conn, struct outg
 	return 0;
 }
 
+/* The next message may be added to the frame of this one. */
+static void way_taken(struct ob__way *w, const struct ob__session *s, const ob_packet *p)
+{
+	w->number = s->order.last[w->key.role == 0];
+	w->mark = ob__peer_mark(w->peer);
+	w->id = p->id;
+	w->one_way = p->one_way != 0;
+}
+
 /* Notes for the next message how this one went, if that is sure to stay until something changes. */
 static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct outgoing *o,
                      const struct ob__route *route)
@@ -97,7 +106,9 @@ static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct 
 	w->key = ob__way_key(&node->registry, conn->session, o->rule, q->role);
 	w->peer = route->peer;
 	w->dst = o->f.dst;
+	way_taken(w, conn->session, o->p);
 	w->first = q->node == 0 && q->key == 0;
+	w->marked = (o->f.flags & OB__FRAME_FIRST) != 0;
 	w->ext_len = o->f.ext_len;
 	memcpy(w->ext, o->f.ext, w->ext_len);
 }
@@ -142,34 +153,29 @@ static bool is_far(const struct ob__node *node, uint64_t id)
 	return id != 0 && (peer == NULL || peer->link == NULL);
 }
 
-/* What waits for the answer, if there is to be one; false: there is no room. */
-static bool client_wait(struct ob__node *node, struct ob__conn *conn, struct outgoing *o,
-                        enum ob__sticky_lost lost, uint32_t role)
+/* What waits for the answer; NULL: there is no room, and the client was told. */
+static struct ob__pending *client_pending(struct ob__node *node, struct ob__conn *conn,
+                                          const ob_packet *p, bool sticky,
+                                          enum ob__sticky_lost lost, uint32_t role)
 {
-	const ob_packet *p = o->p;
-
-	if (p->one_way != 0) {
-		return true;
-	}
 	struct ob__pending *pending =
 		ob__pending_new(&node->pendings, OB__PENDING_CLIENT, node->conf->call_timeout_ms);
 	if (pending == NULL) {
 		client_fail(node, conn, p, OB_E_BUSY, "too many requests");
-		return false;
+		return NULL;
 	}
 	pending->id = p->id;
 	pending->u.client.conn = conn->handle;
 	pending->u.client.cookie = p->cookie;
+	pending->u.client.seq = conn->session->seq;
 	ob__conn_begin(conn);
-	if (o->sticky) {
+	if (sticky) {
 		pending->u.client.role = role;
 		pending->u.client.sticky = true;
 		pending->u.client.lost = lost;
 		ob__session_begin(conn->session, role);
 	}
-	o->pending = pending;
-	o->f.call = pending->handle;
-	return true;
+	return pending;
 }
 
 /* The header of its frame, but for the destination and what is said about its session. */
@@ -182,6 +188,7 @@ static void client_frame(const struct ob__node *node, const struct ob__session *
 	f->kind = OB__FRAME_REQUEST;
 	f->flags = (uint16_t)(flags | (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0));
 	f->id = p->id;
+	f->call = o->pending != NULL ? o->pending->handle : 0;
 	f->budget = (uint32_t)node->conf->call_timeout_ms;
 	f->hops = OB__FRAME_HOPS;
 	f->session_node = s->node;
@@ -205,35 +212,68 @@ static void client_sent(struct ob__node *node, const struct outgoing *o, int rc)
 }
 
 /* Notes what others are to place and nobody will tell of. */
-static void client_left(struct ob__conn *conn, const struct outgoing *o, uint32_t role)
+static void client_left(struct ob__conn *conn, const ob_packet *p, uint32_t role)
 {
-	if (o->sticky && o->p->one_way != 0 && conn->session != NULL) {
+	if (p->one_way != 0 && conn->session != NULL) {
 		ob__session_leave(conn->session, role);
 	}
 }
 
-/* The message goes where the one before went. */
-static void client_follow(struct ob__node *node, struct ob__conn *conn, struct outgoing *o)
+/* Adds it to the frame of the message before it, if that has not left. */
+static bool way_add(struct ob__conn *conn, const ob_packet *p, struct ob__pending *pending)
 {
 	struct ob__way *w = &conn->way;
-	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
+	struct ob__order *order = &conn->session->order;
+	unsigned row = w->key.role == 0;
 
-	o->sticky = true;
+	if (w->marked || w->id != p->id || w->one_way != (p->one_way != 0) ||
+	    w->number != order->last[row] ||
+	    !ob__peer_add(w->peer, w->mark, pending != NULL ? pending->handle : 0, p->data,
+	                  p->len)) {
+		return false;
+	}
+	w->mark = ob__peer_mark(w->peer);
+	w->number = ob__order_next(order, row);
+	if (pending != NULL) {
+		ob__pending_sent(pending, w->peer->link, w->peer);
+	}
+	if (ob__peer_congested(w->peer)) {
+		ob__conn_pause_link(conn, w->peer);
+	}
+	return true;
+}
+
+/* The message goes where the one before went. */
+static void client_follow(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+                          uint32_t number)
+{
+	struct ob__way *w = &conn->way;
+	struct ob__sticky_rule rule = ob__sticky_rule(number);
+	struct ob__pending *pending = NULL;
 	bool first = w->first && ob__session_first(conn->session, 0);
-	if (!client_wait(node, conn, o, rule.lost, w->key.role)) {
+
+	if (p->one_way == 0 &&
+	    (pending = client_pending(node, conn, p, true, rule.lost, w->key.role)) == NULL) {
 		return;
 	}
-	client_frame(node, conn->session, o,
-	             (uint16_t)(OB__FRAME_STICKY | rule.flags | (first ? OB__FRAME_FIRST : 0)));
-	o->f.role = w->key.role;
-	o->f.dst = w->dst;
-	ob__order_put(&conn->session->order, w->key.role == 0, w->ext);
-	o->f.ext = w->ext;
-	o->f.ext_len = w->ext_len;
-	client_sent(node, o, client_give(node, conn, o, w->peer, w->peer));
 	if (w->first) {
-		client_left(conn, o, 0);
+		client_left(conn, p, 0);
 	}
+	if (!first && way_add(conn, p, pending)) {
+		return;
+	}
+	struct outgoing o = {.p = p, .rule = number, .sticky = true, .pending = pending};
+	client_frame(node, conn->session, &o,
+	             (uint16_t)(OB__FRAME_STICKY | rule.flags | (first ? OB__FRAME_FIRST : 0)));
+	o.f.role = w->key.role;
+	o.f.dst = w->dst;
+	ob__order_put(&conn->session->order, w->key.role == 0, w->ext);
+	o.f.ext = w->ext;
+	o.f.ext_len = w->ext_len;
+	w->marked = first;
+	int rc = client_give(node, conn, &o, w->peer, w->peer);
+	way_taken(w, conn->session, p);
+	client_sent(node, &o, rc);
 }
 
 static void client_find(struct ob__node *node, struct ob__conn *conn, struct outgoing *o,
@@ -272,7 +312,8 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 		client_fail(node, conn, o->p, OB_E_NO_ROUTE, OB__STICKY_LOST);
 		return;
 	}
-	if (!client_wait(node, conn, o, rule.lost, q->role)) {
+	if (o->p->one_way == 0 && (o->pending = client_pending(node, conn, o->p, o->sticky,
+	                                                       rule.lost, q->role)) == NULL) {
 		return;
 	}
 	client_frame(node, s, o,
@@ -293,21 +334,21 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	client_sent(node, o,
 	            verdict == OB__STICKY_WAIT ? ob__hold_own(node, f, q)
 	                                       : client_send(node, conn, o));
-	if (q->node == 0) {
-		client_left(conn, o, q->role);
+	if (o->sticky && q->node == 0) {
+		client_left(conn, o->p, q->role);
 	}
 }
 
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
                            const ob_target *target)
 {
-	struct outgoing o = {.p = p, .rule = ob__sticky_rule_of(node, p->id)};
+	uint32_t rule = ob__sticky_rule_of(node, p->id);
 
 	if ((target->flags & OB_TARGET_STICKY) != 0 && target->node == 0 &&
-	    ob__way_holds(&conn->way, &node->registry, conn->session, o.rule, target->role)) {
-		client_follow(node, conn, &o);
+	    ob__way_holds(&conn->way, &node->registry, conn->session, rule, target->role)) {
+		client_follow(node, conn, p, rule);
 	} else {
-		client_find(node, conn, &o, target);
+		client_find(node, conn, &(struct outgoing){.p = p, .rule = rule}, target);
 	}
 }
 
