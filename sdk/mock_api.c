@@ -549,6 +549,12 @@ static const void *api_session_attr(ob_ctx *ctx, ob_session session, const char 
 	return ob__mock_session_attr(mock_of(ctx), session, key, len);
 }
 
+static const void *api_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                   size_t *len)
+{
+	return ob__mock_session_attr(mock_of(ctx), choice->view->session, key, len);
+}
+
 static int api_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
 {
 	return ob__mock_session_lock(mock_of(ctx), session, key, ms);
@@ -812,4 +818,6 @@ const ob_api ob__mock_api = {
 	.push_all = api_push_all,
 	/* links */
 	.on_transport = api_on_transport,
+	/* in policies */
+	.choice_attr = api_choice_attr,
 };

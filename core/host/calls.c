@@ -201,11 +201,20 @@ size_t ob__call_nodes(const struct ob__node *node, uint32_t role, uint64_t *out,
 	return len;
 }
 
-static uint32_t pending_on(const struct ob__node *node, uint64_t id)
+/* Less to do for us, by weight; one without weight only where all are. */
+static bool less_busy(const struct ob__node *node, uint64_t a, uint64_t b)
 {
-	const struct ob__peer *peer = ob__registry_get(&node->registry, id);
+	const struct ob__peer *x = ob__registry_get(&node->registry, a);
+	const struct ob__peer *y = ob__registry_get(&node->registry, b);
+	uint64_t x_weight = x != NULL ? x->balance.weight : node->conf->weight;
+	uint64_t y_weight = y != NULL ? y->balance.weight : node->conf->weight;
+	uint64_t x_has = x != NULL ? x->balance.pending : 0;
+	uint64_t y_has = y != NULL ? y->balance.pending : 0;
 
-	return peer != NULL ? peer->balance.pending : 0;
+	if (x_weight == 0 || y_weight == 0) {
+		return x_weight != y_weight ? x_weight > y_weight : x_has < y_has;
+	}
+	return (x_has + 1) * y_weight < (y_has + 1) * x_weight;
 }
 
 /* Of the nodes of the role that were not tried yet: the one with the least to do for us, or 0; and
@@ -222,7 +231,7 @@ static uint64_t untried(const struct ob__node *node, const struct ob__call *c, s
 			continue;
 		}
 		++*count;
-		if (best == 0 || pending_on(node, ids[i]) < pending_on(node, best)) {
+		if (best == 0 || less_busy(node, ids[i], best)) {
 			best = ids[i];
 		}
 	}

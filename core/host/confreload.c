@@ -15,6 +15,7 @@
 #include "host/node.h"
 #include "host/policy.h"
 #include "host/swap/swap.h"
+#include "host/users.h"
 
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
 static const struct {
@@ -95,8 +96,7 @@ int ob__conf_apply_policies(struct ob__node *node)
 	int rc = ob__policy_prepare(node, node->conf, &role);
 
 	if (rc != 0) {
-		ob__error("conf", "rpc.policy: can't take the role \"%s\" (%s)", role,
-		          ob__strerror(rc));
+		ob__error("conf", "rpc.policy: can't take \"%s\" (%s)", role, ob__strerror(rc));
 		return rc;
 	}
 	ob__policy_init(node);
@@ -289,16 +289,15 @@ static void keep_bound(struct ob__node *node, struct ob__nodeconf *c)
 	old->listens_len = len;
 }
 
-/* What the new file's rpc.policy names is there, or an error is noted. */
+/* What the new file's policies name is there, or an error is noted. */
 static int prepare_policies(struct ob__node *node, const struct ob__nodeconf *c, json_t *errors)
 {
 	const char *role = "";
 	int rc = ob__policy_prepare(node, c, &role);
 
 	if (rc != 0) {
-		json_array_append_new(errors,
-		                      json_sprintf("rpc.policy: can't take the role \"%s\"", role));
-		ob__error("conf", "rpc.policy: can't take the role \"%s\"", role);
+		json_array_append_new(errors, json_sprintf("rpc.policy: can't take \"%s\"", role));
+		ob__error("conf", "rpc.policy: can't take \"%s\"", role);
 	}
 	return rc;
 }
@@ -325,6 +324,7 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	if (c->log_level != node->conf->log_level) {
 		ob__log_set_level(c->log_level);
 	}
+	bool carries = node->conf->carry_len > 0 || c->carry_len > 0;
 	keep_bound(node, c);
 	json_decref(node->masked_conf);
 	node->masked_conf = ob__conf_masked(c->file, ob__nodeconf_rows);
@@ -333,6 +333,9 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	ob__router_set_table(&node->router, table);
 	ob__policy_apply(node, c);
 	ob__policy_check(node);
+	if (carries) {
+		ob__session_carry_changed(node);
+	}
 	apply_tokens(node);
 	if (ob__permits_apply(node) != 0) {
 		ob__error("conf", "rpc.allow: out of memory, what it was stays");

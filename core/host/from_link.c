@@ -252,7 +252,7 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 	bool many = (f->flags & OB__FRAME_MANY) != 0;
 
-	if (many && f->dst == 0 && ob__sticky_has_policy(node, f->role)) {
+	if (many && f->dst == 0 && ob__sticky_has_policy(node, f)) {
 		frame_split(node, link, f); /* it is asked about each message */
 		return;
 	}
@@ -260,7 +260,8 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		struct ob__sticks sticks = ob__sticks_get(f, f->role);
 		q.key = sticks.key;
 		q.stays = (f->flags & (OB__FRAME_LOST_FAIL | OB__FRAME_LOST_WAIT)) != 0;
-		verdict = ob__sticky_of_frame(node, f, sticks.node, &q.node);
+		uint64_t stick = ob__sticky_known(node, f, &sticks, &q);
+		verdict = ob__sticky_of_frame(node, f, stick, &q.node);
 	}
 	if (verdict == OB__STICKY_FAIL) {
 		ob__refuse_frame(node, f, OB_E_NO_ROUTE, OB__STICKY_LOST);
@@ -278,6 +279,7 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 	struct ob__route route = {.kind = OB__ROUTE_NONE};
 	if (verdict == OB__STICKY_GO) {
 		route = ob__router_find(&node->router, &q);
+		ob__sticky_placed(node, &q, route.to);
 	}
 	if (route.kind == OB__ROUTE_REFUSED) {
 		ob__refuse_frame(node, f, route.code, NULL);

@@ -133,6 +133,7 @@ int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8
 	}
 	h->query = *q;
 	h->query.frame = NULL;
+	h->query.first = false; /* what comes after it may not wait */
 	h->len = f->len;
 	h->deadline = now + budget;
 	h->until = now + patience;

@@ -630,6 +630,7 @@ int ob__node_free(struct ob__node *node)
 	}
 	ob__permits_free(&node->permits);
 	ob__router_free(&node->router);
+	ob__firsts_free(&node->firsts);
 	ob__registry_free(&node->registry);
 	ob__clients_free(node);
 	ob__slots_free(&node->slots);

@@ -42,6 +42,7 @@
 #include "host/transport.h"
 #include "host/web.h"
 #include "host/work.h"
+#include "mesh/firsts.h"
 #include "mesh/link.h"
 #include "mesh/pending.h"
 #include "mesh/registry.h"
@@ -87,6 +88,9 @@ struct ob__node {
 	struct ob__permits permits;
 	struct ob__ignored ignored;
 	struct ob__router router;
+	struct ob__firsts firsts;
+	const struct ob__route_query *placing; /* what a policy is being asked about, and */
+	const ob_choice *choice;               /* how; NULL: none is asked */
 	struct ob__cluster cluster;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;

@@ -108,8 +108,12 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.log", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Calls that are logged, at both ends, at most ten lines in ten seconds."},
 	{"rpc.log.slow", OB__CONF_SECONDS, 0, 0, 3600, NULL, "0", "Those that took so long; 0: none."},
 	{"rpc.log.failed", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Those that failed."},
-	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. Messages of a session that stays go where its earlier ones went, unless a module chooses."},
+	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. A session's first message that is to stay goes by it as well, where that is safe, and by sticky if there is none; what follows goes where the first one went, unless a module chooses."},
 	{"rpc.policy.*", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Name of a policy."},
+	{"rpc.policy_range", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Policies for messages by range of ids, whichever role they go to; they come before the role's. Of overlapping ones the last wins."},
+	{"rpc.policy_range[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One range."},
+	{"rpc.policy_range[].range", OB__CONF_PAIR, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "[low, high], both ends included."},
+	{"rpc.policy_range[].policy", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "Name of a policy, as in rpc.policy."},
 	{"rpc.route", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The route table: which role takes which message id."},
 	{"rpc.route.range", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to ranges, both ends included; of overlapping ones the last wins."},
 	{"rpc.route.range.*", OB__CONF_LIST, 0, 0, 0, NULL, NULL, "Ranges of one role."},
@@ -154,6 +158,9 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.users", OB__CONF_INT, 0, 1, 16000000, NULL, "1000000", "Most users that a route node keeps the whereabouts of; beyond it 503."},
 	{"sessions", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Sessions and their users."},
 	{"sessions.bind_timeout", OB__CONF_SECONDS, 0, 0, 120, NULL, "5", "Seconds that binding a session to a user may take, waiting for the user's former session included; then it ends with 504."},
+	{"sessions.carry", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Keys of session attributes that go along with a session's messages to route nodes, for the policies there (ob_choice_attr). At most 4."},
+	{"sessions.carry[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "A key: 1 to 32 bytes."},
+	{"sessions.home_time", OB__CONF_SECONDS, 0, 0, 86400, NULL, "300", "Of route nodes: seconds after a user's session for which it is remembered which nodes his messages stayed with (rpc.sticky with by user), so that his next session gets to them; 0: not at all."},
 	{"sessions.kick_id", OB__CONF_INT, 0, 0, 2147483647, NULL, "0", "Message id under which a client gets {\"reason\": TEXT} before it is closed because its user has logged in elsewhere or was kicked; 0: none."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
 	{"reload.budget", OB__CONF_SECONDS, 0, 0, 60, NULL, "0.1", "Seconds that handing over state may hold the loop when its version changed; 0: any."},
@@ -245,6 +252,24 @@ static void read_reload(struct reading *r)
 	};
 }
 
+static void read_carry(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = ob__conf_get(c->root, "sessions.carry");
+
+	if (json_array_size(list) > OB__CARRY_MAX) {
+		wrong(r, "sessions.carry", "has more than 4 keys");
+		return;
+	}
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *key = json_string_value(json_array_get(list, i));
+		if (!ob__key_ok(key)) {
+			wrong(r, "sessions.carry", "a key is 1 to 32 bytes of text");
+		}
+		c->carry[c->carry_len++] = key;
+	}
+}
+
 static void read_node(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -258,6 +283,8 @@ static void read_node(struct reading *r)
 	c->session_closed_id = (uint32_t)ob__conf_int(j, "session_closed_id", 100130);
 	c->kick_id = (uint32_t)ob__conf_int(j, "sessions.kick_id", 0);
 	c->bind_timeout_ms = ob__conf_ms(j, "sessions.bind_timeout", 5000);
+	c->home_ms = ob__conf_ms(j, "sessions.home_time", 300000);
+	read_carry(r);
 	c->state_dir = ob__conf_str(j, "state_dir", NULL);
 	c->pid = ob__conf_str(j, "pid", NULL);
 	c->user = ob__conf_str(j, "user", NULL);
@@ -659,6 +686,42 @@ static void read_remotes(struct reading *r)
 	}
 }
 
+#define POLICY_NAME "a policy's name is letters, digits, '_' or '-'"
+
+static bool policy_ok(const json_t *name)
+{
+	return word_ok(json_string_value(name)) && strchr(json_string_value(name), '.') == NULL;
+}
+
+static void read_policy_ranges(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = ob__conf_get(c->root, "rpc.policy_range");
+	size_t i;
+	json_t *item;
+	int rc = 0;
+
+	ob__idrange_init(&c->policy_range);
+	c->choosers = calloc(json_array_size(list) + 1, sizeof(*c->choosers));
+	if (c->choosers == NULL) {
+		wrong(r, "rpc.policy_range", "out of memory");
+		return;
+	}
+	c->choosers_len = json_array_size(list);
+	json_array_foreach (list, i, item) {
+		const json_t *range = json_object_get(item, "range");
+		if (!policy_ok(json_object_get(item, "policy"))) {
+			wrong(r, "rpc.policy_range", POLICY_NAME);
+		}
+		rc |= ob__idrange_add(
+			&c->policy_range, (uint32_t)json_integer_value(json_array_get(range, 0)),
+			(uint32_t)json_integer_value(json_array_get(range, 1)), (uint32_t)i);
+	}
+	if (rc != 0 || ob__idrange_seal(&c->policy_range, NULL, NULL) != 0) {
+		wrong(r, "rpc.policy_range", "has too many entries");
+	}
+}
+
 static void read_policies(struct reading *r)
 {
 	const char *role;
@@ -668,11 +731,11 @@ static void read_policies(struct reading *r)
 	                     name) {
 		if (!word_ok(role)) {
 			wrong(r, "rpc.policy", "has a role that is no word");
-		} else if (!word_ok(json_string_value(name)) ||
-		           strchr(json_string_value(name), '.') != NULL) {
-			wrong(r, "rpc.policy", "a policy's name is letters, digits, '_' or '-'");
+		} else if (!policy_ok(name)) {
+			wrong(r, "rpc.policy", POLICY_NAME);
 		}
 	}
+	read_policy_ranges(r);
 }
 
 static void check_allow(struct reading *r)
@@ -981,6 +1044,8 @@ void ob__nodeconf_free(struct ob__nodeconf *c)
 		free(c->modules[i].path);
 		json_decref(c->modules[i].conf);
 	}
+	ob__idrange_free(&c->policy_range);
+	free(c->choosers);
 	ob__idrange_free(&c->sticky);
 	for (size_t i = 0; i < c->remotes_len; i++) {
 		free(c->remotes[i].host_text);

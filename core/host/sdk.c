@@ -19,6 +19,7 @@
 #include "host/kv.h"
 #include "host/listen.h"
 #include "host/node.h"
+#include "host/policy.h"
 #include "host/push_many.h"
 #include "host/request.h"
 #include "host/session_lock.h"
@@ -830,6 +831,14 @@ static const void *sdk_session_attr(ob_ctx *ctx, ob_session session, const char 
 	return a != NULL ? a->value : NULL;
 }
 
+static const void *sdk_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                   size_t *len)
+{
+	size_t unused;
+
+	return ob__policy_attr(node_of(ctx), choice, key, len != NULL ? len : &unused);
+}
+
 static int sdk_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
 {
 	if (!ob__gen_live(gen_of(ctx))) {
@@ -1079,4 +1088,6 @@ const ob_api ob__sdk_api = {
 	.push_all = sdk_push_all,
 	/* links */
 	.on_transport = sdk_on_transport,
+	/* in policies */
+	.choice_attr = sdk_choice_attr,
 };

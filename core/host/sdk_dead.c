@@ -657,6 +657,13 @@ static const void *dead_session_attr(ob_ctx *ctx, ob_session session, const char
 	return NULL;
 }
 
+static const void *dead_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                    size_t *len)
+{
+	(void)choice;
+	return dead_session_attr(ctx, 0, key, len);
+}
+
 static int dead_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
 {
 	(void)ctx;
@@ -760,4 +767,6 @@ const ob_api ob__sdk_dead_api = {
 	.push_all = dead_push_all,
 	/* links */
 	.on_transport = dead_on_transport,
+	/* in policies */
+	.choice_attr = dead_choice_attr,
 };

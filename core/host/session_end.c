@@ -279,7 +279,9 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 	ob__users_ext_get(node, s, f);
 	s->messages += ob__many_of(f);
 	note_choice(node, s, f);
-	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
+	/* What another node than the session's proxy calls for it says nothing about its messages.
+	 */
+	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0 && f->src == s->node, false);
 	return 0;
 }
 
@@ -438,6 +440,7 @@ static void on_served(struct ob__node *node, const struct ob__frame *f)
 	ob__users_met(node, s, f->src);
 	if ((f->flags & OB__FRAME_STICKY) != 0 && f->role != 0 && sticks_there(node, s, f)) {
 		ob__session_stick(s, f->role, f->src);
+		ob__users_tell_homes(node, s, false);
 	}
 }
 

@@ -43,6 +43,45 @@ void ob__user_bound(struct ob__node *node, struct ob__session_more *more, const 
 	ob__users_changed(node, more->of);
 }
 
+static bool same_homes(const struct ob__session_more *more, const struct ob__home_msg *m)
+{
+	bool same = m->len == more->homes_len;
+
+	for (uint8_t i = 0; same && i < m->len; i++) {
+		same = m->homes[i].role == more->homes[i].role &&
+		       m->homes[i].node == more->homes[i].node;
+	}
+	return same;
+}
+
+void ob__users_tell_homes(struct ob__node *node, struct ob__session *s, bool again)
+{
+	struct ob__session_more *more = s->more;
+	struct ob__home_msg m = {.len = 0};
+	uint8_t payload[OB__HOME_WIRE_MAX];
+	uint32_t stamp;
+
+	if (!node->conf->sticky_by_user || more == NULL || !more->bound) {
+		return;
+	}
+	m.len = ob__session_homes(s, node->router.route_role, m.homes);
+	if (m.len == 0 || (!again && same_homes(more, &m))) {
+		return;
+	}
+	memcpy(more->homes, m.homes, sizeof(m.homes));
+	more->homes_len = m.len;
+	memcpy(m.user.user, more->user, sizeof(m.user.user));
+	m.user.epoch = more->epoch;
+	struct ob__frame f = {
+		.id = OB__SYS_USER_HOME,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.payload = payload,
+		.payload_len = (uint32_t)ob__home_put(payload, &m),
+	};
+	(void)ob__users_send(node, ob__users_keeper(node->users, more->user, &stamp), &f);
+}
+
 static void unbind(struct ob__node *node, struct ob__session_more *more)
 {
 	uint64_t seq = more->of->seq;
@@ -82,6 +121,7 @@ static void claim_again(struct ob__node *node, struct ob__session_more *more)
 	ob__release_void(us, keeper, who.seq, more->user);
 	/* If this is not taken the keeper's link has just broken, and all come here again. */
 	(void)ob__users_tell(node, keeper, OB__SYS_USER_CLAIM, &who, more->user, more->epoch);
+	ob__users_tell_homes(node, more->of, true);
 	++*us->again;
 }
 

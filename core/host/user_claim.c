@@ -15,6 +15,7 @@
 
 #include "host/node.h"
 #include "host/reply.h"
+#include "host/sticky.h"
 
 #define BIND_MS_MAX 120000u /* as sessions.bind_timeout: no asker may ask for more */
 #define WAITERS_MAX 16u     /* for one claim */
@@ -147,6 +148,20 @@ int ob__claim_begin(struct ob__node *node, struct ob__session_more *more, const 
 	return 0;
 }
 
+void ob__claim_home_frame(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__claim *c = s != NULL && s->more != NULL ? s->more->claim : NULL;
+	struct ob__home_msg m;
+
+	if (ob__home_get(&m, f->payload, f->payload_len) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
+	} else if (c != NULL && c->keeper == f->src && strcmp(c->user, m.user.user) == 0) {
+		memcpy(c->homes, m.homes, sizeof(c->homes));
+		c->homes_len = m.len;
+	}
+}
+
 void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
@@ -166,6 +181,8 @@ void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 	if (c != NULL && c->call == f->call && c->keeper == f->src) {
 		if (code == 0) {
 			ob__user_bound(node, more, c->user, m.epoch, f->src);
+			ob__sticky_go_home(node, s, c->homes, c->homes_len);
+			ob__users_tell_homes(node, s, true);
 		}
 		ob__claim_end(c, code,
 		              code == OB_E_BUSY ? "the keeper's table of users is full" : NULL);

@@ -47,6 +47,13 @@ bool ob__users_frame(struct ob__node *node, const struct ob__frame *f)
 	case OB__SYS_USER_STALE:
 		ob__user_stale_frame(node, f);
 		return true;
+	case OB__SYS_USER_HOME:
+		if (f->status == 1) {
+			ob__claim_home_frame(node, f);
+		} else {
+			ob__keeper_frame(node, f);
+		}
+		return true;
 	case OB__SYS_USER_CLAIM:
 	case OB__SYS_USER_RELEASE:
 	case OB__SYS_USER_FIND:
@@ -70,7 +77,7 @@ static void arm(struct ob__users *us)
 {
 	bool waits = !ob__list_empty(&us->table.waits) || !ob__list_empty(&us->ending_list) ||
 	             !ob__list_empty(&us->lock_list) || !ob__list_empty(&us->later) ||
-	             !ob__list_empty(&us->releases);
+	             !ob__list_empty(&us->table.homes) || !ob__list_empty(&us->releases);
 
 	if (tick_busy(us) || waits) {
 		ob__timeout_set(us->node->loop, &us->tick, tick_busy(us) ? TICK_BUSY_MS : TICK_MS);

@@ -148,6 +148,25 @@ void ob__users_closed(struct ob__node *node, uint64_t seq);
 size_t ob__users_ext_put(const struct ob__session *s, uint64_t dst, uint8_t *out);
 void ob__users_ext_get(struct ob__node *node, struct ob__session *s, const struct ob__frame *f);
 
+/* The extension of a request that has the attributes which go along, for whoever settles its node;
+ * the bytes written into out, of which there are OB__CARRY_EXT_MAX. */
+#define OB__CARRY_EXT_MAX (4u + OB__CARRY_WIRE_MAX)
+static inline size_t ob__session_carry_put(const struct ob__session *s, uint8_t *out)
+{
+	if (s->more == NULL || s->more->carried == NULL) {
+		return 0;
+	}
+	return ob__frame_ext_put(out, 0, OB__CARRY_EXT_MAX, OB__FRAME_EXT_ATTRS, s->more->carried,
+	                         s->more->carried_len);
+}
+
+/* Tells the keeper of the session's user which nodes his messages stay with, if that has changed;
+ * `again`: in any case. */
+void ob__users_tell_homes(struct ob__node *node, struct ob__session *s, bool again);
+
+/* The keys of those have changed. */
+void ob__session_carry_changed(struct ob__node *node);
+
 /* A pending of kind USER or ASK has ended. */
 void ob__users_pending_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);
 

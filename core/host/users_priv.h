@@ -66,6 +66,8 @@ struct ob__claim {
 	uint32_t stamp;
 	struct ob__list waiters;
 	uint32_t waiters_len;
+	struct ob__home homes[OB__HOMES_MAX]; /* where the user was served before */
+	uint8_t homes_len;
 	char user[OB__USER_MAX + 1];
 };
 
@@ -86,6 +88,9 @@ void ob__claims_send(struct ob__users *us);
 
 void ob__claims_free(struct ob__users *us);
 void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f);
+
+/* Where its user was served before: comes before its end. */
+void ob__claim_home_frame(struct ob__node *node, const struct ob__frame *f);
 
 /* ---- user_binding.c ---- */
 

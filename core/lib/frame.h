@@ -49,6 +49,8 @@ enum ob__frame_flag {
 	OB__FRAME_MANY = 1u << 4,      /* several messages (lib/many.h) */
 	OB__FRAME_LOST_FAIL = 1u << 8, /* the node it sticks to is gone: it fails */
 	OB__FRAME_LOST_WAIT = 1u << 9, /* ... it waits; neither: another is chosen */
+	OB__FRAME_FIRST = 1u << 10,    /* none of the session's that has no end yet may have been
+	                                * placed before: it may be placed in any way */
 };
 
 enum ob__frame_ext {
@@ -59,6 +61,7 @@ enum ob__frame_ext {
 	OB__FRAME_EXT_STICKS = 6, /* where the session sticks (mesh/sticks.h) */
 	OB__FRAME_EXT_ORDER = 7,  /* its place among the session's (mesh/order.h) */
 	OB__FRAME_EXT_USER = 32,  /* whose the session is (mesh/userwire.h) */
+	OB__FRAME_EXT_ATTRS = 33, /* some of what is known of it (the same) */
 };
 
 struct ob__frame {

@@ -72,6 +72,8 @@ enum ob__system_id {
 	OB__SYS_SERVED_ACK = 52, /* from a session's proxy: it knows that the node has met it */
 
 	OB__SYS_USER_RELEASED = 53, /* from a keeper: the RELEASE with that call id was heard */
+	OB__SYS_USER_HOME = 54, /* to a user's keeper: which nodes his messages stay with; and back,
+	                         * with status 1, before the end of a claim */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

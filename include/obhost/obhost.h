@@ -55,7 +55,7 @@
  *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
  *                    unbind, find, push and kick by user, locks; session attributes; sessions
  *                    that are replaced, lost or moved; pushes to many; OB_CODEC_SHARED;
- *                    ob_on_transport()
+ *                    ob_on_transport(); what policies see of candidates and sessions
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -657,14 +657,27 @@ typedef struct ob_module_info {
 	const char *version;
 } ob_module_info;
 
-/* A node that a request could go to, over a link or through a route node, in a policy. */
+/* How a node is, as far as this one has heard. */
+enum ob_node_state {
+	OB_NODE_UP = 1,
+	OB_NODE_DRAINING, /* it takes nothing new; a candidate only as a route node, to relay */
+	OB_NODE_SUSPECT,  /* it may be gone; a candidate only while nobody else is there */
+};
+
+/* A node that a request could go to, over a link or through a route node, in a policy.  They come
+ * as an array, so the struct keeps its size: what is new takes the place of padding, and is 0 on
+ * hosts of before. */
 typedef struct ob_candidate {
 	uint32_t size;
 	uint32_t weight; /* its rpc.weight */
 	uint64_t node;
 	const char *name;
 	uint32_t pending; /* requests and calls of this node sent there that have not ended */
-	bool local;       /* this node itself */
+	bool local;       /* it is on this machine (since 1.1; until then always false) */
+
+	/* Since 1.1: */
+	uint8_t state; /* enum ob_node_state */
+	uint16_t load; /* requests in work there, whosoever, as it said last; 65535: or more */
 } ob_candidate;
 
 typedef struct ob_choice {
@@ -674,6 +687,10 @@ typedef struct ob_choice {
 	const ob_candidate *candidates; /* 1..256, in the order of their ids, those with the
 	                                 * smallest */
 	size_t len;
+
+	/* Since 1.1, if choice->size covers it: */
+	uint64_t key; /* of the message's session, or of its user where `rpc.sticky` says so: the
+	               * same on all nodes, also where view->session is 0; 0: it has no session */
 } ob_choice;
 
 /* Chooses a node: the index of a candidate, or a negative result code, which ends the request.  Any
@@ -853,6 +870,10 @@ typedef struct ob_api {
 
 	/* from 1.1 on: links. */
 	int (*on_transport)(ob_ctx *ctx, const ob_transport *transport);
+
+	/* from 1.1 on: in policies. */
+	const void *(*choice_attr)(ob_ctx *ctx, const ob_choice *choice, const char *key,
+	                           size_t *len);
 } ob_api;
 
 struct ob_ctx {
@@ -1087,9 +1108,11 @@ static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
 }
 
 /* Offers a way to choose the node a message goes to; the configuration names it for a role
- * (`rpc.policy`).  It is asked wherever this node chooses among nodes of that role, but not for a
- * message to a node, nor for a session that already has one to stay with.  The name: letters,
- * digits, '_' or '-', at most 63; OB_E_EXISTS for those that are built in (round_robin, ...). */
+ * (`rpc.policy`) or message ids (`rpc.policy_range`).  It is asked wherever this node chooses among
+ * nodes of a role, but not for a message to a node, nor, on its own proxy, for a session that
+ * already has one to stay with; a route node asks for each message, and the session goes where it
+ * says.  The name: letters, digits, '_' or '-', at most 63; OB_E_EXISTS for those that are built in
+ * (round_robin, ...). */
 static inline int ob_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 {
 	return ctx->api->on_policy(ctx, name, fn);
@@ -1453,6 +1476,15 @@ static inline const void *ob_session_attr(ob_ctx *ctx, ob_session session, const
                                           size_t *len)
 {
 	return ctx->api->session_attr(ctx, session, key, len);
+}
+
+/* In a policy: an attribute of the message's session, borrowed until the policy returns; NULL if it
+ * is not known.  On the session's proxy those are all that it has.  On other nodes, route nodes
+ * above all, they are those that the proxy sends along: the keys in its `sessions.carry`. */
+static inline const void *ob_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                         size_t *len)
+{
+	return ctx->api->choice_attr(ctx, choice, key, len);
 }
 
 /* Locks the session's user for up to `ms`, or renews the lock: while it is held, the user's next

@@ -314,6 +314,33 @@ static void test_modes_exhausted(void)
 	end();
 }
 
+/* Of nodes that have the same to do the heaviest is next, and one without weight comes last. */
+static void test_over_by_weight(void)
+{
+	ob_target t = service();
+	ob_call_options o = options(OB_CALL_FAIL_OVER, NULL);
+
+	begin(3);
+	fail_code = OB_E_BUSY;
+	for (int heavy = 0; heavy < 3; heavy++) {
+		for (int k = 0; k < 3; k++) {
+			struct ob__peer *p = rig_peer(&caller, &s[k]);
+			uint32_t weight = k == heavy ? 300 : k == (heavy + 1) % 3 ? 100 : 0;
+			CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+			ob__registry_set_weight(&caller.node->registry, p, weight);
+		}
+		for (int k = 0; k < 4; k++) {
+			memset(runs, 0, sizeof(runs));
+			fail_first = 1;
+			CU_ASSERT_TRUE(run(&t, &o));
+			CU_ASSERT_EQUAL(ended.res.tries, 2);
+			CU_ASSERT_EQUAL(runs[heavy], 1);
+			CU_ASSERT_EQUAL(runs[(heavy + 1) % 3], 1);
+		}
+	}
+	end();
+}
+
 /* A node that hangs: only with a key there is a second try, and there is time for it. */
 static void test_hanging(void)
 {
@@ -1256,6 +1283,7 @@ int main(void)
 	CU_pSuite suite = CU_add_suite("calls", NULL, NULL);
 	CU_add_test(suite, "each mode after each code", test_modes_codes);
 	CU_add_test(suite, "each mode to its end", test_modes_exhausted);
+	CU_add_test(suite, "over to others by weight", test_over_by_weight);
 	CU_add_test(suite, "a node that hangs", test_hanging);
 	CU_add_test(suite, "a node that dies, a link that breaks", test_dying);
 	CU_add_test(suite, "nobody there", test_nobody);

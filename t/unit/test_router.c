@@ -277,11 +277,11 @@ static struct {
 	uint32_t role;
 } policy;
 
-static int choose(void *arg, const struct ob__route_query *q, const struct ob__registry_role *role,
-                  struct ob__peer *const *peers, size_t len)
+static int choose(void *arg, const struct ob__route_query *q, void *asked,
+                  const struct ob__registry_role *role, struct ob__peer *const *peers, size_t len)
 {
 	CU_ASSERT_PTR_EQUAL(arg, &policy);
-	CU_ASSERT_PTR_EQUAL(role->policy, &policy);
+	CU_ASSERT_PTR_EQUAL(asked, &policy);
 	CU_ASSERT_EQUAL(q->node, 0);
 	policy.asked++;
 	policy.len = len;
@@ -300,7 +300,7 @@ static void use_policy(const char *role)
 	memset(&policy, 0, sizeof(policy));
 	router.choose = choose;
 	router.choose_arg = &policy;
-	ob__registry_role_get(&reg, ob__fnv1a32(role))->policy = &policy;
+	ob__registry_role_get(&reg, ob__fnv1a32(role))->chooser.policy = &policy;
 }
 
 static void test_policy(void)
@@ -698,6 +698,48 @@ static void test_draining(void)
 	end();
 }
 
+/* A role's way places a session's first message only where the asker says so. */
+static void test_first(void)
+{
+	static struct ob__idrange ranges;
+	static const struct ob__chooser by_id[] = {{.way = OB__BALANCE_STICKY}};
+	begin("proxy");
+	struct ob__registry_role *role = ob__registry_role_get(&reg, ob__fnv1a32("service"));
+	role->chooser.way = OB__BALANCE_ROUND_ROBIN;
+	struct ob__frame f = {.id = 5};
+	struct ob__route_query q = {
+		.role = role->id, .sticky = true, .session_node = 1, .session_seq = 2, .frame = &f};
+	struct ob__peer *home = find(&q);
+	for (unsigned i = 0; i < SERVICES; i++) {
+		CU_ASSERT_PTR_EQUAL(find(&q), home);
+	}
+	q.first = true;
+	unsigned met = 0;
+	for (unsigned i = 0; i < SERVICES; i++) {
+		const struct ob__peer *p = find(&q);
+		for (unsigned k = 0; k < SERVICES; k++) {
+			met |= p == service[k] ? 1u << k : 0;
+		}
+	}
+	CU_ASSERT_EQUAL(met, (1u << SERVICES) - 1);
+	/* a range has another way */
+	ob__idrange_init(&ranges);
+	CU_ASSERT_EQUAL(ob__idrange_add(&ranges, 5, 9, 0), 0);
+	CU_ASSERT_EQUAL(ob__idrange_seal(&ranges, NULL, NULL), 0);
+	router.chooser_of = &ranges;
+	router.choosers = by_id;
+	CU_ASSERT_PTR_EQUAL(find(&q), home);
+	CU_ASSERT_PTR_EQUAL(find(&q), home);
+	f.id = 10;
+	CU_ASSERT_PTR_NOT_EQUAL(find(&q), find(&q));
+	/* without a way of its own, by rendezvous */
+	role->chooser.way = 0;
+	CU_ASSERT_PTR_EQUAL(find(&q), home);
+	CU_ASSERT_PTR_EQUAL(find(&q), home);
+	ob__idrange_free(&ranges);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -724,5 +766,6 @@ int main(void)
 	CU_add_test(s, "of route nodes", test_policy_of_routes);
 	CU_add_test(s, "of more than it is shown", test_policy_of_many);
 	CU_add_test(s, "peers that drain", test_draining);
+	CU_add_test(s, "first choices", test_first);
 	return ob__tap_run();
 }
