@@ -475,20 +475,19 @@ static bool options_ok(const ob_target *t, const ob_call_options *o)
 	                 (o->mode == OB_CALL_FAIL_FAST || o->mode == OB_CALL_FAIL_SAFE)));
 }
 
-/* The node's, but no more than is left of the request it is made for. */
-static uint64_t budget_of(const struct ob__node *node, const ob_call_options *o,
-                          const struct ob__req *made_for)
+uint64_t ob__call_budget(const struct ob__node *node, uint32_t wanted_ms, uint64_t req)
 {
+	const struct ob__req *r = req != 0 ? ob__slab_get(&node->dispatch.reqs, req) : NULL;
 	uint64_t now = ob__loop_now(node->loop);
+	uint64_t most = wanted_ms != 0 ? wanted_ms : node->conf->call_timeout_ms;
 
-	if (o->deadline_ms != 0) {
-		return o->deadline_ms;
-	}
-	uint64_t most = node->conf->call_timeout_ms;
-	if (made_for == NULL || made_for->deadline > now + most) {
+	most = most > UINT32_MAX ? UINT32_MAX : most;
+	/* For a message that nobody waits for there is no such time. */
+	if (r == NULL || r->ended || (r->view.flags & OB_VIEW_ONE_WAY) != 0 ||
+	    r->deadline > now + most) {
 		return most;
 	}
-	return made_for->deadline > now ? made_for->deadline - now : 1;
+	return r->deadline > now ? r->deadline - now : 1;
 }
 
 static uint32_t retries_of(const ob_call_options *o)
@@ -553,8 +552,7 @@ static struct ob__call *call_new(struct ob__gen *g, const ob_target *target,
 	c->retries = retries_of(o);
 	c->req = made_for != 0 && ob__req_get(node, made_for) != NULL ? made_for : 0;
 	c->began = ob__loop_now(node->loop);
-	uint64_t budget = budget_of(node, o, c->req != 0 ? ob__req_get(node, c->req) : NULL);
-	c->out.budget = budget > UINT32_MAX ? UINT32_MAX : budget;
+	c->out.budget = ob__call_budget(node, o->deadline_ms, c->req);
 	c->deadline = c->began + c->out.budget;
 	c->out.target = *target;
 	c->out.target.flags &= ~OB_TARGET_ALL;

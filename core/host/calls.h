@@ -95,6 +95,10 @@ void ob__calls_free(struct ob__node *node);
 int ob__call_send(struct ob__node *node, const struct ob__call_out *out, struct ob__pending *p,
                   uint64_t *to);
 
+/* How long a call may take, ms: as long as is wanted (0: call_timeout), but no longer than there is
+ * time for the request (a handle, or 0) that it is made for. */
+uint64_t ob__call_budget(const struct ob__node *node, uint32_t wanted_ms, uint64_t req);
+
 /* Ends a pending entry with a failure, in a later turn. 0 or OB_E_NOMEM. */
 int ob__call_refused(struct ob__node *node, const struct ob__pending *p, int code);
 
