@@ -58,7 +58,7 @@ static void self_refuse(struct self_call *c, uint64_t key, int code)
 	struct ob__pending *p = ob__pending_find(&c->node->pendings, c->pending);
 
 	if (p != NULL) {
-		ob__pending_end(p, &(struct ob__end){.code = code});
+		ob__pending_end(p, &(struct ob__end){.code = code, .refused = true});
 	}
 	ob__keys_end(c->node, key, &(struct ob__dedupe_end){.code = code});
 }
@@ -170,7 +170,7 @@ static void refused_call_end(void *arg)
 {
 	struct refused_call *c = arg;
 	struct ob__pending *p = ob__pending_find(&c->node->pendings, c->pending);
-	struct ob__end end = {.code = c->code};
+	struct ob__end end = {.code = c->code, .refused = true};
 
 	if (p != NULL) {
 		ob__count_result(c->node->dispatch.refused, c->code);

@@ -267,7 +267,11 @@ static bool start_try(struct ob__node *node, struct ob__call *c, const ob_target
 
 static void try_again(struct ob__node *node, struct ob__call *c, const ob_target *target)
 {
-	const struct ob__end full = {.code = OB_E_BUSY, .text = "too many requests"};
+	const struct ob__end full = {
+		.code = OB_E_BUSY,
+		.text = "too many requests",
+		.refused = true,
+	};
 
 	c->tries_made++;
 	if (start_try(node, c, target)) {
@@ -281,13 +285,13 @@ static void try_again(struct ob__node *node, struct ob__call *c, const ob_target
 }
 
 /* Whether the handler can't have run, or may run again. */
-static bool may_retry(const struct ob__call *c, int code)
+static bool may_retry(const struct ob__call *c, const struct ob__end *end)
 {
-	switch (code) {
+	switch (end->code) {
 	case OB_E_NO_ROUTE:
 	case OB_E_NOT_SENT:
 	case OB_E_BUSY:
-		return true;
+		return end->refused || c->out.key_len > 0;
 	case OB_E_MAYBE_SENT:
 	case OB_E_DEADLINE:
 	case OB_E_GONE:
@@ -351,9 +355,9 @@ static bool retry_elsewhere(struct ob__node *node, struct ob__call *c)
 	       c->tries_made <= TRIES_UNKNOWN && retry_later(node, c);
 }
 
-static bool retry(struct ob__node *node, struct ob__call *c, int code)
+static bool retry(struct ob__node *node, struct ob__call *c, const struct ob__end *end)
 {
-	if (c->retries == 0 || !may_retry(c, code) || ob__loop_now(node->loop) >= c->deadline) {
+	if (c->retries == 0 || !may_retry(c, end) || ob__loop_now(node->loop) >= c->deadline) {
 		return false;
 	}
 	c->retries--;
@@ -365,7 +369,7 @@ static bool retry(struct ob__node *node, struct ob__call *c, int code)
 
 static void failed(struct ob__node *node, struct ob__call *c, const struct ob__end *end)
 {
-	if (!retry(node, c, end->code)) {
+	if (!retry(node, c, end)) {
 		tell(node, c, end);
 	}
 }

@@ -295,6 +295,7 @@ static void frame_reply(struct ob__node *node, const struct ob__frame *f)
 		.source = f->src,
 		.data = f->payload,
 		.len = f->payload_len,
+		.refused = (f->flags & OB__FRAME_REFUSED) != 0,
 	};
 	const uint8_t *ext =
 		f->status != 0 ? ob__frame_ext(f, OB__FRAME_EXT_TEXT, &text_len) : NULL;

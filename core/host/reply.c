@@ -69,13 +69,13 @@ int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
 }
 
 void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
-                    const char *text, const void *data, size_t len, bool silent)
+                    const char *text, const void *data, size_t len, uint16_t flags)
 {
 	uint8_t ext[TEXT_MAX + 8];
 	char *body = NULL;
 	struct ob__frame f = {
 		.kind = OB__FRAME_REPLY,
-		.flags = silent ? OB__FRAME_ONE_WAY : 0,
+		.flags = flags,
 		.id = to->id,
 		.call = to->call,
 		.status = OB_RESULT_WIRE(code),
@@ -98,7 +98,7 @@ void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int co
 	}
 	int rc = len > UINT32_MAX ? OB_E_TOO_BIG : ob__send_to_node(node, to->src, &f);
 	if (rc == OB_E_TOO_BIG && code == OB_OK) {
-		ob__send_reply(node, to, OB_E_TOO_BIG, "the answer is too big", NULL, 0, false);
+		ob__send_reply(node, to, OB_E_TOO_BIG, "the answer is too big", NULL, 0, 0);
 	} else if (rc != 0) {
 		++*node->dispatch.replies_lost;
 		ob__debug("dispatch", "a reply to %016llx is lost: %s", (unsigned long long)to->src,
@@ -115,20 +115,20 @@ void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code
 	}
 	if (f->src == node->self.id) {
 		struct ob__pending *p = ob__pending_find(&node->pendings, f->call);
-		struct ob__end end = {.code = code, .text = text};
+		struct ob__end end = {.code = code, .text = text, .refused = true};
 		if (p != NULL) {
 			ob__pending_end(p, &end);
 		}
 		return;
 	}
 	struct ob__reply_to to = {f->src, f->call, f->id, (f->flags & OB__FRAME_CALL) == 0};
-	ob__send_reply(node, &to, code, text, NULL, 0, false);
+	ob__send_reply(node, &to, code, text, NULL, 0, OB__FRAME_REFUSED);
 }
 
 void ob__send_silence(struct ob__node *node, const struct ob__frame *f)
 {
 	if ((f->flags & OB__FRAME_ONE_WAY) == 0) {
 		struct ob__reply_to to = {f->src, f->call, f->id, false};
-		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
+		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, OB__FRAME_ONE_WAY);
 	}
 }

@@ -117,7 +117,7 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 		case OB__ORIGIN_LINK: {
 			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id,
 			                          (r->view.flags & OB_VIEW_CALL) == 0};
-			ob__send_reply(node, &to, code, text, data, len, false);
+			ob__send_reply(node, &to, code, text, data, len, 0);
 			break;
 		}
 		case OB__ORIGIN_HTTP:
@@ -152,7 +152,7 @@ int ob__req_done(struct ob__req *r)
 	}
 	if (r->origin == OB__ORIGIN_LINK && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id, false};
-		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
+		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, OB__FRAME_ONE_WAY);
 	} else if (r->origin == OB__ORIGIN_SELF && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		self_end(r, OB_OK, NULL, NULL, 0);
 	} else if (r->origin == OB__ORIGIN_HTTP) {
@@ -269,7 +269,7 @@ void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 		if (r->origin == OB__ORIGIN_LINK) {
 			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id,
 			                          false};
-			ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
+			ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, OB__FRAME_ONE_WAY);
 		} else if (r->origin == OB__ORIGIN_SELF) {
 			self_end(r, OB_OK, NULL, NULL, 0);
 		}

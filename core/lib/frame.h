@@ -48,6 +48,7 @@ enum ob__frame_flag {
 	OB__FRAME_CALL = 1u << 3,      /* made by code, not by a client */
 	OB__FRAME_LOST_FAIL = 1u << 8, /* the node it sticks to is gone: it fails */
 	OB__FRAME_LOST_WAIT = 1u << 9, /* ... it waits; neither: another is chosen */
+	OB__FRAME_REFUSED = 1u << 10,  /* a reply: of a host, no handler has seen the request */
 };
 
 enum ob__frame_ext {

@@ -81,6 +81,7 @@ struct ob__end {
 	uint64_t source;  /* node that answered, or 0 */
 	const uint8_t *data;
 	size_t len;
+	bool refused; /* no handler has seen it */
 };
 
 typedef void (*ob__pending_fn)(void *arg, struct ob__pending *p, const struct ob__end *end);

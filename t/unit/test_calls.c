@@ -81,6 +81,26 @@ static int start_service(ob_ctx *ctx, const json_t *conf)
 	return rc == 0 ? ob_on_method(ctx, "t.s.m.keep", keep, 0) : rc;
 }
 
+static int refuse_first; /* so many of all requests are refused before a handler sees them */
+
+static int refuse_some(ob_ctx *ctx, const ob_call_event *e)
+{
+	if (refuse_first == 0) {
+		return 0;
+	}
+	refuse_first--;
+	runs[which(ctx)]++;
+	return OB_E_BUSY;
+}
+
+/* Its host refuses some. */
+static int start_refusing(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = start_service(ctx, conf);
+
+	return rc == 0 ? ob_on_call_filter(ctx, OB_CALL_BEFORE_IN, 0, refuse_some) : rc;
+}
+
 static const char *more_rpc = "";
 static int (*start_more)(ob_ctx *ctx, const json_t *conf);
 
@@ -105,7 +125,7 @@ static void begin(int services)
 	memset(&at_caller, 0, sizeof(at_caller));
 	memset(at_s, 0, sizeof(at_s));
 	memset(runs, 0, sizeof(runs));
-	fail_first = kept_len = 0;
+	fail_first = refuse_first = kept_len = 0;
 	at_caller.start = start_more != NULL ? start_more : start_service;
 	for (int i = 0; i < SERVICES; i++) {
 		ports[i] = rig_port();
@@ -217,20 +237,18 @@ static bool run(const ob_target *target, const ob_call_options *o)
 
 /* ---------------------------------------------------------------- modes */
 
-/* What a handler said first: tried again or not, and then elsewhere. */
+/* What a handler said first: without a key it is never tried again, whatever the code; with one it
+ * is, and then elsewhere. */
 static void test_modes_codes(void)
 {
 	static const struct {
 		int code;
-		bool again; /* without a key */
 		bool again_with_key;
 	} rows[] = {
-		{OB_E_APP, false, false},       {OB_E_NOT_FOUND, false, false},
-		{OB_E_NO_ROUTE, true, true},    {OB_E_BUSY, true, true},
-		{OB_E_DEADLINE, false, true},   {OB_E_NOT_SENT, true, true},
-		{OB_E_MAYBE_SENT, false, true}, {OB_E_GONE, false, true},
-		{OB_E_DENIED, false, false},    {OB_E_TOO_BIG, false, false},
-		{OB_E_BAD, false, false},
+		{OB_E_APP, false},       {OB_E_NOT_FOUND, false}, {OB_E_NO_ROUTE, true},
+		{OB_E_BUSY, true},       {OB_E_DEADLINE, true},   {OB_E_NOT_SENT, true},
+		{OB_E_MAYBE_SENT, true}, {OB_E_GONE, true},       {OB_E_DENIED, false},
+		{OB_E_TOO_BIG, false},   {OB_E_BAD, false},
 	};
 
 	begin(3);
@@ -243,7 +261,7 @@ static void test_modes_codes(void)
 				ob_target t = service();
 				bool again =
 					(mode == OB_CALL_FAIL_OVER || mode == OB_CALL_FAIL_BACK) &&
-					(keyed ? rows[i].again_with_key : rows[i].again);
+					keyed && rows[i].again_with_key;
 				bool good = again || mode == OB_CALL_FAIL_SAFE;
 				memset(runs, 0, sizeof(runs));
 				fail_first = 1;
@@ -277,12 +295,11 @@ static void test_modes_exhausted(void)
 	ob_target t = service();
 	ob_call_options o = options(OB_CALL_FAIL_OVER, NULL);
 
+	start_more = start_refusing;
 	begin(3);
-	fail_first = 100;
-	fail_code = OB_E_BUSY;
+	refuse_first = 100;
 	CU_ASSERT_TRUE(run(&t, &o));
 	CU_ASSERT_EQUAL(ended.res.code, OB_E_BUSY);
-	CU_ASSERT_STRING_EQUAL(ended.text, "as told");
 	CU_ASSERT_EQUAL(ended.res.tries, 3);
 	CU_ASSERT(runs[0] == 1 && runs[1] == 1 && runs[2] == 1);
 	o.retries = 1;
@@ -306,11 +323,25 @@ static void test_modes_exhausted(void)
 	CU_ASSERT_EQUAL(ended.res.code, OB_E_BUSY);
 	CU_ASSERT(ended.res.tries >= 4 && ended.res.tries <= 6);
 	CU_ASSERT(ended.at - before <= 220);
-	fail_first = 2;
+	refuse_first = 2;
 	o.deadline_ms = 2000;
 	CU_ASSERT_TRUE(run(&t, &o));
 	CU_ASSERT_EQUAL(ended.res.code, OB_OK);
 	CU_ASSERT_EQUAL(ended.res.tries, 3);
+	/* refused by a host, then by the handler itself: that is the end */
+	refuse_first = fail_first = 1;
+	fail_code = OB_E_BUSY;
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_BUSY);
+	CU_ASSERT_STRING_EQUAL(ended.text, "as told");
+	CU_ASSERT_EQUAL(ended.res.tries, 2);
+	/* the same at this node */
+	t = (ob_target){.node = ob__node_id("a")};
+	refuse_first = 0;
+	fail_first = 1;
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_BUSY);
+	CU_ASSERT_EQUAL(ended.res.tries, 1);
 	end();
 }
 
@@ -739,7 +770,7 @@ static void test_cancel(void)
 	}
 	fail_first = 1000;
 	fail_code = OB_E_BUSY;
-	ob_call_options o = options(OB_CALL_FAIL_BACK, NULL);
+	ob_call_options o = options(OB_CALL_FAIL_BACK, "again");
 	ob_call_id d = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
 	rig_turn_ms(60);
 	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, d), 0);
@@ -835,6 +866,22 @@ static void test_options(void)
 	o.len = (1 << 20) + 1;
 	CU_ASSERT_TRUE(run(&t, &o));
 	CU_ASSERT_EQUAL(ended.res.code, OB_E_TOO_BIG);
+	CU_ASSERT_EQUAL(runs[0], 1);
+	/* the same by the plain one, which is 0 for what makes no sense */
+	memset(&ended, 0, sizeof(ended));
+	CU_ASSERT_NOT_EQUAL(ob_call(at_caller.ctx, &t, 1000, 0, big, o.len, 0, on_end, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(
+		ob_call_method(at_caller.ctx, &t, "t.s.m.answer", 0, big, o.len, 0, on_end, NULL),
+		0);
+	CU_ASSERT_EQUAL(ended.count, 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
+	CU_ASSERT(ended.codes[0] == OB_E_TOO_BIG && ended.codes[1] == OB_E_TOO_BIG);
+	CU_ASSERT_EQUAL(ob_call(at_caller.ctx, &t, 0, 0, "", 0, 0, never, NULL), 0);
+	CU_ASSERT_EQUAL(ob_call(at_caller.ctx, &t, 1000, 0, "", 0, 0, NULL, NULL), 0);
+	CU_ASSERT_EQUAL(ob_call_method(at_caller.ctx, &t, "", 0, "", 0, 0, never, NULL), 0);
+	memset(big, 'm', 256);
+	big[256] = '\0';
+	CU_ASSERT_EQUAL(ob_call_method(at_caller.ctx, &t, big, 0, "", 0, 0, never, NULL), 0);
 	free(big);
 	CU_ASSERT_EQUAL(runs[0], 1);
 	end();
@@ -856,15 +903,18 @@ static void test_too_many(void)
 	}
 	CU_ASSERT_NOT_EQUAL(ob_call_with(at_caller.ctx, &t, &o, on_end, NULL), 0);
 	CU_ASSERT_NOT_EQUAL(ob_call_with(at_caller.ctx, &all, &o, on_end, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(ob_call(at_caller.ctx, &t, 1000, 0, "x", 1, 0, on_end, NULL), 0);
 	CU_ASSERT_EQUAL(ended.count, 0); /* never from within */
-	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
-	CU_ASSERT(ended.codes[0] == OB_E_BUSY && ended.codes[1] == OB_E_BUSY);
-	CU_ASSERT_EQUAL(ended.left[1], 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 3));
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL(ended.codes[i], OB_E_BUSY);
+		CU_ASSERT_EQUAL(ended.left[i], 0);
+	}
 	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 2));
 	for (int i = 0; i < 2; i++) {
 		CU_ASSERT_EQUAL(ob_done(at_s[kept_at[i]].ctx, kept[i]), 0);
 	}
-	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 4));
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 5));
 	end();
 }
 
@@ -906,7 +956,10 @@ static void second_ended(ob_ctx *ctx, ob_call_id id, const ob_call_result *res, 
 	CU_ASSERT_EQUAL(ob_reply(ctx, (ob_req)(uintptr_t)arg, res->data, res->len), 0);
 }
 
-/* At s1: asks s2 with what is left of its own time. */
+static bool ask_plainly;
+static uint32_t ask_ms;
+
+/* At s1: asks s2 with what is left of its own time, however much it wants. */
 static void ask_on(ob_ctx *ctx, ob_req req)
 {
 	ob_target t = {.node = ob__node_id("s2")};
@@ -918,8 +971,12 @@ static void ask_on(ob_ctx *ctx, ob_req req)
 	trace_first.size = sizeof(trace_first);
 	CU_ASSERT_EQUAL(ob_trace(ctx, req, &trace_first), 0);
 	CU_ASSERT_EQUAL(ob_request_hold(ctx, req), 0);
-	o.deadline_ms = 0;
-	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &t, &o, second_ended, (void *)(uintptr_t)req), 0);
+	o.deadline_ms = ask_ms;
+	ob_call_id id = ask_plainly
+	                        ? ob_call_method(ctx, &t, o.method, 0, "hi", 2, ask_ms,
+	                                         second_ended, (void *)(uintptr_t)req)
+	                        : ob_call_with(ctx, &t, &o, second_ended, (void *)(uintptr_t)req);
+	CU_ASSERT_NOT_EQUAL(id, 0);
 }
 
 static int start_ask_on(ob_ctx *ctx, const json_t *conf)
@@ -944,11 +1001,20 @@ static void test_budget_and_trace(void)
 	CU_ASSERT_TRUE_FATAL(rig_linked(&s[0], &s[1]));
 	o.method = "t.s.m.on";
 	o.deadline_ms = 700;
+	for (int i = 0; i < 4; i++) {
+		ask_plainly = i % 2 == 1;
+		ask_ms = i < 2 ? 60000 : 0;
+		budget_seen = 0;
+		CU_ASSERT_TRUE(run(&t, &o));
+		CU_ASSERT_EQUAL(ended.res.code, OB_OK);
+		CU_ASSERT_STRING_EQUAL(ended.data, "hi");
+		CU_ASSERT(first_budget > 300 && first_budget <= 700);
+		CU_ASSERT(budget_seen > 100 && budget_seen <= first_budget);
+	}
+	/* what it wants is less */
+	ask_ms = 50;
 	CU_ASSERT_TRUE(run(&t, &o));
-	CU_ASSERT_EQUAL(ended.res.code, OB_OK);
-	CU_ASSERT_STRING_EQUAL(ended.data, "hi");
-	CU_ASSERT(first_budget > 500 && first_budget <= 700);
-	CU_ASSERT(budget_seen > 400 && budget_seen <= first_budget);
+	CU_ASSERT(budget_seen > 0 && budget_seen <= 50);
 	CU_ASSERT_EQUAL(trace_first.begins, 1);
 	CU_ASSERT_EQUAL(trace_first.id[0], ob__node_id("a"));
 	CU_ASSERT_EQUAL(trace_first.parent, 0);
@@ -1216,6 +1282,35 @@ static void methods_frame(const char *bytes, size_t len)
 	ob__methods_heard(caller.node, rig_peer(&caller, &s[0]), &f);
 }
 
+static int start_sys(ob_ctx *ctx, const json_t *conf)
+{
+	CU_ASSERT_EQUAL(ob_on_method(ctx, "system.s.m.x", answer, 0), 0);
+	CU_ASSERT_EQUAL(ob_on_method(ctx, "sys", answer, 0), 0);
+	return ob_on_method(ctx, "sys.service.m.mine", answer, 0);
+}
+
+/* What begins with "sys." is the host's. */
+static void test_methods_sys(void)
+{
+	ob_target t = {.node = ob__node_id("s1")};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+
+	begin(1);
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "sys.service.m.mine", answer, 0), OB_E_DENIED);
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "sys.", answer, 0), OB_E_DENIED);
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "user.service.m.mine", answer, 0), 0);
+	at_s[0].start = start_sys;
+	CU_ASSERT_TRUE(rig_admin_expect(&s[0], "modules.reload",
+	                                "{'name': 'puppet', 'force': true}", 422,
+	                                "{'result': 'refused'}"));
+	CU_ASSERT_TRUE(rig_logged(
+		"a", "\"sys.service.m.mine\": methods in \"sys\" are the host's; take \"user\""));
+	o.method = "sys.service.m.mine";
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_NOT_FOUND);
+	end();
+}
+
 /* Lists in parts, too long ones, and what makes no sense. */
 static void test_methods_odd(void)
 {
@@ -1278,5 +1373,6 @@ int main(void)
 	CU_add_test(suite, "too busy", test_too_busy);
 	CU_add_test(suite, "methods", test_methods);
 	CU_add_test(suite, "methods, odd lists", test_methods_odd);
+	CU_add_test(suite, "methods, those of the host", test_methods_sys);
 	return ob__tap_run();
 }
