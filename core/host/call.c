@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "host/callfilter.h"
 #include "host/calls.h"
+#include "host/cancel.h"
 #include "host/client.h"
 #include "host/conn.h"
 #include "host/held.h"
@@ -351,7 +352,6 @@ static uint64_t plain_send(struct ob__node *node, const ob_target *target, const
 {
 	uint64_t made_for = p->u.call.req;
 	uint64_t handle = p->handle;
-	uint64_t to;
 	struct ob__call_out out = {
 		.target = *target,
 		.id = o->id,
@@ -363,7 +363,7 @@ static uint64_t plain_send(struct ob__node *node, const ob_target *target, const
 	};
 
 	ob__trace_next(node, made_for, handle, &out.trace);
-	int rc = ob__call_send(node, &out, p, &to);
+	int rc = ob__call_send(node, &out, p, &p->u.call.node);
 	if (rc != 0) {
 		/* Without memory for that, its deadline is its end. */
 		(void)ob__call_refused(node, p, rc);
@@ -408,7 +408,7 @@ int ob__dispatch_call_cancel(struct ob__gen *g, uint64_t call)
 		return OB_E_STALE;
 	}
 	ob__list_del(&p->u.call.gen_link);
-	ob__held_forget(g->node, p);
+	ob__cancel_pending(g->node, p, p->u.call.node);
 	ob__pending_drop(p);
 	ob__gen_unref(g);
 	return 0;

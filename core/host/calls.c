@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "host/callfilter.h"
+#include "host/cancel.h"
 #include "host/dispatch.h"
 #include "host/held.h"
 #include "host/node.h"
@@ -374,6 +375,14 @@ static void failed(struct ob__node *node, struct ob__call *c, const struct ob__e
 	}
 }
 
+static void note_late(struct ob__call *c, const struct ob__pending *p)
+{
+	if (p->u.attempt.node != 0 && c->late_len < OB__CALL_TRIED_MAX) {
+		c->late[c->late_len].node = p->u.attempt.node;
+		c->late[c->late_len++].call = p->handle;
+	}
+}
+
 void ob__call_try_ended(struct ob__node *node, struct ob__pending *p, const struct ob__end *end)
 {
 	struct ob__call *c = ob__slab_get(&node->calls.slab, p->u.attempt.call);
@@ -384,6 +393,7 @@ void ob__call_try_ended(struct ob__node *node, struct ob__pending *p, const stru
 	}
 	if (end->code == OB_E_DEADLINE) {
 		ob__held_forget(node, p);
+		note_late(c, p);
 	}
 	if (c->all) {
 		e.source = p->u.attempt.node;
@@ -638,6 +648,18 @@ uint64_t ob__dispatch_call_with(struct ob__gen *g, const ob_target *target,
 	return handle;
 }
 
+/* Those that other nodes still have. */
+static void cancel_tries(struct ob__node *node, const struct ob__call *c)
+{
+	OB__LIST_EACH (it, &c->tries) {
+		const struct ob__pending *p = OB__CONTAINER(it, struct ob__pending, u.attempt.link);
+		ob__cancel_pending(node, p, p->u.attempt.node);
+	}
+	for (uint32_t i = 0; i < c->late_len; i++) {
+		ob__cancel_at(node, c->late[i].node, c->late[i].call);
+	}
+}
+
 int ob__call_forget(struct ob__gen *g, uint64_t handle)
 {
 	struct ob__call *c = ob__slab_get(&g->node->calls.slab, handle);
@@ -645,6 +667,7 @@ int ob__call_forget(struct ob__gen *g, uint64_t handle)
 	if (c == NULL || c->gen != g || c->over) {
 		return OB_E_STALE;
 	}
+	cancel_tries(g->node, c);
 	close_call(g->node, c);
 	return 0;
 }

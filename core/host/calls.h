@@ -66,6 +66,11 @@ struct ob__call {
 	uint64_t began;
 	uint64_t deadline; /* loop ms */
 	uint64_t tried[OB__CALL_TRIED_MAX];
+	struct {
+		uint64_t node;
+		uint64_t call;
+	} late[OB__CALL_TRIED_MAX]; /* tries that ended with DEADLINE; they may be under way */
+	uint32_t late_len;
 	uint32_t tried_len;
 	uint32_t tries_made;
 	uint32_t retries; /* left */

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "host/callfilter.h"
+#include "host/cancel.h"
 #include "host/client.h"
 #include "host/cluster.h"
 #include "host/conn.h"
@@ -336,6 +337,9 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
 	}
 	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_METHODS) {
 		ob__methods_heard(node, link->peer, f); /* link only, whatever it says */
+		return;
+	}
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_CANCEL && ob__cancel_frame(node, f)) {
 		return;
 	}
 	if (f->dst != node->self.id) {

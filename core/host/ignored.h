@@ -30,6 +30,7 @@ enum ob__ignored_reason {
 	OB__IGNORED_KICK,
 	OB__IGNORED_METHODS,
 	OB__IGNORED_NAME,
+	OB__IGNORED_CANCEL,
 	/* Not the sender's to say: */
 	OB__IGNORED_NOT_PROXY,
 	OB__IGNORED_NOT_KEEPER,

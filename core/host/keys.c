@@ -115,6 +115,11 @@ bool ob__keys_begin(struct ob__node *node, const struct ob__dedupe_query *q, uin
 	return false;
 }
 
+bool ob__keys_awaited(const struct ob__node *node, uint64_t handle)
+{
+	return handle != 0 && ob__dedupe_awaited(&node->keys.table, handle);
+}
+
 void ob__keys_end(struct ob__node *node, uint64_t handle, const struct ob__dedupe_end *end)
 {
 	uint64_t now = ob__loop_now(node->loop);

@@ -65,6 +65,7 @@ struct ob__pending {
 			void *arg;
 			struct ob__list gen_link; /* in the generation's calls */
 			uint64_t req;             /* handle of the request it is made for, or 0 */
+			uint64_t node;            /* that it goes to, or 0: not known */
 		} call;
 		struct {
 			uint64_t call;        /* handle */

@@ -70,6 +70,9 @@ enum ob__system_id {
 	OB__SYS_SESSION_MOVED = 51,  /* back; status 0: it has moved, else a code: it stays */
 
 	OB__SYS_SERVED_ACK = 52, /* from a session's proxy: it knows that the node has met it */
+
+	/* Calls. */
+	OB__SYS_CANCEL = 64, /* `src` has cancelled its request with this call id (host/cancel.h) */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

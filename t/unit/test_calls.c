@@ -6,10 +6,12 @@
  * nodes of a role, a session's node, budgets, traces, and that nothing of a call stays behind. */
 
 #include <CUnit/CUnit.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/reply.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -750,11 +752,14 @@ static void test_cancel(void)
 
 	begin(2);
 	for (int mode = OB_CALL_FAIL_FAST; mode <= OB_CALL_FAIL_SAFE; mode++) {
-		ob_call_options o = options(mode, "c");
+		char key[4];
+		snprintf(key, sizeof(key), "c%d", mode);
+		ob_call_options o = options(mode, key);
 		o.method = "t.s.m.keep";
 		/* in a handler's hands, just made, between two tries, waiting for a node */
 		ob_call_id a = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
 		rig_turn_ms(10);
+		key[0] = 'd';
 		ob_call_id b = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
 		ob_target away = {.node = ob__node_id("away")};
 		ob_call_id c = ob_call_with(at_caller.ctx, &away, &o, never, NULL);
@@ -781,10 +786,148 @@ static void test_cancel(void)
 	CU_ASSERT(caller.node->dispatch.held_bytes > 0);
 	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, d), 0);
 	CU_ASSERT_EQUAL(caller.node->dispatch.held_bytes, 0);
-	for (int i = 0; i < kept_len; i++) {
-		(void)ob_done(at_s[kept_at[i]].ctx, kept[i]);
+	/* nor does what handlers held, which is nothing against them */
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_TRUE(RIG_UNTIL(s[i].node->dispatch.reqs.live == 0));
+		CU_ASSERT_EQUAL(s[i].node->cancels.held.count, 0);
 	}
+	for (int i = 0; i < kept_len; i++) {
+		CU_ASSERT_EQUAL(ob_done(at_s[kept_at[i]].ctx, kept[i]), OB_E_STALE);
+	}
+	CU_ASSERT(kept_len >= 4);
 	end();
+}
+
+/* A node that calls, one that answers, and a route node between them, over which all goes. */
+static struct rig_node route;
+
+static void start_behind(struct rig_node *n, const char *name, const char *role, struct puppet *at,
+                         int route_port)
+{
+	at->start = start_more != NULL ? start_more : start_service;
+	rig_start(n, name, role,
+	          "'rpc': {'token': '" RIG_TOKEN "', 'reconnect_time': 0.05},"
+	          "'remote_ports': [{'port': %d, 'type': 'route'}], 'modules': [{'name': 'puppet', "
+	          "'conf': {'hooks': %ld}}]",
+	          route_port, (long)(intptr_t)at);
+	CU_ASSERT_TRUE_FATAL(rig_linked(n, &route));
+}
+
+static bool knows(const struct rig_node *n, const char *name)
+{
+	return ob__directory_get(&n->node->cluster.dir, ob__node_id(name)) != NULL;
+}
+
+static int begin_behind(void)
+{
+	rig_begin();
+	memset(&at_caller, 0, sizeof(at_caller));
+	memset(at_s, 0, sizeof(at_s));
+	memset(runs, 0, sizeof(runs));
+	fail_first = refuse_first = kept_len = 0;
+	int port = rig_port();
+	rig_start(&route, "r", "route",
+	          "'rpc': {'port': %d, 'token': '" RIG_TOKEN "'}, 'modules': ['route']", port);
+	start_behind(&s[0], "s1", "service", &at_s[0], port);
+	start_behind(&s[1], "s2", "service", &at_s[1], port);
+	start_behind(&caller, "a", "caller", &at_caller, port);
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(knows(&caller, "s1") && knows(&caller, "s2") &&
+	                               knows(&s[0], "s2") && knows(&s[1], "s1")));
+	CU_ASSERT_PTR_NULL(rig_peer(&caller, &s[0]));
+	return port;
+}
+
+static void end_behind(void)
+{
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes == 0));
+	rig_stop(&route);
+	end();
+}
+
+static void send_cancel(struct rig_node *from, uint64_t call, uint32_t len)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_CANCEL,
+		.call = call,
+		.payload = (const uint8_t *)"junk",
+		.payload_len = len,
+	};
+
+	CU_ASSERT_EQUAL(ob__send_to_node(from->node, ob__node_id("s1"), &f), 0);
+}
+
+static void test_cancel_behind(void)
+{
+	static const char ignored[] = "obhost_frames_ignored_total{reason=\"cancel\"}";
+	ob_target t = {.node = ob__node_id("s1")};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+
+	begin_behind();
+	for (int plain = 0; plain < 2; plain++) {
+		kept_len = 0;
+		o.method = "t.s.m.keep";
+		ob_call_id id = plain ? ob_call_method(at_caller.ctx, &t, o.method, 0, "", 0, 0,
+		                                       never, NULL)
+		                      : ob_call_with(at_caller.ctx, &t, &o, never, NULL);
+		CU_ASSERT_TRUE_FATAL(RIG_UNTIL(kept_len == 1));
+		/* another node can't, and what makes no sense is counted */
+		uint32_t i = 0;
+		const struct ob__pending *p = ob__slab_next(&caller.node->pendings.slab, &i);
+		double before = rig_metric(&route, ignored);
+		send_cancel(&s[1], p->handle, 0);
+		send_cancel(&caller, p->handle, 4);
+		send_cancel(&caller, 0, 0);
+		CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&route, ignored) == before + 2));
+		rig_turn_ms(30);
+		CU_ASSERT_EQUAL(s[0].node->dispatch.reqs.live, 1);
+		CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+		CU_ASSERT_EQUAL(caller.node->pendings.slab.live, 0);
+		CU_ASSERT_TRUE(RIG_UNTIL(s[0].node->dispatch.reqs.live == 0));
+		CU_ASSERT_EQUAL(ob_reply(at_s[0].ctx, kept[0], "x", 1), OB_E_STALE);
+		CU_ASSERT_EQUAL(rig_metric(&s[0], "obhost_requests_cancelled_total"), 1 + plain);
+		CU_ASSERT_EQUAL(((struct ob__gen *)at_s[0].ctx)->failed, 0);
+	}
+
+	/* one that waits at the route node, for a node that is not there */
+	ob_target away = {.node = ob__node_id("away")};
+	ob_call_id id = ob_call_with(at_caller.ctx, &away, &o, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes > 0));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes == 0));
+
+	/* two with one key: the second goes on */
+	kept_len = 0;
+	o.key = "both";
+	o.key_len = 4;
+	id = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
+	CU_ASSERT_NOT_EQUAL(call(&t, &o), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(s[0].node->keys.table.repeated == 1));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	rig_turn_ms(30);
+	CU_ASSERT_EQUAL(ob_reply(at_s[0].ctx, kept[0], "hi", 2), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
+	CU_ASSERT_STRING_EQUAL(ended.data, "hi");
+
+	/* its own; and one with a try at each of two nodes, the first of which got no answer in
+	 * time */
+	kept_len = 0;
+	ob_target self = {.node = ob__node_id("a")};
+	o.key_len = 0;
+	id = ob_call_with(at_caller.ctx, &self, &o, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 1));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(caller.node->dispatch.reqs.live == 0));
+	kept_len = 0;
+	o = options(OB_CALL_FAIL_OVER, "slow");
+	o.method = "t.s.m.keep";
+	t = service();
+	id = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 2));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&s[0], "obhost_requests_cancelled_total") == 3));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&s[1], "obhost_requests_cancelled_total") == 1));
+	end_behind();
 }
 
 /* What is under way when the caller's module is taken out for good ends with GONE, one each. */
@@ -1363,6 +1506,7 @@ int main(void)
 	CU_add_test(suite, "all of a role, itself too", test_all_self);
 	CU_add_test(suite, "all of a role, from within", test_all_reentry);
 	CU_add_test(suite, "cancelled", test_cancel);
+	CU_add_test(suite, "cancelled behind a route node", test_cancel_behind);
 	CU_add_test(suite, "the module goes", test_abandon);
 	CU_add_test(suite, "options", test_options);
 	CU_add_test(suite, "too many", test_too_many);
