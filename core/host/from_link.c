@@ -354,7 +354,9 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
 		frame_push(node, f);
 		return;
 	case OB__FRAME_SYSTEM:
-		ob__frame_system(node, f);
+		if (!ob__far_frame(node, f)) {
+			ob__frame_system(node, f);
+		}
 		return;
 	default:
 		return;

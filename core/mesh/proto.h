@@ -73,6 +73,8 @@ enum ob__system_id {
 
 	/* Calls. */
 	OB__SYS_CANCEL = 64, /* `src` has cancelled its request with this call id (host/cancel.h) */
+	OB__SYS_METHODS_ASK = 65,  /* which methods have you? (host/methods_far.h) */
+	OB__SYS_METHODS_LIST = 66, /* their names; call id: their digest */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

@@ -1425,6 +1425,88 @@ static void methods_frame(const char *bytes, size_t len)
 	ob__methods_heard(caller.node, rig_peer(&caller, &s[0]), &f);
 }
 
+static uint64_t digest_of(const char *name)
+{
+	return ob__directory_get(&caller.node->cluster.dir, ob__node_id(name))->m.desc->methods;
+}
+
+/* Those of nodes behind a route node. */
+static void test_methods_behind(void)
+{
+	static const char asked[] = "obhost_methods_asked_total";
+	static const char ignored[] = "obhost_frames_ignored_total{reason=\"methods\"}";
+	uint64_t s1 = ob__node_id("s1");
+	uint64_t s2 = ob__node_id("s2");
+	ob_target t = {.node = s1};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+
+	int port = begin_behind();
+	CU_ASSERT_TRUE(RIG_UNTIL(!ob__methods_may(caller.node, s1, "t.s.m.other")));
+	CU_ASSERT_TRUE(RIG_UNTIL(!ob__methods_may(caller.node, s2, "t.s.m.other")));
+	CU_ASSERT_TRUE(peer_methods("{'peers': [{'name': 'r', 'methods': []}, "
+	                            "{'name': 's1', 'methods': ['t.s.m.answer', 't.s.m.keep']}, "
+	                            "{'name': 's2', 'methods': ['t.s.m.answer', 't.s.m.keep']}]}"));
+	/* the two have the same ones, so one of them was asked; and perhaps the route node */
+	CU_ASSERT(rig_metric(&caller, asked) >= 1 && rig_metric(&caller, asked) <= 2);
+
+	/* what it has not is refused before the wire */
+	memset(&ended, 0, sizeof(ended));
+	double made = rig_metric(&route, "obhost_forwarded_total");
+	o.method = "t.s.m.other";
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_NOT_FOUND);
+	CU_ASSERT_NOT_EQUAL(
+		ob_call_method(at_caller.ctx, &t, "t.s.m.other", 0, "", 0, 0, on_end, NULL), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_forwarded_total"), made);
+
+	/* one more, which is told at once; s1 is slow to say which, and somebody lies about it */
+	uint64_t before = digest_of("s1");
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "t.s.m.other", answer, 0), 0);
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(digest_of("s1") != before));
+	rig_freeze(&s[0], true);
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_METHODS_LIST,
+		.src = s1,
+		.call = digest_of("s1"),
+		.payload = (const uint8_t *)"\3t.s.m.false",
+		.payload_len = 13,
+	};
+	double odd = rig_metric(&caller, ignored);
+	double asks = rig_metric(&caller, asked);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&caller, asked) == asks + 1));
+	CU_ASSERT_TRUE(ob__far_frame(caller.node, &f));
+	CU_ASSERT_EQUAL(rig_metric(&caller, ignored), odd + 1);
+	f.payload_len = 12; /* a name that does not end */
+	CU_ASSERT_TRUE(ob__far_frame(caller.node, &f));
+	f.payload_len = 0;
+	CU_ASSERT_TRUE(ob__far_frame(caller.node, &f));
+	CU_ASSERT_EQUAL(rig_metric(&caller, ignored), odd + 3);
+	CU_ASSERT_TRUE(ob__methods_may(caller.node, s1, "t.s.m.x"));
+	rig_freeze(&s[0], false);
+	CU_ASSERT_TRUE(RIG_UNTIL(!ob__methods_may(caller.node, s1, "t.s.m.x")));
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_OK);
+	CU_ASSERT_FALSE(ob__methods_may(caller.node, s2, "t.s.m.other"));
+
+	/* exchanged for a generation with others, then another life of the node */
+	at_s[0].start = start_spin;
+	CU_ASSERT_TRUE(rig_admin_expect(&s[0], "modules.reload",
+	                                "{'name': 'puppet', 'force': true}", 200, "{}"));
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__methods_may(caller.node, s1, "t.s.m.spin") &&
+	                         !ob__methods_may(caller.node, s1, "t.s.m.other")));
+	rig_stop(&s[0]);
+	start_behind(&s[0], "s1", "service", &at_s[0], port);
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__methods_may(caller.node, s1, "t.s.m.keep") &&
+	                         !ob__methods_may(caller.node, s1, "t.s.m.spin")));
+	/* lists that nobody has any more are not kept */
+	CU_ASSERT_TRUE(RIG_UNTIL(caller.node->methods.far.lists.count <= 2));
+	CU_ASSERT_TRUE(caller.node->methods.far.names <= 2);
+	end_behind();
+}
+
 static int start_sys(ob_ctx *ctx, const json_t *conf)
 {
 	CU_ASSERT_EQUAL(ob_on_method(ctx, "system.s.m.x", answer, 0), 0);
@@ -1517,6 +1599,7 @@ int main(void)
 	CU_add_test(suite, "too busy", test_too_busy);
 	CU_add_test(suite, "methods", test_methods);
 	CU_add_test(suite, "methods, odd lists", test_methods_odd);
+	CU_add_test(suite, "methods behind a route node", test_methods_behind);
 	CU_add_test(suite, "methods, those of the host", test_methods_sys);
 	return ob__tap_run();
 }
