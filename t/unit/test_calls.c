@@ -1172,6 +1172,48 @@ static void test_budget_and_trace(void)
 	end();
 }
 
+/* One number for all that is done for a call, at each node it comes through. */
+static void test_trace_behind(void)
+{
+	static const struct {
+		bool second; /* of the two calls */
+		const char *what;
+	} lines[] = {
+		{false, "call to r: t.s.m.on"},          {false, "passed on to s1: t.s.m.on"},
+		{false, "handled, from a: t.s.m.on"},    {true, "call to r: t.s.m.answer"},
+		{true, "passed on to s2: t.s.m.answer"}, {true, "handled, from s1: t.s.m.answer"},
+	};
+	ob_target t = {.node = ob__node_id("s1")};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+	char line[256];
+
+	begin_behind();
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "t.s.m.on", ask_on, 0), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__methods_may(caller.node, t.node, "t.s.m.on")));
+	o.method = "t.s.m.on";
+	ask_ms = 0;
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_OK);
+	CU_ASSERT(runs[0] == 0 && runs[1] == 1);
+	CU_ASSERT_EQUAL(trace_first.id[0], ob__node_id("a"));
+	size_t len = sizeof(lines) / sizeof(lines[0]);
+	for (size_t i = 0; i < len; i++) {
+		snprintf(line, sizeof(line), "%016" PRIx64 "%016" PRIx64 " %016" PRIx64 " %s",
+		         trace_first.id[0], trace_first.id[1],
+		         lines[i].second ? trace_seen.span : trace_first.span, lines[i].what);
+		CU_ASSERT_TRUE(rig_logged("a", line));
+	}
+	/* and in this order */
+	char *log = rig_log("a");
+	const char *at = log;
+	for (size_t i = 0; i < len && at != NULL; i++) {
+		at = strstr(at, lines[i].what);
+	}
+	CU_ASSERT_PTR_NOT_NULL(at);
+	free(log);
+	end_behind();
+}
+
 /* ---------------------------------------------------------------- filters */
 
 static char seen[512];
@@ -1594,6 +1636,7 @@ int main(void)
 	CU_add_test(suite, "too many", test_too_many);
 	CU_add_test(suite, "large", test_large);
 	CU_add_test(suite, "budget and trace", test_budget_and_trace);
+	CU_add_test(suite, "the trace through a route node", test_trace_behind);
 	CU_add_test(suite, "filters", test_filters);
 	CU_add_test(suite, "the log", test_log);
 	CU_add_test(suite, "too busy", test_too_busy);
