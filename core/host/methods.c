@@ -124,7 +124,7 @@ static void send_part(struct ob__node *node, struct ob__peer *peer, uint64_t to,
 
 	/* A link that can't take it is about to go; and who has asked will ask again. */
 	(void)(peer != NULL ? ob__peer_send(node->links, peer, &f)
-	                    : ob__send_to_node(node, to, &f));
+	                    : ob__send_in_passing(node, to, &f));
 }
 
 static void tell(struct ob__node *node, struct ob__peer *peer, uint64_t to)

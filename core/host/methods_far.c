@@ -103,7 +103,7 @@ static void ask(struct ob__node *node, struct far_list *l, uint64_t now)
 	l->candidate = 0;
 	l->due = now + l->pause;
 	l->pause = 2 * l->pause < PAUSE_LONGEST ? 2 * l->pause : PAUSE_LONGEST;
-	*node->methods.far.asked += ob__send_to_node(node, l->asked, &f) == 0;
+	*node->methods.far.asked += ob__send_in_passing(node, l->asked, &f) == 0;
 }
 
 /* Asks for what is due; when to come again, UINT64_MAX: when something changes. */

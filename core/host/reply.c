@@ -68,6 +68,16 @@ int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
 	return ob__peer_send(node->links, route.peer, f);
 }
 
+int ob__send_in_passing(struct ob__node *node, uint64_t dst, struct ob__frame *f)
+{
+	ob__route_wanted wanted = node->router.wanted;
+
+	node->router.wanted = NULL;
+	int rc = ob__send_to_node(node, dst, f);
+	node->router.wanted = wanted;
+	return rc;
+}
+
 void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
                     const char *text, const void *data, size_t len, uint16_t flags)
 {
