@@ -511,6 +511,23 @@ static int api_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void 
 	return ob__mock_user_push(mock_of(ctx), user, id, data, len);
 }
 
+static int api_push_many(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+                         const void *data, size_t len)
+{
+	return ob__mock_push_many(mock_of(ctx), sessions, count, id, data, len);
+}
+
+static int api_push_users(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+                          const void *data, size_t len)
+{
+	return ob__mock_push_users(mock_of(ctx), users, count, id, data, len);
+}
+
+static int api_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	return ob__mock_push_all(mock_of(ctx), role, id, data, len);
+}
+
 static int api_kick_user(ob_ctx *ctx, const char *user, const char *reason)
 {
 	return ob__mock_user_kick(mock_of(ctx), user, reason);
@@ -784,4 +801,8 @@ const ob_api ob__mock_api = {
 	.session_attr = api_session_attr,
 	.session_lock = api_session_lock,
 	.session_unlock = api_session_unlock,
+	/* pushes to many */
+	.push_many = api_push_many,
+	.push_users = api_push_users,
+	.push_all = api_push_all,
 };

@@ -241,6 +241,62 @@ const ob_mock_push *ob_mock_push_at(const ob_mock *m, size_t i)
 	return vec_get(&m->pushes, i);
 }
 
+static int many_check(const ob_mock *m, const void *list, size_t count, uint32_t id, size_t len)
+{
+	if (!mock_live(m)) {
+		return mock_no(m, OB_E_STATE);
+	}
+	if (id == 0 || id > 0x7fffffffu || (list == NULL && count > 0)) {
+		return OB_E_INVAL;
+	}
+	if (count > OB_PUSH_MANY_MAX) {
+		return OB_E_LIMIT;
+	}
+	return len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX) ? OB_E_TOO_BIG : 0;
+}
+
+int ob__mock_push_many(ob_mock *m, const ob_session *sessions, size_t count, uint32_t id,
+                       const void *data, size_t len)
+{
+	int rc = many_check(m, sessions, count, id, len);
+	int sent = 0;
+
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		size_t before = 0;
+		while (before < i && sessions[before] != sessions[i]) {
+			before++;
+		}
+		sent += before == i && ob__mock_out_push(m, sessions[i], id, data, len) == 0;
+	}
+	return rc == 0 ? sent : rc;
+}
+
+int ob__mock_push_all(ob_mock *m, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	int rc = many_check(m, NULL, 0, id, len);
+
+	if (rc != 0 || role == 0) {
+		return rc != 0 ? rc : OB_E_INVAL;
+	}
+	ob_mock_broadcast *b = calloc(1, sizeof(*b) + len + 1);
+	rc = b != NULL ? ob__mock_vec_add(&m->broadcasts, b) : OB_E_NOMEM;
+	if (rc != 0) {
+		free(b);
+		return rc == OB_E_LIMIT ? OB_E_BUSY : rc;
+	}
+	uint8_t *copy = (uint8_t *)(b + 1);
+	if (len > 0) {
+		memcpy(copy, data, len);
+	}
+	*b = (ob_mock_broadcast){role, id, copy, len};
+	return 1;
+}
+
+const ob_mock_broadcast *ob_mock_broadcast_at(const ob_mock *m, size_t i)
+{
+	return vec_get(&m->broadcasts, i);
+}
+
 const ob_mock_close *ob_mock_close_at(const ob_mock *m, size_t i)
 {
 	return vec_get(&m->closes, i);
@@ -853,6 +909,7 @@ static void forget(ob_mock *m, bool all)
 		}
 	}
 	vec_clear(&m->pushes);
+	vec_clear(&m->broadcasts);
 	vec_clear(&m->closes);
 }
 

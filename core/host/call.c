@@ -453,6 +453,7 @@ int ob__dispatch_push(struct ob__node *node, uint64_t session, uint32_t id, cons
 		.kind = OB__FRAME_PUSH,
 		.flags = OB__FRAME_ONE_WAY,
 		.id = id,
+		.call = ++node->dispatch.last_push,
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.payload = data,
@@ -481,6 +482,7 @@ int ob__dispatch_kick(struct ob__node *node, uint64_t session, uint16_t code, co
 	if (s->conn != 0) {
 		struct ob__conn *conn = ob__conn_get(node, s->conn);
 		if (conn != NULL) {
+			ob__conn_catch_up(conn);
 			ob__conn_close(conn, code, reason != NULL ? reason : "", "kicked");
 		}
 		return 0;

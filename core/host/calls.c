@@ -103,11 +103,34 @@ static void log_safe(struct ob__node *node, const struct ob__call *c, const ob_c
 	            res->text, missed);
 }
 
+ob_call_result ob__call_result(const struct ob__end *end)
+{
+	return (ob_call_result){
+		.size = sizeof(ob_call_result),
+		.code = end->code,
+		.text = end->text != NULL ? end->text : ob__strerror(end->code),
+		.source = end->source,
+		.data = end->data,
+		.len = end->len,
+		.tries = 1,
+	};
+}
+
+void ob__call_tell(struct ob__gen *g, uint64_t req, ob_call_fn fn, uint64_t call,
+                   const ob_call_result *res, void *arg)
+{
+	struct ob__dispatch *d = &g->node->dispatch;
+	uint64_t before = d->current;
+
+	d->current = req;
+	uint64_t entered = ob__gen_enter(g);
+	fn(&g->ctx, call, res, arg);
+	ob__gen_leave(g, entered);
+	d->current = before;
+}
+
 static void tell_module(struct ob__node *node, struct ob__call *c, ob_call_result *res)
 {
-	struct ob__gen *g = c->gen;
-	uint64_t before = node->dispatch.current;
-
 	if (res->code != OB_OK && c->mode == OB_CALL_FAIL_SAFE) {
 		log_safe(node, c, res);
 		res->failed = res->code;
@@ -115,28 +138,17 @@ static void tell_module(struct ob__node *node, struct ob__call *c, ob_call_resul
 		res->data = NULL;
 		res->len = 0;
 	}
-	node->dispatch.current = c->req;
-	uint64_t entered = ob__gen_enter(g);
-	c->fn(&g->ctx, c->handle, res, c->arg);
-	ob__gen_leave(g, entered);
-	node->dispatch.current = before;
+	ob__call_tell(c->gen, c->req, c->fn, c->handle, res, c->arg);
 }
 
 /* Hands one result over; the call may be gone afterwards. */
 static void tell(struct ob__node *node, struct ob__call *c, const struct ob__end *end)
 {
 	bool last = !c->all || c->left == 0;
-	ob_call_result res = {
-		.size = sizeof(res),
-		.code = end->code,
-		.text = end->text != NULL ? end->text : ob__strerror(end->code),
-		.source = end->source,
-		.data = end->data,
-		.len = end->len,
-		.left = c->left,
-		.tries = c->tries_made,
-	};
+	ob_call_result res = ob__call_result(end);
 
+	res.left = c->left;
+	res.tries = c->tries_made;
 	ob__debug("trace", "%016" PRIx64 "%016" PRIx64 " call of %s ended after %" PRIu64 " ms: %s",
 	          c->out.trace.id[0], c->out.trace.id[1], c->gen->module->name,
 	          ob__loop_now(node->loop) - c->began, res.text);

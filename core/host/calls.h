@@ -107,6 +107,13 @@ uint64_t ob__call_budget(const struct ob__node *node, uint32_t wanted_ms, uint64
 /* Ends a pending entry with a failure, in a later turn. 0 or OB_E_NOMEM. */
 int ob__call_refused(struct ob__node *node, const struct ob__pending *p, int code);
 
+/* An end as a module is told it, behind one try. */
+ob_call_result ob__call_result(const struct ob__end *end);
+
+/* Tells it, on behalf of the request `req` or, with 0, of none. */
+void ob__call_tell(struct ob__gen *g, uint64_t req, ob_call_fn fn, uint64_t call,
+                   const ob_call_result *res, void *arg);
+
 /* A try has ended. */
 void ob__call_try_ended(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);
 

@@ -32,8 +32,18 @@
 #include "mesh/pending.h"
 #include "net/http.h"
 
+/* The answer that was sent last, as long as the next one may be added to its frame. */
+struct ob__last_reply {
+	uint64_t changes; /* of the registry */
+	uint64_t dst;
+	uint64_t mark; /* of the frame (mesh/link.h) */
+	uint32_t id;
+	struct ob__peer *peer; /* the way; NULL: none */
+};
+
 struct ob__dispatch {
 	struct ob__slab reqs;
+	struct ob__last_reply last_reply;
 	uint64_t current; /* request whose handler runs, or for which a result is handed over */
 	struct ob__list held_frames; /* waiting for a live node, oldest first */
 	size_t held_bytes;
@@ -46,10 +56,13 @@ struct ob__dispatch {
 	uint64_t *forwarded;
 	uint64_t *pushes;
 	uint64_t *pushes_lost;
+	uint64_t *push_lists;
 	uint64_t *replies_lost;
 	uint64_t *unended; /* handlers that returned without an end */
 	uint64_t *hops_over;
 	uint64_t *late; /* behind a later one of the session */
+	uint64_t *pushes_late;
+	uint64_t last_push; /* the number of the last one made here (mesh/order.h) */
 	uint64_t *held_total;
 	struct ob__histogram *latency; /* of requests that left the node, until their end */
 };

@@ -82,6 +82,15 @@ static int client_give(struct ob__node *node, struct ob__conn *conn, struct outg
 	return 0;
 }
 
+/* The next message may be added to the frame of this one. */
+static void way_taken(struct ob__way *w, const struct ob__session *s, const ob_packet *p)
+{
+	w->number = s->order.last[w->key.role == 0];
+	w->mark = ob__peer_mark(w->peer);
+	w->id = p->id;
+	w->one_way = p->one_way != 0;
+}
+
 /* Notes for the next message how this one went, if that is sure to stay until something changes. */
 static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct outgoing *o,
                      const struct ob__route *route)
@@ -97,6 +106,7 @@ static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct 
 	w->key = ob__way_key(&node->registry, conn->session, o->rule, q->role);
 	w->peer = route->peer;
 	w->dst = o->f.dst;
+	way_taken(w, conn->session, o->p);
 	w->ext_len = o->f.ext_len;
 	memcpy(w->ext, o->f.ext, w->ext_len);
 }
@@ -140,34 +150,29 @@ static bool is_far(const struct ob__node *node, uint64_t id)
 	return id != 0 && (peer == NULL || peer->link == NULL);
 }
 
-/* What waits for the answer, if there is to be one; false: there is no room. */
-static bool client_wait(struct ob__node *node, struct ob__conn *conn, struct outgoing *o,
-                        enum ob__sticky_lost lost, uint32_t role)
+/* What waits for the answer; NULL: there is no room, and the client was told. */
+static struct ob__pending *client_pending(struct ob__node *node, struct ob__conn *conn,
+                                          const ob_packet *p, bool sticky,
+                                          enum ob__sticky_lost lost, uint32_t role)
 {
-	const ob_packet *p = o->p;
-
-	if (p->one_way != 0) {
-		return true;
-	}
 	struct ob__pending *pending =
 		ob__pending_new(&node->pendings, OB__PENDING_CLIENT, node->conf->call_timeout_ms);
 	if (pending == NULL) {
 		client_fail(node, conn, p, OB_E_BUSY, "too many requests");
-		return false;
+		return NULL;
 	}
 	pending->id = p->id;
 	pending->u.client.conn = conn->handle;
 	pending->u.client.cookie = p->cookie;
+	pending->u.client.seq = conn->session->seq;
 	ob__conn_begin(conn);
-	if (o->sticky) {
+	if (sticky) {
 		pending->u.client.role = role;
 		pending->u.client.sticky = true;
 		pending->u.client.lost = lost;
 		ob__session_begin(conn->session, role);
 	}
-	o->pending = pending;
-	o->f.call = pending->handle;
-	return true;
+	return pending;
 }
 
 /* The header of its frame, but for the destination and what is said about its session. */
@@ -180,6 +185,7 @@ static void client_frame(const struct ob__node *node, const struct ob__session *
 	f->kind = OB__FRAME_REQUEST;
 	f->flags = (uint16_t)(flags | (p->one_way != 0 ? OB__FRAME_ONE_WAY : 0));
 	f->id = p->id;
+	f->call = o->pending != NULL ? o->pending->handle : 0;
 	f->budget = (uint32_t)node->conf->call_timeout_ms;
 	f->hops = OB__FRAME_HOPS;
 	f->session_node = s->node;
@@ -202,23 +208,54 @@ static void client_sent(struct ob__node *node, const struct outgoing *o, int rc)
 	}
 }
 
-/* The message goes where the one before went. */
-static void client_follow(struct ob__node *node, struct ob__conn *conn, struct outgoing *o)
+/* Adds it to the frame of the message before it, if that has not left. */
+static bool way_add(struct ob__conn *conn, const ob_packet *p, struct ob__pending *pending)
 {
 	struct ob__way *w = &conn->way;
-	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
+	struct ob__order *order = &conn->session->order;
+	unsigned row = w->key.role == 0;
 
-	o->sticky = true;
-	if (!client_wait(node, conn, o, rule.lost, w->key.role)) {
+	if (w->id != p->id || w->one_way != (p->one_way != 0) || w->number != order->last[row] ||
+	    !ob__peer_add(w->peer, w->mark, pending != NULL ? pending->handle : 0, p->data,
+	                  p->len)) {
+		return false;
+	}
+	w->mark = ob__peer_mark(w->peer);
+	w->number = ob__order_next(order, row);
+	if (pending != NULL) {
+		ob__pending_sent(pending, w->peer->link, w->peer);
+	}
+	if (ob__peer_congested(w->peer)) {
+		ob__conn_pause_link(conn, w->peer);
+	}
+	return true;
+}
+
+/* The message goes where the one before went. */
+static void client_follow(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+                          uint32_t number)
+{
+	struct ob__way *w = &conn->way;
+	struct ob__sticky_rule rule = ob__sticky_rule(number);
+	struct ob__pending *pending = NULL;
+
+	if (p->one_way == 0 &&
+	    (pending = client_pending(node, conn, p, true, rule.lost, w->key.role)) == NULL) {
 		return;
 	}
-	client_frame(node, conn->session, o, (uint16_t)(OB__FRAME_STICKY | rule.flags));
-	o->f.role = w->key.role;
-	o->f.dst = w->dst;
+	if (way_add(conn, p, pending)) {
+		return;
+	}
+	struct outgoing o = {.p = p, .rule = number, .sticky = true, .pending = pending};
+	client_frame(node, conn->session, &o, (uint16_t)(OB__FRAME_STICKY | rule.flags));
+	o.f.role = w->key.role;
+	o.f.dst = w->dst;
 	ob__order_put(&conn->session->order, w->key.role == 0, w->ext);
-	o->f.ext = w->ext;
-	o->f.ext_len = w->ext_len;
-	client_sent(node, o, client_give(node, conn, o, w->peer, w->peer));
+	o.f.ext = w->ext;
+	o.f.ext_len = w->ext_len;
+	int rc = client_give(node, conn, &o, w->peer, w->peer);
+	way_taken(w, conn->session, p);
+	client_sent(node, &o, rc);
 }
 
 static void client_find(struct ob__node *node, struct ob__conn *conn, struct outgoing *o,
@@ -253,7 +290,8 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 		client_fail(node, conn, o->p, OB_E_NO_ROUTE, OB__STICKY_LOST);
 		return;
 	}
-	if (!client_wait(node, conn, o, rule.lost, q->role)) {
+	if (o->p->one_way == 0 && (o->pending = client_pending(node, conn, o->p, o->sticky,
+	                                                       rule.lost, q->role)) == NULL) {
 		return;
 	}
 	client_frame(node, s, o, o->sticky ? (uint16_t)(OB__FRAME_STICKY | rule.flags) : 0);
@@ -274,13 +312,13 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
                            const ob_target *target)
 {
-	struct outgoing o = {.p = p, .rule = ob__sticky_rule_of(node, p->id)};
+	uint32_t rule = ob__sticky_rule_of(node, p->id);
 
 	if ((target->flags & OB_TARGET_STICKY) != 0 && target->node == 0 &&
-	    ob__way_holds(&conn->way, &node->registry, conn->session, o.rule, target->role)) {
-		client_follow(node, conn, &o);
+	    ob__way_holds(&conn->way, &node->registry, conn->session, rule, target->role)) {
+		client_follow(node, conn, p, rule);
 	} else {
-		client_find(node, conn, &o, target);
+		client_find(node, conn, &(struct outgoing){.p = p, .rule = rule}, target);
 	}
 }
 

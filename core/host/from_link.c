@@ -16,12 +16,16 @@
 #include "host/keys.h"
 #include "host/methods.h"
 #include "host/node.h"
+#include "host/push_many.h"
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/session_end.h"
 #include "host/slot.h"
 #include "host/sticky.h"
 #include "host/trace.h"
+#include "lib/buf.h"
+#include "lib/many.h"
+#include "mesh/order.h"
 #include "mesh/sticks.h"
 
 #define TEXT_MAX OB__ERROR_TEXT_MAX
@@ -102,10 +106,26 @@ static int frame_filter(struct ob__node *node, const struct ob__frame *f, const 
 	return ob__callfilter_before_in(node, &view, &trace);
 }
 
-static void frame_local(struct ob__node *node, const struct ob__frame *f)
+/* Whose the messages of a frame are: settled with the first of them that a handler is to see. */
+struct meeting {
+	const struct ob__frame *whole;
+	bool done;
+	int rc; /* of ob__frame_session() */
+	uint64_t session;
+};
+
+static int meet(struct ob__node *node, struct meeting *m)
+{
+	if (!m->done) {
+		m->rc = ob__frame_session(node, m->whole, &m->session);
+		m->done = true;
+	}
+	return m->rc;
+}
+
+static void message_local(struct ob__node *node, const struct ob__frame *f, struct meeting *m)
 {
 	char method[256];
-	uint64_t session;
 	uint64_t key;
 	uint16_t len;
 
@@ -123,7 +143,7 @@ static void frame_local(struct ob__node *node, const struct ob__frame *f)
 	if (!frame_key(node, f, method, &key)) {
 		return;
 	}
-	rc = ob__frame_session(node, f, &session);
+	rc = meet(node, m);
 	if (rc == OB_E_GONE) {
 		++*node->dispatch.late;
 		/* Not a code that speaks of the node's loss: nothing is wrong with it. */
@@ -147,13 +167,75 @@ static void frame_local(struct ob__node *node, const struct ob__frame *f)
 	                ((f->flags & OB__FRAME_STICKY) != 0 ? OB_VIEW_STICKY : 0) |
 	                ((f->flags & OB__FRAME_CALL) != 0 ? OB_VIEW_CALL : 0);
 	r->view.method = method[0] != '\0' ? method : NULL;
-	r->view.session = session;
+	r->view.session = m->session;
 	r->view.source = f->src;
 	r->view.data = f->payload;
 	r->view.len = f->payload_len;
 	r->from.link.src = f->src;
 	r->from.link.call = f->call;
 	ob__req_run(node, reg, r);
+}
+
+static void frame_local(struct ob__node *node, const struct ob__frame *f)
+{
+	struct meeting m = {.whole = f};
+
+	if ((f->flags & OB__FRAME_MANY) == 0) {
+		message_local(node, f, &m);
+		return;
+	}
+	for (struct ob__frame one = ob__many_begin(f); ob__many_next(&one, f);) {
+		message_local(node, &one, &m);
+	}
+}
+
+static void frame_forward(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+                          uint8_t *raw);
+static void frame_decided(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+                          uint8_t *raw, const ob_verdict *v);
+
+/* Goes on with a part of a frame of many, before which it had `skipped` messages, as if that had
+ * come so.  `v` is what the decider has said of it; NULL: it is on its way. */
+static void frame_part(struct ob__node *node, struct ob__link *link, const struct ob__frame *part,
+                       uint32_t skipped, const ob_verdict *v)
+{
+	struct ob__buf raw = {0};
+	struct ob__frame f;
+	size_t need;
+
+	if (ob__buf_reserve(&raw, OB__FRAME_HEADER + part->ext_len + part->payload_len) < 0) {
+		ob__refuse_frame(node, part, OB_E_BUSY, "out of memory");
+		return;
+	}
+	ob__frame_put_header(raw.data, part);
+	raw.len = OB__FRAME_HEADER;
+	ob__buf_append(&raw, part->ext, part->ext_len);
+	ob__order_shift(part, raw.data + OB__FRAME_HEADER, skipped);
+	ob__buf_append(&raw, part->payload, part->payload_len);
+	if (ob__frame_get(&f, raw.data, raw.len, raw.len, &need) <= 0) {
+		ob__refuse_frame(node, part, OB_E_BAD, NULL);
+	} else if (v != NULL) {
+		frame_decided(node, link, &f, raw.data, v);
+	} else {
+		frame_forward(node, link, &f, raw.data);
+	}
+	ob__buf_free(&raw);
+}
+
+/* Passes each of its messages on alone. */
+static void frame_split(struct ob__node *node, struct ob__link *link, const struct ob__frame *f)
+{
+	uint32_t skipped = 0;
+
+	for (struct ob__frame one = ob__many_begin(f); ob__many_next(&one, f);) {
+		frame_part(node, link, &one, skipped++, NULL);
+	}
+}
+
+static bool takes_many(const struct ob__route *route)
+{
+	return route->kind == OB__ROUTE_PEER && route->peer->link != NULL &&
+	       (route->peer->link->theirs.features & OB__HELLO_MANY) != 0;
 }
 
 static void frame_forward(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
@@ -169,7 +251,12 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		.from = link->peer,
 	};
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
+	bool many = (f->flags & OB__FRAME_MANY) != 0;
 
+	if (many && f->dst == 0 && ob__sticky_has_policy(node, f->role)) {
+		frame_split(node, link, f); /* it is asked about each message */
+		return;
+	}
 	if (f->kind == OB__FRAME_REQUEST && q.sticky) {
 		struct ob__sticks sticks = ob__sticks_get(f, f->role);
 		q.key = sticks.key;
@@ -184,7 +271,7 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		f->hops = OB__FRAME_HOPS; /* no sender may ask for more */
 	}
 	if (f->hops <= 1) {
-		++*node->dispatch.hops_over;
+		*node->dispatch.hops_over += ob__many_of(f);
 		ob__refuse_frame(node, f, OB_E_NO_ROUTE, "too many hops");
 		return;
 	}
@@ -197,13 +284,17 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		ob__refuse_frame(node, f, route.code, NULL);
 		return;
 	}
+	if (many && !takes_many(&route)) {
+		frame_split(node, link, f);
+		return;
+	}
 	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, q.role,
 	                        route.dst != 0 ? route.dst : q.node);
 	if (route.kind == OB__ROUTE_PEER) {
 		int rc = ob__cluster_forward(node, link->peer, route.peer, raw, f->len);
 		if (rc == 0) {
 			ob__trace_frame(node, f, "passed on to", route.peer->who.id);
-			++*node->dispatch.forwarded;
+			*node->dispatch.forwarded += ob__many_of(f);
 			return;
 		}
 		ob__refuse_frame(node, f, rc, NULL);
@@ -219,27 +310,19 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 	++*(f->kind == OB__FRAME_PUSH ? node->dispatch.pushes_lost : node->dispatch.replies_lost);
 }
 
-static void frame_request(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+/* To the node or role it names. */
+static void frame_settled(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
                           uint8_t *raw)
 {
-	if (f->budget == 0 && (f->flags & OB__FRAME_ONE_WAY) == 0) {
-		ob__refuse_frame(node, f, OB_E_DEADLINE, "no time left");
-		return;
-	}
 	if (f->dst == node->self.id || (f->dst == 0 && f->role == node->self.role_id)) {
 		frame_local(node, f);
-		return;
-	}
-	if (f->dst != 0 || f->role != 0) {
+	} else {
 		frame_forward(node, link, f, raw);
-		return;
 	}
-	struct ob__reg *reg = ob__slot_pick(&node->slots.single[OB__SLOT_LINK_DECIDER],
-	                                    f->session_node, f->session_seq);
-	if (reg == NULL) {
-		frame_local(node, f);
-		return;
-	}
+}
+
+static ob_verdict decide(struct ob__reg *reg, const struct ob__frame *f)
+{
 	ob_view view = {
 		.size = sizeof(view),
 		.id = f->id,
@@ -255,29 +338,88 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 	uint64_t entered = ob__gen_enter(g);
 	ob_verdict v = reg->fn.decide(&g->ctx, &view);
 	ob__gen_leave(g, entered);
-	switch (v.action) {
+	return v;
+}
+
+static void frame_decided(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+                          uint8_t *raw, const ob_verdict *v)
+{
+	switch (v->action) {
 	case OB_FORWARD:
-		f->dst = v.target.node;
-		f->role = v.target.node != 0 ? 0 : v.target.role;
-		if (f->dst == node->self.id || (f->dst == 0 && f->role == node->self.role_id)) {
-			frame_local(node, f);
-		} else {
-			frame_forward(node, link, f, raw);
-		}
+		f->dst = v->target.node;
+		f->role = v->target.node != 0 ? 0 : v->target.role;
+		frame_settled(node, link, f, raw);
 		return;
 	case OB_DONE:
 		ob__send_silence(node, f);
 		return;
 	case OB_REFUSE:
-		ob__refuse_frame(node, f, ob__result_clean(v.code != 0 ? v.code : OB_E_DENIED),
-		                 v.text);
+		ob__refuse_frame(node, f, ob__result_clean(v->code != 0 ? v->code : OB_E_DENIED),
+		                 v->text);
 		return;
 	default:
 		frame_local(node, f);
 	}
 }
 
-static void frame_reply(struct ob__node *node, const struct ob__frame *f)
+static bool is_same(const ob_verdict *a, const ob_verdict *b)
+{
+	return a->action == b->action && a->code == b->code && a->text == b->text &&
+	       a->target.node == b->target.node && a->target.role == b->target.role;
+}
+
+/* Asks about each message; what goes the same way stays in one frame. */
+static void many_decided(struct ob__node *node, struct ob__link *link, struct ob__reg *reg,
+                         struct ob__frame *f, uint8_t *raw)
+{
+	struct ob__frame row = *f; /* those of which it has said the same, `last` */
+	struct ob__frame one = ob__many_begin(f);
+	ob_verdict last = {0};
+	uint32_t skipped = 0;
+
+	for (uint32_t i = 0; ob__many_next(&one, f); i++) {
+		const uint8_t *at = one.payload - OB__MANY_HEAD;
+		ob_verdict v = decide(reg, &one);
+		if (i > 0 && !is_same(&v, &last)) {
+			row.payload_len = (uint32_t)(at - row.payload);
+			frame_part(node, link, &row, skipped, &last);
+			row.payload = at;
+			skipped = i;
+		}
+		last = v;
+	}
+	if (skipped == 0) {
+		frame_decided(node, link, f, raw, &last);
+		return;
+	}
+	row.payload_len = (uint32_t)(f->payload + f->payload_len - row.payload);
+	frame_part(node, link, &row, skipped, &last);
+}
+
+static void frame_request(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+                          uint8_t *raw)
+{
+	if (f->budget == 0 && (f->flags & OB__FRAME_ONE_WAY) == 0) {
+		ob__refuse_frame(node, f, OB_E_DEADLINE, "no time left");
+		return;
+	}
+	if (f->dst != 0 || f->role != 0) {
+		frame_settled(node, link, f, raw);
+		return;
+	}
+	struct ob__reg *reg = ob__slot_pick(&node->slots.single[OB__SLOT_LINK_DECIDER],
+	                                    f->session_node, f->session_seq);
+	if (reg == NULL) {
+		frame_local(node, f);
+	} else if ((f->flags & OB__FRAME_MANY) != 0) {
+		many_decided(node, link, reg, f, raw);
+	} else {
+		ob_verdict v = decide(reg, f);
+		frame_decided(node, link, f, raw, &v);
+	}
+}
+
+static void reply_end(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__pending *p = ob__pending_find(&node->pendings, f->call);
 	char text[TEXT_MAX + 1];
@@ -308,13 +450,34 @@ static void frame_reply(struct ob__node *node, const struct ob__frame *f)
 	ob__pending_end(p, &end);
 }
 
+static void frame_reply(struct ob__node *node, const struct ob__frame *f)
+{
+	if ((f->flags & OB__FRAME_MANY) == 0) {
+		reply_end(node, f);
+		return;
+	}
+	for (struct ob__frame one = ob__many_begin(f); ob__many_next(&one, f);) {
+		reply_end(node, &one);
+	}
+}
+
 static void frame_push(struct ob__node *node, const struct ob__frame *f)
 {
-	const struct ob__session *s =
-		ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
-	if (s == NULL || s->conn == 0 ||
-	    ob__conn_push(node, s->conn, f->id, f->payload, f->payload_len) != 0) {
+	if (f->status != OB__PUSH_SESSION) {
+		ob__push_many_frame(node, f);
+		return;
+	}
+	if (s == NULL || s->conn == 0) {
+		++*node->dispatch.pushes_lost;
+		return;
+	}
+	if (!ob__session_push_take(s, f->src, f->call)) {
+		++*node->dispatch.pushes_late;
+		return;
+	}
+	if (ob__conn_push(node, s->conn, f->id, f->payload, f->payload_len) != 0) {
 		++*node->dispatch.pushes_lost;
 		return;
 	}

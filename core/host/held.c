@@ -179,7 +179,8 @@ bool ob__held_forget_call(struct ob__node *node, uint64_t src, uint64_t call)
 		struct ob__frame f;
 		size_t need;
 		if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0 &&
-		    f.kind == OB__FRAME_REQUEST && f.call == call && f.src == src) {
+		    f.kind == OB__FRAME_REQUEST && (f.flags & OB__FRAME_MANY) == 0 &&
+		    f.call == call && f.src == src) {
 			held_free(node, h);
 			return true;
 		}

@@ -11,6 +11,7 @@
 #include "host/node.h"
 #include "host/reply.h"
 #include "lib/idrange.h"
+#include "lib/many.h"
 
 #define LOG_BURST  1u  /* lines per reason in ten seconds */
 #define OVER_PRICE 0.1 /* of a frame that was refused: ten times too many close the link */
@@ -208,7 +209,7 @@ static enum ob__denial over(const struct ob__node *node, struct ob__link *link,
 	refill(&link->credit_frames, frames, now - link->credit_at);
 	refill(&link->credit_bytes, bytes, now - link->credit_at);
 	link->credit_at = now;
-	bool ok = take(&link->credit_frames, frames, 1, &flood);
+	bool ok = take(&link->credit_frames, frames, ob__many_of(f), &flood);
 	ok = take(&link->credit_bytes, bytes, f->len, &flood) && ok;
 	return flood ? OB__DENIED_FLOOD : (ok ? OB__DENIALS : OB__DENIED_RATE);
 }

@@ -12,6 +12,7 @@
 #include "host/dispatch.h"
 #include "host/node.h"
 #include "host/slot.h"
+#include "lib/many.h"
 
 #define TEXT_MAX OB__ERROR_TEXT_MAX
 
@@ -49,7 +50,8 @@ char *ob__error_body(struct ob__node *node, int code, const char *text, size_t *
 	return dump;
 }
 
-int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
+/* 0, and who has it now in *peer; or why not. */
+static int send_by(struct ob__node *node, uint64_t dst, struct ob__frame *f, struct ob__peer **peer)
 {
 	struct ob__route_query q = {
 		.node = dst,
@@ -65,7 +67,15 @@ int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
 	if (route.kind != OB__ROUTE_PEER) {
 		return OB_E_NO_ROUTE;
 	}
+	*peer = route.peer;
 	return ob__peer_send(node->links, route.peer, f);
+}
+
+int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
+{
+	struct ob__peer *peer;
+
+	return send_by(node, dst, f, &peer);
 }
 
 int ob__send_in_passing(struct ob__node *node, uint64_t dst, struct ob__frame *f)
@@ -78,10 +88,42 @@ int ob__send_in_passing(struct ob__node *node, uint64_t dst, struct ob__frame *f
 	return rc;
 }
 
+/* What is answered in one burst goes in one frame. */
+static bool add_reply(struct ob__node *node, const struct ob__reply_to *to, const void *data,
+                      size_t len)
+{
+	struct ob__last_reply *last = &node->dispatch.last_reply;
+
+	if (last->peer == NULL || last->dst != to->src || last->id != to->id ||
+	    last->changes != node->registry.changes ||
+	    !ob__peer_add(last->peer, last->mark, to->call, data, len)) {
+		return false;
+	}
+	last->mark = ob__peer_mark(last->peer);
+	return true;
+}
+
+static void note_reply(struct ob__node *node, const struct ob__reply_to *to, struct ob__peer *peer)
+{
+	node->dispatch.last_reply = (struct ob__last_reply){
+		.changes = node->registry.changes,
+		.dst = to->src,
+		.mark = ob__peer_mark(peer),
+		.id = to->id,
+		.peer = peer,
+	};
+}
+
 void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
                     const char *text, const void *data, size_t len, uint16_t flags)
 {
+	bool plain = code == OB_OK && flags == 0;
+
+	if (plain && add_reply(node, to, data, len)) {
+		return;
+	}
 	uint8_t ext[TEXT_MAX + 8];
+	struct ob__peer *peer;
 	char *body = NULL;
 	struct ob__frame f = {
 		.kind = OB__FRAME_REPLY,
@@ -106,7 +148,10 @@ void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int co
 		f.payload = (const uint8_t *)body;
 		f.payload_len = (uint32_t)body_len;
 	}
-	int rc = len > UINT32_MAX ? OB_E_TOO_BIG : ob__send_to_node(node, to->src, &f);
+	int rc = len > UINT32_MAX ? OB_E_TOO_BIG : send_by(node, to->src, &f, &peer);
+	if (rc == 0 && plain) {
+		note_reply(node, to, peer);
+	}
 	if (rc == OB_E_TOO_BIG && code == OB_OK) {
 		ob__send_reply(node, to, OB_E_TOO_BIG, "the answer is too big", NULL, 0, 0);
 	} else if (rc != 0) {
@@ -119,6 +164,12 @@ void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int co
 
 void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code, const char *text)
 {
+	if ((f->flags & OB__FRAME_MANY) != 0) {
+		for (struct ob__frame one = ob__many_begin(f); ob__many_next(&one, f);) {
+			ob__refuse_frame(node, &one, code, text);
+		}
+		return;
+	}
 	ob__count_result(node->dispatch.refused, code);
 	if (f->kind != OB__FRAME_REQUEST || (f->flags & OB__FRAME_ONE_WAY) != 0) {
 		return;
@@ -137,7 +188,11 @@ void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code
 
 void ob__send_silence(struct ob__node *node, const struct ob__frame *f)
 {
-	if ((f->flags & OB__FRAME_ONE_WAY) == 0) {
+	if ((f->flags & OB__FRAME_MANY) != 0) {
+		for (struct ob__frame one = ob__many_begin(f); ob__many_next(&one, f);) {
+			ob__send_silence(node, &one);
+		}
+	} else if ((f->flags & OB__FRAME_ONE_WAY) == 0) {
 		struct ob__reply_to to = {f->src, f->call, f->id, false};
 		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, OB__FRAME_ONE_WAY);
 	}

@@ -19,6 +19,7 @@
 #include "host/kv.h"
 #include "host/listen.h"
 #include "host/node.h"
+#include "host/push_many.h"
 #include "host/request.h"
 #include "host/session_lock.h"
 #include "host/slot.h"
@@ -768,6 +769,32 @@ static int sdk_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void 
 	return ob__users_push(node_of(ctx), user, id, data, len);
 }
 
+static int sdk_push_many(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+                         const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__push_many(node_of(ctx), sessions, count, id, data, len);
+}
+
+static int sdk_push_users(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+                          const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__users_push_many(node_of(ctx), users, count, id, data, len);
+}
+
+static int sdk_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__push_all(node_of(ctx), role, id, data, len);
+}
+
 static int sdk_kick_user(ob_ctx *ctx, const char *user, const char *reason)
 {
 	if (!ob__gen_live(gen_of(ctx))) {
@@ -1040,4 +1067,8 @@ const ob_api ob__sdk_api = {
 	.session_attr = sdk_session_attr,
 	.session_lock = sdk_session_lock,
 	.session_unlock = sdk_session_unlock,
+	/* pushes to many */
+	.push_many = sdk_push_many,
+	.push_users = sdk_push_users,
+	.push_all = sdk_push_all,
 };

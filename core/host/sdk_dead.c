@@ -586,6 +586,40 @@ static int dead_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void
 	return OB_E_DEAD;
 }
 
+static int dead_push_many(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+                          const void *data, size_t len)
+{
+	(void)ctx;
+	(void)sessions;
+	(void)count;
+	(void)id;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static int dead_push_users(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+                           const void *data, size_t len)
+{
+	(void)ctx;
+	(void)users;
+	(void)count;
+	(void)id;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static int dead_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	(void)ctx;
+	(void)role;
+	(void)id;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
 static int dead_kick_user(ob_ctx *ctx, const char *user, const char *reason)
 {
 	(void)ctx;
@@ -713,4 +747,8 @@ const ob_api ob__sdk_dead_api = {
 	.session_attr = dead_session_attr,
 	.session_lock = dead_session_lock,
 	.session_unlock = dead_session_unlock,
+	/* pushes to many */
+	.push_many = dead_push_many,
+	.push_users = dead_push_users,
+	.push_all = dead_push_all,
 };

@@ -177,8 +177,7 @@ uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session 
 	return choice;
 }
 
-/* A module chooses here, by each message. */
-static bool has_policy(const struct ob__node *node, uint32_t id)
+bool ob__sticky_has_policy(const struct ob__node *node, uint32_t id)
 {
 	const struct ob__registry_role *role =
 		node->registry.policies > 0 ? ob__registry_role_get(&node->registry, id) : NULL;
@@ -192,7 +191,7 @@ enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct 
 	uint64_t choice = *to != 0 ? *to : stick;
 
 	if (f->role == 0 || choice == 0 || choice == node->self.id ||
-	    (*to == 0 && has_policy(node, f->role))) {
+	    (*to == 0 && ob__sticky_has_policy(node, f->role))) {
 		return OB__STICKY_GO;
 	}
 	enum ob__sticky_lost lost = (f->flags & OB__FRAME_LOST_FAIL) != 0   ? OB__LOST_FAIL

@@ -59,6 +59,9 @@ enum ob__sticky_verdict ob__sticky_of_session(struct ob__node *node, struct ob__
                                               uint32_t role, enum ob__sticky_lost lost,
                                               uint64_t *to);
 
+/* A module chooses the node of that role here, by each message. */
+bool ob__sticky_has_policy(const struct ob__node *node, uint32_t role);
+
 /* The same for a frame on its way, whose destination *to is, if it has one, and that says its
  * session sticks to `stick` (0: nothing). */
 enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,

@@ -51,10 +51,8 @@ void ob__claim_end(struct ob__claim *c, int code, const char *text)
 
 void ob__claim_drop(struct ob__claim *c, int code, const char *text)
 {
-	struct ob__who who = ob__users_who(c->more->of);
-
 	if (c->keeper != 0) {
-		(void)ob__users_tell(c->node, c->keeper, OB__SYS_USER_RELEASE, &who, c->user, 0);
+		ob__release(c->node, c->keeper, c->more->of->seq, c->user, 0);
 	}
 	ob__claim_end(c, code, text);
 }
@@ -92,9 +90,10 @@ static void claim_send(struct ob__claim *c)
 		return;
 	}
 	if (c->keeper != 0 && c->keeper != keeper) {
-		(void)ob__users_tell(c->node, c->keeper, OB__SYS_USER_RELEASE, &who, c->user, 0);
+		ob__release(c->node, c->keeper, who.seq, c->user, 0);
 	}
 	c->keeper = 0;
+	ob__release_void(us, keeper, who.seq, c->user);
 	if (ob__users_send(c->node, keeper, &f) == 0) {
 		c->keeper = keeper;
 		c->stamp = stamp;
@@ -153,7 +152,6 @@ void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 	struct ob__session_more *more = s != NULL ? s->more : NULL;
 	struct ob__claim *c = more != NULL ? more->claim : NULL;
-	struct ob__who who = {f->session_node, f->session_seq};
 	int code = ob__result_clean(OB_RESULT_FROM_WIRE(f->status));
 	struct ob__user_msg m;
 
@@ -180,7 +178,7 @@ void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 	bool mine = more != NULL && ((more->bound && strcmp(more->user, m.user) == 0) ||
 	                             (c != NULL && strcmp(c->user, m.user) == 0));
 	if (code == 0 && !mine) { /* nobody waits for it any more */
-		(void)ob__users_tell(node, f->src, OB__SYS_USER_RELEASE, &who, m.user, m.epoch);
+		ob__release(node, f->src, f->session_seq, m.user, m.epoch);
 	}
 }
 

@@ -183,6 +183,15 @@ void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f)
 		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
 		return;
 	}
+	if (f->id == OB__SYS_USER_RELEASE && f->call != 0 && f->src != node->self.id) {
+		struct ob__frame heard = {
+			.id = OB__SYS_USER_RELEASED,
+			.call = f->call,
+			.session_node = f->session_node,
+			.session_seq = f->session_seq,
+		};
+		(void)ob__users_send(node, f->src, &heard);
+	}
 	if (f->id == OB__SYS_USER_CLAIM) {
 		ob__bindings_claim(t, &who, f->call, m.user, m.epoch, wall_ms(),
 		                   ob__loop_now(node->loop));

@@ -41,6 +41,10 @@ struct ob__way {
 	struct ob__way_key key;
 	struct ob__peer *peer;
 	uint64_t dst;
+	uint64_t mark;   /* of the frame with the last message that went so (mesh/link.h) */
+	uint32_t id;     /* of that message */
+	uint32_t number; /* its place among the session's */
+	bool one_way;
 	uint16_t ext_len;
 	uint8_t ext[OB__WAY_EXT]; /* its place in the session's order comes first */
 };

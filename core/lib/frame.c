@@ -5,84 +5,30 @@
 #include "lib/frame.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
-enum {
-	OFF_LEN = 0,
-	OFF_VERSION = 4,
-	OFF_FLAGS = 6,
-	OFF_ID = 8,
-	OFF_BUDGET = 12,
-	OFF_CALL = 16,
-	OFF_SRC = 24,
-	OFF_DST = 32,
-	OFF_SESSION_NODE = 40,
-	OFF_SESSION_SEQ = 48,
-	OFF_ROLE = 56,
-	OFF_HOPS = 60,
-	OFF_STATUS = 61,
-	OFF_EXT_LEN = 62,
-};
-
-static inline void put16(uint8_t *p, uint16_t v)
-{
-	v = htole16(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static inline void put32(uint8_t *p, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static inline void put64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static inline uint16_t get16(const uint8_t *p)
-{
-	uint16_t v;
-	memcpy(&v, p, sizeof(v));
-	return le16toh(v);
-}
-
-static inline uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-	memcpy(&v, p, sizeof(v));
-	return le32toh(v);
-}
-
-static inline uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
+#include "lib/frame_priv.h"
+#include "lib/many.h"
 
 void ob__frame_put_header(uint8_t out[OB__FRAME_HEADER], const struct ob__frame *f)
 {
 	assert(f->payload_len <= UINT32_MAX - OB__FRAME_HEADER - f->ext_len);
-	put32(out + OFF_LEN, OB__FRAME_HEADER + f->ext_len + f->payload_len);
+	ob__put32(out + OFF_LEN, OB__FRAME_HEADER + f->ext_len + f->payload_len);
 	out[OFF_VERSION] = f->version != 0 ? f->version : OB__FRAME_VERSION;
 	out[OB__FRAME_OFF_KIND] = f->kind;
-	put16(out + OFF_FLAGS, f->flags);
-	put32(out + OFF_ID, f->id);
-	put32(out + OFF_BUDGET, f->budget);
-	put64(out + OFF_CALL, f->call);
-	put64(out + OFF_SRC, f->src);
-	put64(out + OFF_DST, f->dst);
-	put64(out + OFF_SESSION_NODE, f->session_node);
-	put64(out + OFF_SESSION_SEQ, f->session_seq);
-	put32(out + OFF_ROLE, f->role);
+	ob__put16(out + OFF_FLAGS, f->flags);
+	ob__put32(out + OFF_ID, f->id);
+	ob__put32(out + OFF_BUDGET, f->budget);
+	ob__put64(out + OFF_CALL, f->call);
+	ob__put64(out + OFF_SRC, f->src);
+	ob__put64(out + OFF_DST, f->dst);
+	ob__put64(out + OFF_SESSION_NODE, f->session_node);
+	ob__put64(out + OFF_SESSION_SEQ, f->session_seq);
+	ob__put32(out + OFF_ROLE, f->role);
 	out[OFF_HOPS] = f->hops;
 	out[OFF_STATUS] = f->status;
-	put16(out + OFF_EXT_LEN, f->ext_len);
+	ob__put16(out + OFF_EXT_LEN, f->ext_len);
 }
 
 /* Where the extension at `at` ends, or 0 if it does not lie within `len` or is malformed. */
@@ -91,7 +37,7 @@ static size_t ext_end(const uint8_t *ext, size_t at, size_t len)
 	if (len - at < OB__FRAME_EXT_HEADER || ext[at + 1] != 0) {
 		return 0;
 	}
-	size_t end = at + OB__FRAME_EXT_HEADER + get16(ext + at + 2);
+	size_t end = at + OB__FRAME_EXT_HEADER + ob__get16(ext + at + 2);
 	return end <= len ? end : 0;
 }
 
@@ -120,25 +66,25 @@ static int check_header(const uint8_t *data, uint32_t total)
 	if (kind < OB__FRAME_HELLO || kind >= OB__FRAME_KIND_END) {
 		return -EPROTO;
 	}
-	return get16(data + OFF_EXT_LEN) <= total - OB__FRAME_HEADER ? 0 : -EPROTO;
+	return ob__get16(data + OFF_EXT_LEN) <= total - OB__FRAME_HEADER ? 0 : -EPROTO;
 }
 
 static void read_frame(struct ob__frame *f, const uint8_t *data, uint32_t total, uint64_t ext_lacks)
 {
-	uint16_t ext_len = get16(data + OFF_EXT_LEN);
+	uint16_t ext_len = ob__get16(data + OFF_EXT_LEN);
 	*f = (struct ob__frame){
 		.len = total,
 		.version = data[OFF_VERSION],
 		.kind = data[OB__FRAME_OFF_KIND],
-		.flags = get16(data + OFF_FLAGS),
-		.id = get32(data + OFF_ID),
-		.budget = get32(data + OFF_BUDGET),
-		.call = get64(data + OFF_CALL),
-		.src = get64(data + OFF_SRC),
-		.dst = get64(data + OFF_DST),
-		.session_node = get64(data + OFF_SESSION_NODE),
-		.session_seq = get64(data + OFF_SESSION_SEQ),
-		.role = get32(data + OFF_ROLE),
+		.flags = ob__get16(data + OFF_FLAGS),
+		.id = ob__get32(data + OFF_ID),
+		.budget = ob__get32(data + OFF_BUDGET),
+		.call = ob__get64(data + OFF_CALL),
+		.src = ob__get64(data + OFF_SRC),
+		.dst = ob__get64(data + OFF_DST),
+		.session_node = ob__get64(data + OFF_SESSION_NODE),
+		.session_seq = ob__get64(data + OFF_SESSION_SEQ),
+		.role = ob__get32(data + OFF_ROLE),
 		.hops = data[OFF_HOPS],
 		.status = data[OFF_STATUS],
 		.ext_len = ext_len,
@@ -149,6 +95,16 @@ static void read_frame(struct ob__frame *f, const uint8_t *data, uint32_t total,
 	};
 }
 
+/* Counts the messages of a frame that says it has many. */
+static bool check_many(struct ob__frame *f)
+{
+	if ((f->flags & OB__FRAME_MANY) == 0) {
+		return true;
+	}
+	f->many = ob__many_count(f->payload, f->payload_len);
+	return f->many != 0 && (f->kind == OB__FRAME_REQUEST || f->kind == OB__FRAME_REPLY);
+}
+
 int64_t ob__frame_get(struct ob__frame *f, const uint8_t *data, size_t len, size_t max,
                       size_t *need)
 {
@@ -156,7 +112,7 @@ int64_t ob__frame_get(struct ob__frame *f, const uint8_t *data, size_t len, size
 		*need = OB__FRAME_HEADER;
 		return 0;
 	}
-	uint32_t total = get32(data + OFF_LEN);
+	uint32_t total = ob__get32(data + OFF_LEN);
 	if (total < OB__FRAME_HEADER) {
 		return -EPROTO;
 	}
@@ -174,11 +130,11 @@ int64_t ob__frame_get(struct ob__frame *f, const uint8_t *data, size_t len, size
 		return 0;
 	}
 	uint64_t ext_lacks;
-	if (check_exts(data + OB__FRAME_HEADER, get16(data + OFF_EXT_LEN), &ext_lacks) < 0) {
+	if (check_exts(data + OB__FRAME_HEADER, ob__get16(data + OFF_EXT_LEN), &ext_lacks) < 0) {
 		return -EPROTO;
 	}
 	read_frame(f, data, total, ext_lacks);
-	return total;
+	return check_many(f) ? (int64_t)total : -EPROTO;
 }
 
 const uint8_t *ob__frame_ext_find(const struct ob__frame *f, uint8_t type, uint16_t *len)
@@ -213,7 +169,7 @@ size_t ob__frame_ext_head(uint8_t *out, uint8_t type, uint16_t len)
 {
 	out[0] = type;
 	out[1] = 0;
-	put16(out + 2, len);
+	ob__put16(out + 2, len);
 	return OB__FRAME_EXT_HEADER + (size_t)len;
 }
 
@@ -221,7 +177,7 @@ void ob__frame_patch_forward(uint8_t *frame, uint8_t hops, uint32_t budget, uint
                              uint64_t dst)
 {
 	frame[OFF_HOPS] = hops;
-	put32(frame + OFF_BUDGET, budget);
-	put32(frame + OFF_ROLE, role);
-	put64(frame + OFF_DST, dst);
+	ob__put32(frame + OFF_BUDGET, budget);
+	ob__put32(frame + OFF_ROLE, role);
+	ob__put64(frame + OFF_DST, dst);
 }

@@ -36,7 +36,7 @@ enum ob__frame_kind {
 	OB__FRAME_HELLO = 1, /* one of the four steps of the handshake; step in `status` */
 	OB__FRAME_REQUEST,   /* a message or call; one end is owed unless ONE_WAY */
 	OB__FRAME_REPLY,     /* the end of a request: call id, status, body */
-	OB__FRAME_PUSH,      /* a message for the client of the session */
+	OB__FRAME_PUSH,      /* a message for the session's client, or for many: `status` says so */
 	OB__FRAME_SYSTEM,    /* between hosts; which one is the message id, enum ob__system_id */
 	OB__FRAME_KIND_END
 };
@@ -46,6 +46,7 @@ enum ob__frame_flag {
 	OB__FRAME_STICKY = 1u << 1,    /* the session's choice of node should stay */
 	OB__FRAME_METHOD = 1u << 2,    /* by name: extension METHOD, message id 0 */
 	OB__FRAME_CALL = 1u << 3,      /* made by code, not by a client */
+	OB__FRAME_MANY = 1u << 4,      /* several messages (lib/many.h) */
 	OB__FRAME_LOST_FAIL = 1u << 8, /* the node it sticks to is gone: it fails */
 	OB__FRAME_LOST_WAIT = 1u << 9, /* ... it waits; neither: another is chosen */
 	OB__FRAME_REFUSED = 1u << 10,  /* a reply: of a host, no handler has seen the request */
@@ -81,6 +82,7 @@ struct ob__frame {
 	uint64_t ext_lacks;     /* of one that was read: a bit for each type below 64 it has not */
 	const uint8_t *payload; /* borrowed, into the input */
 	uint32_t payload_len;
+	uint32_t many; /* of one that was read and has the flag: how many messages */
 };
 
 /* Writes the 64 header bytes.  The length is computed from ext_len and payload_len (f->len is not
@@ -91,7 +93,8 @@ void ob__frame_put_header(uint8_t out[OB__FRAME_HEADER], const struct ob__frame 
  * Reads one frame.  Returns its length when `data` holds it whole; 0 when more bytes are needed,
  * then *need is the whole frame's length if known, else OB__FRAME_HEADER; or a negative errno, as
  * soon as the header shows it:
- * -EPROTO (length below 64, extensions beyond the frame or malformed, kind unknown),
+ * -EPROTO (length below 64, extensions beyond the frame or malformed, kind unknown, a row of
+ * messages that is malformed),
  * -EPROTONOSUPPORT (version), -EMSGSIZE (longer than `max`).
  */
 int64_t ob__frame_get(struct ob__frame *f, const uint8_t *data, size_t len, size_t max,

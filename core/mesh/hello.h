@@ -30,7 +30,9 @@
 #define OB__HELLO_MAC       32u
 #define OB__HELLO_TOKEN_MIN 16u
 
-#define OB__HELLO_PARTS 1u /* feature: takes large frames in pieces (mesh/backlog.h) */
+/* Features. */
+#define OB__HELLO_PARTS 1u /* takes large frames in pieces (mesh/backlog.h) */
+#define OB__HELLO_MANY  2u /* takes several messages in one frame (lib/many.h) */
 
 struct ob__hello {
 	uint64_t id;

@@ -15,6 +15,7 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
+#include "lib/many.h"
 #include "mesh/link_priv.h"
 #include "mesh/pending.h"
 
@@ -26,13 +27,14 @@ static const struct {
 	const char *word;
 	int level;
 	const char *cure;
+	bool stuck; /* the network may have taken what it has not delivered */
 } reasons[OB__LINK_REASONS] = {
 	[OB__LINK_ENDED] = {"ended", OB_LOG_NOTICE, NULL},
 	[OB__LINK_UNREACHABLE] = {"unreachable", OB_LOG_WARNING, NULL},
 	[OB__LINK_HELLO_TIMEOUT] = {"hello_timeout", OB_LOG_WARNING, "is that an obhost rpc port?"},
-	[OB__LINK_SILENT] = {"silent", OB_LOG_WARNING, NULL},
-	[OB__LINK_UNANSWERED] = {"unanswered", OB_LOG_WARNING, NULL},
-	[OB__LINK_UNREAD] = {"unread", OB_LOG_WARNING, NULL},
+	[OB__LINK_SILENT] = {"silent", OB_LOG_WARNING, NULL, true},
+	[OB__LINK_UNANSWERED] = {"unanswered", OB_LOG_WARNING, NULL, true},
+	[OB__LINK_UNREAD] = {"unread", OB_LOG_WARNING, NULL, true},
 	[OB__LINK_NOT_HELLO] = {"not_hello", OB_LOG_WARNING, "is that an obhost node?"},
 	[OB__LINK_OUT_OF_STEP] = {"out_of_step", OB_LOG_WARNING, NULL},
 	[OB__LINK_BAD_HELLO] = {"bad_hello", OB_LOG_WARNING,
@@ -71,7 +73,7 @@ static const struct {
 	[OB__LINK_CROWDED] = {"crowded", OB_LOG_WARNING, NULL},
 	[OB__LINK_REFUSED] = {"refused", OB_LOG_WARNING, NULL},
 	[OB__LINK_LEFT] = {"left", OB_LOG_DEBUG, NULL},
-	[OB__LINK_NOT_LEFT] = {"not_left", OB_LOG_WARNING, NULL},
+	[OB__LINK_NOT_LEFT] = {"not_left", OB_LOG_WARNING, NULL, true},
 	[OB__LINK_REPLACED] = {"replaced", OB_LOG_NOTICE, NULL},
 	[OB__LINK_REMOVED] = {"removed", OB_LOG_NOTICE, NULL},
 	[OB__LINK_IDLE] = {"idle", OB_LOG_INFO, NULL},
@@ -160,8 +162,14 @@ static void leave_hello(struct ob__link *l)
 	}
 }
 
+enum ending {
+	CLOSE,
+	LAST_WORDS, /* flush, for a moment */
+	ABORT,      /* what the kernel has is not to arrive */
+};
+
 /* From here on the link is only memory that waits for its socket. */
-static void retire(struct ob__link *l, bool last_words)
+static void retire(struct ob__link *l, enum ending ending)
 {
 	leave_hello(l);
 	l->given = given_now(l);
@@ -170,10 +178,16 @@ static void retire(struct ob__link *l, bool last_words)
 	ob__timeout_clear(l->links->loop, &l->timeout);
 	ob__timeout_clear(l->links->loop, &l->leave_timeout);
 	ob__list_del(&l->link);
-	if (last_words) {
-		ob__stream_close_flushed(&l->stream, LAST_WORDS_MS);
-	} else {
+	switch (ending) {
+	case CLOSE:
 		ob__stream_close(&l->stream);
+		break;
+	case LAST_WORDS:
+		ob__stream_close_flushed(&l->stream, LAST_WORDS_MS);
+		break;
+	case ABORT:
+		ob__stream_abort(&l->stream);
+		break;
 	}
 }
 
@@ -337,7 +351,7 @@ static struct ob__link *find_leaving(struct ob__links *ls, const struct ob__peer
 	return NULL;
 }
 
-static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words)
+static void finish(struct ob__link *l, enum ob__link_reason why, enum ending ending)
 {
 	struct ob__links *ls = l->links;
 	struct ob__peer *peer = l->peer;
@@ -345,7 +359,7 @@ static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words
 	if (was == OB__LINK_CLOSED) {
 		return;
 	}
-	retire(l, last_words);
+	retire(l, ending);
 	++*ls->closed[why];
 	if (was != OB__LINK_DIALING) {
 		log_closed(l, why);
@@ -363,7 +377,7 @@ static void finish(struct ob__link *l, enum ob__link_reason why, bool last_words
 	struct ob__link *other;
 	while (down && !ls->freed && (other = find_leaving(ls, peer)) != NULL) {
 		snprintf(other->reason, sizeof(other->reason), "the other link broke");
-		finish(other, OB__LINK_LEFT, false);
+		finish(other, OB__LINK_LEFT, ending == ABORT ? ABORT : CLOSE);
 	}
 	if (down && !ls->freed) {
 		ob__remotes_wake(ls, peer->who.id);
@@ -383,7 +397,7 @@ void ob__link_close(struct ob__link *l, enum ob__link_reason why, const char *fm
 	va_start(ap, fmt);
 	vsnprintf(l->reason, sizeof(l->reason), fmt, ap);
 	va_end(ap);
-	finish(l, why, false);
+	finish(l, why, reasons[why].stuck ? ABORT : CLOSE);
 }
 
 void ob__link_close_gently(struct ob__link *l, enum ob__link_reason why, const char *fmt, ...)
@@ -395,7 +409,7 @@ void ob__link_close_gently(struct ob__link *l, enum ob__link_reason why, const c
 	va_start(ap, fmt);
 	vsnprintf(l->reason, sizeof(l->reason), fmt, ap);
 	va_end(ap);
-	finish(l, why, true);
+	finish(l, why, LAST_WORDS);
 }
 
 /* What the dialer must know to act. */
@@ -430,7 +444,7 @@ void ob__link_refuse(struct ob__link *l, enum ob__link_reason why, const char *f
 		.payload = (const uint8_t *)l->reason,
 		.payload_len = (uint32_t)strlen(l->reason),
 	};
-	finish(l, why, ob__link_put(l, &f) == 0);
+	finish(l, why, ob__link_put(l, &f) == 0 ? LAST_WORDS : CLOSE);
 }
 
 void ob__link_shut(struct ob__link *link, const char *reason)
@@ -709,7 +723,10 @@ void ob__link_on_stay(struct ob__link *l)
 	ob__timeout_clear(ls->loop, &l->leave_timeout);
 	l->state = OB__LINK_UP;
 	l->peer->parted = false;
+	bool draining =
+		l->peer->draining; /* to the other end this is no new link: not said again */
 	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
+	ob__registry_set_draining(ls->registry, l->peer, draining);
 	ls->ops.on_up(ls->arg, l->peer);
 }
 
@@ -745,6 +762,72 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 	l->frames_out++;
 	ob__stream_commit(&l->stream, total);
 	return 0;
+}
+
+/* The frame that was put last, if a message of that much payload may be added to it. */
+static uint8_t *growing(const struct ob__link *l, size_t payload_len, size_t *more)
+{
+	if (is_holding(l) || l->appended != l->last_end || l->last_len == 0 ||
+	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= l->links->window) {
+		return NULL;
+	}
+	uint8_t *last = ob__stream_tail(&l->stream, l->last_len, 2 * OB__MANY_HEAD + payload_len);
+	*more = last != NULL ? ob__many_grows(last, l->last_len, payload_len) : 0;
+	return *more != 0 ? last : NULL;
+}
+
+static void grow(struct ob__link *l, uint8_t *last, size_t more, uint64_t call, const void *payload,
+                 size_t payload_len)
+{
+	ob__many_add(last, l->last_len, call, payload, payload_len);
+	l->appended += more;
+	l->last_end = l->appended;
+	l->last_len += (uint32_t)more;
+	l->last_count++;
+	ob__stream_commit(&l->stream, more);
+}
+
+/* Adds the message to the frame before it, if they are alike and nothing of that has been sent. */
+static bool put_more(struct ob__link *l, const struct ob__frame *f)
+{
+	size_t more;
+	uint8_t *last = growing(l, f->payload_len, &more);
+
+	if (last == NULL || !ob__many_alike(last, l->last_count, f)) {
+		return false;
+	}
+	grow(l, last, more, f->call, f->payload, f->payload_len);
+	return true;
+}
+
+bool ob__peer_add(struct ob__peer *peer, uint64_t mark, uint64_t call, const void *payload,
+                  size_t len)
+{
+	struct ob__link *l = peer->link;
+	size_t more;
+	uint8_t *last = l != NULL && l->last_end == mark ? growing(l, len, &more) : NULL;
+
+	if (last == NULL) {
+		return false;
+	}
+	l->traffic++;
+	grow(l, last, more, call, payload, len);
+	return true;
+}
+
+/* Puts a frame that others may be added to. */
+static int put_first(struct ob__link *l, const struct ob__frame *f, size_t len)
+{
+	int rc = ob__link_put(l, f);
+	l->last_end = l->appended;
+	l->last_len = rc == 0 ? (uint32_t)len : 0;
+	l->last_count = 1;
+	return rc;
+}
+
+size_t ob__links_max_frame(const struct ob__links *ls)
+{
+	return ls->options.max_frame;
 }
 
 /* Signs of life, and what has nothing to do with the order of messages. */
@@ -844,7 +927,7 @@ int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame 
 	}
 	if (goes_at_once(l, total)) {
 		l->traffic++;
-		return ob__link_put(l, f);
+		return put_more(l, f) ? 0 : put_first(l, f, total);
 	}
 	int rc = may_send(ls, peer, total, f->kind);
 	if (rc < 0) {
@@ -1061,7 +1144,7 @@ void ob__links_free(struct ob__links *ls)
 		if (l->peer != NULL && l->peer->link == l) {
 			ob__registry_set_link(ls->registry, l->peer, NULL, ob__loop_now(ls->loop));
 		}
-		retire(l, false);
+		retire(l, CLOSE);
 	}
 	ob__links_unref(ls);
 }

@@ -25,11 +25,16 @@
  * large frames are cut into pieces, so that they hold up neither the link's own frames nor, but for
  * what must stay in order, those of others.
  *
- * A link that has been silent is pinged; one that stays silent is closed.  Reading a link never
+ * A link that has been silent is pinged; one that stays silent is closed, by a reset: what the
+ * network has not delivered by then is not to arrive behind what goes another way meanwhile, should
+ * the network come back.  Reading a link never
  * stops.  What is queued is bounded: above `hard` a send answers OB_E_BUSY.  Replies, which are the
  * ends of what was taken, have half as much room more, and system frames twice the room; a peer
  * that makes us answer and never reads is closed.  Of the system frames those that have nothing to
  * do with the order of messages (pings, the directory's) overtake the messages that wait.
+ *
+ * Messages that go the same way in the same burst are put into one frame (lib/many.h), if the other
+ * end takes that.
  *
  * WHO MAY.  A token proves membership; a token per role, or a certificate, the role as well.  Links
  * are plain, or TLS 1.3 with a key from the token, or TLS 1.3 with certificates on both sides whose
@@ -123,6 +128,9 @@ struct ob__link {
 	uint64_t traffic_seen[2];   /* at the last looks for silence */
 	uint64_t parting;           /* IDLE was sent: traffic + 1 then; or 0 */
 	uint64_t appended;          /* bytes of frames sent so far, those held included */
+	uint64_t last_end;          /* `appended` behind the frame that may grow (lib/many.h) */
+	uint32_t last_len;          /* its bytes */
+	uint32_t last_count;        /* its messages */
 	uint64_t given;             /* once closed: how many of them the kernel may have */
 	uint64_t held_from;         /* `appended` when holding began */
 	uint64_t mixed;             /* `appended` when frames could last overtake others */
@@ -275,6 +283,18 @@ void ob__links_each_remote(struct ob__links *ls, ob__remote_fn fn, void *arg);
  */
 int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame *f);
 
+/* Names the frame that was sent to the peer last; 0: there is none. */
+static inline uint64_t ob__peer_mark(const struct ob__peer *peer)
+{
+	return peer->link != NULL ? peer->link->last_end : 0;
+}
+
+/* Adds a message that differs in nothing but call and payload to the frame of that mark, if that is
+ * still the last one and nothing of it has been sent; the mark is another one then.  False: it is
+ * to be sent as others are. */
+bool ob__peer_add(struct ob__peer *peer, uint64_t mark, uint64_t call, const void *payload,
+                  size_t len);
+
 /* Passes on a whole frame that arrived from elsewhere, as it is (the caller has patched it). */
 int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw, size_t len);
 
@@ -291,6 +311,9 @@ void ob__peer_hold(struct ob__peer *peer);
 
 /* Sends what was kept.  Harmless when nothing is held. */
 void ob__peer_release(struct ob__peer *peer);
+
+/* The longest frame that may be sent, in bytes. */
+size_t ob__links_max_frame(const struct ob__links *ls);
 
 /* Bytes queued towards the peer. */
 size_t ob__peer_queued(const struct ob__peer *peer);

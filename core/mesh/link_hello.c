@@ -35,7 +35,7 @@ static int introduce(struct ob__link *l, enum ob__hello_step step)
 	};
 	snprintf(l->mine.name, sizeof(l->mine.name), "%s", self->name);
 	snprintf(l->mine.role, sizeof(l->mine.role), "%s", self->role);
-	l->mine.features = OB__HELLO_PARTS;
+	l->mine.features = OB__HELLO_PARTS | OB__HELLO_MANY;
 	int rc = ob__hello_nonce(l->mine.nonce);
 	if (rc < 0) {
 		return rc;

@@ -55,6 +55,7 @@ struct ob__pending {
 		struct {
 			uint64_t conn; /* handle */
 			uint64_t cookie;
+			uint64_t seq;  /* of the session */
 			uint32_t role; /* that a sticky choice was made for, or 0 */
 			bool sticky;   /* counted as busy for that role */
 			uint8_t lost;  /* enum ob__sticky_lost of the floor above */

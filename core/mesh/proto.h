@@ -71,6 +71,8 @@ enum ob__system_id {
 
 	OB__SYS_SERVED_ACK = 52, /* from a session's proxy: it knows that the node has met it */
 
+	OB__SYS_USER_RELEASED = 53, /* from a keeper: the RELEASE with that call id was heard */
+
 	/* Calls. */
 	OB__SYS_CANCEL = 64, /* `src` has cancelled its request with this call id (host/cancel.h) */
 	OB__SYS_METHODS_ASK = 65,  /* which methods have you? (host/methods_far.h) */

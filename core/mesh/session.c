@@ -48,6 +48,7 @@ void ob__sessions_free(struct ob__sessions *ss)
 	for (uint32_t i = 0; (s = ob__slab_next(&ss->slab, &i)) != NULL;) {
 		free(s->served);
 		free(s->sticky);
+		free(s->pushers);
 		more_free(s);
 	}
 	ob__slab_destroy(&ss->slab);
@@ -114,6 +115,7 @@ void ob__session_end(struct ob__sessions *ss, struct ob__session *s)
 	ob__map_del(&ss->by_name, s->node, s->seq);
 	free(s->served);
 	free(s->sticky);
+	free(s->pushers);
 	more_free(s);
 	ob__slab_free(&ss->slab, s);
 }
@@ -163,6 +165,17 @@ void ob__session_unserved(struct ob__session *s, uint64_t node)
 	}
 	s->served_len = kept;
 	s->version++;
+}
+
+void ob__session_pusher(struct ob__session *s, uint64_t node, uint64_t number)
+{
+	void *pushers = s->pushers;
+	if (s->pushers_len == OB__SESSION_NODES_MAX ||
+	    grow(&pushers, s->pushers_len, sizeof(*s->pushers)) < 0) {
+		return;
+	}
+	s->pushers = pushers;
+	s->pushers[s->pushers_len++] = (struct ob__push_row){node, number};
 }
 
 struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role)

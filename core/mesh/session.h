@@ -78,10 +78,12 @@ struct ob__session {
 	uint64_t *served; /* node ids that met it */
 	struct ob__session_choice *sticky;
 	struct ob__session_more *more; /* or NULL */
+	struct ob__push_row *pushers;  /* on its proxy: nodes that have pushed to it */
 	struct ob__order order; /* of what its client sends: given here on its proxy, else taken */
 	uint32_t version;       /* grows when `served` changes, or what it sticks to */
 	uint8_t served_len;
 	uint8_t sticky_len;
+	uint8_t pushers_len;
 	uint8_t flags;      /* the floor above's own, as is this: */
 	uint32_t unheard_s; /* loop s since which its proxy has not said that it knows; 0: it has */
 };
@@ -136,6 +138,23 @@ void ob__session_unserved(struct ob__session *s, uint64_t node);
 /* The node the session sticks to for a role, or 0; set with node 0 forgets. */
 uint64_t ob__session_sticky(const struct ob__session *s, uint32_t role);
 int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node);
+
+/* Notes the first push of a node; without room for it the node's pushes are not looked at. */
+void ob__session_pusher(struct ob__session *s, uint64_t node, uint64_t number);
+
+/* True for a push that comes in order, which is noted, and for one without a number (0). */
+static inline bool ob__session_push_take(struct ob__session *s, uint64_t node, uint64_t number)
+{
+	for (uint8_t i = 0; i < s->pushers_len; i++) {
+		if (s->pushers[i].node == node) {
+			return number == 0 || ob__push_row_take(&s->pushers[i], number);
+		}
+	}
+	if (number != 0) {
+		ob__session_pusher(s, node, number);
+	}
+	return true;
+}
 
 /* Forgets every choice of that node (it is gone). */
 void ob__session_unstick(struct ob__session *s, uint64_t node);

@@ -4,37 +4,15 @@
 
 #include "mesh/sticks.h"
 
-#include <endian.h>
-#include <string.h>
+#include "lib/le.h"
 
 #define ENTRY 20u
 
-static void put64(uint8_t *to, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(to, &v, sizeof(v));
-}
-
-static uint64_t get64(const uint8_t *from)
-{
-	uint64_t v;
-	memcpy(&v, from, sizeof(v));
-	return le64toh(v);
-}
-
-static uint32_t get32(const uint8_t *from)
-{
-	uint32_t v;
-	memcpy(&v, from, sizeof(v));
-	return le32toh(v);
-}
-
 static uint8_t *put_entry(uint8_t *to, uint32_t role, uint64_t node, uint64_t from)
 {
-	role = htole32(role);
-	memcpy(to, &role, sizeof(role));
-	put64(to + 4, node);
-	put64(to + 12, from);
+	ob__put32(to, role);
+	ob__put64(to + 4, node);
+	ob__put64(to + 12, from);
 	return to + ENTRY;
 }
 
@@ -64,13 +42,13 @@ struct ob__sticks ob__sticks_get(const struct ob__frame *f, uint32_t role)
 		return sticks;
 	}
 	for (const uint8_t *end = list + len; list < end; list += ENTRY) {
-		uint32_t of = get32(list);
+		uint32_t of = ob__get32(list);
 		if (of == 0) {
-			sticks.key = get64(list + 4);
+			sticks.key = ob__get64(list + 4);
 		} else if (of == role) {
 			sticks.has = true;
-			sticks.node = get64(list + 4);
-			sticks.from = get64(list + 12);
+			sticks.node = ob__get64(list + 4);
+			sticks.from = ob__get64(list + 12);
 		}
 	}
 	return sticks;

@@ -494,15 +494,11 @@ static void on_handle_closed(uv_handle_t *handle)
 	s->ops->on_close(s);
 }
 
-void ob__stream_close(struct ob__stream *s)
+static void close_now(struct ob__stream *s, bool reset)
 {
-	if (s->closing && !s->close_after_flush) {
-		return;
-	}
 	if (!s->opened && open_handle(s, false) < 0) {
 		assert(!"uv_tcp_init() without a socket can't fail");
 	}
-	ob__tls_last_try(s);
 	s->closing = true;
 	s->close_after_flush = false;
 	s->reading = false;
@@ -511,7 +507,27 @@ void ob__stream_close(struct ob__stream *s)
 	ob__rbuf_unref(s->unread);
 	s->unread = NULL;
 	ob__timeout_clear(s->m->loop, &s->linger);
-	uv_close(&s->uv.handle, on_handle_closed);
+	if (!reset || uv_tcp_close_reset(&s->uv.tcp, on_handle_closed) < 0) {
+		uv_close(&s->uv.handle, on_handle_closed);
+	}
+}
+
+void ob__stream_close(struct ob__stream *s)
+{
+	if (s->closing && !s->close_after_flush) {
+		return;
+	}
+	if (s->opened) {
+		ob__tls_last_try(s);
+	}
+	close_now(s, false);
+}
+
+void ob__stream_abort(struct ob__stream *s)
+{
+	if (!s->closing || s->close_after_flush) {
+		close_now(s, s->opened && !s->connecting && s->uv.handle.type == UV_TCP);
+	}
 }
 
 void ob__stream_flushed(struct ob__stream *s)

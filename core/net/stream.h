@@ -234,6 +234,19 @@ static inline void ob__stream_commit(struct ob__stream *s, size_t used)
 	m->pending = pending;
 }
 
+/* The last `len` bytes that were appended, to be changed in place, if none of them has left and
+ * there is room for `more` behind them; that is what ob__stream_reserve() returns then.  Else NULL.
+ */
+static inline uint8_t *ob__stream_tail(const struct ob__stream *s, size_t len, size_t more)
+{
+	const struct ob__chunk *c = s->out_tail;
+
+	return c != NULL && c->ref == NULL && c->len - c->sent >= len &&
+	                       OB__CHUNK_SIZE - c->len >= more && !s->closing && s->failed == 0
+	               ? s->out_tail->data + c->len - len
+	               : NULL;
+}
+
 /* Appends a copy. 0, -ECANCELED when closing or broken, -ENOMEM (then nothing was appended). */
 int ob__stream_append(struct ob__stream *s, const void *data, size_t len);
 
@@ -253,6 +266,11 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from);
 /* Closes now; what is queued is dropped. Safe at any time, also twice, also from callbacks, also
  * for a stream that never got a socket. */
 void ob__stream_close(struct ob__stream *s);
+
+/* The same, and what the kernel has taken and the peer has not does not go out any more, which it
+ * would for minutes when the network comes back; the peer gets a reset.  (A unix socket's peer has
+ * all that the kernel took.) */
+void ob__stream_abort(struct ob__stream *s);
 
 /* Flushes what is queued, then shuts down and closes; at most `ms` later in any case.  From now on
  * nothing is delivered.  What the peer still sends is read and thrown away until it ends as well:

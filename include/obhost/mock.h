@@ -206,7 +206,18 @@ typedef struct ob_mock_push {
 	size_t len;
 } ob_mock_push;
 
+/* One to many is here once for each session that gets it, in the order of the list. */
 const ob_mock_push *ob_mock_push_at(const ob_mock *m, size_t i);
+
+/* What ob_push_all() sent; no client gets it. */
+typedef struct ob_mock_broadcast {
+	uint32_t role;
+	uint32_t id;
+	const uint8_t *data; /* with a zero byte behind it */
+	size_t len;
+} ob_mock_broadcast;
+
+const ob_mock_broadcast *ob_mock_broadcast_at(const ob_mock *m, size_t i);
 
 typedef struct ob_mock_close {
 	ob_session session;
@@ -283,7 +294,7 @@ int ob_mock_verb_answer(ob_mock *m, uint64_t call, int status, json_t *body_stol
 /* Listeners that the module opened. */
 const ob_listen_options *ob_mock_listen_at(const ob_mock *m, size_t i);
 
-/* Forgets pushes, closed sessions, and the calls that have ended. */
+/* Forgets pushes, broadcasts, closed sessions, and the calls that have ended. */
 void ob_mock_forget(ob_mock *m);
 
 /* ---------------------------------------------------------------- time and work ------------- */

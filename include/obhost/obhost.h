@@ -54,7 +54,7 @@
  *                    node; ob_trace(); ob_on_call_filter(); left, failed and tries in
  *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
  *                    unbind, find, push and kick by user, locks; session attributes; sessions
- *                    that are replaced, lost or moved
+ *                    that are replaced, lost or moved; pushes to many; OB_CODEC_SHARED
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -405,6 +405,10 @@ typedef struct ob_packet {
 
 #define OB_CODEC_STREAM 1u /* packets may span transport messages and share them */
 #define OB_CODEC_TEXT   2u /* what encode() writes is UTF-8: a text message on WebSocket */
+#define OB_CODEC_SHARED                                                                     \
+	4u /* since 1.1: what encode() writes for OB_PACKET_PUSH depends on nothing but the \
+	    * packet, so that one for many clients is encoded once.  A codec that keeps no  \
+	    * state with connections (state_size 0) is taken to be so anyway */
 
 /*
  * Turns bytes into messages.  The host allocates `state_size` zeroed bytes with each connection,
@@ -701,6 +705,8 @@ typedef struct ob_listen_options {
 #define OB_ATTRS_MAX   16u    /* attributes of one session */
 #define OB_LOCK_MS_MAX 60000u /* the longest lock */
 
+#define OB_PUSH_MANY_MAX 65536u /* receivers of one push */
+
 #define OB_UNLOCK_KEEP 1u /* the lock stays until its deadline, though nobody works under it */
 
 /*
@@ -807,6 +813,13 @@ typedef struct ob_api {
 	const void *(*session_attr)(ob_ctx *ctx, ob_session session, const char *key, size_t *len);
 	int (*session_lock)(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms);
 	int (*session_unlock)(ob_ctx *ctx, ob_session session, const char *key, uint32_t flags);
+
+	/* from 1.1 on: pushes to many. */
+	int (*push_many)(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+	                 const void *data, size_t len);
+	int (*push_users)(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+	                  const void *data, size_t len);
+	int (*push_all)(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len);
 } ob_api;
 
 struct ob_ctx {
@@ -1422,6 +1435,46 @@ static inline int ob_session_unlock(ob_ctx *ctx, ob_session session, const char 
                                     uint32_t flags)
 {
 	return ctx->api->session_unlock(ctx, session, key, flags);
+}
+
+/* ---------------------------------------------------------------- pushes to many (1.1) ----- */
+
+/* Sends one message to the clients of `count` sessions, wherever they are connected.  To each proxy
+ * the list and the message travel once (a list of more than 1,024 sessions, or one for which a
+ * frame with the message has no room, in several frames); the proxy encodes it once for all whose
+ * codec allows that.  `sessions` and `data` are borrowed for the time of the call.
+ *
+ * Returns the number of sessions that it is on its way to, each at most once, also one that the
+ * list names twice.  Sessions that are gone are skipped, and counted in obhost_pushes_lost_total,
+ * as are those whose proxy can't be reached.  To each session it keeps its place among all that
+ * this module sends there.  Negative, and nothing was sent: OB_E_INVAL (the id, or no list),
+ * OB_E_LIMIT beyond OB_PUSH_MANY_MAX, OB_E_TOO_BIG beyond limits.message, OB_E_STATE, OB_E_NOMEM.
+ */
+static inline int ob_push_many(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+                               const void *data, size_t len)
+{
+	return ctx->api->push_many(ctx, sessions, count, id, data, len);
+}
+
+/* The same to the clients of users, as ob_push_user() to each: those whose proxy is known here go
+ * there in a list, the others are looked for one by one.  Returns the number of users that it is on
+ * its way to; that one of them is not there is noticed later, and counted in
+ * obhost_user_sends_lost_total.  OB_E_INVAL, too, when one of the words is no user id. */
+static inline int ob_push_users(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+                                const void *data, size_t len)
+{
+	return ctx->api->push_users(ctx, users, count, id, data, len);
+}
+
+/* Sends one message to every client of the nodes of a role, ob_role(ctx, "proxy"), this one too if
+ * it is of it: to those who are connected when the node gets it.  It travels once to each node,
+ * which writes it to its clients over some turns of its loop; each client gets it in its place
+ * among what else comes.  Returns the number of nodes that it is on its way to; those that can't
+ * be reached are left out and counted.  Negative, and nothing was sent, as above; OB_E_INVAL for
+ * role 0. */
+static inline int ob_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	return ctx->api->push_all(ctx, role, id, data, len);
 }
 
 #ifdef __cplusplus

@@ -409,7 +409,10 @@ static void test_stay(void)
 	ob__link_part(l);
 	put(&a, rig_peer(&a, "b"), 1);
 	CU_ASSERT_TRUE(RIG_UNTIL(b.downs == 1));
+	/* It says that it drains, and will not say so again: to it this is the link of before. */
+	ob__registry_set_draining(&b.registry, rig_peer(&b, "a"), true);
 	CU_ASSERT_TRUE(RIG_UNTIL(b.ups == 2)); /* STAY */
+	CU_ASSERT_TRUE(rig_peer(&b, "a")->draining);
 	CU_ASSERT_TRUE(RIG_UNTIL(b.heard == 1));
 	CU_ASSERT_PTR_EQUAL(rig_link(&a, "b"), l);
 	CU_ASSERT_PTR_EQUAL(rig_link(&b, "a"), theirs);

@@ -377,6 +377,12 @@ static void test_silence(void)
 	CU_ASSERT_PTR_NULL(rig_link(&a, "proxy_2"));
 	CU_ASSERT_EQUAL(strncmp(rig_peer(&a, "proxy_2")->last_error, "silent for", 10), 0);
 	CU_ASSERT_EQUAL(a.downs, 1);
+	int got;
+	do {
+		errno = 0;
+		got = puppet_poll(&q, &f);
+	} while (got > 0);
+	CU_ASSERT(got < 0 && errno == ECONNRESET); /* so that nothing comes late */
 	puppet_close(&p);
 	puppet_close(&q);
 	end();
@@ -695,7 +701,7 @@ static void join_parts(void)
 	p.dialer = true;
 	puppet_introduce(&p, OB__HELLO_DIALER);
 	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_ACCEPTOR));
-	CU_ASSERT_EQUAL(p.theirs.features, OB__HELLO_PARTS);
+	CU_ASSERT_EQUAL(p.theirs.features, OB__HELLO_PARTS | OB__HELLO_MANY);
 	puppet_prove(&p);
 	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_WELCOME));
 }

@@ -512,6 +512,55 @@ static void test_close_drops(void)
 	pair_down(&p);
 }
 
+/* All that the kernel has of a closed stream arrives, and nothing more of an aborted one. */
+static void test_abort(void)
+{
+	static uint8_t piece[100000];
+	for (int aborted = 0; aborted < 2; aborted++) {
+		struct pair p;
+		pair_up(&p, 20000);
+		for (unsigned k = 0; k < 40; k++) {
+			ob__stream_append(&p.e.s, piece, sizeof(piece));
+		}
+		net_turns(&p.net, 3);
+		CU_ASSERT(p.e.s.queued > 0);
+		size_t given = p.net.m.bytes_out;
+		(aborted ? ob__stream_abort : ob__stream_close)(&p.e.s);
+		CU_ASSERT_EQUAL(p.net.m.pending, 0);
+		CU_ASSERT_EQUAL(ob__stream_append(&p.e.s, "x", 1), -ECANCELED);
+		ob__stream_abort(&p.e.s);
+		CU_ASSERT(net_until(&p.net, &p.e.closes, 1));
+		size_t got = 0;
+		ssize_t n;
+		fcntl(p.fd, F_SETFL, 0);
+		while ((n = recv(p.fd, piece, sizeof(piece), 0)) > 0) {
+			got += (size_t)n;
+		}
+		CU_ASSERT_EQUAL(n, aborted ? -1 : 0);
+		CU_ASSERT(aborted ? errno == ECONNRESET && got < given : got >= given);
+		pair_down(&p);
+	}
+}
+
+/* One that was never connected, or is no TCP connection, is just closed. */
+static void test_abort_early(void)
+{
+	struct net net;
+	struct end e = {0};
+	net_up(&net);
+	ob__stream_init(&e.s, &net.m, &ops, &e);
+	ob__stream_abort(&e.s);
+	CU_ASSERT(net_until(&net, &e.closes, 1));
+	struct sockaddr_in addr;
+	uv_ip4_addr("127.0.0.1", 1, &addr);
+	ob__stream_init(&e.s, &net.m, &ops, &e);
+	CU_ASSERT_EQUAL(ob__stream_connect(&e.s, (struct sockaddr *)&addr, NULL, on_connect), 0);
+	ob__stream_abort(&e.s);
+	CU_ASSERT(net_until(&net, &e.closes, 2));
+	CU_ASSERT_EQUAL(e.connects, 0);
+	net_down(&net);
+}
+
 /* Closed before it could be told something: the poll need not hurry for that any more. */
 static void test_close_forgets(void)
 {
@@ -979,6 +1028,8 @@ int main(void)
 	CU_add_test(s, "half-closed peer", test_half_close);
 	CU_add_test(s, "reset by the peer", test_reset);
 	CU_add_test(s, "close drops the queue", test_close_drops);
+	CU_add_test(s, "abort drops what the kernel has", test_abort);
+	CU_add_test(s, "abort without a connection", test_abort_early);
 	CU_add_test(s, "close before it is told", test_close_forgets);
 	CU_add_test(s, "close with a write outstanding", test_close_in_write);
 	CU_add_test(s, "close inside callbacks", test_close_inside);

@@ -121,6 +121,7 @@ struct vhandle {
 	uv_connect_cb on_connect;
 	int connect_status; /* when connect_done */
 	bool connect_done;
+	bool reset; /* closed so that what is on its way does not arrive */
 	uv_write_t *write;
 	uv_write_cb on_write;
 	uv_buf_t bufs[4];

@@ -84,6 +84,13 @@ void uv_close(uv_handle_t *uv, uv_close_cb cb)
 	vstream_close(h);
 }
 
+int uv_tcp_close_reset(uv_tcp_t *tcp, uv_close_cb cb)
+{
+	vhandle_of(tcp)->reset = true;
+	uv_close((uv_handle_t *)tcp, cb);
+	return 0;
+}
+
 int uv_idle_init(uv_loop_t *loop, uv_idle_t *h)
 {
 	vhandle_new(loop, (uv_handle_t *)h, UV_IDLE);

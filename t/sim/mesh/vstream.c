@@ -623,11 +623,22 @@ void vstream_event(struct vhandle *h)
 
 /* ---------------------------------------------------------------- ends */
 
+/* What it has sent and could not deliver is not sent again. The reset is lost where the way is
+ * blocked; whoever sends something to this end gets one then. */
+static void cut_off(struct vsock *s)
+{
+	struct vsock *other = vsock_other(s);
+	if (s->error == 0 && s->established && blocked(s, other)) {
+		queue_clear(&other->on_way);
+		s->error = UV_ECONNRESET;
+	}
+}
+
 /* The process has no use for the socket any more: what the kernel says then. */
-static void abandon(struct vsock *s)
+static void abandon(struct vsock *s, bool reset)
 {
 	struct sim_world *w = world_of(s);
-	bool unread = s->got_len > 0;
+	bool unread = s->got_len > 0 || reset;
 	s->handle = NULL;
 	s->state = VSOCK_GONE;
 	ob__list_del(&s->node_link);
@@ -654,7 +665,10 @@ void vstream_close(struct vhandle *h)
 	if (h->sock != NULL) {
 		struct vsock *s = h->sock;
 		h->sock = NULL;
-		abandon(s);
+		if (h->reset) {
+			cut_off(s);
+		}
+		abandon(s, h->reset);
 	}
 }
 
@@ -682,7 +696,7 @@ void vsock_crash(struct vsock *s, enum sim_crash how)
 		queue_clear(&vsock_other(s)->on_way);
 		s->error = UV_ECONNRESET;
 	}
-	abandon(s);
+	abandon(s, false);
 }
 
 /* A box in the middle forgets the connection, and says so to this end. */

@@ -122,11 +122,15 @@ def _die_with_parent():
 class Node:
     """One node. `keys` are those of the configuration and are laid over what is given anyway:
     name, type, host, state_dir, no probation and no limit of reloads, and a port of its own for
-    http, rpc and, with a proxy, websocket. None for one of these three leaves it out."""
+    http, rpc and, with a proxy, websocket. None for one of these three leaves it out. It runs on
+    loopback, or in a `place` (see netns.py), whose address it has; there it is not on this machine
+    for what administers it, which needs a token."""
 
-    def __init__(self, name, role="service", *, args=(), env=None, **keys):
+    def __init__(self, name, role="service", *, args=(), env=None, place=None, **keys):
         self.name = name
         self.role = role
+        self.place = place
+        self.address = place.address if place else "127.0.0.1"
         self.folder = temp_dir(name)
         self.args = list(args)
         self.env = dict(env or {})
@@ -141,13 +145,15 @@ class Node:
         at_end(self._destroy)
 
     def _configuration(self, keys):
-        conf = {"name": self.name, "type": self.role, "host": "127.0.0.1",
+        conf = {"name": self.name, "type": self.role, "host": self.address,
                 "state_dir": str(self.folder / "state"), "log_level": "info",
                 "module_dirs": [MODULES, EXAMPLES],
                 "reload": {"probation": 0, "rate": "0/s"}}
         if self.role == "proxy" or "websocket" in keys:
             conf["websocket"] = {"port": free_port()}
         conf["http"] = {"port": free_port()}
+        if self.place:
+            conf["http"]["token"] = TOKEN
         conf["rpc"] = {"port": free_port(), "token": TOKEN, "reconnect_time": 0.3}
         return merge(conf, keys)
 
@@ -199,10 +205,15 @@ class Node:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=self.folder, env={**node_environment(), **self.env},
-                preexec_fn=_die_with_parent)
+                preexec_fn=self._before_it_runs)
         self.killed = False
         self.ended = None
         return self
+
+    def _before_it_runs(self):
+        _die_with_parent()
+        if self.place:
+            self.place.enter()
 
     def start(self, timeout=20):
         """Starts the process and waits until it is ready. Should somebody from outside have
@@ -293,6 +304,9 @@ class Node:
         # What a node calls localhost is ::1 on most systems; whoever calls it so tries both.
         if self.conf["host"] == "localhost":
             more.setdefault("host", "localhost")
+        elif self.place:
+            more.setdefault("host", self.address)
+            headers = {"Authorization": f"Bearer {TOKEN}", **(headers or {})}
         return http_request(self.http_port, method, path, body, headers, **more)
 
     def get(self, path, status=200):

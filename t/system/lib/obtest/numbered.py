@@ -52,16 +52,16 @@ struct last {
 };
 
 static struct last seen[PLACES]; /* by tag; a session that comes long after takes the place */
-static int doubled, disorder;
+static int doubled, disorder, overtaken;
 
-static void look(ob_ctx *ctx, int64_t who, int64_t n)
+static void look(ob_ctx *ctx, int64_t who, int64_t n, bool free)
 {
 	struct last *last = &seen[(uint64_t)who % PLACES];
 
 	if (last->who == who && last->n == n) {
 		ob_count(ctx, doubled, 1);
 	} else if (last->who == who && last->n > n) {
-		ob_count(ctx, disorder, 1);
+		ob_count(ctx, free ? overtaken : disorder, 1);
 	}
 	if (last->who != who || last->n < n) {
 		*last = (struct last){who, n};
@@ -80,7 +80,7 @@ static void answer(ob_ctx *ctx, ob_req req)
 		return;
 	}
 	ob_session_text(ctx, view.session, session, sizeof(session));
-	look(ctx, who, n);
+	look(ctx, who, n, view.id < STICKY);
 	ob_reply_json(ctx, req, "{s:i, s:I, s:I, s:s, s:s}", "code", 200, "n", n, "who", who,
 		      "session", session, "node", node.name);
 }
@@ -89,6 +89,8 @@ static int start(ob_ctx *ctx, const json_t *conf)
 {
 	doubled = ob_counter(ctx, "numbered_doubled", "Messages that came twice");
 	disorder = ob_counter(ctx, "numbered_disorder", "Messages that came after a later one");
+	overtaken = ob_counter(ctx, "numbered_overtaken",
+			       "Messages of no state that came after a later one");
 	for (uint32_t i = 0; i < IDS; i++) {
 		int rc = ob_on_id(ctx, FREE + i, answer);
 
@@ -97,7 +99,7 @@ static int start(ob_ctx *ctx, const json_t *conf)
 			return rc;
 		}
 	}
-	return doubled < 0 || disorder < 0 ? -1 : 0;
+	return doubled < 0 || disorder < 0 || overtaken < 0 ? -1 : 0;
 }
 
 OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
@@ -150,9 +152,9 @@ class Session:
 
     tags = itertools.count(int(time.time() * 1000) << 12)  # no other clients have them
 
-    def __init__(self, account, port, first_id):
+    def __init__(self, account, address, first_id):
         self.account = account
-        self.port = port
+        self.host, self.port = address
         self.first_id = first_id
         self.tag = next(Session.tags)
         self.number = 0
@@ -162,9 +164,9 @@ class Session:
         self.reader = self.writer = None
 
     async def connect(self):
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
         key = base64.b64encode(os.urandom(16)).decode()
-        self.writer.write((f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
+        self.writer.write((f"GET / HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
                            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
                            f"\r\nSec-WebSocket-Key: {key}\r\n\r\n").encode())
         head = await self.reader.readuntil(b"\r\n\r\n")
@@ -259,28 +261,28 @@ class Session:
 
 
 class Clients:
-    def __init__(self, ports, count, rate):
-        self.ports = ports
+    def __init__(self, addresses, count, rate):
+        self.addresses = addresses  # of proxies; no two have one port
         self.count = count
         self.pause = count / rate
         self.account = Account()
         self.sending = True
-        self.deadlines = {port: TIMEOUT + GRACE for port in ports}
+        self.deadlines = {port: TIMEOUT + GRACE for _, port in addresses}
         self.current = set()
         self.tasks = []
 
     async def client(self, number):
-        port = self.ports[number % len(self.ports)]
-        first_id = (FREE, STICKY)[number // len(self.ports) % 2]
+        address = self.addresses[number % len(self.addresses)]
+        first_id = (FREE, STICKY)[number // len(self.addresses) % 2]
         await asyncio.sleep(self.pause * number / self.count)
         while self.sending:
-            session = Session(self.account, port, first_id)
+            session = Session(self.account, address, first_id)
             try:
                 await asyncio.wait_for(session.connect(), 10 * SLOW)
                 await self.live(session)
-                self.account.lost[str(port)] += 1
+                self.account.lost[str(session.port)] += 1
             except (OSError, EOFError, asyncio.TimeoutError, asyncio.IncompleteReadError):
-                self.account.refused[str(port)] += 1
+                self.account.refused[str(session.port)] += 1
             finally:
                 session.over()
             await asyncio.sleep(AGAIN)
@@ -346,9 +348,9 @@ class Numbered:
 
     def __init__(self, proxies, count=40, rate=200):
         self.proxies = proxies
-        ports = ",".join(str(node.ws_port) for node in proxies)
+        addresses = ",".join(f"{node.address}:{node.ws_port}" for node in proxies)
         self._process = subprocess.Popen(  # pylint: disable=consider-using-with
-            [sys.executable, "-m", "obtest.numbered", ports, str(count), str(rate / SLOW)],
+            [sys.executable, "-m", "obtest.numbered", addresses, str(count), str(rate / SLOW)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": str(TOP / "t/system/lib")})
         at_end(self._destroy)
@@ -418,8 +420,9 @@ class Numbered:
 
 
 def main():
-    ports = [int(port) for port in sys.argv[1].split(",")]
-    asyncio.run(Clients(ports, int(sys.argv[2]), float(sys.argv[3])).run())
+    pairs = [address.rpartition(":") for address in sys.argv[1].split(",")]
+    addresses = [(host, int(port)) for host, _, port in pairs]
+    asyncio.run(Clients(addresses, int(sys.argv[2]), float(sys.argv[3])).run())
 
 
 if __name__ == "__main__":
