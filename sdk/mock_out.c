@@ -421,15 +421,14 @@ static bool is_self(const ob_mock *m, const ob_target *t)
 static uint32_t deadline_of(ob_mock *m, const ob_mock_call *q)
 {
 	const struct request *r = q->request != 0 ? ob__mock_request_of(m, q->request) : NULL;
+	uint64_t now = m->world->now;
+	uint32_t most = q->deadline_ms != 0 ? q->deadline_ms
+	                                    : (uint32_t)ob__mock_number(m, "call_timeout", CALL_MS);
 
-	if (q->deadline_ms != 0) {
-		return q->deadline_ms;
-	}
-	uint32_t most = (uint32_t)ob__mock_number(m, "call_timeout", CALL_MS);
-	if (r == NULL || r->deadline > m->world->now + most) {
+	if (r == NULL || (r->view.flags & OB_VIEW_ONE_WAY) != 0 || r->deadline > now + most) {
 		return most;
 	}
-	return r->deadline > m->world->now ? (uint32_t)(r->deadline - m->world->now) : 1;
+	return r->deadline > now ? (uint32_t)(r->deadline - now) : 1;
 }
 
 static struct call *call_new(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
@@ -489,7 +488,13 @@ static struct call *call_begin(ob_mock *m, const ob_mock_call *q, ob_call_fn fn,
 
 ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
 {
-	if ((q->target.flags & (OB_TARGET_ALL | OB_TARGET_SESSION)) != 0 || filtered(m)) {
+	bool too_big = q->len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX);
+	bool plain = (q->target.flags & (OB_TARGET_ALL | OB_TARGET_SESSION)) == 0;
+
+	if (q->method != NULL ? *q->method == '\0' || strlen(q->method) > 255 : q->id == 0) {
+		return 0;
+	}
+	if (!plain || too_big || filtered(m)) {
 		ob_call_options o = {
 			.size = sizeof(o),
 			.id = q->method == NULL ? q->id : 0,
@@ -499,16 +504,14 @@ ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, v
 			.len = q->len,
 			.deadline_ms = q->deadline_ms,
 		};
-		return q->len <= (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)
-		               ? ob__mock_out_call_with(m, &q->target, &o, fn, arg)
-		               : 0;
+		return ob__mock_out_call_with(m, &q->target, &o, fn, arg);
 	}
-	if (!mock_may_begin(m) || fn == NULL ||
-	    (q->method != NULL ? strlen(q->method) > 255 : q->id == 0) ||
-	    q->len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)) {
+	if (!mock_may_begin(m) || fn == NULL) {
 		return 0;
 	}
-	const struct call *c = call_begin(m, q, fn, arg);
+	ob_mock_call with = *q;
+	with.request = ob__mock_request_of(m, m->current) != NULL ? m->current : 0;
+	const struct call *c = call_begin(m, &with, fn, arg);
 	return c != NULL ? c->pub.call : 0;
 }
 

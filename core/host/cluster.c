@@ -284,6 +284,9 @@ static void dir_on_node(void *arg, unsigned change, struct ob__dir_node *n,
 	if ((change & ~(unsigned)(OB__DIR_LOAD | OB__DIR_UPDATED)) != 0) {
 		ob__losses_member(node, m);
 	}
+	if ((change & ~(unsigned)(OB__DIR_LOAD | OB__DIR_STATE)) != 0) {
+		ob__far_changed(node);
+	}
 	if (p != NULL) {
 		tell_modules(node, p);
 	}

@@ -83,6 +83,7 @@ void ob__cluster_describe(struct ob__node *node)
 		.ranges_len = node->conf->serve_len,
 		.modules = modules,
 		.modules_len = add_modules(node, modules),
+		.methods = ob__methods_own_digest(node),
 	};
 	int rc = ob__description_make(&desc, &facts);
 	if (rc != 0) {

@@ -70,6 +70,7 @@ int ob__dispatch_init(struct ob__node *node)
 	d->held_total = ob__stat_counter(s, "obhost_held_total", NULL,
 	                                 "Messages that waited for a node to come up.");
 	ob__calls_init(node);
+	ob__cancels_init(node);
 	ob__keys_init(node);
 	ob__callfilter_init(node);
 	ob__methods_init(node);
@@ -89,6 +90,7 @@ void ob__dispatch_free(struct ob__node *node)
 	ob__keys_free(node);
 	ob__callfilter_free(node);
 	ob__methods_free(node);
+	ob__cancels_free(node);
 	ob__slab_destroy(&d->reqs);
 }
 

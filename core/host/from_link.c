@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "host/callfilter.h"
+#include "host/cancel.h"
 #include "host/client.h"
 #include "host/cluster.h"
 #include "host/conn.h"
@@ -439,6 +440,7 @@ static void reply_end(struct ob__node *node, const struct ob__frame *f)
 		.source = f->src,
 		.data = f->payload,
 		.len = f->payload_len,
+		.refused = (f->flags & OB__FRAME_REFUSED) != 0,
 	};
 	const uint8_t *ext =
 		f->status != 0 ? ob__frame_ext(f, OB__FRAME_EXT_TEXT, &text_len) : NULL;
@@ -502,6 +504,9 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
 		ob__methods_heard(node, link->peer, f); /* link only, whatever it says */
 		return;
 	}
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_CANCEL && ob__cancel_frame(node, f)) {
+		return;
+	}
 	if (f->dst != node->self.id) {
 		frame_forward(node, link, f, raw);
 		return;
@@ -514,7 +519,9 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
 		frame_push(node, f);
 		return;
 	case OB__FRAME_SYSTEM:
-		ob__frame_system(node, f);
+		if (!ob__far_frame(node, f)) {
+			ob__frame_system(node, f);
+		}
 		return;
 	default:
 		return;

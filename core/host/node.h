@@ -26,6 +26,7 @@
 #include "base/stat.h"
 #include "host/callfilter.h"
 #include "host/calls.h"
+#include "host/cancel.h"
 #include "host/client.h"
 #include "host/cluster.h"
 #include "host/dispatch.h"
@@ -117,6 +118,7 @@ struct ob__node {
 
 	struct ob__dispatch dispatch;
 	struct ob__calls calls;
+	struct ob__cancels cancels;
 	struct ob__keys keys;
 	struct ob__callfilter callfilter;
 	struct ob__methods methods;

@@ -335,12 +335,25 @@ static int sdk_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
 	return 0;
 }
 
+/* The modules that come with the host, whose methods are its own. */
+static bool is_of_the_host(const struct ob__module *m)
+{
+	return strcmp(m->name, "service") == 0 || strcmp(m->name, "route") == 0 ||
+	       strcmp(m->name, "proxy") == 0;
+}
+
 static int sdk_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
 {
+	struct ob__gen *g = gen_of(ctx);
 	struct ob__reg *reg;
 
 	if (fn == NULL || name == NULL || *name == '\0' || strlen(name) > 255) {
 		return OB_E_INVAL;
+	}
+	if (strncmp(name, "sys.", 4) == 0 && !is_of_the_host(g->module)) {
+		snprintf(g->refused, sizeof(g->refused),
+		         "\"%.64s\": methods in \"sys\" are the host's; take \"user\"", name);
+		return OB_E_DENIED;
 	}
 	int rc = reg_slot(ctx, OB__SLOT_METHOD, 0, name, &reg);
 	if (rc == 0) {

@@ -51,6 +51,7 @@ enum ob__frame_flag {
 	OB__FRAME_LOST_WAIT = 1u << 9, /* ... it waits; neither: another is chosen */
 	OB__FRAME_FIRST = 1u << 10,    /* none of the session's that has no end yet may have been
 	                                * placed before: it may be placed in any way */
+	OB__FRAME_REFUSED = 1u << 11,  /* a reply: of a host, no handler has seen the request */
 };
 
 enum ob__frame_ext {

@@ -23,6 +23,7 @@ enum field_type {
 	FIELD_ADDRESS,
 	FIELD_RANGES,
 	FIELD_MODULE,
+	FIELD_METHODS,
 };
 
 struct field {
@@ -213,6 +214,11 @@ static int take_field(struct ob__description *d, const struct field *f, size_t a
 			d->modules_at = (uint16_t)at;
 		}
 		return get_module(f, &module) ? 0 : -EPROTO;
+	case FIELD_METHODS:
+		if (d->methods != 0 || f->len != 8 || (d->methods = get64(f->value)) == 0) {
+			return -EPROTO;
+		}
+		return 0;
 	}
 	return 0;
 }
@@ -316,6 +322,14 @@ static void add_ranges(struct maker *m, const struct ob__member_facts *facts)
 	}
 }
 
+static void add_methods(struct maker *m, uint64_t methods)
+{
+	uint8_t *at = methods != 0 ? add_field(m, FIELD_METHODS, 8) : NULL;
+	if (at != NULL) {
+		put64(at, methods);
+	}
+}
+
 static void add_module(struct maker *m, const struct ob__member_module *module)
 {
 	size_t name = strnlen(module->name, OB__MEMBER_NAME) + 1;
@@ -342,6 +356,7 @@ int ob__description_make(struct ob__description **out, const struct ob__member_f
 		add_text(&m, FIELD_ADDRESS, facts->addresses[i]);
 	}
 	add_ranges(&m, facts);
+	add_methods(&m, facts->methods);
 	for (size_t i = 0; i < facts->modules_len && !m.full; i++) {
 		add_module(&m, &facts->modules[i]);
 	}

@@ -25,6 +25,7 @@
  *                        "NAME@MACHINE ADDRESS" of a transport that a module offers
  *     4 ranges           once, up to 32 of { u32 lo, u32 hi }
  *     5 module           up to 64 of { u32 generation, name, version }
+ *     6 methods          once: u64, a digest of its methods' names, not 0 (host/methods.h)
  *
  * State and draining are apart because the first is for a route node to say (it may take the node
  * for suspect) and the second for the node itself.
@@ -77,6 +78,7 @@ struct ob__member_facts {
 	size_t ranges_len;
 	const struct ob__member_module *modules;
 	size_t modules_len;
+	uint64_t methods; /* the digest, or 0: not said */
 };
 
 /* Strings live as long as the description. */
@@ -84,6 +86,7 @@ struct ob__description {
 	uint32_t refs;
 	uint32_t role_id; /* FNV-1a of the role's word */
 	uint64_t id;
+	uint64_t methods; /* digest of their names, or 0: not said */
 	const char *name;
 	const char *role;
 	const char *addresses[OB__MEMBER_ADDRESSES];

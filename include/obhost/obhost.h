@@ -259,9 +259,10 @@ typedef void (*ob_call_fn)(ob_ctx *ctx, ob_call_id call, const ob_call_result *r
  * What becomes of a call when a try fails.  Nothing but time makes one more than once, and no mode
  * hands over more than one result.
  *
- * After OB_E_NO_ROUTE, OB_E_NOT_SENT and OB_E_BUSY no handler has done anything, so these are tried
- * again as the mode says.  After OB_E_MAYBE_SENT, OB_E_GONE and a try without an answer in time one
- * may have: only calls with a key are tried again.  Any other failure is the end.
+ * OB_E_NO_ROUTE, OB_E_NOT_SENT and OB_E_BUSY of a host, this one or one on the way, say that no
+ * handler has seen the call: it is tried again as the mode says.  With a key it is tried again also
+ * when a handler itself has ended it with one of these, and when one may have run: after
+ * OB_E_MAYBE_SENT, OB_E_GONE and a try without an answer in time.  Any other failure is the end.
  */
 enum ob_call_mode {
 	OB_CALL_FAIL_FAST = 0, /* the first failure is the end */
@@ -280,7 +281,8 @@ typedef struct ob_call_options {
 	uint32_t size;
 	int mode; /* enum ob_call_mode */
 	uint32_t id;
-	uint32_t deadline_ms; /* 0: call_timeout, or what is left of the request it is made for */
+	uint32_t deadline_ms; /* 0: call_timeout; whatever it is, the call has no more time than is
+	                       * left of the request it is made for, if somebody waits for that */
 	const char *method;
 	ob_session session;
 	const void *data;
@@ -1047,7 +1049,8 @@ static inline int ob_on_id_flags(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uin
 	return ctx->api->on_id(ctx, id, fn, flags);
 }
 
-/* Takes calls of a method, "namespace.role.module.method" by custom; flags: 0 or OB_ONE_WAY. */
+/* Takes calls of a method, "namespace.role.module.method" by custom; flags: 0 or OB_ONE_WAY.  Of
+ * the namespaces "sys" is the host's: OB_E_DENIED.  "user" is meant for everybody else. */
 static inline int ob_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
 {
 	return ctx->api->on_method(ctx, name, fn, flags);
@@ -1283,8 +1286,13 @@ static inline int ob_push_json(ob_ctx *ctx, ob_session session, uint32_t id, con
 }
 
 /* Calls the handler of a message id on another node (or this one).  `fn` gets exactly one result,
- * by the deadline (0: call_timeout).  `session` may be 0.  Returns 0 when the call could not be
- * made at all; then fn is not called. */
+ * by the deadline (0: call_timeout; no later than that of the request that is being handled, as in
+ * ob_call_options), and never before this returns.  `session` may be 0.
+ *
+ * What this node can't send ends by fn as well, at once: too big, too much on its way, unknown to
+ * the other node.  Returns 0, and then fn is not called, only for arguments that make no sense (no
+ * fn, no id, a method's name that is empty or too long), a session that has ended with
+ * OB_TARGET_SESSION, while nothing may be sent, and without memory for the call. */
 static inline ob_call_id ob_call(ob_ctx *ctx, const ob_target *target, uint32_t id,
                                  ob_session session, const void *data, size_t len,
                                  uint32_t deadline_ms, ob_call_fn fn, void *arg)
@@ -1300,9 +1308,7 @@ static inline ob_call_id ob_call_method(ob_ctx *ctx, const ob_target *target, co
 	return ctx->api->call(ctx, target, 0, method, session, data, len, deadline_ms, fn, arg);
 }
 
-/* As ob_call(), in the ways of ob_call_options.  A call that is too big or refused by this node
- * ends with that code by fn as well; 0 only for options that make no sense, a session that has
- * ended, too many calls, or while nothing may be sent.
+/* As ob_call(), in the ways of ob_call_options; 0 also for options that make no sense.
  *
  * OB_TARGET_ALL: fn gets one result for each node of the role that is up, in the order they come,
  * each by the deadline, `left` saying how many more; one OB_E_NO_ROUTE when there is none.  Modes
@@ -1327,7 +1333,9 @@ static inline int ob_trace(ob_ctx *ctx, ob_req req, ob_trace_info *info)
 	return ctx->api->trace(ctx, req, info);
 }
 
-/* Forgets a call: fn will not be called any more. */
+/* Forgets a call: fn will not be called any more, and where a handler holds the request it ends
+ * with OB_E_GONE, as it would at its deadline.  That is asked for once, and may get lost with a
+ * link. */
 static inline int ob_call_cancel(ob_ctx *ctx, ob_call_id call)
 {
 	return ctx->api->call_cancel(ctx, call);

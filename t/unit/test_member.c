@@ -33,6 +33,7 @@ static struct ob__member_facts facts(void)
 		.ranges_len = 2,
 		.modules = modules,
 		.modules_len = 2,
+		.methods = 0x1122334455667788,
 	};
 }
 
@@ -45,6 +46,7 @@ static void check_p1(const struct ob__description *d)
 	CU_ASSERT_EQUAL_FATAL(d->addresses_len, 2);
 	CU_ASSERT_STRING_EQUAL(d->addresses[1], addresses[1]);
 	CU_ASSERT_EQUAL_FATAL(d->ranges_len, 2);
+	CU_ASSERT_EQUAL(d->methods, 0x1122334455667788);
 	CU_ASSERT_EQUAL(ob__description_range(d, 1).lo, 100);
 	CU_ASSERT_EQUAL(ob__description_range(d, 1).hi, UINT32_MAX);
 	struct ob__member_module m;
@@ -228,6 +230,10 @@ static void test_bounds(void)
 		{5, "\1\0\0\0m\0001", 8, OB__MEMBER_MODULES + 1, -EMSGSIZE},
 		{5, "\1\0\0\0m", 6, 1, -EPROTO}, /* no version */
 		{5, "\1\0\0", 3, 1, -EPROTO},    /* no name */
+		{6, "12345678", 8, 1, 0},
+		{6, "12345678", 8, 2, -EPROTO}, /* once */
+		{6, "12345678", 7, 1, -EPROTO},
+		{6, zero, 8, 1, -EPROTO},        /* then it is left out */
 		{200, zero, 8, 100, 0},          /* unknown ones are skipped */
 		{200, zero, 264, 16, -EMSGSIZE}, /* but a record has an end */
 	};

@@ -1294,6 +1294,8 @@ static void test_calls_with(void)
 	how.data = big;
 	how.len = sizeof(big);
 	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(
+		ob_call(ctx, &other, 7, 0, big, sizeof(big), 0, with_ended, word("big ")), 0);
 	how.len = 1;
 	filter_says = OB_CALL_BEFORE_OUT;
 	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, NULL), 0);
@@ -1301,7 +1303,8 @@ static void test_calls_with(void)
 	CU_ASSERT_STRING_EQUAL(result, "");
 	ob_mock_run(m);
 	CU_ASSERT_STRING_EQUAL(result,
-	                       "kept -5003,0,0:;kept -5010,0,0:;kept -5009,0,0:;p -5009,0,0:;");
+	                       "kept -5003,0,0:;kept -5010,0,0:;big -5010,0,0:;kept -5009,0,0:;"
+	                       "p -5009,0,0:;");
 	/* options that make no sense */
 	filter_says = 0;
 	how.size = 1;
