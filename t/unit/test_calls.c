@@ -351,7 +351,7 @@ static void test_modes_exhausted(void)
 static void test_over_by_weight(void)
 {
 	ob_target t = service();
-	ob_call_options o = options(OB_CALL_FAIL_OVER, NULL);
+	char key[16];
 
 	begin(3);
 	fail_code = OB_E_BUSY;
@@ -363,6 +363,8 @@ static void test_over_by_weight(void)
 			ob__registry_set_weight(&caller.node->registry, p, weight);
 		}
 		for (int k = 0; k < 4; k++) {
+			snprintf(key, sizeof(key), "%d-%d", heavy, k);
+			ob_call_options o = options(OB_CALL_FAIL_OVER, key);
 			memset(runs, 0, sizeof(runs));
 			fail_first = 1;
 			CU_ASSERT_TRUE(run(&t, &o));
