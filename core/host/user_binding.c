@@ -31,6 +31,7 @@ void ob__user_bound(struct ob__node *node, struct ob__session_more *more, const 
 	more->change++;
 	more->bound = true;
 	more->keeper = keeper;
+	more->asked = 0;
 	bool still = ob__users_keeper(us, user, &stamp) == keeper;
 	more->stamp = stamp;
 	ob__list_del(&more->link);
@@ -86,7 +87,6 @@ static void unbind(struct ob__node *node, struct ob__session_more *more)
 {
 	uint64_t seq = more->of->seq;
 	char user[OB__USER_MAX + 1];
-	uint32_t stamp;
 
 	if (!more->bound) {
 		return;
@@ -96,11 +96,8 @@ static void unbind(struct ob__node *node, struct ob__session_more *more)
 	more->change++;
 	more->user[0] = '\0';
 	ob__list_del(&more->link);
-	uint64_t keeper = ob__users_keeper(node->users, user, &stamp);
-	ob__release(node, keeper, seq, user, more->epoch);
-	if (more->keeper != 0 && more->keeper != keeper) {
-		ob__release(node, more->keeper, seq, user, more->epoch);
-	}
+	const uint64_t keepers[] = {more->keeper, more->asked};
+	ob__release_all(node, keepers, seq, user, more->epoch);
 	ob__user_forget(node->users, user, 0);
 	ob__users_changed(node, more->of);
 }
@@ -115,9 +112,14 @@ static void claim_again(struct ob__node *node, struct ob__session_more *more)
 
 	ob__list_del(&more->link);
 	ob__list_append(&us->bound, &more->link);
+	if (more->asked != 0 && more->asked != keeper && more->asked != more->keeper) {
+		ob__release_moved(node, more->asked, who.seq, more->user, more->epoch);
+		more->asked = 0;
+	}
 	if (keeper == more->keeper && stamp == more->stamp) {
 		return;
 	}
+	more->asked = keeper;
 	ob__release_void(us, keeper, who.seq, more->user);
 	/* If this is not taken the keeper's link has just broken, and all come here again. */
 	(void)ob__users_tell(node, keeper, OB__SYS_USER_CLAIM, &who, more->user, more->epoch);
@@ -180,15 +182,6 @@ void ob__user_take_epoch(struct ob__node *node, struct ob__session_more *more, u
 	}
 }
 
-/* What is said to a node that can't be reached waits on the way, and must not arrive when the user
- * has been claimed from that one again. */
-static bool is_near(const struct ob__node *node, uint64_t id)
-{
-	const struct ob__peer *p = ob__registry_get(&node->registry, id);
-
-	return id == node->self.id || (p != NULL && p->link != NULL);
-}
-
 void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
                             struct ob__session_more *more, const struct ob__user_msg *m)
 {
@@ -197,21 +190,26 @@ void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
 	uint32_t stamp;
 	bool keeps = ob__users_keeper(node->users, m->user, &stamp) == f->src;
 
+	if (mine && more->asked == f->src) {
+		more->asked = 0;
+	}
 	if (mine && keeps && code == OB_E_BUSY) {
 		claim_later(node, more);
 	}
 	if (code != OB_OK) {
 		return; /* outbid: a FENCED comes */
 	}
-	if (!mine || (!keeps && f->src != more->keeper)) {
+	if (!mine) {
 		ob__release(node, f->src, f->session_seq, m->user, m->epoch);
+	} else if (!keeps && f->src != more->keeper) {
+		ob__release_moved(node, f->src, f->session_seq, m->user, m->epoch);
 	}
 	if (!mine || !keeps) {
 		return;
 	}
-	if (more->keeper != 0 && more->keeper != f->src && is_near(node, more->keeper)) {
-		ob__release(node, more->keeper, f->session_seq, m->user,
-		            more->epoch); /* by which that one knows it */
+	if (more->keeper != 0 && more->keeper != f->src) {
+		ob__release_moved(node, more->keeper, f->session_seq, m->user,
+		                  more->epoch); /* by which that one knows it */
 	}
 	more->keeper = f->src;
 	more->stamp = stamp;

@@ -92,8 +92,8 @@ static void claim_send(struct ob__claim *c)
 	}
 	if (c->keeper != 0 && c->keeper != keeper) {
 		ob__release(c->node, c->keeper, who.seq, c->user, 0);
+		c->keeper = 0;
 	}
-	c->keeper = 0;
 	ob__release_void(us, keeper, who.seq, c->user);
 	if (ob__users_send(c->node, keeper, &f) == 0) {
 		c->keeper = keeper;

@@ -29,8 +29,7 @@ struct ending {
 	struct ob__list link;
 	struct ob__list under_way; /* as long as there are requests */
 	uint64_t seq;
-	uint64_t epoch;
-	uint64_t keeper; /* that was the last one to say that it knows, or 0 */
+	uint64_t keepers[2]; /* that were the last ones to say that they know, and to be asked */
 	uint64_t until;
 	uint32_t notices;  /* not acknowledged */
 	uint32_t requests; /* under way to nodes that are not known here */
@@ -41,13 +40,8 @@ struct ending {
 
 static void end_ending(struct ob__node *node, struct ending *e)
 {
-	uint32_t stamp;
-	uint64_t keeper = ob__users_keeper(node->users, e->user, &stamp);
-
-	ob__release(node, keeper, e->seq, e->user, e->epoch);
-	if (e->keeper != 0 && e->keeper != keeper) {
-		ob__release(node, e->keeper, e->seq, e->user, e->epoch);
-	}
+	/* Whichever epoch they have: the news of a higher one may have been lost. */
+	ob__release_all(node, e->keepers, e->seq, e->user, 0);
 	ob__map_del(&node->users->endings, e->seq, 0);
 	ob__list_del(&e->link);
 	ob__list_del(&e->under_way);
@@ -95,7 +89,7 @@ void ob__users_closing(struct ob__node *node, struct ob__session *s)
 	if (e == NULL) {
 		return;
 	}
-	*e = (struct ending){.seq = s->seq, .epoch = more->epoch, .keeper = more->keeper};
+	*e = (struct ending){.seq = s->seq, .keepers = {more->keeper, more->asked}};
 	e->until = ob__loop_now(node->loop) + OVER_MS;
 	memcpy(e->user, more->user, len);
 	ob__list_init(&e->link);

@@ -6,6 +6,10 @@
  * Users that sessions here have no more, until their keepers have said that they know: a keeper is
  * told again every AGAIN_MS, for LAST_MS at most, or until it is gone.  What is told again must not
  * meet a later claim: when the session claims the user from that keeper, it is told no more.
+ *
+ * A session that has its user from another keeper now may claim him from the former one again, at
+ * any time.  That one is told by its own link only, which keeps the order: what is sent another way
+ * might wait there, and come behind the claim.
  */
 
 #include "host/users_priv.h"
@@ -30,8 +34,22 @@ struct release {
 	uint64_t epoch;
 	uint64_t again_at;
 	uint64_t until;
+	bool moved; /* to another keeper: the session has the user still */
 	char user[];
 };
+
+static bool is_near(const struct ob__node *node, uint64_t id)
+{
+	const struct ob__peer *p = ob__registry_get(&node->registry, id);
+
+	return id == node->self.id || (p != NULL && p->link != NULL);
+}
+
+/* True if the keeper may be told now. */
+static bool can_tell(const struct ob__node *node, const struct release *r)
+{
+	return !r->moved || is_near(node, r->keeper);
+}
 
 static void tell(struct ob__node *node, const struct release *r)
 {
@@ -108,23 +126,51 @@ static void keep(struct ob__users *us, const struct release *once)
 	ob__users_tick_soon(us);
 }
 
-void ob__release(struct ob__node *node, uint64_t keeper, uint64_t seq, const char *user,
-                 uint64_t epoch)
+static void release(struct ob__node *node, uint64_t keeper, uint64_t seq, const char *user,
+                    uint64_t epoch, bool moved)
 {
 	struct ob__users *us = node->users;
 	uint64_t now = ob__loop_now(node->loop);
 	union {
 		struct release r;
 		char room[sizeof(struct release) + OB__USER_MAX + 1];
-	} once = {.r = {.keeper = keeper, .seq = seq, .epoch = epoch}};
+	} once = {.r = {.keeper = keeper, .seq = seq, .epoch = epoch, .moved = moved}};
 
 	memcpy(once.r.user, user, strlen(user) + 1);
 	once.r.call = ++us->next_call;
 	once.r.again_at = now + AGAIN_MS;
 	once.r.until = now + LAST_MS;
-	tell(node, &once.r);
+	if (can_tell(node, &once.r)) {
+		tell(node, &once.r);
+	}
 	if (keeper != node->self.id && node->phase != OB__NODE_STOPPING) {
 		keep(us, &once.r);
+	}
+}
+
+void ob__release(struct ob__node *node, uint64_t keeper, uint64_t seq, const char *user,
+                 uint64_t epoch)
+{
+	release(node, keeper, seq, user, epoch, false);
+}
+
+void ob__release_moved(struct ob__node *node, uint64_t keeper, uint64_t seq, const char *user,
+                       uint64_t epoch)
+{
+	release(node, keeper, seq, user, epoch, true);
+}
+
+void ob__release_all(struct ob__node *node, const uint64_t keepers[2], uint64_t seq,
+                     const char *user, uint64_t epoch)
+{
+	uint32_t stamp;
+	uint64_t now = ob__users_keeper(node->users, user, &stamp);
+
+	release(node, now, seq, user, epoch, false);
+	for (unsigned i = 0; i < 2; i++) {
+		if (keepers[i] != 0 && keepers[i] != now && (i == 0 || keepers[i] != keepers[0])) {
+			release(node, keepers[i], seq, user, epoch, false);
+		}
 	}
 }
 
@@ -153,6 +199,14 @@ void ob__released_frame(struct ob__node *node, const struct ob__frame *f)
 	}
 }
 
+static void tell_again(struct ob__node *node, const struct release *r)
+{
+	if (can_tell(node, r)) {
+		++*node->users->released_again;
+		tell(node, r);
+	}
+}
+
 void ob__releases_tick(struct ob__node *node, uint64_t now_ms)
 {
 	struct ob__users *us = node->users;
@@ -170,8 +224,7 @@ void ob__releases_tick(struct ob__node *node, uint64_t now_ms)
 			r->again_at = now_ms + AGAIN_MS;
 			ob__list_del(&r->link);
 			ob__list_append(&us->releases, &r->link);
-			++*us->released_again;
-			tell(node, r);
+			tell_again(node, r);
 		}
 	}
 }

@@ -126,6 +126,15 @@ void ob__endings_free(struct ob__users *us);
 void ob__release(struct ob__node *node, uint64_t keeper, uint64_t seq, const char *user,
                  uint64_t epoch);
 
+/* The same of a session that has the user still, from another keeper: this one is told by its own
+ * link, once there is one. */
+void ob__release_moved(struct ob__node *node, uint64_t keeper, uint64_t seq, const char *user,
+                       uint64_t epoch);
+
+/* Tells the keeper there is now, and those that may know of the session besides (0: none). */
+void ob__release_all(struct ob__node *node, const uint64_t keepers[2], uint64_t seq,
+                     const char *user, uint64_t epoch);
+
 /* The session is about to claim the user from that keeper: it is told of no end before that. */
 void ob__release_void(struct ob__users *us, uint64_t keeper, uint64_t seq, const char *user);
 

@@ -72,6 +72,7 @@ struct ob__session_more {
 	uint8_t homes_len; /* as the keeper was told last: */
 	struct ob__home homes[OB__HOMES_MAX];
 	uint64_t keeper;      /* node that knows of the binding; 0: none does for sure */
+	uint64_t asked;       /* another one that may: it has not answered; or 0 */
 	void *claim;          /* under way, or NULL */
 	struct ob__list link; /* in the bound ones */
 };

@@ -686,6 +686,59 @@ static void test_release_void(void)
 	release(true);
 }
 
+/* A keeper whose link is lost, before or after it has answered a claim, is no keeper of the user's
+ * any more: it hears of that when it has a link again, unless it keeps the user then. */
+static void moved(bool answered, bool claimed)
+{
+	struct rig_client c;
+
+	begin_alone();
+	struct ob__users *us = proxy.node->users;
+	ob_session s = join(&c, &proxy);
+	CU_ASSERT_EQUAL(login(&at_proxy, s, "ada").code, OB_OK);
+	const struct ob__session_more *more = ob__session_get(&proxy.node->sessions, s)->more;
+	start_route("");
+	uint64_t id = route.node->self.id;
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &route));
+	CU_ASSERT_TRUE(!answered || RIG_UNTIL(more->keeper == id));
+	rig_freeze(&route, true);
+	CU_ASSERT_TRUE(answered || RIG_UNTIL(more->asked == id));
+	ob__peer_close(proxy.node->links, rig_peer(&proxy, &route), "test");
+	CU_ASSERT_TRUE(RIG_UNTIL(us->releases_len == 1 && us->table.count == 1));
+	CU_ASSERT_TRUE(RIG_UNTIL(more->keeper == proxy.node->self.id && more->asked == 0));
+	ob__releases_tick(proxy.node, ob__loop_now(proxy.node->loop) + 2000);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_users_released_again_total"), 0);
+	if (!claimed) {
+		CU_ASSERT_EQUAL(ob_session_unbind(at_proxy.ctx, s, "ada"), 0);
+		CU_ASSERT_TRUE(RIG_UNTIL(us->table.count == 0));
+	}
+	CU_ASSERT_EQUAL(us->releases_len, 1);
+	rig_freeze(&route, false);
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &route));
+	CU_ASSERT_TRUE(!claimed || RIG_UNTIL(more->keeper == id));
+	ob__releases_tick(proxy.node, ob__loop_now(proxy.node->loop) + 4000);
+	CU_ASSERT_TRUE(RIG_UNTIL(us->releases_len == 0));
+	CU_ASSERT_EQUAL(us->table.count, 0);
+	CU_ASSERT_EQUAL(route.node->users->table.count, claimed ? 1 : 0);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_users_released_again_total"), claimed ? 0 : 1);
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->users->table.count == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(us->releases_len == 0));
+	end();
+}
+
+static void test_release_moved(void)
+{
+	moved(true, false);
+	moved(true, true);
+}
+
+static void test_release_asked(void)
+{
+	moved(false, false);
+	moved(false, true);
+}
+
 /* No keeper is told for ever. */
 static void test_release_lost(void)
 {
@@ -823,6 +876,8 @@ int main(void)
 	CU_add_test(s, "messages that take long", test_under_way_long);
 	CU_add_test(s, "a release is repeated", test_release_again);
 	CU_add_test(s, "a release and a claim", test_release_void);
+	CU_add_test(s, "a release for the keeper before", test_release_moved);
+	CU_add_test(s, "a release for one that was asked", test_release_asked);
 	CU_add_test(s, "a release that nobody hears", test_release_lost);
 	return ob__tap_run();
 }
