@@ -48,7 +48,11 @@ struct ob__permits {
 int ob__permits_apply(struct ob__node *node);
 void ob__permits_free(struct ob__permits *permits);
 
-/* False when the frame is not to be handled: it was answered, counted and logged. */
-bool ob__permit_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
+/* How many of the frame's messages are to be handled, the first ones.  0: none, which was answered,
+ * counted and logged; what is left of some is for ob__permit_refuse(). */
+uint32_t ob__permit_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
+
+/* Answers, counts and logs what is too much. */
+void ob__permit_refuse(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
 
 #endif

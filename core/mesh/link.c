@@ -761,16 +761,21 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 	return 0;
 }
 
-/* The frame that was put last, if a message of that much payload may be added to it. */
+/* The frame that was put last, if a message of that much payload may be added to it.  What comes
+ * while the path is held is behind the fence, whatever was put before. */
 static uint8_t *growing(const struct ob__link *l, size_t payload_len, size_t *more)
 {
-	if (l->appended != l->last_end || l->last_len == 0 ||
-	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= l->links->window) {
+	const struct ob__links *ls = l->links;
+	if (l->appended != l->last_end || l->last_len == 0 || is_holding(l) ||
+	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= ls->window) {
 		return NULL;
 	}
 	uint8_t *last = ob__stream_tail(&l->stream, l->last_len, 2 * OB__MANY_HEAD + payload_len);
 	*more = last != NULL ? ob__many_grows(last, l->last_len, payload_len) : 0;
-	return *more != 0 ? last : NULL;
+	return *more != 0 && l->last_len + *more <= ls->options.max_frame &&
+	                       l->stream.queued + *more <= ls->options.hard
+	               ? last
+	               : NULL;
 }
 
 static void grow(struct ob__link *l, uint8_t *last, size_t more, uint64_t call, const void *payload,
