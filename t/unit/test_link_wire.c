@@ -915,6 +915,33 @@ static void test_shared_held(void)
 	end();
 }
 
+/* Reads end in the middle of shared frames all the time: room for one stays, for more it does not.
+ */
+static void test_shared_cut(void)
+{
+	static const uint32_t lens[] = {1000, 5000, OB__MANY_BYTES - OB__FRAME_HEADER, 3000, 20000};
+	static const size_t caps[] = {4096, OB__MANY_BYTES, OB__MANY_BYTES, OB__MANY_BYTES, 0};
+	static uint8_t raw[32768];
+	begin(NULL);
+	join_many(OB__HELLO_MANY);
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		struct ob__frame f = push;
+		f.src = p.mine.id;
+		f.payload_len = lens[i];
+		ob__frame_put_header(raw, &f);
+		const struct ob__buf *in = &rig_link(&a, "proxy_1")->in;
+		puppet_write(&p, raw, 100);
+		CU_ASSERT_TRUE(RIG_UNTIL(in->len == 100));
+		uint32_t frames = a.frames;
+		puppet_write(&p, raw + 100, OB__FRAME_HEADER + lens[i] - 100);
+		CU_ASSERT_TRUE(RIG_UNTIL(a.frames == frames + 1));
+		CU_ASSERT_EQUAL(in->len, 0);
+		CU_ASSERT_EQUAL(in->cap, caps[i]);
+	}
+	puppet_close(&p);
+	end();
+}
+
 /* Requests `from` to `to` in one frame. */
 static void requests_alike(uint32_t from, uint32_t to)
 {
@@ -1488,6 +1515,7 @@ int main(void)
 	CU_add_test(s, "not with a peer that does not take it", test_not_shared);
 	CU_add_test(s, "bounds of a shared frame", test_shared_bounds);
 	CU_add_test(s, "marks of shared frames", test_marks);
+	CU_add_test(s, "a shared frame is cut by a read", test_shared_cut);
 	CU_add_test(s, "a held path and a shared frame", test_shared_held);
 	CU_add_test(s, "a shared frame is lost", test_shared_lost);
 	CU_add_test(s, "large frames", test_pieces);
