@@ -707,15 +707,20 @@ static void test_vanishes(void)
 
 /* ---------------------------------------------------------------- several messages in one frame */
 
-static void join_many(uint32_t features)
+static void shake_hands(uint32_t features)
 {
-	puppet_init(&p, puppet_socket(a.port, 0), "proxy_1", "proxy", 9, RIG_TOKEN);
 	p.dialer = true;
 	p.mine.features = features;
 	puppet_introduce(&p, OB__HELLO_DIALER);
 	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_ACCEPTOR));
 	puppet_prove(&p);
 	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_WELCOME));
+}
+
+static void join_many(uint32_t features)
+{
+	puppet_init(&p, puppet_socket(a.port, 0), "proxy_1", "proxy", 9, RIG_TOKEN);
+	shake_hands(features);
 }
 
 static uint8_t of_one[OB__MANY_ITEM + 1];
@@ -992,6 +997,76 @@ static void test_shared_lost(void)
 	ob__pendings_free(&pendings);
 	puppet_close(&p);
 	end();
+}
+
+/* As vanish(), with shared frames: of one that has left in part, none is said to be unsent that was
+ * read, and it is lost or not with all that is in it. */
+static void vanish_shared(uint32_t first)
+{
+	enum { BURSTS = 90, EACH = 6 }; /* less than what a stream is given before the rest waits */
+	static uint8_t read[BURSTS * EACH + 1];
+	memset(read, 0, sizeof(read));
+	begin(NULL);
+	begin_pendings();
+	puppet_init(&p, puppet_socket(a.port, 8192), "proxy_1", "proxy", 9, RIG_TOKEN);
+	shake_hands(OB__HELLO_MANY);
+	uv_os_fd_t fd;
+	int small = 16384;
+	CU_ASSERT_EQUAL(uv_fileno(&rig_link(&a, "proxy_1")->stream.uv.handle, &fd), 0);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	for (uint32_t i = 0; i < BURSTS; i++) {
+		for (uint32_t k = 1; k <= EACH; k++) {
+			struct ob__peer *peer = rig_peer(&a, "proxy_1");
+			struct ob__pending *e =
+				ob__pending_new(&pendings, OB__PENDING_CLIENT, 60000);
+			CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+			e->id = i * EACH + k;
+			CU_ASSERT_EQUAL(burst(e->id, 900), 0);
+			ob__pending_sent(e, peer->link, peer);
+		}
+		ob__loop_turn(rig_loop);
+	}
+	struct ob__frame f;
+	uint32_t frames = 0;
+	int got = 0;
+	if (first == 0) {
+		shutdown(p.fd, SHUT_WR);
+	}
+	while ((got = puppet_poll(&p, &f)) >= 0) {
+		if (got == 0) {
+			ob__loop_turn(rig_loop);
+			continue;
+		}
+		CU_ASSERT_EQUAL_FATAL(ob__many_of(&f), EACH);
+		for (struct ob__frame one = ob__many_begin(&f); ob__many_next(&one, &f);) {
+			CU_ASSERT_FATAL(one.call < sizeof(read));
+			read[one.call] = 1;
+		}
+		if (++frames == first) {
+			shutdown(p.fd, SHUT_WR);
+		}
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	uint32_t unsent = 0;
+	for (uint32_t id = 1; id <= BURSTS * EACH; id++) {
+		CU_ASSERT_TRUE(ended[id] == 1 || ended[id] == 2);
+		CU_ASSERT_FALSE(ended[id] == 2 && read[id]);
+		CU_ASSERT_FALSE(ended[id] == 1 && unsent > 0);
+		CU_ASSERT_EQUAL(read[id], read[(id - 1) / EACH * EACH + 1]);
+		unsent += ended[id] == 2;
+	}
+	CU_ASSERT_TRUE(unsent > 0 && unsent < BURSTS * EACH);
+	CU_ASSERT_EQUAL(pendings.slab.live, 0);
+	ob__pendings_free(&pendings);
+	puppet_close(&p);
+	end();
+}
+
+static void test_shared_vanishes(void)
+{
+	for (uint32_t first = 0; first < 6; first++) {
+		vanish_shared(first);
+	}
 }
 
 /* ---------------------------------------------------------------- large frames */
@@ -1518,6 +1593,7 @@ int main(void)
 	CU_add_test(s, "a shared frame is cut by a read", test_shared_cut);
 	CU_add_test(s, "a held path and a shared frame", test_shared_held);
 	CU_add_test(s, "a shared frame is lost", test_shared_lost);
+	CU_add_test(s, "the peer vanishes among shared frames", test_shared_vanishes);
 	CU_add_test(s, "large frames", test_pieces);
 	CU_add_test(s, "large frames coming in", test_pieces_in);
 	CU_add_test(s, "large frames of others", test_pieces_source);

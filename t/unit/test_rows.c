@@ -35,6 +35,7 @@ static int ports[2]; /* of service and other */
 static const char table[] = ", 'route': {'range': {'service': [[1000, 9999]]}}";
 
 static const char *more_route = "";
+static const char *more_service = "";
 static const char *route_allow = "";
 static const char *route_modules = "'route', ";
 
@@ -61,8 +62,8 @@ static void start_route(void)
 static void start_one(struct rig_node *n, const char *name, const char *type, int port,
                       struct puppet *at)
 {
-	rig_start(n, name, type, RPC "'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]",
-	          port, "", HOOKS(at));
+	rig_start(n, name, type, "%s" RPC "'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]",
+	          more_service, port, "", HOOKS(at));
 }
 
 static void start_service(void)
@@ -212,7 +213,7 @@ static void end(void)
 		}
 	}
 	rig_end();
-	more_route = route_allow = "";
+	more_route = more_service = route_allow = "";
 	route_modules = "'route', ";
 }
 
@@ -345,6 +346,21 @@ static void test_burst_round(void)
 	CU_ASSERT_TRUE(given->last[0] == 35 || given->last[1] == 35);
 	CU_ASSERT_TRUE(memcmp(given, taken, sizeof(*given)) == 0);
 	CU_ASSERT_EQUAL(rig_metric(&service, "obhost_messages_late_total"), 0);
+	end();
+}
+
+/* A node where a message may not be large takes many small ones in one frame, as any other. */
+static void test_burst_small(void)
+{
+	begin();
+	more_service = "'limits': {'message': 64},";
+	all_up();
+	double in = rig_metric(&service, "obhost_link_frames_total");
+	say(1000, 0, 900);
+	CU_ASSERT_TRUE(hears(1000, 0, 900));
+	CU_ASSERT_TRUE(rig_metric(&service, "obhost_link_frames_total") - in < 200);
+	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_link_closed_total{reason=\"ended\"}"), 0);
+	CU_ASSERT_EQUAL(rig_metric(&service, "obhost_link_closed_total{reason=\"too_big\"}"), 0);
 	end();
 }
 
@@ -895,6 +911,7 @@ int main(void)
 	CU_pSuite s = CU_add_suite("rows", NULL, NULL);
 	CU_add_test(s, "a client's burst", test_burst);
 	CU_add_test(s, "numbers go round in a burst", test_burst_round);
+	CU_add_test(s, "a burst to a node with small messages", test_burst_small);
 	CU_add_test(s, "calls", test_calls);
 	CU_add_test(s, "a session that ends at home", test_closed_at_home);
 	CU_add_test(s, "one by one", test_local);
