@@ -23,9 +23,12 @@
 #include "host/node.h"
 #include "host/nodeconf.h"
 #include "host/swap/loader.h"
+#include "host/transport.h"
 
-#define MODULES_MAX  64u
-#define DEFAULT_CONF OB_SYSCONF_DIR "/obhost.conf"
+#define MODULES_MAX    64u
+#define PROBE_MS       5000u
+#define TRANSPORTS_MAX 64u
+#define DEFAULT_CONF   OB_SYSCONF_DIR "/obhost.conf"
 
 struct options {
 	const char *conf;
@@ -180,6 +183,67 @@ static int test_module(struct ob__loader *loader, const struct ob__module_conf *
 	return rc;
 }
 
+/* What the modules of the configuration offer, as their rehearsals tell. */
+struct transports {
+	char words[TRANSPORTS_MAX][64];
+	const char *names[TRANSPORTS_MAX];
+	size_t len;
+};
+
+static void add_transports(struct transports *t, char *list)
+{
+	char *rest = NULL;
+
+	for (char *word = strtok_r(list, " ", &rest); word != NULL && t->len < TRANSPORTS_MAX;
+	     word = strtok_r(NULL, " ", &rest)) {
+		snprintf(t->words[t->len], sizeof(t->words[0]), "%s", word);
+		t->names[t->len] = t->words[t->len];
+		t->len++;
+	}
+}
+
+static void rehearse_module(struct ob__loader *loader, const struct ob__module_conf *m,
+                            unsigned number, struct transports *t)
+{
+	struct ob__load_job job = {.op = OB__LOAD_STAGE, .number = number};
+	struct ob__load_job end = {.op = OB__LOAD_DISCARD};
+	struct ob__load_refusal refusal = {.step = ""};
+	char *conf = json_dumps(m->conf, JSON_COMPACT);
+
+	snprintf(job.name, sizeof(job.name), "%s", m->name);
+	snprintf(job.path, sizeof(job.path), "%s", m->path != NULL ? m->path : "");
+	ob__loader_run(loader, &job);
+	if (!job.failed && conf != NULL) {
+		struct ob__probe probe = {
+			.exe = "/proc/self/exe",
+			.staged = job.staged,
+			.file = job.file,
+			.name = m->name,
+			.conf = conf,
+			.admin = m->admin,
+			.timeout_ms = PROBE_MS,
+		};
+		if (ob__probe_run(&probe, &refusal) == 0) {
+			add_transports(t, probe.transports);
+		} else {
+			fprintf(stderr, "obhost: warning: modules: %s\n", refusal.message);
+		}
+		memcpy(end.staged, job.staged, sizeof(end.staged));
+		ob__loader_run(loader, &end);
+	}
+	free(conf);
+}
+
+static int test_transports(struct ob__loader *loader, const struct ob__nodeconf *c)
+{
+	static struct transports t;
+
+	for (size_t i = 0; i < c->modules_len; i++) {
+		rehearse_module(loader, &c->modules[i], (unsigned)(c->modules_len + i) + 1, &t);
+	}
+	return ob__transports_check_names(c, t.names, t.len, report_line, NULL);
+}
+
 static int test_modules(const struct ob__nodeconf *c)
 {
 	char stage[] = "/tmp/obhost-test-XXXXXX";
@@ -196,6 +260,9 @@ static int test_modules(const struct ob__nodeconf *c)
 	}
 	for (size_t i = 0; loader != NULL && i < c->modules_len; i++) {
 		failed |= test_module(loader, &c->modules[i], (unsigned)i + 1);
+	}
+	if (loader != NULL && failed == 0 && ob__transports_used(c)) {
+		failed = test_transports(loader, c);
 	}
 	ob__loader_free(loader);
 	ob__loop_free(loop);

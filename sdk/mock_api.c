@@ -284,6 +284,11 @@ static int api_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	return ob__mock_reg_policy(mock_of(ctx), name, fn);
 }
 
+static int api_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	return ob__mock_reg_transport(mock_of(ctx), transport);
+}
+
 static int api_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	return ob__mock_reg_listen(mock_of(ctx), options);
@@ -511,6 +516,23 @@ static int api_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void 
 	return ob__mock_user_push(mock_of(ctx), user, id, data, len);
 }
 
+static int api_push_many(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+                         const void *data, size_t len)
+{
+	return ob__mock_push_many(mock_of(ctx), sessions, count, id, data, len);
+}
+
+static int api_push_users(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+                          const void *data, size_t len)
+{
+	return ob__mock_push_users(mock_of(ctx), users, count, id, data, len);
+}
+
+static int api_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	return ob__mock_push_all(mock_of(ctx), role, id, data, len);
+}
+
 static int api_kick_user(ob_ctx *ctx, const char *user, const char *reason)
 {
 	return ob__mock_user_kick(mock_of(ctx), user, reason);
@@ -525,6 +547,12 @@ static int api_session_set(ob_ctx *ctx, ob_session session, const char *key, con
 static const void *api_session_attr(ob_ctx *ctx, ob_session session, const char *key, size_t *len)
 {
 	return ob__mock_session_attr(mock_of(ctx), session, key, len);
+}
+
+static const void *api_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                   size_t *len)
+{
+	return ob__mock_session_attr(mock_of(ctx), choice->view->session, key, len);
 }
 
 static int api_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
@@ -784,4 +812,12 @@ const ob_api ob__mock_api = {
 	.session_attr = api_session_attr,
 	.session_lock = api_session_lock,
 	.session_unlock = api_session_unlock,
+	/* pushes to many */
+	.push_many = api_push_many,
+	.push_users = api_push_users,
+	.push_all = api_push_all,
+	/* links */
+	.on_transport = api_on_transport,
+	/* in policies */
+	.choice_attr = api_choice_attr,
 };

@@ -241,6 +241,62 @@ const ob_mock_push *ob_mock_push_at(const ob_mock *m, size_t i)
 	return vec_get(&m->pushes, i);
 }
 
+static int many_check(const ob_mock *m, const void *list, size_t count, uint32_t id, size_t len)
+{
+	if (!mock_live(m)) {
+		return mock_no(m, OB_E_STATE);
+	}
+	if (id == 0 || id > 0x7fffffffu || (list == NULL && count > 0)) {
+		return OB_E_INVAL;
+	}
+	if (count > OB_PUSH_MANY_MAX) {
+		return OB_E_LIMIT;
+	}
+	return len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX) ? OB_E_TOO_BIG : 0;
+}
+
+int ob__mock_push_many(ob_mock *m, const ob_session *sessions, size_t count, uint32_t id,
+                       const void *data, size_t len)
+{
+	int rc = many_check(m, sessions, count, id, len);
+	int sent = 0;
+
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		size_t before = 0;
+		while (before < i && sessions[before] != sessions[i]) {
+			before++;
+		}
+		sent += before == i && ob__mock_out_push(m, sessions[i], id, data, len) == 0;
+	}
+	return rc == 0 ? sent : rc;
+}
+
+int ob__mock_push_all(ob_mock *m, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	int rc = many_check(m, NULL, 0, id, len);
+
+	if (rc != 0 || role == 0) {
+		return rc != 0 ? rc : OB_E_INVAL;
+	}
+	ob_mock_broadcast *b = calloc(1, sizeof(*b) + len + 1);
+	rc = b != NULL ? ob__mock_vec_add(&m->broadcasts, b) : OB_E_NOMEM;
+	if (rc != 0) {
+		free(b);
+		return rc == OB_E_LIMIT ? OB_E_BUSY : rc;
+	}
+	uint8_t *copy = (uint8_t *)(b + 1);
+	if (len > 0) {
+		memcpy(copy, data, len);
+	}
+	*b = (ob_mock_broadcast){role, id, copy, len};
+	return 1;
+}
+
+const ob_mock_broadcast *ob_mock_broadcast_at(const ob_mock *m, size_t i)
+{
+	return vec_get(&m->broadcasts, i);
+}
+
 const ob_mock_close *ob_mock_close_at(const ob_mock *m, size_t i)
 {
 	return vec_get(&m->closes, i);
@@ -365,15 +421,14 @@ static bool is_self(const ob_mock *m, const ob_target *t)
 static uint32_t deadline_of(ob_mock *m, const ob_mock_call *q)
 {
 	const struct request *r = q->request != 0 ? ob__mock_request_of(m, q->request) : NULL;
+	uint64_t now = m->world->now;
+	uint32_t most = q->deadline_ms != 0 ? q->deadline_ms
+	                                    : (uint32_t)ob__mock_number(m, "call_timeout", CALL_MS);
 
-	if (q->deadline_ms != 0) {
-		return q->deadline_ms;
-	}
-	uint32_t most = (uint32_t)ob__mock_number(m, "call_timeout", CALL_MS);
-	if (r == NULL || r->deadline > m->world->now + most) {
+	if (r == NULL || (r->view.flags & OB_VIEW_ONE_WAY) != 0 || r->deadline > now + most) {
 		return most;
 	}
-	return r->deadline > m->world->now ? (uint32_t)(r->deadline - m->world->now) : 1;
+	return r->deadline > now ? (uint32_t)(r->deadline - now) : 1;
 }
 
 static struct call *call_new(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
@@ -433,7 +488,13 @@ static struct call *call_begin(ob_mock *m, const ob_mock_call *q, ob_call_fn fn,
 
 ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, void *arg)
 {
-	if ((q->target.flags & (OB_TARGET_ALL | OB_TARGET_SESSION)) != 0 || filtered(m)) {
+	bool too_big = q->len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX);
+	bool plain = (q->target.flags & (OB_TARGET_ALL | OB_TARGET_SESSION)) == 0;
+
+	if (q->method != NULL ? *q->method == '\0' || strlen(q->method) > 255 : q->id == 0) {
+		return 0;
+	}
+	if (!plain || too_big || filtered(m)) {
 		ob_call_options o = {
 			.size = sizeof(o),
 			.id = q->method == NULL ? q->id : 0,
@@ -443,16 +504,14 @@ ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *q, ob_call_fn fn, v
 			.len = q->len,
 			.deadline_ms = q->deadline_ms,
 		};
-		return q->len <= (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)
-		               ? ob__mock_out_call_with(m, &q->target, &o, fn, arg)
-		               : 0;
+		return ob__mock_out_call_with(m, &q->target, &o, fn, arg);
 	}
-	if (!mock_may_begin(m) || fn == NULL ||
-	    (q->method != NULL ? strlen(q->method) > 255 : q->id == 0) ||
-	    q->len > (uint64_t)ob__mock_number(m, "limits.message", MESSAGE_MAX)) {
+	if (!mock_may_begin(m) || fn == NULL) {
 		return 0;
 	}
-	const struct call *c = call_begin(m, q, fn, arg);
+	ob_mock_call with = *q;
+	with.request = ob__mock_request_of(m, m->current) != NULL ? m->current : 0;
+	const struct call *c = call_begin(m, &with, fn, arg);
 	return c != NULL ? c->pub.call : 0;
 }
 
@@ -850,6 +909,7 @@ static void forget(ob_mock *m, bool all)
 		}
 	}
 	vec_clear(&m->pushes);
+	vec_clear(&m->broadcasts);
 	vec_clear(&m->closes);
 }
 

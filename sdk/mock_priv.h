@@ -168,6 +168,7 @@ enum reg_kind {
 	REG_CODEC,
 	REG_POLICY,
 	REG_LISTEN,
+	REG_TRANSPORT,
 };
 
 struct reg {
@@ -185,7 +186,8 @@ struct reg {
 	} fn;
 	ob_codec codec;
 	ob_listen_options listen;
-	char *name;    /* of method, path, codec, policy, listener */
+	ob_transport transport;
+	char *name;    /* of method, path, codec, policy, transport, listener */
 	char *text[3]; /* strings of a listener */
 };
 
@@ -341,6 +343,7 @@ struct ob_mock {
 	struct vec timers;
 	struct vec msgs;
 	struct vec pushes;
+	struct vec broadcasts;
 	struct vec closes;
 	struct vec calls;
 	struct vec http_calls;
@@ -425,6 +428,7 @@ int ob__mock_reg_codec(ob_mock *m, const ob_codec *codec);
 void ob__mock_reg_codecs_live(ob_mock *m);
 int ob__mock_reg_policy(ob_mock *m, const char *name, ob_policy_fn fn);
 int ob__mock_reg_listen(ob_mock *m, const ob_listen_options *options);
+int ob__mock_reg_transport(ob_mock *m, const ob_transport *transport);
 void ob__mock_reg_drop(ob_mock *m);
 bool ob__mock_reg_verb_writes(const ob_mock *m, const char *verb);
 const struct reg *ob__mock_reg_by_id(const ob_mock *m, bool client, uint32_t id);
@@ -456,6 +460,9 @@ int ob__mock_out_closed(ob_mock *m, ob_session session, uint16_t code, const cha
 int ob__mock_session_text(const ob_mock *m, const struct session *s, char *out, size_t cap);
 int ob__mock_out_close(ob_mock *m, ob_session session, uint16_t code, const char *reason);
 int ob__mock_out_push(ob_mock *m, ob_session session, uint32_t id, const void *data, size_t len);
+int ob__mock_push_many(ob_mock *m, const ob_session *sessions, size_t count, uint32_t id,
+                       const void *data, size_t len);
+int ob__mock_push_all(ob_mock *m, uint32_t role, uint32_t id, const void *data, size_t len);
 ob_call_id ob__mock_out_call(ob_mock *m, const ob_mock_call *call, ob_call_fn fn, void *arg);
 ob_call_id ob__mock_out_call_with(ob_mock *m, const ob_target *target, const ob_call_options *o,
                                   ob_call_fn fn, void *arg);
@@ -472,6 +479,8 @@ int ob__mock_user_bind(ob_mock *m, ob_session session, const char *user, ob_user
 int ob__mock_user_unbind(ob_mock *m, ob_session session, const char *user);
 int ob__mock_user_find(ob_mock *m, const char *user, ob_user_fn fn, void *arg);
 int ob__mock_user_push(ob_mock *m, const char *user, uint32_t id, const void *data, size_t len);
+int ob__mock_push_users(ob_mock *m, const char *const *users, size_t count, uint32_t id,
+                        const void *data, size_t len);
 int ob__mock_user_kick(ob_mock *m, const char *user, const char *reason);
 int ob__mock_session_set(ob_mock *m, ob_session session, const char *key, const void *value,
                          size_t len);

@@ -4,9 +4,12 @@
 
 #include "mock_priv.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define NAME_MAX_LEN 512
 
@@ -363,6 +366,33 @@ int ob__mock_reg_listen(ob_mock *m, const ob_listen_options *o)
 	return 0;
 }
 
+static bool transport_ok(const ob_transport *t)
+{
+	return t != NULL && t->size == sizeof(*t) && t->dial != NULL && t->name != NULL &&
+	       *t->name != '\0' && strlen(t->name) < 64 && (t->flags & ~OB_TRANSPORT_LOCAL) == 0;
+}
+
+int ob__mock_reg_transport(ob_mock *m, const ob_transport *t)
+{
+	static const char *const built_in[] = {"tcp", "unix", "tls", "ws"};
+	struct reg *reg;
+
+	if (!transport_ok(t)) {
+		return mock_no(m, OB_E_INVAL);
+	}
+	for (size_t i = 0; i < sizeof(built_in) / sizeof(built_in[0]); i++) {
+		if (strcmp(built_in[i], t->name) == 0) {
+			return mock_no(m, OB_E_EXISTS);
+		}
+	}
+	int rc = reg_add(m, REG_TRANSPORT, 0, t->name, &reg);
+	if (rc == 0) {
+		reg->transport = *t;
+		reg->transport.name = reg->name;
+	}
+	return rc;
+}
+
 void ob__mock_reg_drop(ob_mock *m)
 {
 	for (size_t i = 0; i < m->regs.len; i++) {
@@ -567,4 +597,49 @@ const ob_listen_options *ob_mock_listen_at(const ob_mock *m, size_t i)
 		}
 	}
 	return NULL;
+}
+
+const ob_transport *ob_mock_transport_at(const ob_mock *m, size_t i)
+{
+	for (size_t k = 0; k < m->regs.len; k++) {
+		const struct reg *reg = m->regs.at[k];
+		if (reg->kind == REG_TRANSPORT && i-- == 0) {
+			return &reg->transport;
+		}
+	}
+	return NULL;
+}
+
+int ob_mock_socket(ob_mock *m, const char *name, const char *address, bool listens, int *fd,
+                   ob_err *err)
+{
+	const struct reg *reg = ob__mock_reg_by_name(m, REG_TRANSPORT, name);
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	*fd = -1;
+	err->text[0] = '\0';
+	if (reg == NULL || (listens && reg->transport.listen == NULL)) {
+		return OB_E_NOT_FOUND;
+	}
+	const ob_transport *t = &reg->transport;
+	int rc =
+		listens ? t->listen(&m->ctx, address, fd, err) : t->dial(&m->ctx, address, fd, err);
+	if (rc > 0) {
+		ob__mock_fail(m, "the transport answered %d, which is no code", rc);
+		return OB_E_APP;
+	}
+	if (rc == 0 &&
+	    (getsockopt(*fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)) {
+		ob__mock_fail(m, "the transport gave descriptor %d, which is no stream socket",
+		              *fd);
+		return OB_E_APP;
+	}
+	if (rc == 0 && (fcntl(*fd, F_GETFL) & O_NONBLOCK) == 0) {
+		ob__mock_fail(m, "the transport gave a socket that blocks: it has waited itself");
+		close(*fd);
+		*fd = -1;
+		return OB_E_APP;
+	}
+	return rc;
 }

@@ -199,6 +199,31 @@ int ob__mock_user_push(ob_mock *m, const char *user, uint32_t id, const void *da
 	return s != NULL ? ob__mock_out_push(m, s->obj.handle, id, data, len) : 0;
 }
 
+int ob__mock_push_users(ob_mock *m, const char *const *users, size_t count, uint32_t id,
+                        const void *data, size_t len)
+{
+	int rc = ob__mock_push_many(m, NULL, 0, id, data, len); /* the same rules */
+	int sent = 0;
+
+	if (rc == 0 && users == NULL && count > 0) {
+		rc = OB_E_INVAL;
+	}
+	if (rc == 0 && count > OB_PUSH_MANY_MAX) {
+		rc = OB_E_LIMIT;
+	}
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		rc = word_ok(users[i], OB_USER_MAX) ? 0 : OB_E_INVAL;
+	}
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		size_t before = 0;
+		while (before < i && strcmp(users[before], users[i]) != 0) {
+			before++;
+		}
+		sent += before == i && ob__mock_user_push(m, users[i], id, data, len) == 0;
+	}
+	return rc == 0 ? sent : rc;
+}
+
 int ob__mock_user_kick(ob_mock *m, const char *user, const char *reason)
 {
 	if (!mock_live(m)) {

@@ -221,6 +221,9 @@ static void verdict(const struct lint *l)
 		printf("; provides %s; needs %s", p->provides[0] != '\0' ? p->provides : "nothing",
 		       p->needs[0] != '\0' ? p->needs : "nothing");
 	}
+	if (l->probed && p->transports[0] != '\0') {
+		printf("; transports %s", p->transports);
+	}
 	if (l->probed && p->state_write != 0) {
 		printf("; state: writes %u, reads from %u", p->state_write, p->state_read_min);
 	} else if (l->probed) {

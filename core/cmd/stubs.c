@@ -252,6 +252,9 @@ static int check(struct stubs *s, json_t *root)
 	if (!word_ok(s->name_space)) {
 		return wrong(s, "namespace", "must be a word: \"user\"");
 	}
+	if (strcmp(s->name_space, "sys") == 0) {
+		return wrong(s, "namespace", "\"sys\" is the host's: take \"user\"");
+	}
 	if (!word_ok(s->role)) {
 		return wrong(s, "role", "must be a word: the type of the nodes that have it");
 	}

@@ -279,25 +279,64 @@ static void run_peers(struct request *q)
 	finish_json(q, 200, ob__node_peers_json(q->node));
 }
 
+static bool way_ok(struct request *q, const struct ob__transport_way *way)
+{
+	char err[384];
+
+	if (way->address == NULL || !ob__transport_address_ok(way->address)) {
+		finish_error(q, 400, "address", "address is 1 to 107 printable ASCII characters");
+		return false;
+	}
+	int rc = ob__transport_check(q->node, way, err, sizeof(err));
+	if (rc != 0) {
+		finish_error(q, 400, rc == OB_E_NOT_FOUND ? "unknown_transport" : "address", err);
+	}
+	return rc == 0;
+}
+
+/* What is to be dialled, into `o`; false: it is answered. */
+static bool peer_address(struct request *q, const struct ob__transport_way *way,
+                         struct ob__address *a, struct ob__remote_options *o)
+{
+	char full[OB__MEMBER_ADDRESS];
+
+	if (way->transport == NULL || strcmp(way->transport, "tcp") == 0) {
+		if (way->address == NULL ||
+		    snprintf(full, sizeof(full), "tcp %s", way->address) >= (int)sizeof(full) ||
+		    ob__address_get(a, full) != 0) {
+			finish_error(q, 400, "address", "address is HOST:PORT or [HOST]:PORT");
+			return false;
+		}
+		o->host = a->host;
+		o->port = a->port;
+		return true;
+	}
+	if (strcmp(way->transport, "unix") == 0) {
+		o->path = way->address;
+		if (o->path == NULL || o->path[0] != '/' || strlen(o->path) >= sizeof(a->path)) {
+			finish_error(q, 400, "address", "address is the path of a unix socket");
+			return false;
+		}
+		return true;
+	}
+	o->ways = way;
+	o->ways_len = 1;
+	return way_ok(q, way);
+}
+
 /* An entry that is added at run time; remote_ports and its file are not touched. */
 static void run_peers_add(struct request *q)
 {
-	const char *text = arg_str(q, "address");
 	struct ob__address a = {.kind = OB__ADDRESS_OTHER};
-	char full[OB__MEMBER_ADDRESS];
-
-	if (text == NULL || snprintf(full, sizeof(full), "tcp %s", text) >= (int)sizeof(full) ||
-	    ob__address_get(&a, full) != 0) {
-		finish_error(q, 400, "address", "address is HOST:PORT or [HOST]:PORT");
-		return;
-	}
-	const struct ob__remote_options o = {
-		.host = a.host,
-		.port = a.port,
+	struct ob__transport_way way = {arg_str(q, "transport"), arg_str(q, "address")};
+	struct ob__remote_options o = {
 		.token = arg_str(q, "token"),
 		.role = arg_str(q, "type"),
 		.added = true,
 	};
+	if (!peer_address(q, &way, &a, &o)) {
+		return;
+	}
 	int rc = ob__links_dial(q->node->links, &o);
 	if (rc == -EEXIST) {
 		finish_error(q, 409, "exists", "this address is dialled already");
@@ -319,8 +358,9 @@ static void run_peers_drop(struct request *q)
 	size_t n = name != NULL ? ob__links_drop(q->node->links, name) : 0;
 
 	if (n == 0) {
-		finish_error(q, 404, "unknown_peer",
-		             "no node of that name or address, HOST:PORT, is dialled");
+		finish_error(
+			q, 404, "unknown_peer",
+			"no node of that name or address (HOST:PORT, TRANSPORT:ADDRESS) is dialled");
 		return;
 	}
 	finish_json(q, 200, json_pack("{s:s, s:i}", "status", "removed", "entries", (int)n));
@@ -731,7 +771,7 @@ static const struct arg drain_args[] = {
 static const struct arg level_args[] = {{"level", TEXT}, {NULL, ANY}};
 static const struct arg version_args[] = {{"version", NUMBER}, {"path", ANY}, {NULL, ANY}};
 static const struct arg peers_args[] = {
-	{"address", TEXT}, {"token", TEXT}, {"type", TEXT}, {NULL, ANY}};
+	{"address", TEXT}, {"token", TEXT}, {"transport", TEXT}, {"type", TEXT}, {NULL, ANY}};
 static const struct arg peer_args[] = {{"peer", TEXT}, {NULL, ANY}};
 static const struct arg sessions_args[] = {{"limit", NUMBER}, {"after", TEXT}, {NULL, ANY}};
 static const struct arg rollback_args[] = {{"name", TEXT}, {"wait", TEXT}, {NULL, ANY}};
@@ -756,6 +796,7 @@ static const struct verb verbs[] = {
 	{"modules.unload", "DELETE", "/modules/*", "name", true, false, name_args, run_unload},
 	{"peers", "GET", "/peers", NULL, false, false, NULL, run_peers},
 	{"peers.add", "POST", "/peers", NULL, true, false, peers_args, run_peers_add},
+	{"peers.drop", "DELETE", "/peers", NULL, true, false, peer_args, run_peers_drop},
 	{"peers.drop", "DELETE", "/peers/*", "peer", true, false, peer_args, run_peers_drop},
 	{"sessions", "GET", "/sessions", NULL, false, false, sessions_args, run_sessions},
 	{"sessions.close", "DELETE", "/sessions/*", "id", true, false, id_args, run_session_close},

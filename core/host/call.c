@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "host/callfilter.h"
 #include "host/calls.h"
+#include "host/cancel.h"
 #include "host/client.h"
 #include "host/conn.h"
 #include "host/held.h"
@@ -58,7 +59,7 @@ static void self_refuse(struct self_call *c, uint64_t key, int code)
 	struct ob__pending *p = ob__pending_find(&c->node->pendings, c->pending);
 
 	if (p != NULL) {
-		ob__pending_end(p, &(struct ob__end){.code = code});
+		ob__pending_end(p, &(struct ob__end){.code = code, .refused = true});
 	}
 	ob__keys_end(c->node, key, &(struct ob__dedupe_end){.code = code});
 }
@@ -170,7 +171,7 @@ static void refused_call_end(void *arg)
 {
 	struct refused_call *c = arg;
 	struct ob__pending *p = ob__pending_find(&c->node->pendings, c->pending);
-	struct ob__end end = {.code = c->code};
+	struct ob__end end = {.code = c->code, .refused = true};
 
 	if (p != NULL) {
 		ob__count_result(c->node->dispatch.refused, c->code);
@@ -317,59 +318,81 @@ int ob__call_send(struct ob__node *node, const struct ob__call_out *out, struct 
 	return call_peer(node, out, p, &f, to);
 }
 
+/* Nothing but an entry in mesh/pending.h is needed for it. */
+static bool is_plain(const struct ob__node *node, const ob_target *target, const ob_call_options *o)
+{
+	return (target->flags & (OB_TARGET_ALL | OB_TARGET_SESSION)) == 0 &&
+	       o->len <= node->conf->limits.message && !ob__callfilter_out(node);
+}
+
+/* NULL at the limit. */
+static struct ob__pending *plain_new(struct ob__gen *g, const ob_call_options *o, ob_call_fn fn,
+                                     void *arg)
+{
+	struct ob__node *node = g->node;
+	uint64_t made_for = node->dispatch.current;
+	struct ob__pending *p = ob__pending_new(&node->pendings, OB__PENDING_CALL,
+	                                        ob__call_budget(node, o->deadline_ms, made_for));
+
+	if (p == NULL) {
+		return NULL;
+	}
+	p->id = o->id;
+	p->u.call.gen = g;
+	p->u.call.fn = (void *)(uintptr_t)fn;
+	p->u.call.arg = arg;
+	p->u.call.req = made_for;
+	ob__list_append(&g->calls, &p->u.call.gen_link);
+	ob__gen_ref(g);
+	return p;
+}
+
+static uint64_t plain_send(struct ob__node *node, const ob_target *target, const ob_call_options *o,
+                           struct ob__pending *p)
+{
+	uint64_t made_for = p->u.call.req;
+	uint64_t handle = p->handle;
+	struct ob__call_out out = {
+		.target = *target,
+		.id = o->id,
+		.method = o->method,
+		.session = o->session,
+		.data = o->data,
+		.len = o->len,
+		.budget = ob__call_budget(node, o->deadline_ms, made_for),
+	};
+
+	ob__trace_next(node, made_for, handle, &out.trace);
+	int rc = ob__call_send(node, &out, p, &p->u.call.node);
+	if (rc != 0) {
+		/* Without memory for that, its deadline is its end. */
+		(void)ob__call_refused(node, p, rc);
+	}
+	return handle;
+}
+
 uint64_t ob__dispatch_call(struct ob__gen *g, const ob_target *target, uint32_t id,
                            const char *method, uint64_t session, const void *data, size_t len,
                            uint32_t deadline_ms, ob_call_fn fn, void *arg)
 {
 	struct ob__node *node = g->node;
-	uint64_t made_for = node->dispatch.current;
-
-	if (!ob__gen_may_begin(g) || fn == NULL || (method == NULL && id == 0) ||
-	    (method != NULL && strlen(method) > 255) || len > node->conf->limits.message) {
-		return 0;
-	}
-	if ((target->flags & (OB_TARGET_ALL | OB_TARGET_SESSION)) != 0 ||
-	    ob__callfilter_out(node)) {
-		ob_call_options o = {
-			.size = sizeof(o),
-			.id = method == NULL ? id : 0,
-			.method = method,
-			.session = session,
-			.data = data,
-			.len = len,
-			.deadline_ms = deadline_ms != 0 ? deadline_ms
-		                                        : (uint32_t)node->conf->call_timeout_ms,
-		};
-		return ob__dispatch_call_with(g, target, &o, fn, arg);
-	}
-	struct ob__call_out out = {
-		.target = *target,
+	const ob_call_options o = {
+		.size = sizeof(o),
 		.id = method == NULL ? id : 0,
 		.method = method,
 		.session = session,
 		.data = data,
 		.len = len,
-		.budget = deadline_ms != 0 ? deadline_ms : node->conf->call_timeout_ms,
+		.deadline_ms = deadline_ms,
 	};
-	struct ob__pending *p = ob__pending_new(&node->pendings, OB__PENDING_CALL, out.budget);
-	if (p == NULL) {
+
+	if (!ob__gen_may_begin(g) || fn == NULL || (method == NULL && id == 0) ||
+	    (method != NULL && (*method == '\0' || strlen(method) > 255))) {
 		return 0;
 	}
-	p->id = id;
-	p->u.call.gen = g;
-	p->u.call.fn = (void *)(uintptr_t)fn;
-	p->u.call.arg = arg;
-	p->u.call.req = made_for;
-	ob__trace_next(node, made_for, p->handle, &out.trace);
-	uint64_t handle = p->handle;
-	uint64_t to;
-	if (ob__call_send(node, &out, p, &to) != 0) {
-		ob__pending_drop(p);
-		return 0;
-	}
-	ob__list_append(&g->calls, &p->u.call.gen_link);
-	ob__gen_ref(g);
-	return handle;
+	struct ob__pending *p = is_plain(node, target, &o) ? plain_new(g, &o, fn, arg) : NULL;
+	return p != NULL ? plain_send(node, target, &o, p)
+	                 : ob__dispatch_call_with(g, target, &o, fn, arg);
 }
 
 int ob__dispatch_call_cancel(struct ob__gen *g, uint64_t call)
@@ -385,7 +408,7 @@ int ob__dispatch_call_cancel(struct ob__gen *g, uint64_t call)
 		return OB_E_STALE;
 	}
 	ob__list_del(&p->u.call.gen_link);
-	ob__held_forget(g->node, p);
+	ob__cancel_pending(g->node, p, p->u.call.node);
 	ob__pending_drop(p);
 	ob__gen_unref(g);
 	return 0;
@@ -430,6 +453,7 @@ int ob__dispatch_push(struct ob__node *node, uint64_t session, uint32_t id, cons
 		.kind = OB__FRAME_PUSH,
 		.flags = OB__FRAME_ONE_WAY,
 		.id = id,
+		.call = ++node->dispatch.last_push,
 		.session_node = s->node,
 		.session_seq = s->seq,
 		.payload = data,
@@ -458,6 +482,7 @@ int ob__dispatch_kick(struct ob__node *node, uint64_t session, uint16_t code, co
 	if (s->conn != 0) {
 		struct ob__conn *conn = ob__conn_get(node, s->conn);
 		if (conn != NULL) {
+			ob__conn_catch_up(conn);
 			ob__conn_close(conn, code, reason != NULL ? reason : "", "kicked");
 		}
 		return 0;

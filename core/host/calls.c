@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "host/callfilter.h"
+#include "host/cancel.h"
 #include "host/dispatch.h"
 #include "host/held.h"
 #include "host/node.h"
@@ -102,11 +103,34 @@ static void log_safe(struct ob__node *node, const struct ob__call *c, const ob_c
 	            res->text, missed);
 }
 
+ob_call_result ob__call_result(const struct ob__end *end)
+{
+	return (ob_call_result){
+		.size = sizeof(ob_call_result),
+		.code = end->code,
+		.text = end->text != NULL ? end->text : ob__strerror(end->code),
+		.source = end->source,
+		.data = end->data,
+		.len = end->len,
+		.tries = 1,
+	};
+}
+
+void ob__call_tell(struct ob__gen *g, uint64_t req, ob_call_fn fn, uint64_t call,
+                   const ob_call_result *res, void *arg)
+{
+	struct ob__dispatch *d = &g->node->dispatch;
+	uint64_t before = d->current;
+
+	d->current = req;
+	uint64_t entered = ob__gen_enter(g);
+	fn(&g->ctx, call, res, arg);
+	ob__gen_leave(g, entered);
+	d->current = before;
+}
+
 static void tell_module(struct ob__node *node, struct ob__call *c, ob_call_result *res)
 {
-	struct ob__gen *g = c->gen;
-	uint64_t before = node->dispatch.current;
-
 	if (res->code != OB_OK && c->mode == OB_CALL_FAIL_SAFE) {
 		log_safe(node, c, res);
 		res->failed = res->code;
@@ -114,28 +138,17 @@ static void tell_module(struct ob__node *node, struct ob__call *c, ob_call_resul
 		res->data = NULL;
 		res->len = 0;
 	}
-	node->dispatch.current = c->req;
-	uint64_t entered = ob__gen_enter(g);
-	c->fn(&g->ctx, c->handle, res, c->arg);
-	ob__gen_leave(g, entered);
-	node->dispatch.current = before;
+	ob__call_tell(c->gen, c->req, c->fn, c->handle, res, c->arg);
 }
 
 /* Hands one result over; the call may be gone afterwards. */
 static void tell(struct ob__node *node, struct ob__call *c, const struct ob__end *end)
 {
 	bool last = !c->all || c->left == 0;
-	ob_call_result res = {
-		.size = sizeof(res),
-		.code = end->code,
-		.text = end->text != NULL ? end->text : ob__strerror(end->code),
-		.source = end->source,
-		.data = end->data,
-		.len = end->len,
-		.left = c->left,
-		.tries = c->tries_made,
-	};
+	ob_call_result res = ob__call_result(end);
 
+	res.left = c->left;
+	res.tries = c->tries_made;
 	ob__debug("trace", "%016" PRIx64 "%016" PRIx64 " call of %s ended after %" PRIu64 " ms: %s",
 	          c->out.trace.id[0], c->out.trace.id[1], c->gen->module->name,
 	          ob__loop_now(node->loop) - c->began, res.text);
@@ -189,11 +202,20 @@ size_t ob__call_nodes(const struct ob__node *node, uint32_t role, uint64_t *out,
 	return len;
 }
 
-static uint32_t pending_on(const struct ob__node *node, uint64_t id)
+/* Less to do for us, by weight; one without weight only where all are. */
+static bool less_busy(const struct ob__node *node, uint64_t a, uint64_t b)
 {
-	const struct ob__peer *peer = ob__registry_get(&node->registry, id);
+	const struct ob__peer *x = ob__registry_get(&node->registry, a);
+	const struct ob__peer *y = ob__registry_get(&node->registry, b);
+	uint64_t x_weight = x != NULL ? x->balance.weight : node->conf->weight;
+	uint64_t y_weight = y != NULL ? y->balance.weight : node->conf->weight;
+	uint64_t x_has = x != NULL ? x->balance.pending : 0;
+	uint64_t y_has = y != NULL ? y->balance.pending : 0;
 
-	return peer != NULL ? peer->balance.pending : 0;
+	if (x_weight == 0 || y_weight == 0) {
+		return x_weight != y_weight ? x_weight > y_weight : x_has < y_has;
+	}
+	return (x_has + 1) * y_weight < (y_has + 1) * x_weight;
 }
 
 /* Of the nodes of the role that were not tried yet: the one with the least to do for us, or 0; and
@@ -210,7 +232,7 @@ static uint64_t untried(const struct ob__node *node, const struct ob__call *c, s
 			continue;
 		}
 		++*count;
-		if (best == 0 || pending_on(node, ids[i]) < pending_on(node, best)) {
+		if (best == 0 || less_busy(node, ids[i], best)) {
 			best = ids[i];
 		}
 	}
@@ -267,7 +289,11 @@ static bool start_try(struct ob__node *node, struct ob__call *c, const ob_target
 
 static void try_again(struct ob__node *node, struct ob__call *c, const ob_target *target)
 {
-	const struct ob__end full = {.code = OB_E_BUSY, .text = "too many requests"};
+	const struct ob__end full = {
+		.code = OB_E_BUSY,
+		.text = "too many requests",
+		.refused = true,
+	};
 
 	c->tries_made++;
 	if (start_try(node, c, target)) {
@@ -281,13 +307,13 @@ static void try_again(struct ob__node *node, struct ob__call *c, const ob_target
 }
 
 /* Whether the handler can't have run, or may run again. */
-static bool may_retry(const struct ob__call *c, int code)
+static bool may_retry(const struct ob__call *c, const struct ob__end *end)
 {
-	switch (code) {
+	switch (end->code) {
 	case OB_E_NO_ROUTE:
 	case OB_E_NOT_SENT:
 	case OB_E_BUSY:
-		return true;
+		return end->refused || c->out.key_len > 0;
 	case OB_E_MAYBE_SENT:
 	case OB_E_DEADLINE:
 	case OB_E_GONE:
@@ -351,9 +377,9 @@ static bool retry_elsewhere(struct ob__node *node, struct ob__call *c)
 	       c->tries_made <= TRIES_UNKNOWN && retry_later(node, c);
 }
 
-static bool retry(struct ob__node *node, struct ob__call *c, int code)
+static bool retry(struct ob__node *node, struct ob__call *c, const struct ob__end *end)
 {
-	if (c->retries == 0 || !may_retry(c, code) || ob__loop_now(node->loop) >= c->deadline) {
+	if (c->retries == 0 || !may_retry(c, end) || ob__loop_now(node->loop) >= c->deadline) {
 		return false;
 	}
 	c->retries--;
@@ -365,8 +391,16 @@ static bool retry(struct ob__node *node, struct ob__call *c, int code)
 
 static void failed(struct ob__node *node, struct ob__call *c, const struct ob__end *end)
 {
-	if (!retry(node, c, end->code)) {
+	if (!retry(node, c, end)) {
 		tell(node, c, end);
+	}
+}
+
+static void note_late(struct ob__call *c, const struct ob__pending *p)
+{
+	if (p->u.attempt.node != 0 && c->late_len < OB__CALL_TRIED_MAX) {
+		c->late[c->late_len].node = p->u.attempt.node;
+		c->late[c->late_len++].call = p->handle;
 	}
 }
 
@@ -380,6 +414,7 @@ void ob__call_try_ended(struct ob__node *node, struct ob__pending *p, const stru
 	}
 	if (end->code == OB_E_DEADLINE) {
 		ob__held_forget(node, p);
+		note_late(c, p);
 	}
 	if (c->all) {
 		e.source = p->u.attempt.node;
@@ -475,20 +510,19 @@ static bool options_ok(const ob_target *t, const ob_call_options *o)
 	                 (o->mode == OB_CALL_FAIL_FAST || o->mode == OB_CALL_FAIL_SAFE)));
 }
 
-/* The node's, but no more than is left of the request it is made for. */
-static uint64_t budget_of(const struct ob__node *node, const ob_call_options *o,
-                          const struct ob__req *made_for)
+uint64_t ob__call_budget(const struct ob__node *node, uint32_t wanted_ms, uint64_t req)
 {
+	const struct ob__req *r = req != 0 ? ob__slab_get(&node->dispatch.reqs, req) : NULL;
 	uint64_t now = ob__loop_now(node->loop);
+	uint64_t most = wanted_ms != 0 ? wanted_ms : node->conf->call_timeout_ms;
 
-	if (o->deadline_ms != 0) {
-		return o->deadline_ms;
-	}
-	uint64_t most = node->conf->call_timeout_ms;
-	if (made_for == NULL || made_for->deadline > now + most) {
+	most = most > UINT32_MAX ? UINT32_MAX : most;
+	/* For a message that nobody waits for there is no such time. */
+	if (r == NULL || r->ended || (r->view.flags & OB_VIEW_ONE_WAY) != 0 ||
+	    r->deadline > now + most) {
 		return most;
 	}
-	return made_for->deadline > now ? made_for->deadline - now : 1;
+	return r->deadline > now ? r->deadline - now : 1;
 }
 
 static uint32_t retries_of(const ob_call_options *o)
@@ -553,8 +587,7 @@ static struct ob__call *call_new(struct ob__gen *g, const ob_target *target,
 	c->retries = retries_of(o);
 	c->req = made_for != 0 && ob__req_get(node, made_for) != NULL ? made_for : 0;
 	c->began = ob__loop_now(node->loop);
-	uint64_t budget = budget_of(node, o, c->req != 0 ? ob__req_get(node, c->req) : NULL);
-	c->out.budget = budget > UINT32_MAX ? UINT32_MAX : budget;
+	c->out.budget = ob__call_budget(node, o->deadline_ms, c->req);
 	c->deadline = c->began + c->out.budget;
 	c->out.target = *target;
 	c->out.target.flags &= ~OB_TARGET_ALL;
@@ -636,6 +669,18 @@ uint64_t ob__dispatch_call_with(struct ob__gen *g, const ob_target *target,
 	return handle;
 }
 
+/* Those that other nodes still have. */
+static void cancel_tries(struct ob__node *node, const struct ob__call *c)
+{
+	OB__LIST_EACH (it, &c->tries) {
+		const struct ob__pending *p = OB__CONTAINER(it, struct ob__pending, u.attempt.link);
+		ob__cancel_pending(node, p, p->u.attempt.node);
+	}
+	for (uint32_t i = 0; i < c->late_len; i++) {
+		ob__cancel_at(node, c->late[i].node, c->late[i].call);
+	}
+}
+
 int ob__call_forget(struct ob__gen *g, uint64_t handle)
 {
 	struct ob__call *c = ob__slab_get(&g->node->calls.slab, handle);
@@ -643,6 +688,7 @@ int ob__call_forget(struct ob__gen *g, uint64_t handle)
 	if (c == NULL || c->gen != g || c->over) {
 		return OB_E_STALE;
 	}
+	cancel_tries(g->node, c);
 	close_call(g->node, c);
 	return 0;
 }

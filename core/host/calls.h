@@ -66,6 +66,11 @@ struct ob__call {
 	uint64_t began;
 	uint64_t deadline; /* loop ms */
 	uint64_t tried[OB__CALL_TRIED_MAX];
+	struct {
+		uint64_t node;
+		uint64_t call;
+	} late[OB__CALL_TRIED_MAX]; /* tries that ended with DEADLINE; they may be under way */
+	uint32_t late_len;
 	uint32_t tried_len;
 	uint32_t tries_made;
 	uint32_t retries; /* left */
@@ -95,8 +100,19 @@ void ob__calls_free(struct ob__node *node);
 int ob__call_send(struct ob__node *node, const struct ob__call_out *out, struct ob__pending *p,
                   uint64_t *to);
 
+/* How long a call may take, ms: as long as is wanted (0: call_timeout), but no longer than there is
+ * time for the request (a handle, or 0) that it is made for. */
+uint64_t ob__call_budget(const struct ob__node *node, uint32_t wanted_ms, uint64_t req);
+
 /* Ends a pending entry with a failure, in a later turn. 0 or OB_E_NOMEM. */
 int ob__call_refused(struct ob__node *node, const struct ob__pending *p, int code);
+
+/* An end as a module is told it, behind one try. */
+ob_call_result ob__call_result(const struct ob__end *end);
+
+/* Tells it, on behalf of the request `req` or, with 0, of none. */
+void ob__call_tell(struct ob__gen *g, uint64_t req, ob_call_fn fn, uint64_t call,
+                   const ob_call_result *res, void *arg);
 
 /* A try has ended. */
 void ob__call_try_ended(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);

@@ -167,6 +167,7 @@ void ob__clients_init(struct ob__node *node)
 	              node->conf->limits.connections);
 	ob__list_init(&c->opened_listeners);
 	ob__list_init(&c->link_paused);
+	ob__broadcasts_init(node);
 	c->opened = ob__stat_counter(node->stats, "obhost_client_opened_total", NULL,
 	                             "Client connections accepted.");
 	for (uint8_t slow = OB__SLOW_DROP; slow <= OB__SLOW_CONFLATE; slow++) {
@@ -244,6 +245,8 @@ void ob__clients_close(struct ob__node *node, uint16_t code, const char *reason)
 {
 	struct ob__conn *conn;
 
+	node->clients.broadcasts.over = true;
+	ob__broadcasts_finish(node);
 	for (uint32_t i = 0; (conn = ob__slab_next(&node->clients.conns, &i)) != NULL;) {
 		ob__conn_close(conn, code, reason, "stop");
 	}
@@ -273,6 +276,7 @@ void ob__clients_free(struct ob__node *node)
 {
 	struct ob__clients *c = &node->clients;
 
+	ob__broadcasts_free(node);
 	ob__slab_destroy(&c->conns);
 	free(c->listeners);
 	ob__listens_free(node);

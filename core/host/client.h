@@ -19,6 +19,7 @@
 
 #include <obhost/obhost.h>
 
+#include "host/broadcast.h"
 #include "host/nodeconf.h"
 #include "host/slot.h"
 #include "lib/slab.h"
@@ -50,6 +51,7 @@ struct ob__clients {
 	size_t listeners_len;
 	struct ob__list opened_listeners; /* modules' */
 	struct ob__list link_paused;
+	struct ob__broadcasts broadcasts;
 	uint64_t *opened;
 	uint64_t *dropped_pushes[OB__SLOW_CONFLATE + 1]; /* by enum ob__slow */
 };

@@ -262,6 +262,11 @@ static void dir_on_node(void *arg, unsigned change, struct ob__dir_node *n,
 	if (!same_ranges(old, removed ? NULL : m)) {
 		c->served_changed = true;
 	}
+	if (p != NULL && (change & (OB__DIR_STATE | OB__DIR_LOAD)) != change) {
+		struct ob__dial_way way;
+		(void)ob__dial_way(&way, m->desc, c->dialer.machine);
+		p->near = way.near[0] != '\0';
+	}
 	if (p != NULL) {
 		ob__registry_set_state(&node->registry, p, m->state);
 		ob__registry_set_weight(&node->registry, p, m->weight);
@@ -278,6 +283,9 @@ static void dir_on_node(void *arg, unsigned change, struct ob__dir_node *n,
 	}
 	if ((change & ~(unsigned)(OB__DIR_LOAD | OB__DIR_UPDATED)) != 0) {
 		ob__losses_member(node, m);
+	}
+	if ((change & ~(unsigned)(OB__DIR_LOAD | OB__DIR_STATE)) != 0) {
+		ob__far_changed(node);
 	}
 	if (p != NULL) {
 		tell_modules(node, p);

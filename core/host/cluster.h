@@ -63,6 +63,7 @@ struct ob__cluster {
 	uint64_t *fences_late; /* given up after two seconds */
 	uint64_t *fences_busy; /* tries */
 	struct ob__timeout fence_timeout;
+	uint64_t fence_timeout_at; /* loop ms */
 	uint64_t random;
 	char near[108]; /* the unix socket for links, or "" */
 	struct ob__listener *near_listener;

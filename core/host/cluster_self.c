@@ -33,6 +33,9 @@ static size_t add_addresses(const struct ob__node *node,
 	if (cl->near[0] != '\0' && ob__address_put(&a, text[n]) == 0) {
 		n++;
 	}
+	for (size_t i = 0; i < node->transports.doors_len && n < OB__MEMBER_ADDRESSES; i++) {
+		memcpy(text[n++], node->transports.doors[i].told, OB__MEMBER_ADDRESS);
+	}
 	return n;
 }
 
@@ -80,6 +83,7 @@ void ob__cluster_describe(struct ob__node *node)
 		.ranges_len = node->conf->serve_len,
 		.modules = modules,
 		.modules_len = add_modules(node, modules),
+		.methods = ob__methods_own_digest(node),
 	};
 	int rc = ob__description_make(&desc, &facts);
 	if (rc != 0) {

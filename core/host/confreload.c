@@ -15,11 +15,12 @@
 #include "host/node.h"
 #include "host/policy.h"
 #include "host/swap/swap.h"
+#include "host/users.h"
 
 /* Keys whose change is taken over without a restart, but for the parts named beside them. */
 static const struct {
 	const char *key;
-	const char *fixed[8];
+	const char *fixed[9];
 } live_keys[] = {
 	{"call_timeout", {NULL}},
 	{"http", {"port", NULL}},
@@ -30,7 +31,8 @@ static const struct {
 	{"modules", {NULL}},
 	{"reload", {NULL}},
 	{"remote_ports", {NULL}},
-	{"rpc", {"port", "unix", "idle", "encode", "tls", "reconnect_time", "key_time", NULL}},
+	{"rpc",
+         {"port", "unix", "listen", "idle", "encode", "tls", "reconnect_time", "key_time", NULL}},
 	{"session_closed_id", {NULL}},
 	{"sessions", {NULL}},
 };
@@ -94,8 +96,7 @@ int ob__conf_apply_policies(struct ob__node *node)
 	int rc = ob__policy_prepare(node, node->conf, &role);
 
 	if (rc != 0) {
-		ob__error("conf", "rpc.policy: can't take the role \"%s\" (%s)", role,
-		          ob__strerror(rc));
+		ob__error("conf", "rpc.policy: can't take \"%s\" (%s)", role, ob__strerror(rc));
 		return rc;
 	}
 	ob__policy_init(node);
@@ -118,6 +119,8 @@ int ob__conf_apply_remotes(struct ob__node *node)
 			.host = m->host,
 			.port = m->port,
 			.path = m->path,
+			.ways = &m->way,
+			.ways_len = m->way.transport != NULL,
 			.token = m->token,
 			.role = m->role,
 			.security = m->security.mode,
@@ -286,16 +289,15 @@ static void keep_bound(struct ob__node *node, struct ob__nodeconf *c)
 	old->listens_len = len;
 }
 
-/* What the new file's rpc.policy names is there, or an error is noted. */
+/* What the new file's policies name is there, or an error is noted. */
 static int prepare_policies(struct ob__node *node, const struct ob__nodeconf *c, json_t *errors)
 {
 	const char *role = "";
 	int rc = ob__policy_prepare(node, c, &role);
 
 	if (rc != 0) {
-		json_array_append_new(errors,
-		                      json_sprintf("rpc.policy: can't take the role \"%s\"", role));
-		ob__error("conf", "rpc.policy: can't take the role \"%s\"", role);
+		json_array_append_new(errors, json_sprintf("rpc.policy: can't take \"%s\"", role));
+		ob__error("conf", "rpc.policy: can't take \"%s\"", role);
 	}
 	return rc;
 }
@@ -322,6 +324,7 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	if (c->log_level != node->conf->log_level) {
 		ob__log_set_level(c->log_level);
 	}
+	bool carries = node->conf->carry_len > 0 || c->carry_len > 0;
 	keep_bound(node, c);
 	json_decref(node->masked_conf);
 	node->masked_conf = ob__conf_masked(c->file, ob__nodeconf_rows);
@@ -330,6 +333,9 @@ static void apply(struct ob__node *node, struct ob__nodeconf *c, struct ob__idra
 	ob__router_set_table(&node->router, table);
 	ob__policy_apply(node, c);
 	ob__policy_check(node);
+	if (carries) {
+		ob__session_carry_changed(node);
+	}
 	apply_tokens(node);
 	if (ob__permits_apply(node) != 0) {
 		ob__error("conf", "rpc.allow: out of memory, what it was stays");
@@ -363,7 +369,8 @@ static struct ob__idrange *check_all(struct ob__node *node, const struct ob__nod
 		                                          "node runs"));
 	}
 	if (json_array_size(errors) > 0 || check_modules(node, c, errors) != 0 ||
-	    prepare_policies(node, c, errors) != 0) {
+	    prepare_policies(node, c, errors) != 0 ||
+	    ob__transports_check(node, c, log_line, errors) != 0) {
 		return NULL;
 	}
 	return read_routes(node, c, errors);

@@ -12,9 +12,11 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "host/broadcast.h"
 #include "host/client.h"
 #include "host/codec_state.h"
 #include "host/dispatch.h"
+#include "host/fanout.h"
 #include "host/node.h"
 #include "host/reply.h"
 #include "host/session_end.h"
@@ -184,6 +186,7 @@ void ob__conn_open(struct ob__conn *conn)
 		return;
 	}
 	++*node->clients.opened;
+	conn->broadcast = node->clients.broadcasts.last;
 	if (conn->idle_ms != 0) {
 		ob__timeout_set(node->loop, &conn->idle, conn->idle_ms);
 	}
@@ -452,23 +455,84 @@ static int send_small(struct ob__conn *conn, struct ob__reg *reg, const ob_packe
 	return 0;
 }
 
-static int send_large(struct ob__conn *conn, struct ob__reg *reg, const ob_packet *p, size_t cap)
+/* Into a buffer of its own. 0 or OB_E_*. */
+static int make_form(struct ob__conn *conn, struct ob__reg *reg, const ob_packet *p, size_t cap,
+                     struct ob__form *form)
 {
 	struct ob__rbuf *r = ob__rbuf_new(cap);
-	size_t total;
 
 	if (r == NULL) {
 		return OB_E_NOMEM;
 	}
-	const uint8_t *start = encode_at(conn, reg, p, r->data, cap, &total);
-	int rc = start == NULL ? OB_E_APP
-	                       : ob__stream_append_ref(&conn->stream, r, (size_t)(start - r->data),
-	                                               total);
-	ob__rbuf_unref(r);
+	const uint8_t *start = encode_at(conn, reg, p, r->data, cap, &form->len);
+	if (start == NULL) {
+		ob__rbuf_unref(r);
+		return OB_E_APP;
+	}
+	form->bytes = r;
+	form->at = (size_t)(start - r->data);
+	return 0;
+}
+
+static int send_form(struct ob__conn *conn, const struct ob__form *form)
+{
+	return ob__stream_append_ref(&conn->stream, form->bytes, form->at, form->len);
+}
+
+static int send_own(struct ob__conn *conn, struct ob__reg *reg, const ob_packet *p, size_t cap)
+{
+	struct ob__form form;
+
+	if (cap < OB__STREAM_GATHER) {
+		return send_small(conn, reg, p, cap);
+	}
+	int rc = make_form(conn, reg, p, cap, &form);
+	if (rc == 0) {
+		rc = send_form(conn, &form);
+		ob__rbuf_unref(form.bytes);
+	}
 	return rc;
 }
 
-static int conn_send(struct ob__conn *conn, const ob_packet *p)
+static bool is_shared(const struct ob__reg *reg)
+{
+	return reg->codec.state_size == 0 || (reg->codec.flags & OB_CODEC_SHARED) != 0;
+}
+
+/* The packet of a fan-out, encoded for the first of those that get it in this form. */
+static int send_shared(struct ob__conn *conn, struct ob__reg *reg, struct ob__fanout *fo,
+                       size_t cap)
+{
+	struct ob__form *form = is_shared(reg) ? ob__fanout_form(fo, reg, conn->is_ws) : NULL;
+
+	if (form == NULL) {
+		return send_own(conn, reg, &fo->packet, cap);
+	}
+	if (form->failed) {
+		return OB_E_APP;
+	}
+	int rc = form->bytes == NULL ? make_form(conn, reg, &fo->packet, cap, form) : 0;
+	form->failed = rc == OB_E_APP;
+	return rc == 0 ? send_form(conn, form) : rc;
+}
+
+void ob__conn_too_slow(struct ob__conn *conn)
+{
+	ob__conn_close(conn, OB__WS_POLICY, "too slow", "slow");
+}
+
+/* Its queue is full: the packet is dropped, or the client closed. */
+static int refuse_full(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
+{
+	if (conn->node->conf->limits.slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH) {
+		++*conn->node->clients.dropped_pushes[OB__SLOW_DROP];
+	} else if (fo == NULL || !ob__fanout_close_later(fo, conn)) {
+		ob__conn_too_slow(conn);
+	}
+	return OB_E_BUSY;
+}
+
+static int conn_send(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
 {
 	const struct ob__limits *limits = &conn->node->conf->limits;
 	struct ob__reg *reg = conn_codec(conn);
@@ -478,20 +542,22 @@ static int conn_send(struct ob__conn *conn, const ob_packet *p)
 	}
 	size_t cap = OB__WS_HEADER_MAX + p->len + reg->codec.overhead;
 	if (conn->stream.queued + cap > limits->client_queue + limits->message) {
-		if (limits->slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH) {
-			++*conn->node->clients.dropped_pushes[OB__SLOW_DROP];
-			return OB_E_BUSY;
-		}
-		ob__conn_close(conn, OB__WS_POLICY, "too slow", "slow");
-		return OB_E_BUSY;
+		return refuse_full(conn, p, fo);
 	}
-	int rc = cap < OB__STREAM_GATHER ? send_small(conn, reg, p, cap)
-	                                 : send_large(conn, reg, p, cap);
+	int rc = fo != NULL && p == &fo->packet ? send_shared(conn, reg, fo, cap)
+	                                        : send_own(conn, reg, p, cap);
 	if (conn->stream.above && (conn->paused & OB__PAUSE_QUEUE) == 0) {
 		conn->paused |= OB__PAUSE_QUEUE;
 		conn_update_read(conn);
 	}
 	return rc;
+}
+
+void ob__conn_catch_up(struct ob__conn *conn)
+{
+	if (conn->broadcast != conn->node->clients.broadcasts.last) {
+		ob__broadcasts_catch_up(conn, NULL);
+	}
 }
 
 void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int code, const char *text,
@@ -500,6 +566,10 @@ void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int cod
 	char *body = NULL;
 
 	if (conn == NULL || conn->close_sent) {
+		return;
+	}
+	ob__conn_catch_up(conn);
+	if (conn->close_sent) {
 		return;
 	}
 	if (code != OB_OK && len == 0) {
@@ -515,7 +585,7 @@ void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int cod
 		.data = data,
 		.len = len,
 	};
-	int rc = conn_send(conn, &p);
+	int rc = conn_send(conn, &p, NULL);
 	if (rc != 0 && rc != OB_E_BUSY) {
 		ob__conn_close(conn, OB__WS_INTERNAL, "can't send", "encode");
 	}
@@ -568,21 +638,27 @@ static void send_kept(struct ob__conn *conn)
 			.data = item->data,
 			.len = item->len,
 		};
-		(void)conn_send(conn, &p);
+		(void)conn_send(conn, &p, NULL);
 		free(item);
 	}
+}
+
+int ob__conn_give_next(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
+{
+	return keeps_push(conn) ? keep_push(conn, p->id, p->data, p->len) : conn_send(conn, p, fo);
+}
+
+int ob__conn_give(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
+{
+	if (!conn->close_sent && conn->broadcast != conn->node->clients.broadcasts.last) {
+		ob__broadcasts_catch_up(conn, fo);
+	}
+	return conn->close_sent ? OB_E_STALE : ob__conn_give_next(conn, p, fo);
 }
 
 int ob__conn_push(struct ob__node *node, uint64_t handle, uint32_t id, const void *data, size_t len)
 {
 	struct ob__conn *conn = ob__conn_get(node, handle);
-
-	if (conn == NULL || conn->close_sent) {
-		return OB_E_STALE;
-	}
-	if (keeps_push(conn)) {
-		return keep_push(conn, id, data, len);
-	}
 	ob_packet p = {
 		.size = sizeof(p),
 		.kind = OB_PACKET_PUSH,
@@ -590,7 +666,8 @@ int ob__conn_push(struct ob__node *node, uint64_t handle, uint32_t id, const voi
 		.data = data,
 		.len = len,
 	};
-	return conn_send(conn, &p);
+
+	return conn != NULL ? ob__conn_give(conn, &p, NULL) : OB_E_STALE;
 }
 
 /* ---- backpressure ---- */

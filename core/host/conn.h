@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <obhost/obhost.h>
+
 #include "host/way.h"
 #include "lib/buf.h"
 #include "lib/pushq.h"
@@ -34,6 +36,7 @@
 struct ob__node;
 struct ob__client_listener;
 struct ob__codec_kept;
+struct ob__fanout;
 struct ob__slot;
 
 enum ob__conn_pause {
@@ -70,6 +73,7 @@ struct ob__conn {
 	struct ob__pushq *pushes; /* kept while it is slow, or NULL */
 	const char *reason;       /* why it was closed; static */
 	struct ob__way way;       /* of the last message */
+	uint64_t broadcast;       /* the last one that it has had (host/broadcast.h) */
 };
 
 /* A connection whose stream is still to be accepted into; NULL at the limit or without a codec. */
@@ -87,6 +91,18 @@ void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int cod
 
 /* Sends a message unasked. 0, OB_E_STALE, OB_E_TOO_BIG, OB_E_BUSY (dropped). */
 int ob__conn_push(struct ob__node *node, uint64_t conn, uint32_t id, const void *data, size_t len);
+
+/* The same for a message that may be for others as well.  With a fan-out a client that is too slow
+ * is closed when that ends, not here. */
+int ob__conn_give(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo);
+
+/* The same, when the client has had the broadcasts before it, and is not being closed. */
+int ob__conn_give_next(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo);
+
+/* Broadcasts that are under way and have not reached the client do so now. */
+void ob__conn_catch_up(struct ob__conn *conn);
+
+void ob__conn_too_slow(struct ob__conn *conn);
 
 /* A request of this client went out to wait for its end; and has ended (NULL is accepted). */
 void ob__conn_begin(struct ob__conn *conn);

@@ -52,6 +52,8 @@ int ob__dispatch_init(struct ob__node *node)
 	d->pushes = ob__stat_counter(s, "obhost_pushes_total", NULL, "Pushes to clients here.");
 	d->pushes_lost = ob__stat_counter(s, "obhost_pushes_lost_total", NULL,
 	                                  "Pushes whose client is gone or unreachable.");
+	d->push_lists = ob__stat_counter(s, "obhost_push_lists_total", NULL,
+	                                 "Lists of clients here that a push came for.");
 	d->replies_lost = ob__stat_counter(s, "obhost_replies_lost_total", NULL,
 	                                   "Replies that found no way back.");
 	d->unended = ob__stat_counter(s, "obhost_handlers_unended_total", NULL,
@@ -59,11 +61,16 @@ int ob__dispatch_init(struct ob__node *node)
 	d->late = ob__stat_counter(
 		s, "obhost_messages_late_total", NULL,
 		"Messages that came, over a way that had broken, behind later ones of their session.");
+	d->pushes_late = ob__stat_counter(
+		s, "obhost_pushes_late_total", NULL,
+		"Pushes that came, over a way that had broken, behind later ones of their node.");
+	d->last_push = ob__push_first(node->self.incarnation);
 	d->hops_over = ob__stat_counter(s, "obhost_hops_exceeded_total", NULL,
 	                                "Frames refused because they had no hop left.");
 	d->held_total = ob__stat_counter(s, "obhost_held_total", NULL,
 	                                 "Messages that waited for a node to come up.");
 	ob__calls_init(node);
+	ob__cancels_init(node);
 	ob__keys_init(node);
 	ob__callfilter_init(node);
 	ob__methods_init(node);
@@ -83,6 +90,7 @@ void ob__dispatch_free(struct ob__node *node)
 	ob__keys_free(node);
 	ob__callfilter_free(node);
 	ob__methods_free(node);
+	ob__cancels_free(node);
 	ob__slab_destroy(&d->reqs);
 }
 
@@ -92,6 +100,7 @@ static void client_end(struct ob__node *node, const struct ob__pending *p,
 	struct ob__conn *conn = ob__conn_get(node, p->u.client.conn);
 
 	if (conn == NULL) {
+		ob__dispatch_client_ended(node, NULL, p);
 		return;
 	}
 	bool leave = p->u.client.sticky && end->code != OB_OK &&
@@ -103,27 +112,14 @@ static void client_end(struct ob__node *node, const struct ob__pending *p,
 	}
 }
 
-static void call_end(struct ob__node *node, struct ob__pending *p, const struct ob__end *end)
+static void call_end(struct ob__pending *p, const struct ob__end *end)
 {
 	struct ob__gen *g = p->u.call.gen;
-	ob_call_fn fn = (ob_call_fn)(uintptr_t)p->u.call.fn;
-	ob_call_result res = {
-		.size = sizeof(res),
-		.code = end->code,
-		.text = end->text != NULL ? end->text : ob__strerror(end->code),
-		.source = end->source,
-		.data = end->data,
-		.len = end->len,
-		.tries = 1,
-	};
+	ob_call_result res = ob__call_result(end);
 
 	ob__list_del(&p->u.call.gen_link);
-	uint64_t before = node->dispatch.current;
-	node->dispatch.current = p->u.call.req;
-	uint64_t entered = ob__gen_enter(g);
-	fn(&g->ctx, p->handle, &res, p->u.call.arg);
-	ob__gen_leave(g, entered);
-	node->dispatch.current = before;
+	ob__call_tell(g, p->u.call.req, (ob_call_fn)(uintptr_t)p->u.call.fn, p->handle, &res,
+	              p->u.call.arg);
 	ob__gen_unref(g);
 }
 
@@ -139,7 +135,7 @@ void ob__dispatch_pending_end(void *arg, struct ob__pending *p, const struct ob_
 		client_end(node, p, end);
 		return;
 	case OB__PENDING_CALL:
-		call_end(node, p, end);
+		call_end(p, end);
 		return;
 	case OB__PENDING_TRY:
 		ob__call_try_ended(node, p, end);
@@ -154,6 +150,9 @@ void ob__dispatch_client_ended(struct ob__node *node, struct ob__conn *conn,
                                const struct ob__pending *p)
 {
 	if (conn == NULL) {
+		if (p->u.client.sticky) {
+			ob__users_request_ended(node, p->u.client.seq, p->u.client.role);
+		}
 		return;
 	}
 	if (p->u.client.sticky && conn->session != NULL) {

@@ -56,10 +56,13 @@ struct ob__dispatch {
 	uint64_t *forwarded;
 	uint64_t *pushes;
 	uint64_t *pushes_lost;
+	uint64_t *push_lists;
 	uint64_t *replies_lost;
 	uint64_t *unended; /* handlers that returned without an end */
 	uint64_t *hops_over;
 	uint64_t *late; /* behind a later one of the session */
+	uint64_t *pushes_late;
+	uint64_t last_push; /* the number of the last one made here (mesh/order.h) */
 	uint64_t *held_total;
 	struct ob__histogram *latency; /* of requests that left the node, until their end */
 };

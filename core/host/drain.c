@@ -200,6 +200,7 @@ static void client_step(struct ob__node *node, struct ob__conn *conn)
 	if ((conn->paused & OB__PAUSE_DRAIN) != 0 && (d->late || conn->in_flight == 0)) {
 		++d->closed;
 		++*d->closed_total;
+		ob__conn_catch_up(conn);
 		ob__conn_close(conn, OB__DRAIN_CLOSE, "moving", "drain");
 	}
 }

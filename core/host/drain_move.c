@@ -57,14 +57,16 @@ void ob__move_answered(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
-	if (s == NULL || s->conn != 0 || f->src != s->node ||
-	    (s->flags & OB__SESSION_MOVE_ASKED) == 0) {
+	bool asked = s != NULL && (s->flags & OB__SESSION_MOVE_ASKED) != 0;
+
+	if (s == NULL || s->conn != 0 || f->src != s->node || (f->status != 0 && !asked)) {
 		return; /* it was closed meanwhile, or the drain was aborted */
 	}
 	if (f->status != 0) {
 		s->flags |= OB__SESSION_STAYS;
 		return;
 	}
+	/* Also when the drain was aborted meanwhile: its proxy takes this node for rid of it. */
 	++node->drain.moved;
 	++*node->drain.moved_total;
 	ob__session_left(node, s);

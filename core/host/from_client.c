@@ -97,7 +97,7 @@ static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct 
 {
 	const struct ob__route_query *q = &o->q;
 	struct ob__way *w = &conn->way;
-	bool stuck = q->node != 0 || (q->prefer != 0 && node->router.route->policy == NULL);
+	bool stuck = q->node != 0 || (q->prefer != 0 && node->router.route->chooser.policy == NULL);
 
 	if (!stuck || route->peer != route->to || ob__peer_drains(route->to) ||
 	    node->cluster.reach_changed || o->f.ext_len > OB__WAY_EXT) {
@@ -107,6 +107,8 @@ static void keep_way(struct ob__node *node, struct ob__conn *conn, const struct 
 	w->peer = route->peer;
 	w->dst = o->f.dst;
 	way_taken(w, conn->session, o->p);
+	w->first = q->node == 0 && q->key == 0;
+	w->marked = (o->f.flags & OB__FRAME_FIRST) != 0;
 	w->ext_len = o->f.ext_len;
 	memcpy(w->ext, o->f.ext, w->ext_len);
 }
@@ -138,6 +140,7 @@ static int client_send(struct ob__node *node, struct ob__conn *conn, struct outg
 	    route.to->who.role_id == (q->role != 0 ? q->role : node->router.route_role)) {
 		ob__session_stick(conn->session, route.to->who.role_id, route.to->who.id);
 		keep_way(node, conn, o, &route);
+		ob__users_tell_homes(node, conn->session, false);
 	}
 	return 0;
 }
@@ -164,6 +167,7 @@ static struct ob__pending *client_pending(struct ob__node *node, struct ob__conn
 	pending->id = p->id;
 	pending->u.client.conn = conn->handle;
 	pending->u.client.cookie = p->cookie;
+	pending->u.client.seq = conn->session->seq;
 	ob__conn_begin(conn);
 	if (sticky) {
 		pending->u.client.role = role;
@@ -207,6 +211,14 @@ static void client_sent(struct ob__node *node, const struct outgoing *o, int rc)
 	}
 }
 
+/* Notes what others are to place and nobody will tell of. */
+static void client_left(struct ob__conn *conn, const ob_packet *p, uint32_t role)
+{
+	if (p->one_way != 0 && conn->session != NULL) {
+		ob__session_leave(conn->session, role);
+	}
+}
+
 /* Adds it to the frame of the message before it, if that has not left. */
 static bool way_add(struct ob__conn *conn, const ob_packet *p, struct ob__pending *pending)
 {
@@ -214,7 +226,8 @@ static bool way_add(struct ob__conn *conn, const ob_packet *p, struct ob__pendin
 	struct ob__order *order = &conn->session->order;
 	unsigned row = w->key.role == 0;
 
-	if (w->id != p->id || w->one_way != (p->one_way != 0) || w->number != order->last[row] ||
+	if (w->marked || w->id != p->id || w->one_way != (p->one_way != 0) ||
+	    w->number != order->last[row] ||
 	    !ob__peer_add(w->peer, w->mark, pending != NULL ? pending->handle : 0, p->data,
 	                  p->len)) {
 		return false;
@@ -237,21 +250,27 @@ static void client_follow(struct ob__node *node, struct ob__conn *conn, const ob
 	struct ob__way *w = &conn->way;
 	struct ob__sticky_rule rule = ob__sticky_rule(number);
 	struct ob__pending *pending = NULL;
+	bool first = w->first && ob__session_first(conn->session, 0);
 
 	if (p->one_way == 0 &&
 	    (pending = client_pending(node, conn, p, true, rule.lost, w->key.role)) == NULL) {
 		return;
 	}
-	if (way_add(conn, p, pending)) {
+	if (w->first) {
+		client_left(conn, p, 0);
+	}
+	if (!first && way_add(conn, p, pending)) {
 		return;
 	}
 	struct outgoing o = {.p = p, .rule = number, .sticky = true, .pending = pending};
-	client_frame(node, conn->session, &o, (uint16_t)(OB__FRAME_STICKY | rule.flags));
+	client_frame(node, conn->session, &o,
+	             (uint16_t)(OB__FRAME_STICKY | rule.flags | (first ? OB__FRAME_FIRST : 0)));
 	o.f.role = w->key.role;
 	o.f.dst = w->dst;
 	ob__order_put(&conn->session->order, w->key.role == 0, w->ext);
 	o.f.ext = w->ext;
 	o.f.ext_len = w->ext_len;
+	w->marked = first;
 	int rc = client_give(node, conn, &o, w->peer, w->peer);
 	way_taken(w, conn->session, p);
 	client_sent(node, &o, rc);
@@ -264,7 +283,7 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	struct ob__sticky_rule rule = ob__sticky_rule(o->rule);
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 	bool wait = false;
-	uint8_t ext[OB__ORDER_EXT + OB__STICKS_EXT + OB__USER_EXT_MAX];
+	uint8_t ext[OB__ORDER_EXT + OB__STICKS_EXT + OB__USER_EXT_MAX + OB__CARRY_EXT_MAX];
 	struct ob__route_query *q = &o->q;
 	struct ob__frame *f = &o->f;
 
@@ -278,9 +297,13 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	q->sticky = o->sticky;
 	if (o->sticky) {
 		q->key = rule.by_user ? ob__sticky_key(s) : 0;
+		if (rule.by_user) {
+			ob__session_by_user(s, q->role);
+		}
 		q->stays = rule.flags != 0;
 		verdict = ob__sticky_of_session(node, s, q->role, rule.lost, &q->node);
 		q->prefer = q->role == 0 ? ob__sticky_relay(node, s, &wait) : 0;
+		q->first = q->node == 0 && q->key == 0 && ob__session_first(s, q->role);
 	}
 	if (wait) {
 		ob__conn_pause(conn, OB__PAUSE_RELAY, true);
@@ -293,7 +316,10 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 	                                                       rule.lost, q->role)) == NULL) {
 		return;
 	}
-	client_frame(node, s, o, o->sticky ? (uint16_t)(OB__FRAME_STICKY | rule.flags) : 0);
+	client_frame(node, s, o,
+	             o->sticky ? (uint16_t)(OB__FRAME_STICKY | rule.flags |
+	                                    (q->first ? OB__FRAME_FIRST : 0))
+	                       : 0);
 	f->role = q->role;
 	f->dst = q->node;
 	f->ext = ext;
@@ -302,10 +328,15 @@ static void client_find(struct ob__node *node, struct ob__conn *conn, struct out
 		at = ob__order_put(&s->order, q->role == 0, ext);
 		at += ob__sticks_put(ext + at, s, q->role, q->key, is_far(node, q->node));
 	}
-	f->ext_len = (uint16_t)(at + ob__users_ext_put(s, q->node, ext + at));
+	at += ob__users_ext_put(s, q->node, ext + at);
+	at += q->node == 0 ? ob__session_carry_put(s, ext + at) : 0;
+	f->ext_len = (uint16_t)at;
 	client_sent(node, o,
 	            verdict == OB__STICKY_WAIT ? ob__hold_own(node, f, q)
 	                                       : client_send(node, conn, o));
+	if (o->sticky && q->node == 0) {
+		client_left(conn, o->p, q->role);
+	}
 }
 
 static void client_forward(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "host/callfilter.h"
+#include "host/cancel.h"
 #include "host/client.h"
 #include "host/cluster.h"
 #include "host/conn.h"
@@ -15,6 +16,7 @@
 #include "host/keys.h"
 #include "host/methods.h"
 #include "host/node.h"
+#include "host/push_many.h"
 #include "host/reply.h"
 #include "host/request.h"
 #include "host/session_end.h"
@@ -252,7 +254,7 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 	enum ob__sticky_verdict verdict = OB__STICKY_GO;
 	bool many = (f->flags & OB__FRAME_MANY) != 0;
 
-	if (many && f->dst == 0 && ob__sticky_has_policy(node, f->role)) {
+	if (many && f->dst == 0 && ob__sticky_has_policy(node, f)) {
 		frame_split(node, link, f); /* it is asked about each message */
 		return;
 	}
@@ -260,7 +262,8 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 		struct ob__sticks sticks = ob__sticks_get(f, f->role);
 		q.key = sticks.key;
 		q.stays = (f->flags & (OB__FRAME_LOST_FAIL | OB__FRAME_LOST_WAIT)) != 0;
-		verdict = ob__sticky_of_frame(node, f, sticks.node, &q.node);
+		uint64_t stick = ob__sticky_known(node, f, &sticks, &q);
+		verdict = ob__sticky_of_frame(node, f, stick, &q.node);
 	}
 	if (verdict == OB__STICKY_FAIL) {
 		ob__refuse_frame(node, f, OB_E_NO_ROUTE, OB__STICKY_LOST);
@@ -278,6 +281,7 @@ static void frame_forward(struct ob__node *node, struct ob__link *link, struct o
 	struct ob__route route = {.kind = OB__ROUTE_NONE};
 	if (verdict == OB__STICKY_GO) {
 		route = ob__router_find(&node->router, &q);
+		ob__sticky_placed(node, &q, route.to);
 	}
 	if (route.kind == OB__ROUTE_REFUSED) {
 		ob__refuse_frame(node, f, route.code, NULL);
@@ -460,6 +464,7 @@ static void reply_end(struct ob__node *node, const struct ob__frame *f)
 		.source = f->src,
 		.data = f->payload,
 		.len = f->payload_len,
+		.refused = (f->flags & OB__FRAME_REFUSED) != 0,
 	};
 	const uint8_t *ext =
 		f->status != 0 ? ob__frame_ext(f, OB__FRAME_EXT_TEXT, &text_len) : NULL;
@@ -484,11 +489,21 @@ static void frame_reply(struct ob__node *node, const struct ob__frame *f)
 
 static void frame_push(struct ob__node *node, const struct ob__frame *f)
 {
-	const struct ob__session *s =
-		ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 
-	if (s == NULL || s->conn == 0 ||
-	    ob__conn_push(node, s->conn, f->id, f->payload, f->payload_len) != 0) {
+	if (f->status != OB__PUSH_SESSION) {
+		ob__push_many_frame(node, f);
+		return;
+	}
+	if (s == NULL || s->conn == 0) {
+		++*node->dispatch.pushes_lost;
+		return;
+	}
+	if (!ob__session_push_take(s, f->src, f->call)) {
+		++*node->dispatch.pushes_late;
+		return;
+	}
+	if (ob__conn_push(node, s->conn, f->id, f->payload, f->payload_len) != 0) {
 		++*node->dispatch.pushes_lost;
 		return;
 	}
@@ -529,6 +544,9 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
 		ob__methods_heard(node, link->peer, f); /* link only, whatever it says */
 		return;
 	}
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_CANCEL && ob__cancel_frame(node, f)) {
+		return;
+	}
 	if (f->dst != node->self.id) {
 		frame_forward(node, link, f, raw);
 		return;
@@ -541,7 +559,9 @@ void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob_
 		frame_push(node, f);
 		return;
 	case OB__FRAME_SYSTEM:
-		ob__frame_system(node, f);
+		if (!ob__far_frame(node, f)) {
+			ob__frame_system(node, f);
+		}
 		return;
 	default:
 		return;

@@ -133,6 +133,7 @@ int ob__hold_frame(struct ob__node *node, const struct ob__frame *f, const uint8
 	}
 	h->query = *q;
 	h->query.frame = NULL;
+	h->query.first = false; /* what comes after it may not wait */
 	h->len = f->len;
 	h->deadline = now + budget;
 	h->until = now + patience;
@@ -172,20 +173,26 @@ int ob__hold_own(struct ob__node *node, struct ob__frame *f, const struct ob__ro
 	return rc;
 }
 
-void ob__held_forget(struct ob__node *node, const struct ob__pending *p)
+bool ob__held_forget_call(struct ob__node *node, uint64_t src, uint64_t call)
 {
-	if (node->dispatch.held_bytes == 0 || p->link_offset != 0) {
-		return; /* nothing waits, or it went out */
-	}
 	OB__LIST_EACH_SAFE (it, &node->dispatch.held_frames) {
 		struct held_frame *h = OB__CONTAINER(it, struct held_frame, link);
 		struct ob__frame f;
 		size_t need;
 		if (ob__frame_get(&f, h->bytes, h->len, h->len, &need) > 0 &&
-		    f.kind == OB__FRAME_REQUEST && f.call == p->handle && f.src == node->self.id) {
+		    f.kind == OB__FRAME_REQUEST && (f.flags & OB__FRAME_MANY) == 0 &&
+		    f.call == call && f.src == src) {
 			held_free(node, h);
-			return;
+			return true;
 		}
+	}
+	return false;
+}
+
+void ob__held_forget(struct ob__node *node, const struct ob__pending *p)
+{
+	if (p->link_offset == 0) { /* else it went out */
+		(void)ob__held_forget_call(node, node->self.id, p->handle);
 	}
 }
 

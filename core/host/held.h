@@ -31,6 +31,9 @@ int ob__hold_own(struct ob__node *node, struct ob__frame *f, const struct ob__ro
 /* Forgets a request of this node's own if it still waits: its sender has. */
 void ob__held_forget(struct ob__node *node, const struct ob__pending *p);
 
+/* Forgets a call of any node if it still waits here; whether it did. */
+bool ob__held_forget_call(struct ob__node *node, uint64_t src, uint64_t call);
+
 /* Ends what is due; the timeout's callback, with the node. */
 void ob__held_check(void *node);
 

@@ -22,6 +22,8 @@ static const struct {
 	[OB__IGNORED_KICK] = {"kick", "what it says of a client to be closed is malformed"},
 	[OB__IGNORED_METHODS] = {"methods", "its list of methods is malformed"},
 	[OB__IGNORED_NAME] = {"name", "what it gives as a node's name is none"},
+	[OB__IGNORED_CANCEL] = {"cancel", "what it says of a cancelled call is malformed"},
+	[OB__IGNORED_PUSH] = {"push", "what it pushes to many is malformed"},
 	[OB__IGNORED_NOT_PROXY] = {"not_proxy", "it speaks for a session whose proxy it is not"},
 	[OB__IGNORED_NOT_KEEPER] = {"not_keeper", "it gives away a user whom it does not keep"},
 	[OB__IGNORED_NOT_SENT] = {"not_sent", "it gives back what it has not been sent"},

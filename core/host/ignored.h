@@ -30,6 +30,8 @@ enum ob__ignored_reason {
 	OB__IGNORED_KICK,
 	OB__IGNORED_METHODS,
 	OB__IGNORED_NAME,
+	OB__IGNORED_CANCEL,
+	OB__IGNORED_PUSH,
 	/* Not the sender's to say: */
 	OB__IGNORED_NOT_PROXY,
 	OB__IGNORED_NOT_KEEPER,

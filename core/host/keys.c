@@ -14,7 +14,7 @@
 #include "host/reply.h"
 
 static void tell(struct ob__node *node, const struct ob__dedupe_waiter *w,
-                 const struct ob__dedupe_end *end)
+                 const struct ob__dedupe_end *end, bool refused)
 {
 	struct ob__dedupe_end e = *end;
 
@@ -32,12 +32,15 @@ static void tell(struct ob__node *node, const struct ob__dedupe_waiter *w,
 			                                     .text = e.text,
 			                                     .source = node->self.id,
 			                                     .data = e.data,
-			                                     .len = e.len});
+			                                     .len = e.len,
+			                                     .refused = refused});
 		}
 		return;
 	}
 	struct ob__reply_to to = {w->src, w->call, w->id, w->from_client};
-	ob__send_reply(node, &to, e.code, e.text, e.data, e.len, e.silent);
+	ob__send_reply(
+		node, &to, e.code, e.text, e.data, e.len,
+		(uint16_t)((e.silent ? OB__FRAME_ONE_WAY : 0) | (refused ? OB__FRAME_REFUSED : 0)));
 }
 
 /* Of an end in the table, which changes with what a module does when it is told. */
@@ -54,7 +57,7 @@ static void tell_copy(struct ob__node *node, const struct ob__dedupe_waiter *w,
 	e.lost = end->lost || (end->len > 0 && data == NULL);
 	e.data = data;
 	e.text = text;
-	tell(node, w, &e);
+	tell(node, w, &e, false);
 	free(data);
 	free(text);
 }
@@ -108,8 +111,13 @@ bool ob__keys_begin(struct ob__node *node, const struct ob__dedupe_query *q, uin
 	}
 	struct ob__dedupe_end end = {.code = OB_E_BUSY, .text = "too many requests with keys"};
 	ob__count_result(node->dispatch.refused, OB_E_BUSY);
-	tell(node, &q->who, &end);
+	tell(node, &q->who, &end, true);
 	return false;
+}
+
+bool ob__keys_awaited(const struct ob__node *node, uint64_t handle)
+{
+	return handle != 0 && ob__dedupe_awaited(&node->keys.table, handle);
 }
 
 void ob__keys_end(struct ob__node *node, uint64_t handle, const struct ob__dedupe_end *end)
@@ -124,7 +132,7 @@ void ob__keys_end(struct ob__node *node, uint64_t handle, const struct ob__dedup
 		ob__dedupe_end(&node->keys.table, handle, end, end->code != OB_E_BUSY, now, &len);
 	arm(node, now + node->keys.table.window_ms);
 	for (size_t i = 0; i < len; i++) {
-		tell(node, &waiters[i], end);
+		tell(node, &waiters[i], end, false);
 	}
 	free(waiters);
 }

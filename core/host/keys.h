@@ -34,6 +34,9 @@ void ob__keys_free(struct ob__node *node);
  * answered, or will be.  `q->who.src` may be this node. */
 bool ob__keys_begin(struct ob__node *node, const struct ob__dedupe_query *q, uint64_t *handle);
 
+/* Whether others wait for the end of a request that ob__keys_begin() let pass. */
+bool ob__keys_awaited(const struct ob__node *node, uint64_t handle);
+
 /* The end of a request that ob__keys_begin() let pass; others are left alone (handle 0). */
 void ob__keys_end(struct ob__node *node, uint64_t handle, const struct ob__dedupe_end *end);
 

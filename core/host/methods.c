@@ -4,18 +4,22 @@
 
 #include "host/methods.h"
 
+#include <endian.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
 #include "base/log.h"
 #include "host/node.h"
+#include "host/reply.h"
 #include "lib/buf.h"
 #include "mesh/link.h"
 
 #define PART_MAX       32768u /* bytes of names in one frame */
-#define PART_FIRST     1u     /* flags: the first byte of each */
-#define PART_LAST      2u
 #define NAME_MAX_BYTES 255u
+#define WAITS_MS       5000u /* a list for a node that asked, at most, where it can't go on */
 
 struct list {
 	struct ob__strmap names;
@@ -41,28 +45,93 @@ static bool has_method(const struct ob__slot *slot)
 	return slot->active != NULL || slot->canary != NULL;
 }
 
-static void send_part(struct ob__node *node, struct ob__peer *peer, struct ob__buf *part,
-                      uint8_t flags)
+static int compare(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Names in order, to be freed; NULL without memory. */
+static const char **sorted(const struct ob__strmap *names, bool own, size_t *len)
+{
+	const char **list = calloc(names->count + 1, sizeof(*list));
+	struct ob__strmap_entry *e;
+
+	*len = 0;
+	for (size_t i = 0; list != NULL && (e = ob__strmap_next(names, &i)) != NULL;) {
+		if (!own || has_method(e->value)) {
+			list[(*len)++] = e->key;
+		}
+	}
+	if (*len > 0) {
+		qsort(list, *len, sizeof(*list), compare);
+	}
+	return list;
+}
+
+static uint64_t digest(const struct ob__strmap *names, bool own)
+{
+	uint8_t hash[EVP_MAX_MD_SIZE] = {0};
+	uint64_t first = 0;
+	size_t len;
+	const char **list = sorted(names, own, &len);
+	EVP_MD_CTX *md = list != NULL ? EVP_MD_CTX_new() : NULL;
+
+	if (md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1) {
+		for (size_t i = 0; i < len; i++) {
+			EVP_DigestUpdate(md, list[i], strlen(list[i]) + 1);
+		}
+		EVP_DigestFinal_ex(md, hash, NULL);
+		memcpy(&first, hash, sizeof(first));
+		first = le64toh(first);
+		first = first != 0 ? first : 1;
+	}
+	EVP_MD_CTX_free(md);
+	free(list);
+	return first;
+}
+
+uint64_t ob__methods_digest(const struct ob__strmap *names)
+{
+	return digest(names, false);
+}
+
+uint64_t ob__methods_own_digest(struct ob__node *node)
+{
+	struct ob__methods *m = &node->methods;
+
+	if (m->digest == 0 || m->seen != node->slots.methods_version) {
+		m->seen = node->slots.methods_version;
+		m->digest = digest(&node->slots.methods, true);
+	}
+	return m->digest;
+}
+
+/* To the peer at the other end of a link; or, `peer` NULL, to the node `to`, wherever it is. */
+static void send_part(struct ob__node *node, struct ob__peer *peer, uint64_t to,
+                      struct ob__buf *part, uint8_t flags)
 {
 	part->data[0] = flags;
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
-		.id = OB__SYS_METHODS,
-		.dst = peer->who.id,
+		.id = peer != NULL ? OB__SYS_METHODS : OB__SYS_METHODS_LIST,
+		.dst = to,
 		.hops = 1,
+		.budget = WAITS_MS,
+		.call = peer != NULL ? 0 : node->methods.digest,
 		.payload = part->data,
 		.payload_len = (uint32_t)part->len,
 	};
 
-	/* A link that can't take it is about to go. */
-	(void)ob__peer_send(node->links, peer, &f);
+	/* A link that can't take it is about to go; and who has asked will ask again. */
+	(void)(peer != NULL ? ob__peer_send(node->links, peer, &f)
+	                    : ob__send_in_passing(node, to, &f));
 }
 
-static void tell(struct ob__node *node, struct ob__peer *peer)
+static void tell(struct ob__node *node, struct ob__peer *peer, uint64_t to)
 {
 	struct ob__buf part = {0};
 	struct ob__strmap_entry *e;
-	uint8_t flags = PART_FIRST;
+	uint8_t flags = OB__METHODS_FIRST;
 
 	if (ob__buf_append(&part, "", 1) != 0) {
 		return;
@@ -73,7 +142,7 @@ static void tell(struct ob__node *node, struct ob__peer *peer)
 			continue;
 		}
 		if (part.len + len > PART_MAX) {
-			send_part(node, peer, &part, flags);
+			send_part(node, peer, to, &part, flags);
 			part.len = 1;
 			flags = 0;
 		}
@@ -82,33 +151,22 @@ static void tell(struct ob__node *node, struct ob__peer *peer)
 			return;
 		}
 	}
-	send_part(node, peer, &part, flags | PART_LAST);
+	send_part(node, peer, to, &part, flags | OB__METHODS_LAST);
 	ob__buf_free(&part);
 }
 
-/* The same for the same names, in whatever order. */
-static uint64_t own_hash(const struct ob__node *node)
+void ob__methods_send(struct ob__node *node, uint64_t to)
 {
-	struct ob__strmap_entry *e;
-	uint64_t sum = 0;
-
-	for (size_t i = 0; (e = ob__strmap_next(&node->slots.methods, &i)) != NULL;) {
-		if (has_method(e->value)) {
-			sum += (e->hash ^ e->hash >> 31) * UINT64_C(0x9e3779b97f4a7c15);
-		}
+	if (ob__methods_own_digest(node) != 0) {
+		tell(node, NULL, to);
 	}
-	return sum;
 }
 
 static void before_poll(void *arg)
 {
 	struct ob__node *node = arg;
+	uint64_t now = ob__methods_own_digest(node);
 
-	if (node->methods.seen == node->slots.methods_version) {
-		return;
-	}
-	node->methods.seen = node->slots.methods_version;
-	uint64_t now = own_hash(node);
 	if (now == node->methods.told) {
 		return;
 	}
@@ -116,14 +174,16 @@ static void before_poll(void *arg)
 	OB__LIST_EACH (it, &node->registry.peers) {
 		struct ob__peer *peer = OB__CONTAINER(it, struct ob__peer, all_link);
 		if (peer->link != NULL) {
-			tell(node, peer);
+			tell(node, peer, peer->who.id);
 		}
 	}
+	ob__cluster_describe(node);
 }
 
 void ob__methods_init(struct ob__node *node)
 {
 	ob__map_init(&node->methods.peers, node->registry.seed);
+	ob__far_init(node);
 	node->methods.hook = (struct ob__loop_hook){.fn = before_poll, .arg = node};
 	ob__loop_before_poll(node->loop, &node->methods.hook);
 }
@@ -137,11 +197,12 @@ void ob__methods_free(struct ob__node *node)
 		list_free(e->value);
 	}
 	ob__map_free(&node->methods.peers);
+	ob__far_free(node);
 }
 
 void ob__methods_up(struct ob__node *node, struct ob__peer *peer)
 {
-	tell(node, peer);
+	tell(node, peer, peer->who.id);
 }
 
 /* ---- hearing ---- */
@@ -166,37 +227,50 @@ static struct list *list_begin(struct ob__node *node, const struct ob__peer *pee
 	return l;
 }
 
-void ob__methods_heard(struct ob__node *node, const struct ob__peer *peer,
-                       const struct ob__frame *f)
+int ob__methods_read(struct ob__strmap *names, const struct ob__frame *f)
 {
-	uint8_t flags = f->payload_len > 0 ? f->payload[0] : 0;
 	const char *at = (const char *)f->payload + 1;
 	const char *end = (const char *)f->payload + f->payload_len;
 
 	if (f->payload_len == 0 || (f->payload_len > 1 && end[-1] != '\0')) {
-		ob__ignore_frame(node, f, OB__IGNORED_METHODS); /* a name that does not end */
+		return -EPROTO; /* a name that does not end */
+	}
+	for (; at < end; at += strlen(at) + 1) {
+		size_t len = strlen(at);
+		if (len == 0 || len > NAME_MAX_BYTES) {
+			return -EPROTO;
+		}
+		if (names->count >= OB__METHODS_MAX || ob__strmap_put(names, at, &present) != 0) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+void ob__methods_heard(struct ob__node *node, const struct ob__peer *peer,
+                       const struct ob__frame *f)
+{
+	uint8_t flags = f->payload_len > 0 ? f->payload[0] : 0;
+
+	if (f->payload_len == 0 || (f->payload_len > 1 && f->payload[f->payload_len - 1] != 0)) {
+		ob__ignore_frame(node, f, OB__IGNORED_METHODS);
 		return;
 	}
-	struct list *l = (flags & PART_FIRST) != 0
+	struct list *l = (flags & OB__METHODS_FIRST) != 0
 	                         ? list_begin(node, peer)
 	                         : ob__map_get(&node->methods.peers, peer->who.id, 0);
 	if (l == NULL || !l->more) {
-		if ((flags & PART_FIRST) == 0) {
+		if ((flags & OB__METHODS_FIRST) == 0) {
 			ob__ignore_frame(node, f, OB__IGNORED_METHODS); /* of no list */
 		}
 		return;
 	}
-	for (; at < end && !l->over; at += strlen(at) + 1) {
-		size_t len = strlen(at);
-		if (len == 0 || len > NAME_MAX_BYTES) {
-			ob__ignore_frame(node, f, OB__IGNORED_METHODS);
-			l->over = true;
-		} else if (l->names.count >= OB__METHODS_MAX ||
-		           ob__strmap_put(&l->names, at, &present) != 0) {
-			l->over = true;
-		}
+	int rc = l->over ? 1 : ob__methods_read(&l->names, f);
+	if (rc < 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_METHODS);
 	}
-	if ((flags & PART_LAST) != 0) {
+	l->over = l->over || rc <= 0;
+	if ((flags & OB__METHODS_LAST) != 0) {
 		l->more = false;
 		l->whole = !l->over;
 	}
@@ -207,40 +281,25 @@ void ob__methods_heard(struct ob__node *node, const struct ob__peer *peer,
 bool ob__methods_may(const struct ob__node *node, uint64_t id, const char *method)
 {
 	const struct list *l = ob__map_get(&node->methods.peers, id, 0);
+	const struct ob__strmap *names = NULL;
 
-	return l == NULL || !l->whole || ob__strmap_get(&l->names, method) != NULL;
-}
-
-static int compare(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static json_t *sorted(const char **names, size_t len)
-{
-	json_t *list = json_array();
-
-	if (len > 0) {
-		qsort(names, len, sizeof(*names), compare);
+	if (l == NULL) {
+		names = ob__far_names(node, id);
+	} else if (l->whole) {
+		names = &l->names;
 	}
-	for (size_t i = 0; i < len; i++) {
-		json_array_append_new(list, json_string(names[i]));
-	}
-	return list;
+	return names == NULL || ob__strmap_get(names, method) != NULL;
 }
 
 static json_t *names_json(const struct ob__strmap *names, bool own)
 {
-	const char **list = calloc(names->count + 1, sizeof(*list));
-	struct ob__strmap_entry *e;
-	size_t len = 0;
+	size_t len;
+	const char **list = sorted(names, own, &len);
+	json_t *array = json_array();
 
-	for (size_t i = 0; list != NULL && (e = ob__strmap_next(names, &i)) != NULL;) {
-		if (!own || has_method(e->value)) {
-			list[len++] = e->key;
-		}
+	for (size_t i = 0; i < len; i++) {
+		json_array_append_new(array, json_string(list[i]));
 	}
-	json_t *array = sorted(list, len);
 	free(list);
 	return array;
 }
@@ -248,8 +307,10 @@ static json_t *names_json(const struct ob__strmap *names, bool own)
 json_t *ob__methods_json(const struct ob__node *node, uint64_t id)
 {
 	const struct list *l = ob__map_get(&node->methods.peers, id, 0);
+	const struct ob__strmap *names =
+		l != NULL && !l->more ? &l->names : ob__far_names(node, id);
 
-	return l != NULL && !l->more ? names_json(&l->names, false) : json_null();
+	return names != NULL ? names_json(names, false) : json_null();
 }
 
 json_t *ob__methods_own_json(const struct ob__node *node)

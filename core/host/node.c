@@ -312,6 +312,14 @@ static int start_modules(struct ob__node *node)
 	return wait.status == 200 ? 0 : -1;
 }
 
+/* In the log, where the file's other mistakes were. */
+static void log_wrong(void *arg, enum ob__conf_severity severity, const char *line)
+{
+	(void)arg;
+	(void)severity;
+	ob__error("conf", "%s", line);
+}
+
 static int start_listeners(struct ob__node *node)
 {
 	const struct ob__nodeconf *c = node->conf;
@@ -330,6 +338,10 @@ static int start_listeners(struct ob__node *node)
 			return -1;
 		}
 	}
+	if (ob__transports_check(node, c, log_wrong, NULL) != 0 ||
+	    ob__transports_listen(node) != 0) {
+		return -1;
+	}
 	ob__cluster_listen(node);
 	snprintf(path, sizeof(path), "%s/admin.sock", node->dir);
 	return ob__admin_open(node, path);
@@ -346,6 +358,10 @@ static int start_accepting(struct ob__node *node)
 		ob__notice("link", "listening on %s", ob__listener_name(node->link_listener));
 	}
 	ob__cluster_accept(node);
+	if (ob__transports_accept(node) != 0) {
+		return -1;
+	}
+	ob__transports_init(node);
 	ob__cluster_describe(node);
 	if (ob__web_start(node) != 0 || ob__clients_start(node) != 0 ||
 	    ob__loop_signals(node->loop, signums, on_signal, node) != 0) {
@@ -593,6 +609,7 @@ int ob__node_free(struct ob__node *node)
 	ob__httpc_free(node->httpc);
 	ob__listener_close(node->link_listener);
 	ob__cluster_unlisten(node);
+	ob__transports_free(node);
 	if (node->links != NULL) {
 		ob__timeout_clear(node->loop, &node->leave_timeout);
 		ob__drain_free(node);
@@ -613,6 +630,7 @@ int ob__node_free(struct ob__node *node)
 	}
 	ob__permits_free(&node->permits);
 	ob__router_free(&node->router);
+	ob__firsts_free(&node->firsts);
 	ob__registry_free(&node->registry);
 	ob__clients_free(node);
 	ob__slots_free(&node->slots);

@@ -26,6 +26,7 @@
 #include "base/stat.h"
 #include "host/callfilter.h"
 #include "host/calls.h"
+#include "host/cancel.h"
 #include "host/client.h"
 #include "host/cluster.h"
 #include "host/dispatch.h"
@@ -39,8 +40,10 @@
 #include "host/session_lost.h"
 #include "host/slot.h"
 #include "host/swap/loader.h"
+#include "host/transport.h"
 #include "host/web.h"
 #include "host/work.h"
+#include "mesh/firsts.h"
 #include "mesh/link.h"
 #include "mesh/pending.h"
 #include "mesh/registry.h"
@@ -82,9 +85,13 @@ struct ob__node {
 	struct ob__registry registry;
 	struct ob__links *links;
 	struct ob__listener *link_listener;
+	struct ob__transports transports;
 	struct ob__permits permits;
 	struct ob__ignored ignored;
 	struct ob__router router;
+	struct ob__firsts firsts;
+	const struct ob__route_query *placing; /* what a policy is being asked about, and */
+	const ob_choice *choice;               /* how; NULL: none is asked */
 	struct ob__cluster cluster;
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;
@@ -111,6 +118,7 @@ struct ob__node {
 
 	struct ob__dispatch dispatch;
 	struct ob__calls calls;
+	struct ob__cancels cancels;
 	struct ob__keys keys;
 	struct ob__callfilter callfilter;
 	struct ob__methods methods;

@@ -114,6 +114,7 @@ int ob__mesh_start(struct ob__node *node)
 		return OB_E_NOMEM;
 	}
 	ob__router_init(&node->router, &node->registry);
+	ob__firsts_init(&node->firsts, node->registry.seed, OB__FIRSTS_MAX);
 	ob__pendings_init(&node->pendings, node->loop, c->limits.requests, ob__dispatch_pending_end,
 	                  node);
 	ob__sessions_init(&node->sessions, node->self.id, node->self.incarnation,

@@ -175,8 +175,9 @@ json_t *ob__node_peers_json(struct ob__node *node)
 			peers, peer_json(node, OB__CONTAINER(it, struct ob__peer, all_link)));
 	}
 	ob__links_each_remote(node->links, add_remote, remotes);
-	return json_pack("{s:o, s:o, s:o}", "peers", peers, "remote_ports", remotes, "directory",
-	                 ob__cluster_json(node));
+	return json_pack("{s:o, s:o, s:o, s:o}", "peers", peers, "remote_ports", remotes,
+	                 "directory", ob__cluster_json(node), "transports",
+	                 ob__transports_json(node));
 }
 
 static json_t *spans_json(const struct ob__node *node, const struct ob__idrange_span *spans,
@@ -200,12 +201,12 @@ json_t *ob__node_routes_json(const struct ob__node *node)
 	const struct ob__idrange *m = node->router.served;
 
 	return json_pack(
-		"{s:o, s:o, s:o, s:o}", "served",
+		"{s:o, s:o, s:o, s:o, s:o}", "served",
 		spans_json(node, m != NULL ? m->flat : NULL, m != NULL ? m->flat_len : 0), "ranges",
 		spans_json(node, t != NULL ? t->flat : NULL, t != NULL ? t->flat_len : 0),
 		"special",
 		spans_json(node, t != NULL ? t->special : NULL, t != NULL ? t->special_len : 0),
-		"policies", ob__policy_json(node));
+		"policies", ob__policy_json(node), "policy_ranges", ob__policy_ranges_json(node));
 }
 
 /* ---- the node ---- */

@@ -14,6 +14,7 @@
 #include <obhost/obhost.h>
 
 #include "base/log.h"
+#include "host/transport.h"
 #include "mesh/dialer.h"
 #include "mesh/hello.h"
 #include "net/tls.h"
@@ -94,6 +95,11 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.reconnect_time", OB__CONF_SECONDS, 0, 0, 3600, NULL, "5", "Longest pause between attempts to reach a node."},
 	{"rpc.address", OB__CONF_STRING, 0, 0, 0, NULL, "host", "Address that other nodes reach rpc.port at; HOST, or HOST:PORT if the port is another one from outside. A host that stands for all of a machine's addresses (0.0.0.0) is not told to anybody."},
 	{"rpc.unix", OB__CONF_BOOL, 0, 0, 0, NULL, "see text", "A unix socket for nodes of the same machine and user, STATE_DIR/NAME/link.sock; absent: if there is an rpc.port."},
+	{"rpc.listen", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "What else links are accepted on, by transports that modules offer. All nodes are told, and those that have the transport prefer it to tcp, in this order. With rpc.port and rpc.unix at most 4."},
+	{"rpc.listen[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One address."},
+	{"rpc.listen[].transport", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "Name of the transport."},
+	{"rpc.listen[].address", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "Where to listen, as the transport writes it."},
+	{"rpc.listen[].told", OB__CONF_STRING, 0, 0, 0, NULL, "address", "The address that others dial, if it is another one."},
 	{"rpc.idle", OB__CONF_SECONDS, 0, 0, 86400, NULL, "60", "Seconds without traffic after which a link ends that was made for traffic towards a node that another one told of; 0: it stays."},
 	{"rpc.serve", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Ranges of message ids that nodes of this type take, told to all nodes: they go there where a node's own rpc.route says nothing. At most 32."},
 	{"rpc.serve[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high], both ends included."},
@@ -102,8 +108,12 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.log", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Calls that are logged, at both ends, at most ten lines in ten seconds."},
 	{"rpc.log.slow", OB__CONF_SECONDS, 0, 0, 3600, NULL, "0", "Those that took so long; 0: none."},
 	{"rpc.log.failed", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Those that failed."},
-	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. Messages of a session that stays go where its earlier ones went, unless a module chooses."},
+	{"rpc.policy", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to the policy that chooses which node of it takes a message: round_robin (the default), random, weighted, least_pending, hash, sticky, or one that a module offers. A session's first message that is to stay goes by it as well, where that is safe, and by sticky if there is none; what follows goes where the first one went, unless a module chooses."},
 	{"rpc.policy.*", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Name of a policy."},
+	{"rpc.policy_range", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Policies for messages by range of ids, whichever role they go to; they come before the role's. Of overlapping ones the last wins."},
+	{"rpc.policy_range[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One range."},
+	{"rpc.policy_range[].range", OB__CONF_PAIR, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "[low, high], both ends included."},
+	{"rpc.policy_range[].policy", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "Name of a policy, as in rpc.policy."},
 	{"rpc.route", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The route table: which role takes which message id."},
 	{"rpc.route.range", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Role to ranges, both ends included; of overlapping ones the last wins."},
 	{"rpc.route.range.*", OB__CONF_LIST, 0, 0, 0, NULL, NULL, "Ranges of one role."},
@@ -119,8 +129,11 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"rpc.sticky_wait", OB__CONF_SECONDS, 0, 0, 60, NULL, "3", "Seconds that a message of a range with wait waits for its node, but not longer than call_timeout."},
 	{"remote_ports", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Nodes to have a link with."},
 	{"remote_ports[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One node."},
-	{"remote_ports[].host", OB__CONF_STRING, 0, 0, 0, NULL, "127.0.0.1", "Its address."},
-	{"remote_ports[].port", OB__CONF_INT, OB__CONF_REQUIRED, 1, 65535, NULL, NULL, "Its rpc.port."},
+	{"remote_ports[].transport", OB__CONF_STRING, 0, 0, 0, NULL, "see text", "What the link is made over: tcp (the default), unix (if there is a path), or the name of a transport that a module offers."},
+	{"remote_ports[].address", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Its address, as the transport writes it; of tcp HOST:PORT, of unix a path."},
+	{"remote_ports[].host", OB__CONF_STRING, 0, 0, 0, NULL, "127.0.0.1", "Its address, of transport tcp."},
+	{"remote_ports[].port", OB__CONF_INT, 0, 1, 65535, NULL, NULL, "Its rpc.port, of transport tcp."},
+	{"remote_ports[].path", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Path of its unix socket, STATE_DIR/NAME/link.sock, of transport unix."},
 	{"remote_ports[].type", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "The role it must have."},
 	{"remote_ports[].token", OB__CONF_SECRET, 0, 0, 0, NULL, "see text", "Its rpc.token, or what its rpc.tokens has for this node's type; absent: rpc.tokens has it for this node's type, else rpc.token."},
 	{"remote_ports[].encode", OB__CONF_INT, 0, 0, 1, NULL, "rpc.encode", "Its rpc.encode; 0 with an rpc.tls here: plain all the same."},
@@ -145,6 +158,9 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.users", OB__CONF_INT, 0, 1, 16000000, NULL, "1000000", "Most users that a route node keeps the whereabouts of; beyond it 503."},
 	{"sessions", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Sessions and their users."},
 	{"sessions.bind_timeout", OB__CONF_SECONDS, 0, 0, 120, NULL, "5", "Seconds that binding a session to a user may take, waiting for the user's former session included; then it ends with 504."},
+	{"sessions.carry", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Keys of session attributes that go along with a session's messages to route nodes, for the policies there (ob_choice_attr). At most 4."},
+	{"sessions.carry[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "A key: 1 to 32 bytes."},
+	{"sessions.home_time", OB__CONF_SECONDS, 0, 0, 86400, NULL, "300", "Of route nodes: seconds after a user's session for which it is remembered which nodes his messages stayed with (rpc.sticky with by user), so that his next session gets to them; 0: not at all."},
 	{"sessions.kick_id", OB__CONF_INT, 0, 0, 2147483647, NULL, "0", "Message id under which a client gets {\"reason\": TEXT} before it is closed because its user has logged in elsewhere or was kicked; 0: none."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
 	{"reload.budget", OB__CONF_SECONDS, 0, 0, 60, NULL, "0.1", "Seconds that handing over state may hold the loop when its version changed; 0: any."},
@@ -236,6 +252,24 @@ static void read_reload(struct reading *r)
 	};
 }
 
+static void read_carry(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = ob__conf_get(c->root, "sessions.carry");
+
+	if (json_array_size(list) > OB__CARRY_MAX) {
+		wrong(r, "sessions.carry", "has more than 4 keys");
+		return;
+	}
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *key = json_string_value(json_array_get(list, i));
+		if (!ob__key_ok(key)) {
+			wrong(r, "sessions.carry", "a key is 1 to 32 bytes of text");
+		}
+		c->carry[c->carry_len++] = key;
+	}
+}
+
 static void read_node(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -249,6 +283,8 @@ static void read_node(struct reading *r)
 	c->session_closed_id = (uint32_t)ob__conf_int(j, "session_closed_id", 100130);
 	c->kick_id = (uint32_t)ob__conf_int(j, "sessions.kick_id", 0);
 	c->bind_timeout_ms = ob__conf_ms(j, "sessions.bind_timeout", 5000);
+	c->home_ms = ob__conf_ms(j, "sessions.home_time", 300000);
+	read_carry(r);
 	c->state_dir = ob__conf_str(j, "state_dir", NULL);
 	c->pid = ob__conf_str(j, "pid", NULL);
 	c->user = ob__conf_str(j, "user", NULL);
@@ -507,6 +543,117 @@ static void read_tokens(struct reading *r)
 	}
 }
 
+/* A transport that a module offers, and one of its addresses; which module is not known here. */
+static void read_way(struct reading *r, const json_t *item, const char *place,
+                     struct ob__transport_way *way)
+{
+	char path[80];
+
+	way->transport = ob__conf_str(item, "transport", "");
+	way->address = ob__conf_str(item, "address", "");
+	snprintf(path, sizeof(path), "%stransport", place);
+	if (!word_ok(way->transport) || strchr(way->transport, '.') != NULL) {
+		wrong(r, path, "a transport's name is letters, digits, '_' or '-'");
+	}
+	snprintf(path, sizeof(path), "%saddress", place);
+	if (!ob__transport_address_ok(way->address)) {
+		wrong(r, path, "must be 1 to 107 printable ASCII characters");
+	}
+}
+
+static void read_host(struct reading *r, const json_t *item, const char *place,
+                      struct ob__remote_conf *m)
+{
+	const char *text = ob__conf_str(item, "address", NULL);
+	struct ob__address a = {.kind = OB__ADDRESS_OTHER};
+	char full[OB__MEMBER_ADDRESS];
+	char path[80];
+
+	m->host = ob__conf_str(item, "host", "127.0.0.1");
+	m->port = (int)ob__conf_int(item, "port", 0);
+	if (text == NULL) {
+		snprintf(path, sizeof(path), "%sport", place);
+		if (m->port == 0) {
+			wrong(r, path, "missing");
+		}
+		return;
+	}
+	snprintf(path, sizeof(path), "%saddress", place);
+	if (snprintf(full, sizeof(full), "tcp %s", text) >= (int)sizeof(full) ||
+	    ob__address_get(&a, full) != 0) {
+		wrong(r, path, "of tcp is HOST:PORT or [HOST]:PORT");
+		return;
+	}
+	m->host = m->host_text = strdup(a.host);
+	m->port = a.port;
+	if (m->host == NULL) {
+		wrong(r, path, "out of memory");
+	}
+}
+
+/* Where the node is: one address, in one of the ways to write it. */
+static void read_where(struct reading *r, const json_t *item, const char *place,
+                       struct ob__remote_conf *m)
+{
+	const char *path = ob__conf_str(item, "path", NULL);
+	const char *address = ob__conf_str(item, "address", NULL);
+	const char *transport = ob__conf_str(item, "transport", path != NULL ? "unix" : "tcp");
+	bool is_tcp = strcmp(transport, "tcp") == 0;
+	bool is_unix = strcmp(transport, "unix") == 0;
+	char where[80];
+
+	snprintf(where, sizeof(where), "%saddress", place);
+	if ((path != NULL && (!is_unix || address != NULL)) ||
+	    ((json_object_get(item, "host") != NULL || json_object_get(item, "port") != NULL) &&
+	     (!is_tcp || address != NULL))) {
+		wrong(r, where,
+		      "stands alone: host and port go with transport tcp, path with unix");
+	}
+	if (is_tcp) {
+		read_host(r, item, place, m);
+	} else if (is_unix) {
+		m->path = path != NULL ? path : address;
+		if (m->path == NULL || m->path[0] != '/' ||
+		    strlen(m->path) >= sizeof(((struct ob__address *)NULL)->path)) {
+			wrong(r, where, "of unix is the path of a socket, from / on");
+		}
+	} else {
+		read_way(r, item, place, &m->way);
+	}
+}
+
+static void read_rpc_listens(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = ob__conf_get(c->root, "rpc.listen");
+	size_t told = json_array_size(list) + (c->rpc_port != 0) + c->rpc_unix;
+
+	c->rpc_listens = calloc(json_array_size(list) + 1, sizeof(*c->rpc_listens));
+	if (c->rpc_listens == NULL) {
+		wrong(r, "rpc.listen", "out of memory");
+		return;
+	}
+	if (json_array_size(list) > 0 && told > OB__MEMBER_ADDRESSES) {
+		wrong(r, "rpc.listen", "makes more than 4 addresses, with rpc.port and rpc.unix");
+	}
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *item = json_array_get(list, i);
+		struct ob__rpc_listen_conf *l = &c->rpc_listens[c->rpc_listens_len++];
+		char path[64];
+		snprintf(path, sizeof(path), "rpc.listen[%zu].", i);
+		read_way(r, item, path, &l->way);
+		if (ob__transport_built_in(l->way.transport)) {
+			snprintf(path, sizeof(path), "rpc.listen[%zu].transport", i);
+			wrong(r, path, "is built in: that is rpc.port, or rpc.unix");
+		}
+		l->told = ob__conf_str(item, "told", l->way.address);
+		if (!ob__transport_address_ok(l->told)) {
+			snprintf(path, sizeof(path), "rpc.listen[%zu].told", i);
+			wrong(r, path, "must be 1 to 107 printable ASCII characters");
+		}
+	}
+}
+
 static void read_remotes(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -522,11 +669,10 @@ static void read_remotes(struct reading *r)
 		struct ob__remote_conf *m = &c->remotes[c->remotes_len++];
 		char path[64];
 
-		m->host = ob__conf_str(item, "host", "127.0.0.1");
-		m->port = (int)ob__conf_int(item, "port", 0);
 		m->role = ob__conf_str(item, "type", NULL);
 		m->token = ob__conf_str(item, "token", NULL);
 		snprintf(path, sizeof(path), "remote_ports[%zu].", i);
+		read_where(r, item, path, m);
 		read_security(r, item, path, OB__LINK_AS_NODE, &m->security);
 		bool by_cert = m->security.mode == OB__LINK_CERT ||
 		               (m->security.mode == OB__LINK_AS_NODE &&
@@ -540,6 +686,42 @@ static void read_remotes(struct reading *r)
 	}
 }
 
+#define POLICY_NAME "a policy's name is letters, digits, '_' or '-'"
+
+static bool policy_ok(const json_t *name)
+{
+	return word_ok(json_string_value(name)) && strchr(json_string_value(name), '.') == NULL;
+}
+
+static void read_policy_ranges(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = ob__conf_get(c->root, "rpc.policy_range");
+	size_t i;
+	json_t *item;
+	int rc = 0;
+
+	ob__idrange_init(&c->policy_range);
+	c->choosers = calloc(json_array_size(list) + 1, sizeof(*c->choosers));
+	if (c->choosers == NULL) {
+		wrong(r, "rpc.policy_range", "out of memory");
+		return;
+	}
+	c->choosers_len = json_array_size(list);
+	json_array_foreach (list, i, item) {
+		const json_t *range = json_object_get(item, "range");
+		if (!policy_ok(json_object_get(item, "policy"))) {
+			wrong(r, "rpc.policy_range", POLICY_NAME);
+		}
+		rc |= ob__idrange_add(
+			&c->policy_range, (uint32_t)json_integer_value(json_array_get(range, 0)),
+			(uint32_t)json_integer_value(json_array_get(range, 1)), (uint32_t)i);
+	}
+	if (rc != 0 || ob__idrange_seal(&c->policy_range, NULL, NULL) != 0) {
+		wrong(r, "rpc.policy_range", "has too many entries");
+	}
+}
+
 static void read_policies(struct reading *r)
 {
 	const char *role;
@@ -549,11 +731,11 @@ static void read_policies(struct reading *r)
 	                     name) {
 		if (!word_ok(role)) {
 			wrong(r, "rpc.policy", "has a role that is no word");
-		} else if (!word_ok(json_string_value(name)) ||
-		           strchr(json_string_value(name), '.') != NULL) {
-			wrong(r, "rpc.policy", "a policy's name is letters, digits, '_' or '-'");
+		} else if (!policy_ok(name)) {
+			wrong(r, "rpc.policy", POLICY_NAME);
 		}
 	}
+	read_policy_ranges(r);
 }
 
 static void check_allow(struct reading *r)
@@ -665,7 +847,8 @@ static void read_rpc(struct reading *r)
 	c->call_log_failed = json_is_true(ob__conf_get(c->root, "rpc.log.failed"));
 	read_tokens(r);
 	read_security(r, json_object_get(c->root, "rpc"), "rpc.", OB__LINK_PLAIN, &c->rpc_security);
-	if (c->rpc_port != 0 && c->rpc_token == NULL && c->rpc_tokens_len == 0 &&
+	bool listens = c->rpc_port != 0 || json_array_size(ob__conf_get(c->root, "rpc.listen")) > 0;
+	if (listens && c->rpc_token == NULL && c->rpc_tokens_len == 0 &&
 	    c->rpc_security.mode != OB__LINK_CERT) {
 		wrong(r, "rpc.token", "is missing: links without a token are not accepted");
 	}
@@ -675,6 +858,7 @@ static void read_rpc(struct reading *r)
 	check_allow(r);
 	read_sticky(r);
 	read_member(r);
+	read_rpc_listens(r);
 	read_policies(r);
 	read_remotes(r);
 }
@@ -860,9 +1044,15 @@ void ob__nodeconf_free(struct ob__nodeconf *c)
 		free(c->modules[i].path);
 		json_decref(c->modules[i].conf);
 	}
+	ob__idrange_free(&c->policy_range);
+	free(c->choosers);
 	ob__idrange_free(&c->sticky);
+	for (size_t i = 0; i < c->remotes_len; i++) {
+		free(c->remotes[i].host_text);
+	}
 	free(c->listens);
 	free(c->remotes);
+	free(c->rpc_listens);
 	free(c->rpc_host_text);
 	free(c->rpc_tokens);
 	free(c->serve);

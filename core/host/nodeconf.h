@@ -25,6 +25,8 @@
 #include "lib/idrange.h"
 #include "mesh/link.h"
 #include "mesh/member.h"
+#include "mesh/registry.h"
+#include "mesh/userwire.h"
 
 #define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
 
@@ -55,8 +57,16 @@ struct ob__security_conf {
 	struct ob__link_files files;
 };
 
+/* One address of rpc.listen. */
+struct ob__rpc_listen_conf {
+	struct ob__transport_way way;
+	const char *told; /* the address that others dial */
+};
+
 struct ob__remote_conf {
-	const char *host;
+	struct ob__transport_way way; /* transport NULL: one that is built in */
+	char *host_text;              /* owned: what host points at, or NULL */
+	const char *host;             /* NULL: there is a path or a way */
 	int port;
 	const char *path;
 	const char *role;
@@ -124,6 +134,9 @@ struct ob__nodeconf {
 	uint32_t session_closed_id;
 	uint32_t kick_id; /* 0: none */
 	uint64_t bind_timeout_ms;
+	uint64_t home_ms;                 /* where a user was served is kept after his session */
+	const char *carry[OB__CARRY_MAX]; /* keys of attributes that go along with messages */
+	size_t carry_len;
 	struct ob__listen_conf *listens;
 	size_t listens_len;
 	int http_port;
@@ -136,6 +149,9 @@ struct ob__nodeconf {
 	size_t rpc_tokens_len;
 	struct ob__security_conf rpc_security;
 	uint64_t reconnect_ms;
+	struct ob__idrange policy_range; /* an index into: */
+	struct ob__chooser *choosers;    /* of rpc.policy_range, filled in when it counts */
+	size_t choosers_len;
 	struct ob__idrange sticky; /* enum ob__sticky_lost, perhaps with BY_USER */
 	bool sticky_by_user;       /* any of them has */
 	uint64_t sticky_wait_ms;
@@ -151,6 +167,8 @@ struct ob__nodeconf {
 	uint64_t too_busy_ms;  /* of a turn; 0: never */
 	uint64_t call_slow_ms; /* calls that took longer are logged; 0: none */
 	bool call_log_failed;
+	struct ob__rpc_listen_conf *rpc_listens;
+	size_t rpc_listens_len;
 	struct ob__remote_conf *remotes;
 	size_t remotes_len;
 	struct ob__module_conf *modules;

@@ -78,6 +78,16 @@ int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f)
 	return send_by(node, dst, f, &peer);
 }
 
+int ob__send_in_passing(struct ob__node *node, uint64_t dst, struct ob__frame *f)
+{
+	ob__route_wanted wanted = node->router.wanted;
+
+	node->router.wanted = NULL;
+	int rc = ob__send_to_node(node, dst, f);
+	node->router.wanted = wanted;
+	return rc;
+}
+
 /* What is answered in one burst goes in one frame. */
 static bool add_reply(struct ob__node *node, const struct ob__reply_to *to, const void *data,
                       size_t len)
@@ -105,9 +115,9 @@ static void note_reply(struct ob__node *node, const struct ob__reply_to *to, str
 }
 
 void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
-                    const char *text, const void *data, size_t len, bool silent)
+                    const char *text, const void *data, size_t len, uint16_t flags)
 {
-	bool plain = code == OB_OK && !silent;
+	bool plain = code == OB_OK && flags == 0;
 
 	if (plain && add_reply(node, to, data, len)) {
 		return;
@@ -117,7 +127,7 @@ void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int co
 	char *body = NULL;
 	struct ob__frame f = {
 		.kind = OB__FRAME_REPLY,
-		.flags = silent ? OB__FRAME_ONE_WAY : 0,
+		.flags = flags,
 		.id = to->id,
 		.call = to->call,
 		.status = OB_RESULT_WIRE(code),
@@ -143,7 +153,7 @@ void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int co
 		note_reply(node, to, peer);
 	}
 	if (rc == OB_E_TOO_BIG && code == OB_OK) {
-		ob__send_reply(node, to, OB_E_TOO_BIG, "the answer is too big", NULL, 0, false);
+		ob__send_reply(node, to, OB_E_TOO_BIG, "the answer is too big", NULL, 0, 0);
 	} else if (rc != 0) {
 		++*node->dispatch.replies_lost;
 		ob__debug("dispatch", "a reply to %016llx is lost: %s", (unsigned long long)to->src,
@@ -166,14 +176,14 @@ void ob__refuse_frame(struct ob__node *node, const struct ob__frame *f, int code
 	}
 	if (f->src == node->self.id) {
 		struct ob__pending *p = ob__pending_find(&node->pendings, f->call);
-		struct ob__end end = {.code = code, .text = text};
+		struct ob__end end = {.code = code, .text = text, .refused = true};
 		if (p != NULL) {
 			ob__pending_end(p, &end);
 		}
 		return;
 	}
 	struct ob__reply_to to = {f->src, f->call, f->id, (f->flags & OB__FRAME_CALL) == 0};
-	ob__send_reply(node, &to, code, text, NULL, 0, false);
+	ob__send_reply(node, &to, code, text, NULL, 0, OB__FRAME_REFUSED);
 }
 
 void ob__send_silence(struct ob__node *node, const struct ob__frame *f)
@@ -184,6 +194,6 @@ void ob__send_silence(struct ob__node *node, const struct ob__frame *f)
 		}
 	} else if ((f->flags & OB__FRAME_ONE_WAY) == 0) {
 		struct ob__reply_to to = {f->src, f->call, f->id, false};
-		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
+		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, OB__FRAME_ONE_WAY);
 	}
 }

@@ -40,9 +40,13 @@ char *ob__error_body(struct ob__node *node, int code, const char *text, size_t *
  * one for the same session, so that what is said about one keeps its order. 0 or OB_E_*. */
 int ob__send_to_node(struct ob__node *node, uint64_t dst, struct ob__frame *f);
 
-/* Sends the end of a request back; `silent` ends it without anything for its client. */
+/* The same for what is no reason to make a link with the node. */
+int ob__send_in_passing(struct ob__node *node, uint64_t dst, struct ob__frame *f);
+
+/* Sends the end of a request back, with flags of the frame: OB__FRAME_ONE_WAY ends it without
+ * anything for its client, OB__FRAME_REFUSED says that no handler has seen it. */
 void ob__send_reply(struct ob__node *node, const struct ob__reply_to *to, int code,
-                    const char *text, const void *data, size_t len, bool silent);
+                    const char *text, const void *data, size_t len, uint16_t flags);
 
 /* Ends the request of a frame without anything for its client. */
 void ob__send_silence(struct ob__node *node, const struct ob__frame *f);

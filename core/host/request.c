@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "host/callfilter.h"
+#include "host/cancel.h"
 #include "host/client.h"
 #include "host/conn.h"
 #include "host/keys.h"
@@ -48,6 +49,9 @@ static void req_client_ended(struct ob__req *r)
 static void req_finish(struct ob__req *r)
 {
 	r->ended = true;
+	if (r->held) {
+		ob__cancel_release(r);
+	}
 	req_client_ended(r);
 	if (!r->running) {
 		req_free(r);
@@ -103,12 +107,12 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 	code = ob__result_clean(code);
 	r->key = 0;
 	ob__count_result(node->dispatch.ends, code);
-	r->gen->failed += speaks_against(code);
+	r->gen->failed += speaks_against(code) && !r->cancelled;
 	r->ended = true;
 	if ((r->view.flags & OB_VIEW_CALL) != 0) {
 		ob__callfilter_after_in(node, r, code, text, data, len);
 	}
-	if ((r->view.flags & OB_VIEW_ONE_WAY) == 0) {
+	if ((r->view.flags & OB_VIEW_ONE_WAY) == 0 && !r->cancelled) {
 		switch (r->origin) {
 		case OB__ORIGIN_CLIENT:
 			ob__conn_reply(ob__conn_get(node, r->from.client.conn), r->view.id,
@@ -117,7 +121,7 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 		case OB__ORIGIN_LINK: {
 			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id,
 			                          (r->view.flags & OB_VIEW_CALL) == 0};
-			ob__send_reply(node, &to, code, text, data, len, false);
+			ob__send_reply(node, &to, code, text, data, len, 0);
 			break;
 		}
 		case OB__ORIGIN_HTTP:
@@ -141,6 +145,12 @@ int ob__req_end(struct ob__req *r, int code, const char *text, const void *data,
 	return 0;
 }
 
+void ob__req_cancel(struct ob__req *r)
+{
+	r->cancelled = true;
+	ob__req_end(r, OB_E_GONE, "its caller has cancelled it", NULL, 0);
+}
+
 int ob__req_done(struct ob__req *r)
 {
 	struct ob__node *node = r->gen->node;
@@ -152,7 +162,7 @@ int ob__req_done(struct ob__req *r)
 	}
 	if (r->origin == OB__ORIGIN_LINK && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id, false};
-		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
+		ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, OB__FRAME_ONE_WAY);
 	} else if (r->origin == OB__ORIGIN_SELF && (r->view.flags & OB_VIEW_ONE_WAY) == 0) {
 		self_end(r, OB_OK, NULL, NULL, 0);
 	} else if (r->origin == OB__ORIGIN_HTTP) {
@@ -190,6 +200,7 @@ int ob__req_hold(struct ob__req *r)
 	r->held = true;
 	ob__list_append(&r->gen->reqs, &r->gen_link);
 	ob__gen_ref(r->gen);
+	ob__cancel_hold(r);
 	uint64_t now = ob__loop_now(node->loop);
 	ob__timeout_init(&r->timeout, req_deadline, r);
 	ob__timeout_set(node->loop, &r->timeout, r->deadline > now ? r->deadline - now : 0);
@@ -269,7 +280,7 @@ void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r)
 		if (r->origin == OB__ORIGIN_LINK) {
 			struct ob__reply_to to = {r->from.link.src, r->from.link.call, r->view.id,
 			                          false};
-			ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, true);
+			ob__send_reply(node, &to, OB_OK, NULL, NULL, 0, OB__FRAME_ONE_WAY);
 		} else if (r->origin == OB__ORIGIN_SELF) {
 			self_end(r, OB_OK, NULL, NULL, 0);
 		}

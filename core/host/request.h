@@ -47,6 +47,7 @@ struct ob__req {
 	bool running; /* the handler's callback has not returned */
 	bool held;
 	bool ended;
+	bool cancelled; /* nobody waits for its end any more */
 	bool bad_json;
 	bool json_reply;       /* the answer is JSON (an HTTP answer's type) */
 	int http_status;       /* of the answer, or 0: 200 */
@@ -93,6 +94,9 @@ struct ob__req *ob__req_get(struct ob__node *node, uint64_t handle);
 
 /* Ends a request: once, by handle, in any way. 0, OB_E_STALE. */
 int ob__req_end(struct ob__req *r, int code, const char *text, const void *data, size_t len);
+
+/* Ends one whose caller has cancelled it: with GONE, which goes to nobody. */
+void ob__req_cancel(struct ob__req *r);
 
 /* Ends it silently (ob_done). */
 int ob__req_done(struct ob__req *r);

@@ -19,9 +19,12 @@
 #include "host/kv.h"
 #include "host/listen.h"
 #include "host/node.h"
+#include "host/policy.h"
+#include "host/push_many.h"
 #include "host/request.h"
 #include "host/session_lock.h"
 #include "host/slot.h"
+#include "host/transport.h"
 #include "host/users.h"
 #include "host/work.h"
 #include "lib/blob.h"
@@ -332,12 +335,25 @@ static int sdk_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags)
 	return 0;
 }
 
+/* The modules that come with the host, whose methods are its own. */
+static bool is_of_the_host(const struct ob__module *m)
+{
+	return strcmp(m->name, "service") == 0 || strcmp(m->name, "route") == 0 ||
+	       strcmp(m->name, "proxy") == 0;
+}
+
 static int sdk_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
 {
+	struct ob__gen *g = gen_of(ctx);
 	struct ob__reg *reg;
 
 	if (fn == NULL || name == NULL || *name == '\0' || strlen(name) > 255) {
 		return OB_E_INVAL;
+	}
+	if (strncmp(name, "sys.", 4) == 0 && !is_of_the_host(g->module)) {
+		snprintf(g->refused, sizeof(g->refused),
+		         "\"%.64s\": methods in \"sys\" are the host's; take \"user\"", name);
+		return OB_E_DENIED;
 	}
 	int rc = reg_slot(ctx, OB__SLOT_METHOD, 0, name, &reg);
 	if (rc == 0) {
@@ -526,6 +542,24 @@ static int sdk_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	int rc = reg_slot(ctx, OB__SLOT_POLICY, 0, name, &reg);
 	if (rc == 0) {
 		reg->fn.policy = fn;
+	}
+	return rc;
+}
+
+static int sdk_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	struct ob__reg *reg;
+
+	if (!ob__transport_ok(transport)) {
+		return OB_E_INVAL;
+	}
+	if (ob__transport_built_in(transport->name)) {
+		return OB_E_EXISTS;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_TRANSPORT, 0, transport->name, &reg);
+	if (rc == 0) {
+		reg->fn.transport = *transport;
+		reg->fn.transport.name = reg->slot->name;
 	}
 	return rc;
 }
@@ -755,6 +789,32 @@ static int sdk_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void 
 	return ob__users_push(node_of(ctx), user, id, data, len);
 }
 
+static int sdk_push_many(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+                         const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__push_many(node_of(ctx), sessions, count, id, data, len);
+}
+
+static int sdk_push_users(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+                          const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__users_push_many(node_of(ctx), users, count, id, data, len);
+}
+
+static int sdk_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__push_all(node_of(ctx), role, id, data, len);
+}
+
 static int sdk_kick_user(ob_ctx *ctx, const char *user, const char *reason)
 {
 	if (!ob__gen_live(gen_of(ctx))) {
@@ -782,6 +842,14 @@ static const void *sdk_session_attr(ob_ctx *ctx, ob_session session, const char 
 		*len = a != NULL ? a->len : 0;
 	}
 	return a != NULL ? a->value : NULL;
+}
+
+static const void *sdk_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                   size_t *len)
+{
+	size_t unused;
+
+	return ob__policy_attr(node_of(ctx), choice, key, len != NULL ? len : &unused);
 }
 
 static int sdk_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
@@ -1027,4 +1095,12 @@ const ob_api ob__sdk_api = {
 	.session_attr = sdk_session_attr,
 	.session_lock = sdk_session_lock,
 	.session_unlock = sdk_session_unlock,
+	/* pushes to many */
+	.push_many = sdk_push_many,
+	.push_users = sdk_push_users,
+	.push_all = sdk_push_all,
+	/* links */
+	.on_transport = sdk_on_transport,
+	/* in policies */
+	.choice_attr = sdk_choice_attr,
 };

@@ -240,6 +240,13 @@ static int dead_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 	return OB_E_DEAD;
 }
 
+static int dead_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	(void)ctx;
+	(void)transport;
+	return OB_E_DEAD;
+}
+
 static int dead_listen(ob_ctx *ctx, const ob_listen_options *options)
 {
 	(void)ctx;
@@ -586,6 +593,40 @@ static int dead_push_user(ob_ctx *ctx, const char *user, uint32_t id, const void
 	return OB_E_DEAD;
 }
 
+static int dead_push_many(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+                          const void *data, size_t len)
+{
+	(void)ctx;
+	(void)sessions;
+	(void)count;
+	(void)id;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static int dead_push_users(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+                           const void *data, size_t len)
+{
+	(void)ctx;
+	(void)users;
+	(void)count;
+	(void)id;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static int dead_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	(void)ctx;
+	(void)role;
+	(void)id;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
 static int dead_kick_user(ob_ctx *ctx, const char *user, const char *reason)
 {
 	(void)ctx;
@@ -614,6 +655,13 @@ static const void *dead_session_attr(ob_ctx *ctx, ob_session session, const char
 		*len = 0;
 	}
 	return NULL;
+}
+
+static const void *dead_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                    size_t *len)
+{
+	(void)choice;
+	return dead_session_attr(ctx, 0, key, len);
 }
 
 static int dead_session_lock(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms)
@@ -713,4 +761,12 @@ const ob_api ob__sdk_dead_api = {
 	.session_attr = dead_session_attr,
 	.session_lock = dead_session_lock,
 	.session_unlock = dead_session_unlock,
+	/* pushes to many */
+	.push_many = dead_push_many,
+	.push_users = dead_push_users,
+	.push_all = dead_push_all,
+	/* links */
+	.on_transport = dead_on_transport,
+	/* in policies */
+	.choice_attr = dead_choice_attr,
 };

@@ -279,7 +279,9 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 	ob__users_ext_get(node, s, f);
 	s->messages += ob__many_of(f);
 	note_choice(node, s, f);
-	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0, false);
+	/* What another node than the session's proxy calls for it says nothing about its messages.
+	 */
+	tell_served(node, s, (f->flags & OB__FRAME_STICKY) != 0 && f->src == s->node, false);
 	return 0;
 }
 
@@ -365,11 +367,23 @@ static void notify_closed(struct ob__node *node, const struct ob__session *s, ui
 	}
 }
 
+/* Where its messages went may not have said yet that they have come. */
+static void serve_under_way(const struct ob__node *node, struct ob__session *s)
+{
+	for (uint8_t i = 0; i < s->sticky_len; i++) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		if (c->node != 0 && c->role != 0 && c->role != node->router.route_role) {
+			(void)ob__session_served(s, c->node);
+		}
+	}
+}
+
 void ob__session_closed(struct ob__node *node, struct ob__session *s)
 {
 	uint64_t seq = s->seq;
 
 	ob__users_closing(node, s);
+	serve_under_way(node, s);
 	for (uint8_t i = 0; i < s->served_len; i++) {
 		notify_closed(node, s, s->served[i]);
 	}
@@ -382,6 +396,19 @@ void ob__session_gone(struct ob__node *node, uint64_t owner, uint64_t seq, uint6
 	struct ob__session gone = {.node = owner, .seq = seq};
 
 	notify_closed(node, &gone, to);
+}
+
+/* Who has just got a message that stays has it for good; who had one long ago may not, and who
+ * drains has been rid of it: what he says again has met the answer on its way. */
+static bool sticks_there(const struct ob__node *node, const struct ob__session *s,
+                         const struct ob__frame *f)
+{
+	const struct ob__peer *peer = ob__registry_get(&node->registry, f->src);
+
+	if (f->status == 0) {
+		return true;
+	}
+	return ob__session_sticky(s, f->role) == 0 && (peer == NULL || !ob__peer_drains(peer));
 }
 
 static void on_served(struct ob__node *node, const struct ob__frame *f)
@@ -411,10 +438,9 @@ static void on_served(struct ob__node *node, const struct ob__frame *f)
 	}
 	(void)ob__session_served(s, f->src);
 	ob__users_met(node, s, f->src);
-	/* Who has just got a message that stays has it for good; who had one long ago may not. */
-	if ((f->flags & OB__FRAME_STICKY) != 0 && f->role != 0 &&
-	    (f->status == 0 || ob__session_sticky(s, f->role) == 0)) {
+	if ((f->flags & OB__FRAME_STICKY) != 0 && f->role != 0 && sticks_there(node, s, f)) {
 		ob__session_stick(s, f->role, f->src);
+		ob__users_tell_homes(node, s, false);
 	}
 }
 
@@ -469,6 +495,7 @@ static void on_kick(struct ob__node *node, const struct ob__frame *f)
 	memcpy(&code, f->payload, sizeof(code));
 	size_t len = f->payload_len - 2 < sizeof(reason) ? f->payload_len - 2 : sizeof(reason) - 1;
 	memcpy(reason, f->payload + 2, len);
+	ob__conn_catch_up(conn);
 	ob__conn_close(conn, code, reason, "kicked");
 }
 

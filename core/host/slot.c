@@ -21,6 +21,7 @@ void ob__slots_init(struct ob__slots *s, uint64_t seed)
 	ob__strmap_init(&s->codecs, seed);
 	ob__strmap_init(&s->listens, seed);
 	ob__strmap_init(&s->policies, seed);
+	ob__strmap_init(&s->transports, seed);
 	for (int kind = 0; kind < OB__SLOT_KINDS; kind++) {
 		s->single[kind].kind = (enum ob__slot_kind)kind;
 	}
@@ -73,6 +74,7 @@ void ob__slots_free(struct ob__slots *s)
 	namemap_free(&s->codecs);
 	namemap_free(&s->listens);
 	namemap_free(&s->policies);
+	namemap_free(&s->transports);
 	chains_free(s);
 	memset(s, 0, sizeof(*s));
 }
@@ -98,6 +100,8 @@ static struct ob__strmap *names_of(struct ob__slots *s, enum ob__slot_kind kind)
 		return &s->listens;
 	case OB__SLOT_POLICY:
 		return &s->policies;
+	case OB__SLOT_TRANSPORT:
+		return &s->transports;
 	default:
 		return NULL;
 	}

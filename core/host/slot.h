@@ -43,6 +43,7 @@ enum ob__slot_kind {
 	OB__SLOT_LISTEN,
 	OB__SLOT_POLICY,
 	OB__SLOT_CALL_FILTER,
+	OB__SLOT_TRANSPORT,
 	OB__SLOT_KINDS,
 };
 
@@ -65,6 +66,7 @@ struct ob__reg {
 		ob_error_body_fn error_body;
 		ob_policy_fn policy;
 		ob_call_filter_fn call_filter;
+		ob_transport transport; /* its name is the slot's */
 		struct {
 			struct ob__slot *codec;
 			uint32_t idle_ms;
@@ -76,7 +78,8 @@ struct ob__reg {
 struct ob__slot {
 	enum ob__slot_kind kind;
 	uint64_t id; /* of a message */
-	char *name;  /* method, "METHOD /path", codec, "tcp HOST:PORT", policy; NULL for others */
+	char *name;  /* method, "METHOD /path", codec, "tcp HOST:PORT", policy, transport; NULL for
+	              * others */
 	struct ob__reg *active;
 	struct ob__reg *canary;               /* takes a share of the sessions, or NULL */
 	struct ob__reg *shadow;               /* of a generation that is starting */
@@ -99,6 +102,7 @@ struct ob__slots {
 	struct ob__strmap codecs;
 	struct ob__strmap listens;
 	struct ob__strmap policies;
+	struct ob__strmap transports;
 	struct ob__slot single[OB__SLOT_KINDS]; /* the decisions, by kind */
 	struct ob__chain filters;
 	struct ob__chain events;

@@ -59,6 +59,18 @@ void ob__sticky_user_changed(const struct ob__node *node, struct ob__session *s)
 	}
 }
 
+void ob__sticky_go_home(const struct ob__node *node, struct ob__session *s,
+                        const struct ob__home *homes, uint8_t len)
+{
+	for (uint8_t i = 0; node->conf->sticky_by_user && i < len; i++) {
+		const struct ob__peer *p = ob__registry_get(&node->registry, homes[i].node);
+		if (p != NULL && p->ready && p->who.role_id == homes[i].role &&
+		    p->state != OB__MEMBER_SUSPECT) {
+			ob__session_settle(s, homes[i].role, homes[i].node);
+		}
+	}
+}
+
 /* There is a route node that may know a way. */
 static bool has_way(const struct ob__node *node)
 {
@@ -177,12 +189,13 @@ uint64_t ob__sticky_relay(const struct ob__node *node, const struct ob__session 
 	return choice;
 }
 
-bool ob__sticky_has_policy(const struct ob__node *node, uint32_t id)
+bool ob__sticky_has_policy(const struct ob__node *node, const struct ob__frame *f)
 {
 	const struct ob__registry_role *role =
-		node->registry.policies > 0 ? ob__registry_role_get(&node->registry, id) : NULL;
+		node->registry.policies > 0 ? ob__registry_role_get(&node->registry, f->role)
+					    : NULL;
 
-	return role != NULL && role->policy != NULL;
+	return role != NULL && ob__router_chooser(&node->router, role, f).policy != NULL;
 }
 
 enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct ob__frame *f,
@@ -191,13 +204,46 @@ enum ob__sticky_verdict ob__sticky_of_frame(struct ob__node *node, const struct 
 	uint64_t choice = *to != 0 ? *to : stick;
 
 	if (f->role == 0 || choice == 0 || choice == node->self.id ||
-	    (*to == 0 && ob__sticky_has_policy(node, f->role))) {
+	    (*to == 0 && ob__sticky_has_policy(node, f))) {
 		return OB__STICKY_GO;
 	}
 	enum ob__sticky_lost lost = (f->flags & OB__FRAME_LOST_FAIL) != 0   ? OB__LOST_FAIL
 	                            : (f->flags & OB__FRAME_LOST_WAIT) != 0 ? OB__LOST_WAIT
 	                                                                    : OB__LOST_MOVE;
 	return settle(node, choice, lost, to);
+}
+
+uint64_t ob__sticky_known(struct ob__node *node, const struct ob__frame *f,
+                          const struct ob__sticks *sticks, struct ob__route_query *q)
+{
+	const struct ob__registry_role *role =
+		q->node == 0 && q->role != 0 && sticks->node == 0 && sticks->key == 0
+			? ob__registry_role_get(&node->registry, q->role)
+			: NULL;
+	uint64_t now = ob__loop_now(node->loop);
+
+	if (role == NULL || f->session_node == 0 ||
+	    ob__router_chooser(&node->router, role, f).way == 0) {
+		return sticks->node;
+	}
+	if ((f->flags & OB__FRAME_FIRST) != 0 && q->from->who.id == f->session_node) {
+		q->first = ob__firsts_begin(&node->firsts, f->session_node, f->session_seq, q->role,
+		                            now);
+		return 0;
+	}
+	uint64_t choice =
+		ob__firsts_get(&node->firsts, f->session_node, f->session_seq, q->role, now);
+	return choice != sticks->from ? choice : 0;
+}
+
+void ob__sticky_placed(struct ob__node *node, const struct ob__route_query *q,
+                       const struct ob__peer *to)
+{
+	if (q->first) {
+		bool chosen = to != NULL && to->who.role_id == q->role;
+		ob__firsts_set(&node->firsts, q->session_node, q->session_seq, q->role,
+		               chosen ? to->who.id : 0);
+	}
 }
 
 enum ob__sticky_verdict ob__sticky_of_held(struct ob__node *node, const struct ob__frame *f,

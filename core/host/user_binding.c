@@ -43,9 +43,48 @@ void ob__user_bound(struct ob__node *node, struct ob__session_more *more, const 
 	ob__users_changed(node, more->of);
 }
 
+static bool same_homes(const struct ob__session_more *more, const struct ob__home_msg *m)
+{
+	bool same = m->len == more->homes_len;
+
+	for (uint8_t i = 0; same && i < m->len; i++) {
+		same = m->homes[i].role == more->homes[i].role &&
+		       m->homes[i].node == more->homes[i].node;
+	}
+	return same;
+}
+
+void ob__users_tell_homes(struct ob__node *node, struct ob__session *s, bool again)
+{
+	struct ob__session_more *more = s->more;
+	struct ob__home_msg m = {.len = 0};
+	uint8_t payload[OB__HOME_WIRE_MAX];
+	uint32_t stamp;
+
+	if (!node->conf->sticky_by_user || more == NULL || !more->bound) {
+		return;
+	}
+	m.len = ob__session_homes(s, node->router.route_role, m.homes);
+	if (m.len == 0 || (!again && same_homes(more, &m))) {
+		return;
+	}
+	memcpy(more->homes, m.homes, sizeof(m.homes));
+	more->homes_len = m.len;
+	memcpy(m.user.user, more->user, sizeof(m.user.user));
+	m.user.epoch = more->epoch;
+	struct ob__frame f = {
+		.id = OB__SYS_USER_HOME,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.payload = payload,
+		.payload_len = (uint32_t)ob__home_put(payload, &m),
+	};
+	(void)ob__users_send(node, ob__users_keeper(node->users, more->user, &stamp), &f);
+}
+
 static void unbind(struct ob__node *node, struct ob__session_more *more)
 {
-	struct ob__who who = ob__users_who(more->of);
+	uint64_t seq = more->of->seq;
 	char user[OB__USER_MAX + 1];
 	uint32_t stamp;
 
@@ -58,10 +97,9 @@ static void unbind(struct ob__node *node, struct ob__session_more *more)
 	more->user[0] = '\0';
 	ob__list_del(&more->link);
 	uint64_t keeper = ob__users_keeper(node->users, user, &stamp);
-	(void)ob__users_tell(node, keeper, OB__SYS_USER_RELEASE, &who, user, more->epoch);
+	ob__release(node, keeper, seq, user, more->epoch);
 	if (more->keeper != 0 && more->keeper != keeper) {
-		(void)ob__users_tell(node, more->keeper, OB__SYS_USER_RELEASE, &who, user,
-		                     more->epoch);
+		ob__release(node, more->keeper, seq, user, more->epoch);
 	}
 	ob__user_forget(node->users, user, 0);
 	ob__users_changed(node, more->of);
@@ -80,8 +118,10 @@ static void claim_again(struct ob__node *node, struct ob__session_more *more)
 	if (keeper == more->keeper && stamp == more->stamp) {
 		return;
 	}
+	ob__release_void(us, keeper, who.seq, more->user);
 	/* If this is not taken the keeper's link has just broken, and all come here again. */
 	(void)ob__users_tell(node, keeper, OB__SYS_USER_CLAIM, &who, more->user, more->epoch);
+	ob__users_tell_homes(node, more->of, true);
 	++*us->again;
 }
 
@@ -152,7 +192,6 @@ static bool is_near(const struct ob__node *node, uint64_t id)
 void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
                             struct ob__session_more *more, const struct ob__user_msg *m)
 {
-	struct ob__who who = {f->session_node, f->session_seq};
 	bool mine = more != NULL && more->bound && strcmp(more->user, m->user) == 0;
 	int code = OB_RESULT_FROM_WIRE(f->status);
 	uint32_t stamp;
@@ -165,14 +204,14 @@ void ob__user_claimed_again(struct ob__node *node, const struct ob__frame *f,
 		return; /* outbid: a FENCED comes */
 	}
 	if (!mine || (!keeps && f->src != more->keeper)) {
-		(void)ob__users_tell(node, f->src, OB__SYS_USER_RELEASE, &who, m->user, m->epoch);
+		ob__release(node, f->src, f->session_seq, m->user, m->epoch);
 	}
 	if (!mine || !keeps) {
 		return;
 	}
 	if (more->keeper != 0 && more->keeper != f->src && is_near(node, more->keeper)) {
-		(void)ob__users_tell(node, more->keeper, OB__SYS_USER_RELEASE, &who, m->user,
-		                     more->epoch); /* by which that one knows it */
+		ob__release(node, more->keeper, f->session_seq, m->user,
+		            more->epoch); /* by which that one knows it */
 	}
 	more->keeper = f->src;
 	more->stamp = stamp;
@@ -274,7 +313,6 @@ void ob__fenced_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 	const struct ob__session_more *more = s != NULL ? s->more : NULL;
-	struct ob__who who = {f->session_node, f->session_seq};
 	struct ob__user_msg m;
 
 	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
@@ -297,6 +335,6 @@ void ob__fenced_frame(struct ob__node *node, const struct ob__frame *f)
 	bool ends = ob__map_get(&node->users->endings, f->session_seq, 0) != NULL ||
 	            (more != NULL && more->replaced);
 	if (!ends && !has) { /* it has been over for long */
-		(void)ob__users_tell(node, f->src, OB__SYS_USER_RELEASE, &who, m.user, 0);
+		ob__release(node, f->src, f->session_seq, m.user, 0);
 	}
 }

@@ -15,6 +15,7 @@
 
 #include "host/node.h"
 #include "host/reply.h"
+#include "host/sticky.h"
 
 #define BIND_MS_MAX 120000u /* as sessions.bind_timeout: no asker may ask for more */
 #define WAITERS_MAX 16u     /* for one claim */
@@ -51,10 +52,8 @@ void ob__claim_end(struct ob__claim *c, int code, const char *text)
 
 void ob__claim_drop(struct ob__claim *c, int code, const char *text)
 {
-	struct ob__who who = ob__users_who(c->more->of);
-
 	if (c->keeper != 0) {
-		(void)ob__users_tell(c->node, c->keeper, OB__SYS_USER_RELEASE, &who, c->user, 0);
+		ob__release(c->node, c->keeper, c->more->of->seq, c->user, 0);
 	}
 	ob__claim_end(c, code, text);
 }
@@ -92,9 +91,10 @@ static void claim_send(struct ob__claim *c)
 		return;
 	}
 	if (c->keeper != 0 && c->keeper != keeper) {
-		(void)ob__users_tell(c->node, c->keeper, OB__SYS_USER_RELEASE, &who, c->user, 0);
+		ob__release(c->node, c->keeper, who.seq, c->user, 0);
 	}
 	c->keeper = 0;
+	ob__release_void(us, keeper, who.seq, c->user);
 	if (ob__users_send(c->node, keeper, &f) == 0) {
 		c->keeper = keeper;
 		c->stamp = stamp;
@@ -148,12 +148,25 @@ int ob__claim_begin(struct ob__node *node, struct ob__session_more *more, const 
 	return 0;
 }
 
+void ob__claim_home_frame(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
+	struct ob__claim *c = s != NULL && s->more != NULL ? s->more->claim : NULL;
+	struct ob__home_msg m;
+
+	if (ob__home_get(&m, f->payload, f->payload_len) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
+	} else if (c != NULL && c->keeper == f->src && strcmp(c->user, m.user.user) == 0) {
+		memcpy(c->homes, m.homes, sizeof(c->homes));
+		c->homes_len = m.len;
+	}
+}
+
 void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__session *s = ob__session_find(&node->sessions, f->session_node, f->session_seq);
 	struct ob__session_more *more = s != NULL ? s->more : NULL;
 	struct ob__claim *c = more != NULL ? more->claim : NULL;
-	struct ob__who who = {f->session_node, f->session_seq};
 	int code = ob__result_clean(OB_RESULT_FROM_WIRE(f->status));
 	struct ob__user_msg m;
 
@@ -168,6 +181,8 @@ void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 	if (c != NULL && c->call == f->call && c->keeper == f->src) {
 		if (code == 0) {
 			ob__user_bound(node, more, c->user, m.epoch, f->src);
+			ob__sticky_go_home(node, s, c->homes, c->homes_len);
+			ob__users_tell_homes(node, s, true);
 		}
 		ob__claim_end(c, code,
 		              code == OB_E_BUSY ? "the keeper's table of users is full" : NULL);
@@ -180,7 +195,7 @@ void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f)
 	bool mine = more != NULL && ((more->bound && strcmp(more->user, m.user) == 0) ||
 	                             (c != NULL && strcmp(c->user, m.user) == 0));
 	if (code == 0 && !mine) { /* nobody waits for it any more */
-		(void)ob__users_tell(node, f->src, OB__SYS_USER_RELEASE, &who, m.user, m.epoch);
+		ob__release(node, f->src, f->session_seq, m.user, m.epoch);
 	}
 }
 

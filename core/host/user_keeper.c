@@ -40,6 +40,29 @@ static int wire_code(int code)
 
 /* ---- what the table says ---- */
 
+/* Before the claim's end: where the user was served before. */
+static void tell_homes(struct ob__node *node, const struct ob__who *who, const char *user,
+                       uint64_t epoch)
+{
+	uint8_t payload[OB__HOME_WIRE_MAX];
+	struct ob__home_msg m = {.user = {.epoch = epoch}};
+
+	m.len = ob__bindings_homes(&node->users->table, user, m.homes);
+	if (m.len == 0) {
+		return;
+	}
+	memcpy(m.user.user, user, strlen(user) + 1);
+	struct ob__frame f = {
+		.id = OB__SYS_USER_HOME,
+		.status = 1,
+		.session_node = who->node,
+		.session_seq = who->seq,
+		.payload = payload,
+		.payload_len = (uint32_t)ob__home_put(payload, &m),
+	};
+	(void)ob__users_send(node, who->node, &f);
+}
+
 static void answer(void *arg, const struct ob__who *who, const char *user, uint64_t call, int code,
                    uint64_t epoch)
 {
@@ -54,6 +77,9 @@ static void answer(void *arg, const struct ob__who *who, const char *user, uint6
 		.payload_len = (uint32_t)ob__user_put(payload, user, epoch, 0),
 	};
 
+	if (code == 0 && call != 0) {
+		tell_homes(arg, who, user, epoch);
+	}
 	(void)ob__users_send(arg, who->node, &f);
 }
 
@@ -160,15 +186,35 @@ static void on_find(struct ob__node *node, const struct ob__frame *f, const char
 	ob__users_reply(node, f->src, f->call, OB_OK, NULL, &place);
 }
 
+static void on_home(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__who who = {f->session_node, f->session_seq};
+	struct ob__home_msg m;
+
+	if (ob__home_get(&m, f->payload, f->payload_len) != 0) {
+		ob__ignore_frame(node, f, OB__IGNORED_USER);
+	} else if (who.node == 0 || who.node != f->src) {
+		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
+	} else {
+		ob__bindings_set_homes(&node->users->table, &who, &m);
+	}
+}
+
 void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__bindings *t = &node->users->table;
 	struct ob__who who = {f->session_node, f->session_seq};
 	struct ob__user_msg m;
 
+	t->now_ms = ob__loop_now(node->loop);
+	t->home_ms = node->conf->home_ms;
 	if (f->id == OB__SYS_USER_LOCK || f->id == OB__SYS_USER_UNLOCK) {
 		on_lock(node, f);
 		ob__users_tick_soon(node->users);
+		return;
+	}
+	if (f->id == OB__SYS_USER_HOME) {
+		on_home(node, f);
 		return;
 	}
 	if (ob__user_get(&m, f->payload, f->payload_len, false) != 0) {
@@ -182,6 +228,15 @@ void ob__keeper_frame(struct ob__node *node, const struct ob__frame *f)
 	if (who.node == 0 || who.node != f->src) {
 		ob__ignore_frame(node, f, OB__IGNORED_NOT_PROXY);
 		return;
+	}
+	if (f->id == OB__SYS_USER_RELEASE && f->call != 0 && f->src != node->self.id) {
+		struct ob__frame heard = {
+			.id = OB__SYS_USER_RELEASED,
+			.call = f->call,
+			.session_node = f->session_node,
+			.session_seq = f->session_seq,
+		};
+		(void)ob__users_send(node, f->src, &heard);
 	}
 	if (f->id == OB__SYS_USER_CLAIM) {
 		ob__bindings_claim(t, &who, f->call, m.user, m.epoch, wall_ms(),

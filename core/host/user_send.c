@@ -114,6 +114,18 @@ static void remember(struct ob__users *us, const char *user, const struct ob__pl
 	ob__list_append(&us->cache_list, &c->link);
 }
 
+const struct ob__place *ob__user_cached(struct ob__users *us, const char *user)
+{
+	struct cached *c = ob__strmap_get(&us->cache, user);
+
+	if (c == NULL) {
+		return NULL;
+	}
+	ob__list_del(&c->link);
+	ob__list_append(&us->cache_list, &c->link);
+	return &c->place;
+}
+
 /* ---- at the session's proxy ---- */
 
 void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const char *reason,
@@ -132,17 +144,27 @@ void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const c
 	}
 	struct ob__conn *c = ob__conn_get(node, conn);
 	if (c != NULL) {
+		ob__conn_catch_up(c);
 		ob__conn_close(c, code, reason, counted);
 	}
+}
+
+const struct ob__session *ob__user_session(const struct ob__node *node, uint64_t seq,
+                                           const char *user)
+{
+	const struct ob__session *s = ob__session_find(&node->sessions, node->self.id, seq);
+	bool has =
+		s != NULL && s->more != NULL && s->more->bound && strcmp(s->more->user, user) == 0;
+
+	return has ? s : NULL;
 }
 
 /* True if the session has that user. */
 static bool deliver(struct ob__node *node, uint64_t seq, const struct ob__send_msg *m)
 {
-	const struct ob__session *s = ob__session_find(&node->sessions, node->self.id, seq);
+	const struct ob__session *s = ob__user_session(node, seq, m->user);
 
-	if (s == NULL || s->more == NULL || !s->more->bound ||
-	    strcmp(s->more->user, m->user) != 0) {
+	if (s == NULL) {
 		return false;
 	}
 	if (m->kind == OB__SEND_PUSH) {
@@ -275,16 +297,14 @@ static int ask_for(struct ob__node *node, const struct ob__send_msg *m)
 	return 0;
 }
 
-static int user_send(struct ob__node *node, const struct ob__send_msg *m)
+int ob__user_send(struct ob__node *node, const struct ob__send_msg *m)
 {
 	struct ob__users *us = node->users;
-	struct cached *c = ob__strmap_get(&us->cache, m->user);
+	const struct ob__place *cached = ob__user_cached(us, m->user);
 	int rc = OB_E_STALE;
 
-	if (c != NULL) {
-		struct ob__place place = c->place;
-		ob__list_del(&c->link);
-		ob__list_append(&us->cache_list, &c->link);
+	if (cached != NULL) {
+		struct ob__place place = *cached;
 		rc = send_to(node, &place, m);
 		if (rc == 0) {
 			return 0;
@@ -348,7 +368,7 @@ void ob__user_stale_frame(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	m.tries++;
-	(void)user_send(node, &m);
+	(void)ob__user_send(node, &m);
 }
 
 int ob__users_push(struct ob__node *node, const char *user, uint32_t id, const void *data,
@@ -363,7 +383,7 @@ int ob__users_push(struct ob__node *node, const char *user, uint32_t id, const v
 		return OB_E_TOO_BIG;
 	}
 	memcpy(m.user, user, strlen(user) + 1);
-	return user_send(node, &m);
+	return ob__user_send(node, &m);
 }
 
 int ob__users_kick(struct ob__node *node, const char *user, const char *reason)
@@ -377,5 +397,5 @@ int ob__users_kick(struct ob__node *node, const char *user, const char *reason)
 	memcpy(m.user, user, strlen(user) + 1);
 	m.data = (const uint8_t *)reason;
 	m.len = strnlen(reason, 123);
-	return user_send(node, &m);
+	return ob__user_send(node, &m);
 }

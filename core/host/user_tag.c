@@ -18,6 +18,7 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 
 #include "host/node.h"
 
@@ -43,9 +44,15 @@ void ob__user_tags_free(struct ob__users *us)
 	us->tags = NULL;
 }
 
+void ob__user_digest(struct ob__user_digest *d, const void *data, size_t len)
+{
+	_Static_assert(sizeof(d->bytes) == SHA256_DIGEST_LENGTH, "of SHA-256");
+	SHA256(len > 0 ? data : "", len, d->bytes);
+}
+
 /* 0 when out of memory. */
 static uint64_t make_tag(const struct ob__users *us, const struct ob__who *to,
-                         const struct ob__send_msg *m)
+                         const struct ob__send_msg *m, const struct ob__user_digest *d)
 {
 	struct ob__send_msg untagged = *m;
 	uint8_t head[16 + OB__SEND_HEAD_MAX];
@@ -58,8 +65,8 @@ static uint64_t make_tag(const struct ob__users *us, const struct ob__who *to,
 	memcpy(head, name, sizeof(name));
 	len = sizeof(name) + ob__send_put_head(head + sizeof(name), &untagged);
 	if (EVP_MAC_init(us->tags, NULL, 0, NULL) != 1 ||
+	    EVP_MAC_update(us->tags, d->bytes, sizeof(d->bytes)) != 1 ||
 	    EVP_MAC_update(us->tags, head, len) != 1 ||
-	    EVP_MAC_update(us->tags, m->data, m->len) != 1 ||
 	    EVP_MAC_final(us->tags, full, &len, sizeof(full)) != 1 || len < sizeof(tag)) {
 		return 0;
 	}
@@ -67,18 +74,30 @@ static uint64_t make_tag(const struct ob__users *us, const struct ob__who *to,
 	return tag;
 }
 
+int ob__user_tag_digest(const struct ob__users *us, const struct ob__who *to,
+                        struct ob__send_msg *m, const struct ob__user_digest *d)
+{
+	m->tag = make_tag(us, to, m, d);
+	return m->tag != 0 ? 0 : OB_E_NOMEM;
+}
+
 int ob__user_tag(const struct ob__users *us, const struct ob__who *to, struct ob__send_msg *m)
 {
+	struct ob__user_digest d;
+
+	ob__user_digest(&d, m->data, m->len);
 	m->at = (uint32_t)ob__loop_now(us->node->loop);
-	m->tag = make_tag(us, to, m);
-	return m->tag != 0 ? 0 : OB_E_NOMEM;
+	return ob__user_tag_digest(us, to, m, &d);
 }
 
 bool ob__user_tag_ok(const struct ob__users *us, const struct ob__who *to,
                      const struct ob__send_msg *m)
 {
 	uint32_t age = (uint32_t)ob__loop_now(us->node->loop) - m->at;
-	uint64_t tag = make_tag(us, to, m);
+	struct ob__user_digest d;
+
+	ob__user_digest(&d, m->data, m->len);
+	uint64_t tag = make_tag(us, to, m, &d);
 
 	/* It may have waited on either way for as long as a request does. */
 	return tag != 0 && CRYPTO_memcmp(&tag, &m->tag, sizeof(tag)) == 0 &&

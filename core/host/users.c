@@ -26,6 +26,9 @@ bool ob__users_frame(struct ob__node *node, const struct ob__frame *f)
 	case OB__SYS_UNBIND:
 		ob__unbind_frame(node, f);
 		return true;
+	case OB__SYS_USER_RELEASED:
+		ob__released_frame(node, f);
+		return true;
 	case OB__SYS_USER_CLAIMED:
 		ob__claimed_frame(node, f);
 		return true;
@@ -43,6 +46,13 @@ bool ob__users_frame(struct ob__node *node, const struct ob__frame *f)
 		return true;
 	case OB__SYS_USER_STALE:
 		ob__user_stale_frame(node, f);
+		return true;
+	case OB__SYS_USER_HOME:
+		if (f->status == 1) {
+			ob__claim_home_frame(node, f);
+		} else {
+			ob__keeper_frame(node, f);
+		}
 		return true;
 	case OB__SYS_USER_CLAIM:
 	case OB__SYS_USER_RELEASE:
@@ -66,7 +76,8 @@ static bool tick_busy(const struct ob__users *us)
 static void arm(struct ob__users *us)
 {
 	bool waits = !ob__list_empty(&us->table.waits) || !ob__list_empty(&us->ending_list) ||
-	             !ob__list_empty(&us->lock_list) || !ob__list_empty(&us->later);
+	             !ob__list_empty(&us->lock_list) || !ob__list_empty(&us->later) ||
+	             !ob__list_empty(&us->table.homes) || !ob__list_empty(&us->releases);
 
 	if (tick_busy(us) || waits) {
 		ob__timeout_set(us->node->loop, &us->tick, tick_busy(us) ? TICK_BUSY_MS : TICK_MS);
@@ -87,6 +98,7 @@ static void tick(void *arg)
 
 	ob__bound_tick(node, ob__loop_now(node->loop));
 	ob__endings_tick(node, ob__loop_now(node->loop));
+	ob__releases_tick(node, ob__loop_now(node->loop));
 	if (us->sweeping) {
 		bool more = ob__bindings_sweep(&us->table, SWEEP_A_TICK);
 		us->sweeping = more || us->sweep_again;
@@ -123,8 +135,10 @@ int ob__users_init(struct ob__node *node)
 	ob__list_init(&us->todo);
 	ob__list_init(&us->later);
 	ob__list_init(&us->ending_list);
+	ob__list_init(&us->under_way);
 	ob__map_init(&us->endings, node->self.incarnation);
 	ob__timeout_init(&us->tick, tick, us);
+	ob__releases_init(us);
 	ob__keeper_init(node);
 	ob__user_sends_init(us);
 	ob__locks_init(node);
@@ -152,6 +166,7 @@ void ob__users_free(struct ob__node *node)
 	ob__timeout_clear(node->loop, &us->tick);
 	ob__claims_free(us);
 	ob__endings_free(us);
+	ob__releases_free(us);
 	ob__user_sends_free(us);
 	ob__user_tags_free(us);
 	ob__locks_free(node);

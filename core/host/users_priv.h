@@ -5,10 +5,11 @@
 /*
  * Private to host/users.  What its parts share.  Of a proxy: user_claim.c has the claims that its
  * sessions wait for, user_binding.c the sessions that have a user, user_ending.c those that had
- * one, session_attr.c what else is known of them.  Of a keeper: user_keeper.c.  Of all others:
- * user_ask.c asks keepers and proxies for modules, user_send.c reaches users, session_user.c is
- * told whose the sessions are that have been met.  Of all: user_keeper_choice.c says who keeps a
- * user, user_frame.c sends what one says to the other, and users.c has their begin, time and end.
+ * one, user_release.c what their keepers are to hear, session_attr.c what else is known of them. Of
+ * a keeper: user_keeper.c.  Of all others: user_ask.c asks keepers and proxies for modules,
+ * user_send.c reaches users, user_push.c many of them at once, session_user.c is told whose the
+ * sessions are that have been met.  Of all: user_keeper_choice.c says who keeps a user,
+ * user_frame.c sends what one says to the other, and users.c has their begin, time and end.
  */
 
 #ifndef OB__USERS_PRIV_H
@@ -65,6 +66,8 @@ struct ob__claim {
 	uint32_t stamp;
 	struct ob__list waiters;
 	uint32_t waiters_len;
+	struct ob__home homes[OB__HOMES_MAX]; /* where the user was served before */
+	uint8_t homes_len;
 	char user[OB__USER_MAX + 1];
 };
 
@@ -85,6 +88,9 @@ void ob__claims_send(struct ob__users *us);
 
 void ob__claims_free(struct ob__users *us);
 void ob__claimed_frame(struct ob__node *node, const struct ob__frame *f);
+
+/* Where its user was served before: comes before its end. */
+void ob__claim_home_frame(struct ob__node *node, const struct ob__frame *f);
 
 /* ---- user_binding.c ---- */
 
@@ -112,6 +118,21 @@ void ob__fenced_frame(struct ob__node *node, const struct ob__frame *f);
 
 void ob__endings_tick(struct ob__node *node, uint64_t now_ms);
 void ob__endings_free(struct ob__users *us);
+
+/* ---- user_release.c ---- */
+
+/* Tells the keeper that a session here has the user no more (`epoch` 0: whichever it has), until it
+ * has heard. */
+void ob__release(struct ob__node *node, uint64_t keeper, uint64_t seq, const char *user,
+                 uint64_t epoch);
+
+/* The session is about to claim the user from that keeper: it is told of no end before that. */
+void ob__release_void(struct ob__users *us, uint64_t keeper, uint64_t seq, const char *user);
+
+void ob__released_frame(struct ob__node *node, const struct ob__frame *f);
+void ob__releases_tick(struct ob__node *node, uint64_t now_ms);
+void ob__releases_init(struct ob__users *us);
+void ob__releases_free(struct ob__users *us);
 
 /* ---- session_user.c, session_attr.c ---- */
 
@@ -142,6 +163,16 @@ void ob__user_send_frame(struct ob__node *node, const struct ob__frame *f);
 void ob__user_stale_frame(struct ob__node *node, const struct ob__frame *f);
 void ob__user_asked(struct ob__node *node, struct ob__pending *p, const struct ob__end *end);
 
+/* Where the user was when he was last sent something, borrowed until the next call; or NULL. */
+const struct ob__place *ob__user_cached(struct ob__users *us, const char *user);
+
+/* The session of this node if it has that user, else NULL. */
+const struct ob__session *ob__user_session(const struct ob__node *node, uint64_t seq,
+                                           const char *user);
+
+/* On its way to the user, wherever he is. 0 or OB_E_*. */
+int ob__user_send(struct ob__node *node, const struct ob__send_msg *m);
+
 /* Closes a client; before that it gets {"reason": reason} under `user.kick_id`, if that is
  * configured. */
 void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const char *reason,
@@ -153,8 +184,19 @@ void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const c
 int ob__user_tags_init(struct ob__users *us);
 void ob__user_tags_free(struct ob__users *us);
 
+/* Of what is sent: made once if it is for many. */
+struct ob__user_digest {
+	uint8_t bytes[32];
+};
+
+void ob__user_digest(struct ob__user_digest *d, const void *data, size_t len);
+
 /* Tags what goes to that session. 0 or OB_E_NOMEM. */
 int ob__user_tag(const struct ob__users *us, const struct ob__who *to, struct ob__send_msg *m);
+
+/* The same when the digest of its data is there, and m->at is set. */
+int ob__user_tag_digest(const struct ob__users *us, const struct ob__who *to,
+                        struct ob__send_msg *m, const struct ob__user_digest *d);
 
 /* It was sent from here to that session, not long ago. */
 bool ob__user_tag_ok(const struct ob__users *us, const struct ob__who *to,

@@ -45,6 +45,8 @@ struct ob__way {
 	uint32_t id;     /* of that message */
 	uint32_t number; /* its place among the session's */
 	bool one_way;
+	bool marked; /* it said that it may be (OB__FRAME_FIRST): no other goes in its frame */
+	bool first;  /* it is placed further on, and may be a first choice there */
 	uint16_t ext_len;
 	uint8_t ext[OB__WAY_EXT]; /* its place in the session's order comes first */
 };

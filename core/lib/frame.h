@@ -36,7 +36,7 @@ enum ob__frame_kind {
 	OB__FRAME_HELLO = 1, /* one of the four steps of the handshake; step in `status` */
 	OB__FRAME_REQUEST,   /* a message or call; one end is owed unless ONE_WAY */
 	OB__FRAME_REPLY,     /* the end of a request: call id, status, body */
-	OB__FRAME_PUSH,      /* a message for the client of the session */
+	OB__FRAME_PUSH,      /* a message for the session's client, or for many: `status` says so */
 	OB__FRAME_SYSTEM,    /* between hosts; which one is the message id, enum ob__system_id */
 	OB__FRAME_KIND_END
 };
@@ -49,6 +49,9 @@ enum ob__frame_flag {
 	OB__FRAME_MANY = 1u << 4,      /* several messages (lib/many.h) */
 	OB__FRAME_LOST_FAIL = 1u << 8, /* the node it sticks to is gone: it fails */
 	OB__FRAME_LOST_WAIT = 1u << 9, /* ... it waits; neither: another is chosen */
+	OB__FRAME_FIRST = 1u << 10,    /* none of the session's that has no end yet may have been
+	                                * placed before: it may be placed in any way */
+	OB__FRAME_REFUSED = 1u << 11,  /* a reply: of a host, no handler has seen the request */
 };
 
 enum ob__frame_ext {
@@ -59,6 +62,7 @@ enum ob__frame_ext {
 	OB__FRAME_EXT_STICKS = 6, /* where the session sticks (mesh/sticks.h) */
 	OB__FRAME_EXT_ORDER = 7,  /* its place among the session's (mesh/order.h) */
 	OB__FRAME_EXT_USER = 32,  /* whose the session is (mesh/userwire.h) */
+	OB__FRAME_EXT_ATTRS = 33, /* some of what is known of it (the same) */
 };
 
 struct ob__frame {

@@ -15,6 +15,7 @@ void ob__bindings_init(struct ob__bindings *t, uint32_t limit, uint64_t seed,
 {
 	*t = (struct ob__bindings){.limit = limit, .seed = seed, .ops = ops, .arg = arg};
 	ob__list_init(&t->waits);
+	ob__list_init(&t->homes);
 }
 
 static void wait_free(struct ob__bindings *t, struct ob__binding *b)
@@ -30,6 +31,15 @@ static void wait_free(struct ob__bindings *t, struct ob__binding *b)
 	}
 }
 
+static void home_free(struct ob__binding *b)
+{
+	if (b->home != NULL) {
+		ob__list_del(&b->home->link);
+		free(b->home);
+		b->home = NULL;
+	}
+}
+
 void ob__bindings_free(struct ob__bindings *t)
 {
 	if (t == NULL || t->shards == NULL) {
@@ -41,6 +51,7 @@ void ob__bindings_free(struct ob__bindings *t)
 			for (struct ob__binding *b = s->buckets[j]; b != NULL;) {
 				struct ob__binding *next = b->next;
 				wait_free(t, b);
+				home_free(b);
 				free(b);
 				b = next;
 			}
@@ -119,6 +130,51 @@ static void grow(struct ob__binding_shard *s)
 	free(old.buckets);
 }
 
+static void erase(struct ob__bindings *t, struct ob__binding *b)
+{
+	struct ob__binding_shard *s = shard_of(t, b->hash);
+	struct ob__binding **at = bucket_of(s, b->hash);
+	while (*at != b) {
+		at = &(*at)->next;
+	}
+	*at = b->next;
+	s->count--;
+	t->count--;
+	wait_free(t, b);
+	home_free(b);
+	free(b);
+}
+
+/* Forgets where the user was served whose session ended longest ago. */
+static void forget_home(struct ob__bindings *t)
+{
+	if (ob__list_empty(&t->homes)) {
+		return;
+	}
+	struct ob__binding *b = OB__CONTAINER(t->homes.next, struct ob__binding_home, link)->of;
+	home_free(b);
+	if (b->who.node == 0 && b->wait == NULL) {
+		erase(t, b);
+	}
+}
+
+/* Its time begins when the user has no session, and stops when he has. */
+static void home_time(struct ob__bindings *t, struct ob__binding *b)
+{
+	struct ob__binding_home *h = b->home;
+	if (h == NULL || (b->who.node == 0) == (h->until != 0)) {
+		return;
+	}
+	ob__list_del(&h->link);
+	h->until = 0;
+	if (b->who.node == 0 && t->home_ms == 0) {
+		home_free(b);
+	} else if (b->who.node == 0) {
+		h->until = t->now_ms + t->home_ms;
+		ob__list_append(&t->homes, &h->link);
+	}
+}
+
 /* The user's entry, made if need be; NULL with *err -ENOSPC or -ENOMEM. */
 static struct ob__binding *obtain(struct ob__bindings *t, const char *user, int *err)
 {
@@ -127,6 +183,9 @@ static struct ob__binding *obtain(struct ob__bindings *t, const char *user, int 
 		return b;
 	}
 	*err = -ENOSPC;
+	if (t->count >= t->limit) {
+		forget_home(t);
+	}
 	if (t->count >= t->limit) {
 		return NULL;
 	}
@@ -153,20 +212,6 @@ static struct ob__binding *obtain(struct ob__bindings *t, const char *user, int 
 	s->count++;
 	t->count++;
 	return b;
-}
-
-static void erase(struct ob__bindings *t, struct ob__binding *b)
-{
-	struct ob__binding_shard *s = shard_of(t, b->hash);
-	struct ob__binding **at = bucket_of(s, b->hash);
-	while (*at != b) {
-		at = &(*at)->next;
-	}
-	*at = b->next;
-	s->count--;
-	t->count--;
-	wait_free(t, b);
-	free(b);
 }
 
 /* ---- what stands in the way of a claim ---- */
@@ -259,7 +304,8 @@ static void settle(struct ob__bindings *t, struct ob__binding *b)
 	    (w->olds_len == 0 || b->who.node != 0)) {
 		wait_free(t, b);
 	}
-	if (b->who.node == 0 && b->wait == NULL) {
+	home_time(t, b);
+	if (b->who.node == 0 && b->wait == NULL && b->home == NULL) {
 		erase(t, b);
 	}
 }
@@ -330,6 +376,7 @@ static void claim_new(struct ob__bindings *t, const struct ob__who *who, uint64_
 	(void)old_over(b->wait, who); /* it had the user before: it is not over after all */
 	b->who = *who;
 	b->epoch = epoch;
+	home_time(t, b);
 	if (b->wait == NULL) {
 		t->ops->answer(t->arg, who, user, call, 0, epoch);
 		return;
@@ -367,6 +414,7 @@ static void claim_again(struct ob__bindings *t, const struct ob__who *who, uint6
 		return;
 	}
 	b->who = *who;
+	home_time(t, b);
 	b->epoch = mine && b->epoch > epoch ? b->epoch : epoch;
 	epoch = b->epoch;
 	if (b->wait != NULL) {
@@ -408,6 +456,36 @@ bool ob__bindings_release(struct ob__bindings *t, const struct ob__who *who, con
 	}
 	settle(t, b);
 	return had;
+}
+
+/* ---- where users are served ---- */
+
+void ob__bindings_set_homes(struct ob__bindings *t, const struct ob__who *who,
+                            const struct ob__home_msg *m)
+{
+	struct ob__binding *b = lookup(t, m->user.user);
+	if (b == NULL || !same(&b->who, who)) {
+		return;
+	}
+	if (b->home == NULL && m->len > 0 && (b->home = calloc(1, sizeof(*b->home))) != NULL) {
+		b->home->of = b;
+		ob__list_init(&b->home->link);
+	}
+	if (b->home != NULL) {
+		b->home->len = m->len;
+		memcpy(b->home->homes, m->homes, sizeof(m->homes));
+	}
+}
+
+uint8_t ob__bindings_homes(const struct ob__bindings *t, const char *user,
+                           struct ob__home homes[OB__HOMES_MAX])
+{
+	const struct ob__binding *b = lookup(t, user);
+	if (b == NULL || b->home == NULL) {
+		return 0;
+	}
+	memcpy(homes, b->home->homes, sizeof(b->home->homes));
+	return b->home->len;
 }
 
 /* ---- locks ---- */
@@ -493,6 +571,7 @@ static void wait_check(struct ob__bindings *t, struct ob__binding_wait *w, uint6
 void ob__bindings_tick(struct ob__bindings *t, uint32_t n, uint64_t now_ms)
 {
 	struct ob__list seen;
+	uint32_t most = n;
 	ob__list_init(&seen);
 	while (n-- > 0 && !ob__list_empty(&t->waits)) {
 		struct ob__binding_wait *w =
@@ -502,6 +581,13 @@ void ob__bindings_tick(struct ob__bindings *t, uint32_t n, uint64_t now_ms)
 		wait_check(t, w, now_ms);
 	}
 	ob__list_splice(&t->waits, &seen);
+	t->now_ms = now_ms;
+	for (; most > 0 && !ob__list_empty(&t->homes); most--) {
+		if (OB__CONTAINER(t->homes.next, struct ob__binding_home, link)->until > now_ms) {
+			return;
+		}
+		forget_home(t);
+	}
 }
 
 bool ob__bindings_sweep(struct ob__bindings *t, uint32_t n)

@@ -23,6 +23,9 @@
  * saved.  A lock outlives the session and its binding; it ends by its holder's word, by the
  * holder's end or by its deadline.
  *
+ * What nodes a user's messages stay with is kept with him, and for home_ms after his session, so
+ * that his next login can be told.  That counts as a user, and gives way to one that logs in.
+ *
  * The table is pure: it does what it is told, with the time it is told, and speaks by callbacks.
  * It costs one allocation per user; it never looks at all of itself at once.
  */
@@ -72,8 +75,18 @@ struct ob__binding_wait {
 	struct ob__binding_lock *locks;
 };
 
+/* Where a user was served: for his next login. */
+struct ob__binding_home {
+	struct ob__list link; /* in table->homes, if he has no session */
+	struct ob__binding *of;
+	uint64_t until; /* ms; 0: he has one */
+	uint8_t len;
+	struct ob__home homes[OB__HOMES_MAX];
+};
+
 struct ob__binding {
-	struct ob__binding *next; /* in its bucket */
+	struct ob__binding *next;      /* in its bucket */
+	struct ob__binding_home *home; /* or NULL */
 	struct ob__binding_wait *wait;
 	struct ob__who who; /* node 0: only its wait keeps it here */
 	uint64_t epoch;
@@ -104,6 +117,9 @@ struct ob__bindings_ops {
 struct ob__bindings {
 	struct ob__binding_shard *shards;
 	struct ob__list waits; /* the one looked at longest ago first */
+	struct ob__list homes; /* of users without a session, the one that ends first first */
+	uint64_t home_ms;      /* both set by the caller, before each call: how long, */
+	uint64_t now_ms;       /* and the time */
 	uint64_t seed;
 	uint64_t last_epoch;
 	uint32_t limit;
@@ -145,6 +161,12 @@ bool ob__bindings_unlock(struct ob__bindings *t, const struct ob__binding_lock *
 
 /* The binding of a user that a session has, or NULL. */
 const struct ob__binding *ob__bindings_find(const struct ob__bindings *t, const char *user);
+
+/* Where the user of that session is served, and what was said last; 0: nothing is known. */
+void ob__bindings_set_homes(struct ob__bindings *t, const struct ob__who *who,
+                            const struct ob__home_msg *m);
+uint8_t ob__bindings_homes(const struct ob__bindings *t, const char *user,
+                           struct ob__home homes[OB__HOMES_MAX]);
 
 /* Looks at up to n users with locks or a claim that waits, in turn: ends what has ended. */
 void ob__bindings_tick(struct ob__bindings *t, uint32_t n, uint64_t now_ms);

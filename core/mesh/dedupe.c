@@ -220,6 +220,13 @@ static void keep_end(struct ob__dedupe *d, struct ob__dedupe_entry *e,
 	ob__list_append(&d->ended, &e->ended_link);
 }
 
+bool ob__dedupe_awaited(const struct ob__dedupe *d, uint64_t handle)
+{
+	const struct ob__dedupe_entry *e = ob__slab_get(&d->slab, handle);
+
+	return e != NULL && e->waiters_len > 0;
+}
+
 struct ob__dedupe_waiter *ob__dedupe_end(struct ob__dedupe *d, uint64_t handle,
                                          const struct ob__dedupe_end *end, bool keep,
                                          uint64_t now_ms, size_t *len)

@@ -112,6 +112,9 @@ enum ob__dedupe_state ob__dedupe_begin(struct ob__dedupe *d, const struct ob__de
                                        uint64_t now_ms, uint64_t *handle,
                                        const struct ob__dedupe_end **done);
 
+/* Whether somebody waits for the end of a NEW one. */
+bool ob__dedupe_awaited(const struct ob__dedupe *d, uint64_t handle);
+
 /* The end of a NEW one: kept, unless `keep` is false, which says that nothing was done and it may
  * be tried again.  Returns the waiters, to be freed by the caller (NULL if none).  A stale handle
  * is harmless. */

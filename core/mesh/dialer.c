@@ -76,19 +76,34 @@ static bool is_loopback(const char *host)
 	return strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
 }
 
+/* Takes what can be used of those that are for one machine only, or of a transport; true when the
+ * node is seen to be on another one. */
+static bool take_other(struct ob__dial_way *way, const char *text, uint64_t machine)
+{
+	struct ob__address a;
+	if (ob__address_get(&a, text) < 0 || a.kind == OB__ADDRESS_TCP) {
+		return false;
+	}
+	if ((a.kind == OB__ADDRESS_UNIX || a.machine != 0) && a.machine != machine) {
+		return true;
+	}
+	if (a.kind == OB__ADDRESS_UNIX && way->near[0] == '\0') {
+		snprintf(way->near, sizeof(way->near), "%s", a.path);
+	} else if (a.kind == OB__ADDRESS_TRANSPORT && way->ways_len < OB__TRANSPORT_WAYS) {
+		snprintf(way->ways[way->ways_len].transport, OB__TRANSPORT_NAME, "%.63s", a.host);
+		snprintf(way->ways[way->ways_len].address, OB__TRANSPORT_ADDRESS, "%s", a.path);
+		way->ways_len++;
+	}
+	return false;
+}
+
 bool ob__dial_way(struct ob__dial_way *way, const struct ob__description *desc, uint64_t machine)
 {
 	bool elsewhere = false;
 	struct ob__address a;
 	*way = (struct ob__dial_way){.port = 0};
 	for (size_t i = 0; desc != NULL && i < desc->addresses_len; i++) {
-		if (ob__address_get(&a, desc->addresses[i]) < 0 || a.kind != OB__ADDRESS_UNIX) {
-			continue;
-		}
-		elsewhere = elsewhere || a.machine != machine;
-		if (a.machine == machine && way->near[0] == '\0') {
-			snprintf(way->near, sizeof(way->near), "%s", a.path);
-		}
+		elsewhere |= take_other(way, desc->addresses[i], machine);
 	}
 	for (size_t i = 0; desc != NULL && i < desc->addresses_len && way->port == 0; i++) {
 		if (ob__address_get(&a, desc->addresses[i]) < 0 || a.kind != OB__ADDRESS_TCP ||
@@ -99,14 +114,20 @@ bool ob__dial_way(struct ob__dial_way *way, const struct ob__description *desc, 
 		snprintf(way->host, sizeof(way->host), "%s", a.host);
 		way->port = a.port;
 	}
-	return way->near[0] != '\0' || way->port != 0;
+	return way->near[0] != '\0' || way->ways_len > 0 || way->port != 0;
 }
 
 /* ---------------------------------------------------------------- dialling */
 
 static bool same_way(const struct ob__dial_way *a, const struct ob__dial_way *b)
 {
-	return a->port == b->port && strcmp(a->host, b->host) == 0 && strcmp(a->near, b->near) == 0;
+	bool same = a->port == b->port && strcmp(a->host, b->host) == 0 &&
+	            strcmp(a->near, b->near) == 0 && a->ways_len == b->ways_len;
+	for (size_t i = 0; same && i < a->ways_len; i++) {
+		same = strcmp(a->ways[i].transport, b->ways[i].transport) == 0 &&
+		       strcmp(a->ways[i].address, b->ways[i].address) == 0;
+	}
+	return same;
 }
 
 static void hang_up(struct ob__dialing *g)
@@ -120,14 +141,21 @@ static void hang_up(struct ob__dialing *g)
 static void begin(struct ob__dialer *d, struct ob__dialing *g)
 {
 	int err;
+	struct ob__transport_way ways[OB__TRANSPORT_WAYS];
+	for (size_t i = 0; i < g->way.ways_len; i++) {
+		ways[i] = (struct ob__transport_way){g->way.ways[i].transport,
+		                                     g->way.ways[i].address};
+	}
 	const struct ob__remote_options o = {
+		.ways = ways,
+		.ways_len = g->way.ways_len,
 		.host = g->way.port != 0 ? g->way.host : NULL,
 		.port = g->way.port,
 		.near = g->way.near[0] != '\0' ? g->way.near : NULL,
 		.role = g->always ? g->peer->who.role : NULL,
 		.node = g->peer->who.id,
 	};
-	if (o.host != NULL || o.near != NULL) {
+	if (o.host != NULL || o.near != NULL || o.ways_len > 0) {
 		g->remote = ob__links_dial_node(d->links, &o, &err);
 	}
 }

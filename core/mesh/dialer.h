@@ -7,7 +7,8 @@
  *
  * A node keeps a link to every route node it hears of, and makes one to another node when there is
  * traffic towards it: meanwhile frames go through a route node.  It tries the node's unix socket
- * first if both are on one machine, then its first usable tcp address, again and again with longer
+ * first if both are on one machine, then its addresses of transports that modules offer, in the
+ * order it tells them, then its first usable tcp address, again and again with longer
  * and longer pauses, for as long as the node is listed and wanted.  A link that was made for
  * traffic ends when neither end has seen any for a minute; then frames go through a route node
  * again.
@@ -44,6 +45,11 @@ struct ob__dialer {
 /* Where a node can be reached from here. */
 struct ob__dial_way {
 	char near[108]; /* a unix socket, or "" */
+	struct {
+		char transport[OB__TRANSPORT_NAME];
+		char address[OB__TRANSPORT_ADDRESS];
+	} ways[OB__TRANSPORT_WAYS];
+	size_t ways_len;
 	char host[OB__MEMBER_ADDRESS];
 	int port; /* 0: no tcp */
 };

@@ -132,7 +132,7 @@ static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 
 static bool is_holding(const struct ob__link *l)
 {
-	return l->old != NULL || l->hold;
+	return l->old != NULL || l->hold > 0;
 }
 
 uint64_t ob__link_gone(const struct ob__link *l)
@@ -330,7 +330,7 @@ static bool leave_path(struct ob__link *l)
 		ob__registry_set_link(ls->registry, peer, NULL, ob__loop_now(ls->loop));
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s", l->reason);
 		l->old = NULL;
-		l->hold = false;
+		l->hold = 0;
 		return true;
 	}
 	if (peer->link != NULL && peer->link->old == l) {
@@ -562,12 +562,20 @@ struct ob__link *ob__link_new(struct ob__links *ls)
 
 void ob__links_accept(struct ob__links *ls, uv_stream_t *server)
 {
+	ob__links_accept_as(ls, server, NULL);
+}
+
+void ob__links_accept_as(struct ob__links *ls, uv_stream_t *server, const char *address)
+{
 	struct ob__link *l = ob__link_new(ls);
 	if (l == NULL) {
 		return;
 	}
 	int rc = ob__stream_accept(&l->stream, server);
 	ob__stream_peer(&l->stream, l->address, sizeof(l->address));
+	if (address != NULL) {
+		snprintf(l->address, sizeof(l->address), "%s", address);
+	}
 	l->state = OB__LINK_HELLO;
 	l->expect = OB__HELLO_DIALER;
 	ls->in_hello++;
@@ -600,7 +608,7 @@ static void put_last(struct ob__link *l, enum ob__system_id id)
 /* What the owner has kept on one link is kept on the other, with the requests in it. */
 static void move_held(struct ob__link *l, struct ob__link *from)
 {
-	if (!from->hold) {
+	if (from->hold == 0) {
 		return;
 	}
 	OB__LIST_EACH_SAFE (it, &from->pendings) {
@@ -613,10 +621,10 @@ static void move_held(struct ob__link *l, struct ob__link *from)
 	}
 	l->held = from->held;
 	l->appended += l->held.len;
-	l->hold = true;
+	l->hold = from->hold;
 	from->appended -= l->held.len;
 	from->held = (struct ob__buf){0};
-	from->hold = false;
+	from->hold = 0;
 }
 
 /* Two nodes dialled each other and `l` is the second link. */
@@ -723,7 +731,10 @@ void ob__link_on_stay(struct ob__link *l)
 	ob__timeout_clear(ls->loop, &l->leave_timeout);
 	l->state = OB__LINK_UP;
 	l->peer->parted = false;
+	bool draining =
+		l->peer->draining; /* to the other end this is no new link: not said again */
 	ob__registry_set_link(ls->registry, l->peer, l, ob__loop_now(ls->loop));
+	ob__registry_set_draining(ls->registry, l->peer, draining);
 	ls->ops.on_up(ls->arg, l->peer);
 }
 
@@ -766,7 +777,7 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 static uint8_t *growing(const struct ob__link *l, size_t payload_len, size_t *more)
 {
 	const struct ob__links *ls = l->links;
-	if (l->appended != l->last_end || l->last_len == 0 || is_holding(l) ||
+	if (is_holding(l) || l->appended != l->last_end || l->last_len == 0 ||
 	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= ls->window) {
 		return NULL;
 	}
@@ -825,6 +836,11 @@ static int put_first(struct ob__link *l, const struct ob__frame *f, size_t len)
 	l->last_len = rc == 0 ? (uint32_t)len : 0;
 	l->last_count = 1;
 	return rc;
+}
+
+size_t ob__links_max_frame(const struct ob__links *ls)
+{
+	return ls->options.max_frame;
 }
 
 /* Signs of life, and what has nothing to do with the order of messages. */
@@ -983,13 +999,13 @@ int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uin
                           size_t len)
 {
 	struct ob__link *l = peer->link;
-	bool hold = l != NULL && l->hold;
-	if (hold) {
-		l->hold = false;
+	uint32_t hold = l != NULL ? l->hold : 0;
+	if (hold > 0) {
+		l->hold = 0;
 	}
 	int rc = ob__peer_forward(ls, peer, raw, len);
-	if (hold) {
-		l->hold = true;
+	if (hold > 0) {
+		l->hold = hold;
 	}
 	return rc;
 }
@@ -1007,17 +1023,17 @@ bool ob__peer_congested(const struct ob__peer *peer)
 void ob__peer_hold(struct ob__peer *peer)
 {
 	struct ob__link *l = peer->link;
-	if (l != NULL && !l->hold) {
+	if (l != NULL) {
 		l->held_from = is_holding(l) ? l->held_from : l->appended;
-		l->hold = true;
+		l->hold++;
 	}
 }
 
 void ob__peer_release(struct ob__peer *peer)
 {
 	struct ob__link *l = peer->link;
-	if (l != NULL && l->hold) {
-		l->hold = false;
+	if (l != NULL && l->hold > 0) {
+		l->hold--;
 		release(l);
 	}
 }

@@ -123,7 +123,7 @@ struct ob__link {
 	struct ob__backlog backlog; /* frames that wait for room in the stream */
 	struct ob__buf held;        /* frames kept while the old path's FENCE is out */
 	struct ob__link *old;       /* the LEAVING link whose FENCE we wait for, or NULL */
-	bool hold;                  /* the owner wants frames kept, see ob__peer_hold() */
+	uint32_t hold;              /* times the owner wants frames kept, see ob__peer_hold() */
 	uint64_t traffic;           /* frames either way that are not the link's own */
 	uint64_t traffic_seen[2];   /* at the last looks for silence */
 	uint64_t parting;           /* IDLE was sent: traffic + 1 then; or 0 */
@@ -218,16 +218,47 @@ int ob__links_rekey(struct ob__links *ls, const struct ob__links_options *option
 /* For the link listener's callback: takes the waiting connection. */
 void ob__links_accept(struct ob__links *ls, uv_stream_t *server);
 
+/* The same for a listener of a transport's: `address` is what the link is called, "NAME:ADDRESS".
+ */
+void ob__links_accept_as(struct ob__links *ls, uv_stream_t *server, const char *address);
+
+#define OB__TRANSPORT_NAME    64u  /* bytes of a transport's name, terminator included */
+#define OB__TRANSPORT_ADDRESS 108u /* of an address that it is given */
+#define OB__TRANSPORT_WAYS    4u   /* that one entry may have */
+
+/* An address of a transport that is not built in. */
+struct ob__transport_way {
+	const char *transport;
+	const char *address;
+};
+
+/*
+ * Makes a socket that is connected to the address, or about to be, without waiting.  0 with the
+ * descriptor in *fd, which is the links' then; OB_E_NOT_FOUND: nobody offers that transport now;
+ * any other negative code.  The sentence for people goes into err.  Strings are borrowed.
+ */
+typedef int (*ob__transport_fn)(void *arg, const struct ob__transport_way *way, int *fd, char *err,
+                                size_t err_cap);
+
+/* Whom to ask for such sockets; without one, nobody offers any. */
+void ob__links_set_transports(struct ob__links *ls, ob__transport_fn fn, void *arg);
+
+/* There are more transports than before: entries that wait for one are dialled at once. */
+void ob__links_transports_changed(struct ob__links *ls);
+
 struct ob__remote_options {
 	const char *host; /* numeric or a name */
 	int port;
-	const char *path;  /* instead of both: a unix socket */
-	const char *token; /* NULL: the node's own */
-	const char *role;  /* what the peer must be, or NULL */
+	const char *path;                     /* instead of both: a unix socket */
+	const struct ob__transport_way *ways; /* tried in this order, before host, port or path; or
+	                                       * instead */
+	size_t ways_len;                      /* at most OB__TRANSPORT_WAYS */
+	const char *token;                    /* NULL: the node's own */
+	const char *role;                     /* what the peer must be, or NULL */
 	enum ob__link_security security;
 	struct ob__link_files files; /* with OB__LINK_CERT; no cert: the node's own */
 	uint64_t node;    /* learned, not configured: nobody but that node may answer; or 0 */
-	const char *near; /* with host and port: a unix socket that is tried first; or NULL */
+	const char *near; /* of a learned one: a unix socket that is tried first; or NULL */
 	bool added;       /* at run time: ob__links_retain() leaves it alone */
 };
 
@@ -263,8 +294,8 @@ const char *ob__remote_error(const struct ob__remote *remote);
  * role or security has changed is taken out too, so dial all of `keep` afterwards. */
 void ob__links_retain(struct ob__links *ls, const struct ob__remote_options *keep, size_t n);
 
-/* Takes out the entry for that address, "HOST:PORT", or else those whose node, when they were last
- * up, had that name, and closes their links; how many. */
+/* Takes out the entry for that address, "HOST:PORT" or "TRANSPORT:ADDRESS", or else those whose
+ * node, when they were last up, had that name, and closes their links; how many. */
 size_t ob__links_drop(struct ob__links *ls, const char *name);
 
 /* Whether an entry of that role exists, up or down. */
@@ -305,12 +336,15 @@ int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uin
 /* The peer's queue is above its high mark. */
 bool ob__peer_congested(const struct ob__peer *peer);
 
-/* Keeps what is sent to the peer from now on, until ob__peer_release() or the link's end.  Frames
- * that have gone another way before must arrive first. */
+/* Keeps what is sent to the peer from now on, until ob__peer_release(), as often as this was
+ * called, or the link's end.  Frames that have gone another way before must arrive first. */
 void ob__peer_hold(struct ob__peer *peer);
 
 /* Sends what was kept.  Harmless when nothing is held. */
 void ob__peer_release(struct ob__peer *peer);
+
+/* The longest frame that may be sent, in bytes. */
+size_t ob__links_max_frame(const struct ob__links *ls);
 
 /* Bytes queued towards the peer. */
 size_t ob__peer_queued(const struct ob__peer *peer);

@@ -94,6 +94,9 @@ struct ob__links {
 	uint32_t in_hello; /* accepted links in the handshake */
 	uint32_t refs;     /* ours, one per link, one per address look-up */
 	bool freed;
+	ob__transport_fn transport;
+	void *transport_arg;
+	struct ob__remote *asking; /* for which `transport` is being called; NULL: it is gone */
 	uint64_t random;
 	struct ob__log_limit limits[OB__LINK_REASONS];
 	uint64_t *closed[OB__LINK_REASONS];

@@ -12,8 +12,7 @@
 #include "lib/many.h"
 
 #define PROBE_MS   1000u
-#define KEPT_BYTES 4096u          /* room for an incomplete frame at first */
-#define KEPT_MAX   OB__MANY_BYTES /* ... that stays for the next one */
+#define KEPT_BYTES OB__MANY_BYTES
 
 /* ---------------------------------------------------------------- system frames of a link */
 
@@ -173,7 +172,7 @@ static void on_part(struct ob__link *l, const struct ob__frame *piece)
 static void forget(struct ob__link *l)
 {
 	l->in.len = 0;
-	if (l->in.cap > KEPT_MAX) {
+	if (l->in.cap > KEPT_BYTES) {
 		ob__buf_free(&l->in);
 	}
 }
@@ -210,8 +209,7 @@ static size_t complete(struct ob__link *l, const uint8_t *data, size_t len)
 /* Keeps the beginning of a frame of `need` bytes. */
 static void keep(struct ob__link *l, const uint8_t *data, size_t len, size_t need)
 {
-	size_t room = need <= KEPT_BYTES ? KEPT_BYTES : KEPT_MAX;
-	if (ob__buf_reserve(&l->in, need > room ? need : room) < 0) {
+	if (ob__buf_reserve(&l->in, need > KEPT_BYTES ? need : KEPT_BYTES) < 0) {
 		ob__link_close(l, OB__LINK_NO_MEMORY, "out of memory");
 		return;
 	}

@@ -23,6 +23,7 @@ enum field_type {
 	FIELD_ADDRESS,
 	FIELD_RANGES,
 	FIELD_MODULE,
+	FIELD_METHODS,
 };
 
 struct field {
@@ -213,6 +214,11 @@ static int take_field(struct ob__description *d, const struct field *f, size_t a
 			d->modules_at = (uint16_t)at;
 		}
 		return get_module(f, &module) ? 0 : -EPROTO;
+	case FIELD_METHODS:
+		if (d->methods != 0 || f->len != 8 || (d->methods = get64(f->value)) == 0) {
+			return -EPROTO;
+		}
+		return 0;
 	}
 	return 0;
 }
@@ -316,6 +322,14 @@ static void add_ranges(struct maker *m, const struct ob__member_facts *facts)
 	}
 }
 
+static void add_methods(struct maker *m, uint64_t methods)
+{
+	uint8_t *at = methods != 0 ? add_field(m, FIELD_METHODS, 8) : NULL;
+	if (at != NULL) {
+		put64(at, methods);
+	}
+}
+
 static void add_module(struct maker *m, const struct ob__member_module *module)
 {
 	size_t name = strnlen(module->name, OB__MEMBER_NAME) + 1;
@@ -342,6 +356,7 @@ int ob__description_make(struct ob__description **out, const struct ob__member_f
 		add_text(&m, FIELD_ADDRESS, facts->addresses[i]);
 	}
 	add_ranges(&m, facts);
+	add_methods(&m, facts->methods);
 	for (size_t i = 0; i < facts->modules_len && !m.full; i++) {
 		add_module(&m, &facts->modules[i]);
 	}
@@ -490,6 +505,30 @@ static int get_unix(struct ob__address *out, const char *text)
 	return 0;
 }
 
+/* "NAME ADDRESS" or "NAME@MACHINE ADDRESS"; what else there may be is a newer node's. */
+static void get_transport(struct ob__address *out, const char *text)
+{
+	size_t name =
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+	const char *at = text + name;
+	uint64_t machine = 0;
+	if (*at == '@') {
+		if (strspn(at + 1, "0123456789abcdef") != 16) {
+			return;
+		}
+		machine = strtoull(at + 1, NULL, 16);
+		at += 17;
+	}
+	if (name == 0 || name >= OB__MEMBER_NAME || *at != ' ' || at[1] == '\0' ||
+	    strlen(at + 1) >= sizeof(out->path)) {
+		return;
+	}
+	out->kind = OB__ADDRESS_TRANSPORT;
+	out->machine = machine;
+	memcpy(out->host, text, name);
+	strcpy(out->path, at + 1);
+}
+
 int ob__address_get(struct ob__address *out, const char *text)
 {
 	memset(out, 0, sizeof(*out));
@@ -499,6 +538,7 @@ int ob__address_get(struct ob__address *out, const char *text)
 	if (strncmp(text, "unix ", 5) == 0) {
 		return get_unix(out, text + 5);
 	}
+	get_transport(out, text);
 	return *text != '\0' && *text != ' ' ? 0 : -EINVAL;
 }
 
@@ -512,10 +552,17 @@ int ob__address_put(const struct ob__address *a, char out[OB__MEMBER_ADDRESS])
 	} else if (a->kind == OB__ADDRESS_UNIX) {
 		n = snprintf(out, OB__MEMBER_ADDRESS, "unix %016llx %s",
 		             (unsigned long long)a->machine, a->path);
+	} else if (a->kind == OB__ADDRESS_TRANSPORT && a->machine != 0) {
+		n = snprintf(out, OB__MEMBER_ADDRESS, "%s@%016llx %s", a->host,
+		             (unsigned long long)a->machine, a->path);
+	} else if (a->kind == OB__ADDRESS_TRANSPORT) {
+		n = snprintf(out, OB__MEMBER_ADDRESS, "%s %s", a->host, a->path);
 	}
 	struct ob__address check;
-	if (n < 0 || n >= (int)OB__MEMBER_ADDRESS) {
+	if (n < 0 || n >= (int)OB__MEMBER_ADDRESS || ob__address_get(&check, out) != 0) {
 		return -EINVAL;
 	}
-	return ob__address_get(&check, out);
+	bool same = check.kind == a->kind && strcmp(check.host, a->host) == 0 &&
+	            strcmp(check.path, a->path) == 0;
+	return same ? 0 : -EINVAL;
 }

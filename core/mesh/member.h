@@ -21,9 +21,11 @@
  * skipped.  Text has its terminating zero on the wire and is printable ASCII:
  *
  *     1 name, 2 role     once each; the id is the name's; no spaces
- *     3 address          up to 4: "tcp HOST:PORT" or "unix MACHINE PATH", or another word in front
+ *     3 address          up to 4: "tcp HOST:PORT", "unix MACHINE PATH", or "NAME ADDRESS" and
+ *                        "NAME@MACHINE ADDRESS" of a transport that a module offers
  *     4 ranges           once, up to 32 of { u32 lo, u32 hi }
  *     5 module           up to 64 of { u32 generation, name, version }
+ *     6 methods          once: u64, a digest of its methods' names, not 0 (host/methods.h)
  *
  * State and draining are apart because the first is for a route node to say (it may take the node
  * for suspect) and the second for the node itself.
@@ -76,6 +78,7 @@ struct ob__member_facts {
 	size_t ranges_len;
 	const struct ob__member_module *modules;
 	size_t modules_len;
+	uint64_t methods; /* the digest, or 0: not said */
 };
 
 /* Strings live as long as the description. */
@@ -83,6 +86,7 @@ struct ob__description {
 	uint32_t refs;
 	uint32_t role_id; /* FNV-1a of the role's word */
 	uint64_t id;
+	uint64_t methods; /* digest of their names, or 0: not said */
 	const char *name;
 	const char *role;
 	const char *addresses[OB__MEMBER_ADDRESSES];
@@ -156,14 +160,17 @@ enum ob__address_kind {
 	OB__ADDRESS_OTHER = 0, /* of a newer node; can't be dialled */
 	OB__ADDRESS_TCP,
 	OB__ADDRESS_UNIX,
+	OB__ADDRESS_TRANSPORT, /* of a module's transport, if it is offered here as well */
 };
 
 struct ob__address {
 	enum ob__address_kind kind;
-	char host[OB__MEMBER_ADDRESS]; /* tcp: without the brackets of an IPv6 address */
+	char host[OB__MEMBER_ADDRESS]; /* tcp: without the brackets of an IPv6 address; the
+	                                * transport's name */
 	int port;
-	uint64_t machine; /* unix: only to be dialled where this is the own machine's */
-	char path[108];   /* fits into a sockaddr_un */
+	uint64_t machine; /* unix, and a transport's or 0: only to be dialled where this is the own
+	                   * machine's */
+	char path[108];   /* fits into a sockaddr_un; the transport's address */
 };
 
 /* Reads an address; 0 or -EINVAL: "tcp" without a host or a port of 1..65535, "unix" without a

@@ -17,6 +17,11 @@
  * The extension is a u32, little-endian: the row in its highest bit, the number in the others.  The
  * numbers begin at 1 and go round.  Where a frame carries several messages it is the number of the
  * first, and theirs follow one another.
+ *
+ * The other way there are pushes, which a session gets from several nodes.  Each node numbers its
+ * own, whatever their session, and the number is the frame's call id, which a push has no other use
+ * for.  It begins at the node's incarnation, so it grows from one life to the next; and a session's
+ * proxy takes no push that is numbered below the last one from the same node.
  */
 
 #ifndef OB__ORDER_H
@@ -34,6 +39,31 @@
 #define OB__ORDER_EXT  (OB__FRAME_EXT_HEADER + 4u)
 #define OB__ORDER_MAX  UINT32_C(0x7fffffff)
 #define OB__ORDER_NEAR UINT32_C(0x3fffffff) /* no number is so far ahead */
+
+#define OB__PUSH_LIFE_BITS 16u /* of a push's number; above them is the incarnation */
+#define OB__PUSH_NEAR      (UINT64_C(1) << 32) /* no push is late by more: a clock was set back */
+
+/* The number behind which a node's first push comes. */
+static inline uint64_t ob__push_first(uint64_t incarnation)
+{
+	return incarnation << OB__PUSH_LIFE_BITS;
+}
+
+/* What a session has got from one node. */
+struct ob__push_row {
+	uint64_t node;
+	uint64_t last; /* number */
+};
+
+/* True for one that comes in order, which is noted. */
+static inline bool ob__push_row_take(struct ob__push_row *row, uint64_t number)
+{
+	if (row->last - number < OB__PUSH_NEAR) {
+		return false;
+	}
+	row->last = number;
+	return true;
+}
 
 /* The last numbers, given or taken; 0: none. */
 struct ob__order {

@@ -208,6 +208,7 @@ void ob__pending_link_lost(struct ob__link *link)
 			.code = given ? link->why : OB_E_NOT_SENT,
 			.text = given ? "the link broke before the answer came"
 		                      : "the link broke before the request went out",
+			.refused = !given,
 		};
 		ob__pending_end(p, &end);
 	}

@@ -55,6 +55,7 @@ struct ob__pending {
 		struct {
 			uint64_t conn; /* handle */
 			uint64_t cookie;
+			uint64_t seq;  /* of the session */
 			uint32_t role; /* that a sticky choice was made for, or 0 */
 			bool sticky;   /* counted as busy for that role */
 			uint8_t lost;  /* enum ob__sticky_lost of the floor above */
@@ -65,6 +66,7 @@ struct ob__pending {
 			void *arg;
 			struct ob__list gen_link; /* in the generation's calls */
 			uint64_t req;             /* handle of the request it is made for, or 0 */
+			uint64_t node;            /* that it goes to, or 0: not known */
 		} call;
 		struct {
 			uint64_t call;        /* handle */
@@ -81,6 +83,7 @@ struct ob__end {
 	uint64_t source;  /* node that answered, or 0 */
 	const uint8_t *data;
 	size_t len;
+	bool refused; /* no handler has seen it */
 };
 
 typedef void (*ob__pending_fn)(void *arg, struct ob__pending *p, const struct ob__end *end);

@@ -70,6 +70,15 @@ enum ob__system_id {
 	OB__SYS_SESSION_MOVED = 51,  /* back; status 0: it has moved, else a code: it stays */
 
 	OB__SYS_SERVED_ACK = 52, /* from a session's proxy: it knows that the node has met it */
+
+	OB__SYS_USER_RELEASED = 53, /* from a keeper: the RELEASE with that call id was heard */
+	OB__SYS_USER_HOME = 54, /* to a user's keeper: which nodes his messages stay with; and back,
+	                         * with status 1, before the end of a claim */
+
+	/* Calls. */
+	OB__SYS_CANCEL = 64, /* `src` has cancelled its request with this call id (host/cancel.h) */
+	OB__SYS_METHODS_ASK = 65,  /* which methods have you? (host/methods_far.h) */
+	OB__SYS_METHODS_LIST = 66, /* their names; call id: their digest */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

@@ -345,7 +345,8 @@ void ob__registry_set_link(struct ob__registry *r, struct ob__peer *p, struct ob
 	}
 	bool is_route = p->who.role_id == r->route_role;
 	p->since = now_ms;
-	p->draining = false;
+	p->draining =
+		p->draining && was; /* who comes up says so; of one that is down it stays true */
 	p->drain_heard = false;
 	p->ups += was ? 0 : 1;
 	refresh(r, p);

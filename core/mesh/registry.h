@@ -50,6 +50,7 @@ struct ob__peer {
 	char last_error[128];
 	uint8_t state;        /* as the directory says, or OB__MEMBER_UNKNOWN; DEAD, LEFT: it did */
 	bool ready;           /* in what its role has ready */
+	bool near;            /* on this machine, as its addresses say */
 	bool via_used;        /* something went through a route node since it had a link */
 	bool parted;          /* its last link ended because both ends saw no traffic */
 	uint32_t blamed[2];   /* why the last link with it (its own, then ours) did not come about,
@@ -58,11 +59,19 @@ struct ob__peer {
 	uint64_t fence;       /* the floor above's: the FENCE that is out, or 0 */
 	bool fence_due;       /* the same: and has found no room so far */
 	uint64_t fence_until; /* the same: loop ms */
+	struct ob__peer *fence_via; /* the same: the route node it goes through */
+	struct ob__peer *fence_on;  /* the same: whose link keeps what comes after it */
 	struct ob__peer *via; /* the route node that its frames go through while it has no link */
 	struct ob__dialing *dialing; /* the dialer's own */
 	struct ob__list all_link;
 	struct ob__list role_link;
 	void *user; /* the floor above's own */
+};
+
+/* How one of several is chosen. */
+struct ob__chooser {
+	enum ob__balance_way way; /* 0: by turns */
+	void *policy;             /* the floor above's: who chooses instead, or NULL */
 };
 
 struct ob__registry_role {
@@ -72,8 +81,7 @@ struct ob__registry_role {
 	uint32_t len;             /* how many */
 	struct ob__balance ready; /* those that can take something */
 	uint8_t best;             /* how good those are */
-	enum ob__balance_way way; /* how to choose among them; 0: by turns */
-	void *policy;             /* the floor above's: who chooses instead, or NULL */
+	struct ob__chooser chooser;
 };
 
 struct ob__registry {
@@ -86,7 +94,7 @@ struct ob__registry {
 	uint32_t route_role;
 	uint32_t routes; /* route nodes that are linked */
 	uint64_t seed;
-	uint32_t policies; /* the floor above's: roles that have one */
+	uint32_t policies; /* the floor above's: roles and ranges that have one */
 	uint64_t changes;  /* grows with each change that a way may depend on; never 0 */
 };
 

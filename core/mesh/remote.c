@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <obhost/obhost.h>
 #include <openssl/crypto.h>
@@ -28,6 +29,11 @@ enum remote_state {
 	RESOLVING,
 	DIALING, /* or in the handshake, or up: see link */
 	COVERED, /* its peer has another link: nothing to do until that is down */
+};
+
+struct way {
+	char *transport;
+	char *address;
 };
 
 /* An address look-up, which can't always be called off: outlives its entry then. */
@@ -52,12 +58,16 @@ struct ob__remote {
 	uint64_t expects;                /* who was there the last time */
 	uint64_t node;                   /* learned: nobody else may be there; or 0 */
 	char *near;                      /* a unix socket that is tried first */
-	bool tried_near;                 /* in this attempt */
-	bool by_near;                    /* what is being tried */
-	bool added;                      /* at run time */
-	bool dropped;                    /* learned: its entry of remote_ports was taken out */
-	bool unwanted;                   /* learned: waits after a refusal */
-	char address[160];
+	struct way *ways;                /* of transports, tried next */
+	size_t ways_len;
+	size_t tried;         /* in this attempt: of near, ways, and host or path */
+	const struct way *by; /* what is being tried, or NULL: none of the ways */
+	size_t missed;        /* in this attempt: ways whose transport nobody offers */
+	bool missing;         /* and there was nothing else to try: waits for a transport */
+	bool added;           /* at run time */
+	bool dropped;         /* learned: its entry of remote_ports was taken out */
+	bool unwanted;        /* learned: waits after a refusal */
+	char address[OB__TRANSPORT_NAME + OB__TRANSPORT_ADDRESS];
 	enum remote_state state;
 	struct ob__link *link;
 	struct lookup *lookup;
@@ -136,6 +146,19 @@ static void try_soon(struct ob__remote *r)
 	ob__timeout_set(r->links->loop, &r->timer, 0);
 }
 
+/* From the first way on, before long. */
+static void try_anew(struct ob__remote *r)
+{
+	r->pause_ms = PAUSE_FIRST_MS;
+	r->tried = 0;
+	try_soon(r);
+}
+
+static size_t count_ways(const struct ob__remote *r)
+{
+	return (r->near != NULL) + r->ways_len + (r->host != NULL || r->path != NULL);
+}
+
 static void try_later(struct ob__remote *r)
 {
 	struct ob__links *ls = r->links;
@@ -143,7 +166,7 @@ static void try_later(struct ob__remote *r)
 	uint64_t ms = r->pause_ms < longest ? r->pause_ms : longest;
 	r->pause_ms = ms * 2;
 	r->state = WAITING;
-	r->tried_near = false;
+	r->tried = 0;
 	ob__timeout_set(ls->loop, &r->timer, jitter(ls, ms));
 }
 
@@ -159,11 +182,20 @@ static void failed(struct ob__remote *r, const char *hint)
 {
 	uint32_t missed;
 	forget_found(r);
-	if (ob__log_allow(&r->limit, LOG_BURST, ob__loop_now(r->links->loop), &missed)) {
+	r->missing = r->missed == count_ways(r);
+	/* That it waits it says each time: it does not try again before a module comes. */
+	if (r->missing ||
+	    ob__log_allow(&r->limit, LOG_BURST, ob__loop_now(r->links->loop), &missed)) {
 		ob__log_at(r->node == 0 ? OB_LOG_WARNING : OB_LOG_INFO, "link",
-		           "%s: not connected (%s)%s; trying again", r->address, r->error, hint);
+		           "%s: not connected (%s)%s; %s", r->address, r->error, hint,
+		           r->missing ? "waiting for a module that does" : "trying again");
 	}
-	try_later(r);
+	if (!r->missing) {
+		try_later(r);
+		return;
+	}
+	r->state = WAITING;
+	r->tried = 0;
 }
 
 bool ob__remotes_have(const struct ob__links *ls, uint64_t id)
@@ -177,14 +209,14 @@ bool ob__remotes_have(const struct ob__links *ls, uint64_t id)
 	return false;
 }
 
-static bool same_address(const struct ob__remote *r, const char *host, int port, const char *path);
+static bool same_place(const struct ob__remote *r, const struct ob__remote *learned);
 
 /* An entry of remote_ports for the same node or address; it does the dialling then. */
 static bool is_configured(const struct ob__remote *learned)
 {
 	OB__LIST_EACH (it, &learned->links->remotes) {
 		const struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
-		if (r->node == 0 && same_address(r, learned->host, learned->port, NULL)) {
+		if (r->node == 0 && same_place(r, learned)) {
 			return true;
 		}
 	}
@@ -211,7 +243,7 @@ static void on_connected(struct ob__stream *s, int status)
 		ob__link_close(l, OB__LINK_UNREACHABLE, "%s", uv_strerror(status));
 		return;
 	}
-	if (!ob__stream_is_unix(s)) {
+	if (!ob__stream_is_unix(s) && (l->remote == NULL || l->remote->by == NULL)) {
 		ob__stream_peer(s, l->address, sizeof(l->address));
 	}
 	if (l->stream.tls == NULL) {
@@ -224,27 +256,102 @@ static void on_connected(struct ob__stream *s, int status)
 	ob__stream_read(s, true);
 }
 
-static void dial(struct ob__remote *r, const struct sockaddr *addr, const char *path)
+/* A link to be connected, protected if it is to be; NULL: the attempt has failed. */
+static struct ob__link *begin(struct ob__remote *r, const char *address)
 {
 	struct ob__link *l = ob__link_new(r->links);
 	if (l == NULL) {
 		snprintf(r->error, sizeof(r->error), "out of memory");
 		failed(r, "");
-		return;
+		return NULL;
 	}
 	r->state = DIALING;
-	r->by_near = path != NULL && path == r->near;
 	r->link = l;
 	l->remote = r;
 	l->dialer = true;
-	snprintf(l->address, sizeof(l->address), "%.*s", (int)sizeof(l->address) - 1,
-	         addr == NULL ? path : r->address);
+	snprintf(l->address, sizeof(l->address), "%.*s", (int)sizeof(l->address) - 1, address);
 	int rc = ob__link_protect(l);
-	if (rc == 0) {
-		rc = ob__stream_connect(&l->stream, addr, path, on_connected);
-	}
 	if (rc < 0) {
 		ob__link_close(l, OB__LINK_UNREACHABLE, "%s", uv_strerror(rc));
+		return NULL;
+	}
+	return l;
+}
+
+static void dial(struct ob__remote *r, const struct sockaddr *addr, const char *path)
+{
+	r->by = NULL;
+	struct ob__link *l = begin(r, addr == NULL ? path : r->address);
+	int rc = l != NULL ? ob__stream_connect(&l->stream, addr, path, on_connected) : 0;
+	if (rc < 0) {
+		ob__link_close(l, OB__LINK_UNREACHABLE, "%s", uv_strerror(rc));
+	}
+}
+
+static void name_way(const struct way *w, char *out, size_t cap)
+{
+	snprintf(out, cap, "%s:%s", w->transport, w->address);
+}
+
+static void dial_fd(struct ob__remote *r, const struct way *w, int fd)
+{
+	char name[OB__TRANSPORT_NAME + OB__TRANSPORT_ADDRESS];
+	name_way(w, name, sizeof(name));
+	r->by = w;
+	struct ob__link *l = begin(r, name);
+	int rc = l != NULL ? ob__stream_connect_fd(&l->stream, fd, on_connected) : -ENOMEM;
+	if (rc < 0 && rc != UV_EEXIST && rc != -ENOTSOCK && rc != -EBADF) {
+		close(fd);
+	}
+	if (l != NULL && rc < 0) {
+		ob__link_close(l, OB__LINK_UNREACHABLE, "%s: %s", w->transport,
+		               rc == -ESOCKTNOSUPPORT ? "no stream socket" : uv_strerror(rc));
+	}
+}
+
+/* Code of a module runs in it, which may even take the entry out. */
+static int ask_transport(struct ob__remote *r, const struct way *w, int *fd)
+{
+	struct ob__links *ls = r->links;
+	char transport[OB__TRANSPORT_NAME];
+	char address[OB__TRANSPORT_ADDRESS];
+	char error[sizeof(r->error)];
+	const struct ob__transport_way way = {transport, address};
+	int rc = OB_E_NOT_FOUND;
+	snprintf(transport, sizeof(transport), "%s", w->transport);
+	snprintf(address, sizeof(address), "%s", w->address);
+	snprintf(error, sizeof(error), "nobody offers the transport %s", transport);
+	ls->asking = r;
+	if (ls->transport != NULL) {
+		rc = ls->transport(ls->transport_arg, &way, fd, error, sizeof(error));
+	}
+	if (ls->asking != r) {
+		if (rc == 0) {
+			close(*fd);
+		}
+		return -ECANCELED;
+	}
+	ls->asking = NULL;
+	if (rc < 0) {
+		memcpy(r->error, error, sizeof(r->error));
+	}
+	r->missed += rc == OB_E_NOT_FOUND;
+	return rc;
+}
+
+static void dial_way(struct ob__remote *r, const struct way *w)
+{
+	int fd = -1;
+	int rc = ask_transport(r, w, &fd);
+	if (rc == -ECANCELED) {
+		return;
+	}
+	if (rc == 0) {
+		dial_fd(r, w, fd);
+	} else if (r->tried < count_ways(r)) {
+		try_soon(r);
+	} else {
+		failed(r, "");
 	}
 }
 
@@ -302,29 +409,46 @@ static void look_up(struct ob__remote *r)
 	r->state = RESOLVING;
 }
 
-static void attempt(struct ob__remote *r)
+static void dial_last(struct ob__remote *r)
 {
 	union {
 		struct sockaddr any;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
 	} addr;
-	if (is_covered(r)) {
-		r->state = COVERED;
-		return;
-	}
-	r->peer_id = 0;
-	r->unwanted = false;
-	if (r->near != NULL && !r->tried_near) {
-		r->tried_near = true;
-		dial(r, NULL, r->near);
-	} else if (r->path != NULL || r->host == NULL) {
-		dial(r, NULL, r->path != NULL ? r->path : r->near);
+	if (r->path != NULL) {
+		dial(r, NULL, r->path);
 	} else if (uv_ip4_addr(r->host, r->port, &addr.in) == 0 ||
 	           uv_ip6_addr(r->host, r->port, &addr.in6) == 0) {
 		dial(r, &addr.any, NULL);
 	} else {
 		look_up(r);
+	}
+}
+
+static void attempt(struct ob__remote *r)
+{
+	if (is_covered(r)) {
+		r->state = COVERED;
+		return;
+	}
+	if (r->tried >= count_ways(r)) {
+		r->tried = 0;
+	}
+	if (r->tried == 0) {
+		r->missed = 0;
+	}
+	r->peer_id = 0;
+	r->unwanted = false;
+	r->missing = false;
+	size_t first = r->near != NULL;
+	size_t at = r->tried++;
+	if (at < first) {
+		dial(r, NULL, r->near);
+	} else if (at - first < r->ways_len) {
+		dial_way(r, &r->ways[at - first]);
+	} else {
+		dial_last(r);
 	}
 }
 
@@ -352,9 +476,7 @@ void ob__remote_up(struct ob__remote *r, const struct ob__link *l)
 static void lost(struct ob__remote *r, const struct ob__link *l)
 {
 	if (ob__loop_now(r->links->loop) - l->since >= STEADY_MS) {
-		r->pause_ms = PAUSE_FIRST_MS;
-		r->tried_near = false;
-		try_soon(r);
+		try_anew(r);
 	} else {
 		try_later(r);
 	}
@@ -382,7 +504,7 @@ static void try_much_later(struct ob__remote *r)
 	forget_found(r);
 	r->unwanted = true;
 	r->state = WAITING;
-	r->tried_near = false;
+	r->tried = 0;
 	ob__timeout_set(r->links->loop, &r->timer, jitter(r->links, UNWANTED_MS));
 }
 
@@ -395,8 +517,7 @@ void ob__remote_again(struct ob__remote *r)
 {
 	if (r->unwanted) {
 		r->unwanted = false;
-		r->pause_ms = PAUSE_FIRST_MS;
-		try_soon(r);
+		try_anew(r);
 	}
 }
 
@@ -423,8 +544,8 @@ void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__
 		try_much_later(r);
 		return;
 	}
-	if (r->by_near && r->host != NULL && l->peer == NULL && why != OB__LINK_DUPLICATE) {
-		try_soon(r); /* not by the socket that is near: by the other address */
+	if (r->tried < count_ways(r) && l->peer == NULL && why != OB__LINK_DUPLICATE) {
+		try_soon(r); /* not by the socket that is near, say: by the other address */
 		return;
 	}
 	if (r->next != NULL && l->peer == NULL && why != OB__LINK_DUPLICATE) {
@@ -432,7 +553,8 @@ void ob__remote_closed(struct ob__remote *r, const struct ob__link *l, enum ob__
 		return;
 	}
 	if (was == OB__LINK_DIALING) {
-		failed(r, ": is that node running, and its rpc port this one?");
+		failed(r, r->by != NULL ? ": is that node running, and listening there?"
+		                        : ": is that node running, and its rpc port this one?");
 		return;
 	}
 	forget_found(r);
@@ -455,9 +577,24 @@ void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id)
 	OB__LIST_EACH (it, &ls->remotes) {
 		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
 		if (r->state == COVERED && (r->peer_id == peer_id || r->node == peer_id)) {
-			r->pause_ms = PAUSE_FIRST_MS;
-			r->tried_near = false;
-			try_soon(r);
+			try_anew(r);
+		}
+	}
+}
+
+void ob__links_set_transports(struct ob__links *ls, ob__transport_fn fn, void *arg)
+{
+	ls->transport = fn;
+	ls->transport_arg = arg;
+}
+
+void ob__links_transports_changed(struct ob__links *ls)
+{
+	OB__LIST_EACH (it, &ls->remotes) {
+		struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
+		if (r->missing) {
+			r->missing = false;
+			try_anew(r);
 		}
 	}
 }
@@ -466,6 +603,9 @@ void ob__remotes_wake(struct ob__links *ls, uint64_t peer_id)
 
 static void remote_free(struct ob__remote *r)
 {
+	if (r->links->asking == r) {
+		r->links->asking = NULL;
+	}
 	ob__list_del(&r->list);
 	ob__timeout_clear(r->links->loop, &r->timer);
 	if (r->lookup != NULL) {
@@ -481,6 +621,11 @@ static void remote_free(struct ob__remote *r)
 	free(r->host);
 	free(r->path);
 	free(r->near);
+	for (size_t i = 0; i < r->ways_len; i++) {
+		free(r->ways[i].transport);
+		free(r->ways[i].address);
+	}
+	free(r->ways);
 	free(r->role);
 	free(r);
 }
@@ -497,12 +642,33 @@ static bool same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static bool same_address(const struct ob__remote *r, const char *host, int port, const char *path)
+/* An entry of remote_ports has one address: of a transport, or a path, or host and port. */
+static bool same_address(const struct ob__remote *r, const struct ob__remote_options *o)
 {
-	if (path != NULL || r->path != NULL) {
-		return same_text(r->path, path);
+	if (o->ways_len > 0 || r->ways_len > 0) {
+		return o->ways_len > 0 && r->ways_len > 0 &&
+		       same_text(r->ways[0].transport, o->ways[0].transport) &&
+		       same_text(r->ways[0].address, o->ways[0].address);
 	}
-	return r->port == port && same_text(r->host, host);
+	if (o->path != NULL || r->path != NULL) {
+		return same_text(r->path, o->path);
+	}
+	return r->port == o->port && same_text(r->host, o->host);
+}
+
+/* One of what a learned entry has is what is in remote_ports. */
+static bool same_place(const struct ob__remote *r, const struct ob__remote *learned)
+{
+	for (size_t i = 0; r->ways_len > 0 && i < learned->ways_len; i++) {
+		if (same_text(r->ways[0].transport, learned->ways[i].transport) &&
+		    same_text(r->ways[0].address, learned->ways[i].address)) {
+			return true;
+		}
+	}
+	if (r->path != NULL) {
+		return same_text(r->path, learned->near);
+	}
+	return r->host != NULL && r->port == learned->port && same_text(r->host, learned->host);
 }
 
 static int copy_text(char **to, const char *from)
@@ -546,9 +712,39 @@ static int fill_security(struct ob__remote *r, const struct ob__remote_options *
 	return ob__remote_key(r) != NULL ? 0 : -EINVAL;
 }
 
+static int fill_ways(struct ob__remote *r, const struct ob__remote_options *o)
+{
+	r->ways = calloc(o->ways_len + 1, sizeof(*r->ways));
+	if (r->ways == NULL) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < o->ways_len; i++) {
+		struct way *w = &r->ways[r->ways_len++];
+		if (copy_text(&w->transport, o->ways[i].transport) < 0 ||
+		    copy_text(&w->address, o->ways[i].address) < 0) {
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static void fill_address(struct ob__remote *r)
+{
+	if (r->host != NULL) {
+		bool is_ip6 = strchr(r->host, ':') != NULL;
+		snprintf(r->address, sizeof(r->address), is_ip6 ? "[%s]:%d" : "%s:%d", r->host,
+		         r->port);
+	} else if (r->path != NULL || r->near != NULL) {
+		snprintf(r->address, sizeof(r->address), "%s", r->path != NULL ? r->path : r->near);
+	} else {
+		name_way(&r->ways[0], r->address, sizeof(r->address));
+	}
+}
+
 static int fill(struct ob__remote *r, const struct ob__remote_options *o)
 {
 	int rc = fill_security(r, o);
+	rc = rc == 0 ? fill_ways(r, o) : rc;
 	if (rc < 0) {
 		return rc;
 	}
@@ -561,13 +757,7 @@ static int fill(struct ob__remote *r, const struct ob__remote_options *o)
 	r->added = o->added;
 	r->node = o->node;
 	r->expects = o->node;
-	if (r->path != NULL || r->host == NULL) {
-		snprintf(r->address, sizeof(r->address), "%s", r->path != NULL ? r->path : r->near);
-	} else {
-		bool is_ip6 = strchr(r->host, ':') != NULL;
-		snprintf(r->address, sizeof(r->address), is_ip6 ? "[%s]:%d" : "%s:%d", r->host,
-		         r->port);
-	}
+	fill_address(r);
 	return 0;
 }
 
@@ -598,16 +788,29 @@ static bool has_port(const struct ob__remote_options *o)
 	return o->host != NULL && o->port >= 1 && o->port <= 65535;
 }
 
+static bool ways_ok(const struct ob__remote_options *o)
+{
+	bool ok = o->ways_len <= OB__TRANSPORT_WAYS;
+	for (size_t i = 0; ok && i < o->ways_len; i++) {
+		const struct ob__transport_way *w = &o->ways[i];
+		ok = w->transport[0] != '\0' && strlen(w->transport) < OB__TRANSPORT_NAME &&
+		     w->address[0] != '\0' && strlen(w->address) < OB__TRANSPORT_ADDRESS;
+	}
+	return ok;
+}
+
 int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote)
 {
 	int rc;
 	size_t added = 0;
-	if (remote->path == NULL && !has_port(remote)) {
+	size_t addresses = remote->ways_len + (remote->path != NULL || remote->host != NULL);
+	if (addresses != 1 || !ways_ok(remote) ||
+	    (remote->path == NULL && remote->ways_len == 0 && !has_port(remote))) {
 		return -EINVAL;
 	}
 	OB__LIST_EACH (it, &ls->remotes) {
 		const struct ob__remote *r = OB__CONTAINER(it, struct ob__remote, list);
-		if (r->node == 0 && same_address(r, remote->host, remote->port, remote->path)) {
+		if (r->node == 0 && same_address(r, remote)) {
 			return -EEXIST;
 		}
 		added += r->added;
@@ -621,8 +824,9 @@ int ob__links_dial(struct ob__links *ls, const struct ob__remote_options *remote
 struct ob__remote *ob__links_dial_node(struct ob__links *ls,
                                        const struct ob__remote_options *remote, int *err)
 {
-	if (remote->node == 0 || remote->path != NULL ||
-	    (remote->host != NULL ? !has_port(remote) : remote->near == NULL)) {
+	if (remote->node == 0 || remote->path != NULL || !ways_ok(remote) ||
+	    (remote->host != NULL ? !has_port(remote)
+	                          : remote->near == NULL && remote->ways_len == 0)) {
 		*err = -EINVAL;
 		return NULL;
 	}
@@ -677,7 +881,7 @@ static bool same_files(const struct ob__remote *r, const struct ob__link_files *
 static bool is_kept(const struct ob__remote *r, const struct ob__remote_options *keep, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (same_address(r, keep[i].host, keep[i].port, keep[i].path)) {
+		if (same_address(r, &keep[i])) {
 			return same_text(r->role, keep[i].role) && same_key(r, keep[i].token) &&
 			       r->security == security_of(r->links, &keep[i]) &&
 			       same_files(r, &keep[i].files);
@@ -766,6 +970,9 @@ const char *ob__remote_state(const struct ob__remote *r)
 {
 	if (r->unwanted) {
 		return "refused";
+	}
+	if (r->missing) {
+		return "no transport";
 	}
 	if (r->link == NULL) {
 		return r->state == COVERED ? "covered"

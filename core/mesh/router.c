@@ -108,7 +108,12 @@ static struct ob__peer *via(struct ob__router *r, struct ob__peer *p, const stru
 		return NULL;
 	}
 	if (now != from && now != NULL && !is_kept(p->via, NULL)) {
+		struct ob__peer *before = p->via;
 		p->via = now;
+		if (before != NULL && before->link != NULL && before != now && p->via_used &&
+		    r->switched != NULL) {
+			r->switched(r->switched_arg, p, before, now);
+		}
 	}
 	return now;
 }
@@ -151,8 +156,8 @@ static size_t list_candidates(const struct ob__registry_role *role, const struct
 	return len;
 }
 
-/* True when the role's policy has settled it. */
-static bool ask_policy(struct ob__router *r, const struct ob__registry_role *role,
+/* True when the policy has settled it. */
+static bool ask_policy(struct ob__router *r, void *policy, const struct ob__registry_role *role,
                        const struct ob__route_query *q, struct ob__route *route)
 {
 	struct ob__peer *peers[OB__ROUTE_CANDIDATES];
@@ -160,7 +165,7 @@ static bool ask_policy(struct ob__router *r, const struct ob__registry_role *rol
 	if (len == 0) {
 		return false;
 	}
-	int choice = r->choose(r->choose_arg, q, role, peers, len);
+	int choice = r->choose(r->choose_arg, q, policy, role, peers, len);
 	if (choice < 0) {
 		*route = (struct ob__route){.kind = OB__ROUTE_REFUSED, .code = choice};
 		return true;
@@ -181,6 +186,18 @@ static struct ob__peer *preferred(const struct ob__router *r, const struct ob__r
 	               : NULL;
 }
 
+struct ob__chooser ob__router_chooser(const struct ob__router *r,
+                                      const struct ob__registry_role *role,
+                                      const struct ob__frame *f)
+{
+	uint32_t i;
+	if (r->chooser_of == NULL || f == NULL || f->id == 0 ||
+	    !ob__idrange_find(r->chooser_of, f->id, &i)) {
+		return role->chooser;
+	}
+	return r->choosers[i];
+}
+
 static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob__route_query *q)
 {
 	struct ob__registry_role *role =
@@ -189,17 +206,21 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
 	if (role == NULL || role->ready.len == 0) {
 		return towards(r, NULL, NULL);
 	}
-	if (role->policy != NULL && q->node == 0 && r->choose != NULL &&
-	    ask_policy(r, role, q, &route)) {
+	/* A range's is for the node that takes the message, not for the route nodes on its way. */
+	struct ob__chooser c = ob__router_chooser(r, role, id == q->role ? q->frame : NULL);
+	if (c.policy != NULL && q->node == 0 && r->choose != NULL &&
+	    ask_policy(r, c.policy, role, q, &route)) {
 		return route;
 	}
 	const struct ob__balance_node *from = q->from != NULL ? &q->from->balance : NULL;
-	enum ob__balance_way way = role->way != 0 ? role->way : OB__BALANCE_ROUND_ROBIN;
+	enum ob__balance_way way = c.way != 0 ? c.way : OB__BALANCE_ROUND_ROBIN;
+	if (q->sticky && (!q->first || c.way == 0 || id != q->role)) {
+		way = OB__BALANCE_STICKY;
+	}
 	uint64_t key = q->key != 0 ? q->key : ob__balance_key(q->session_node, q->session_seq);
 	struct ob__peer *p = role == r->route ? preferred(r, q) : NULL;
 	if (p == NULL) {
-		p = peer_of(ob__balance_pick(&role->ready, q->sticky ? OB__BALANCE_STICKY : way,
-		                             key, from));
+		p = peer_of(ob__balance_pick(&role->ready, way, key, from));
 	}
 	return towards(r, p, q->from);
 }
@@ -248,7 +269,7 @@ static struct ob__peer *beaten_track(struct ob__router *r, const struct ob__rout
 		return NULL;
 	}
 	const struct ob__registry_role *routes = route_nodes(r);
-	return routes != NULL && routes->policy == NULL ? preferred(r, q) : NULL;
+	return routes != NULL && routes->chooser.policy == NULL ? preferred(r, q) : NULL;
 }
 
 /* To a node and nothing else, from here: the same as the time before, if nothing has changed. */

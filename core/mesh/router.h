@@ -22,12 +22,14 @@
  *
  * Of several peers a sticky message goes to the same one for the same session: every node that asks
  * picks the same one, and the loss of a peer moves its sessions only.  Others are spread in the
- * role's way, by turns if it has none (mesh/balance.h).  The peer a frame came from is never
- * chosen.
+ * role's way, by turns if it has none (mesh/balance.h); and so is a session's first one, if the
+ * role has a way and the one who asks sees to it that what follows goes there, too.  The peer a
+ * frame came from is never chosen.
  *
  * A role may have a policy, which is the floor above's: it is shown the peers that could take the
  * message, in the order of their ids, and chooses one, or ends the message, or leaves it to the
- * router.  It is not asked about messages to a node.
+ * router.  It is not asked about messages to a node.  A range of message ids may have a way or a
+ * policy of its own, which comes before the role's.
  */
 
 #ifndef OB__ROUTER_H
@@ -48,14 +50,18 @@ struct ob__route_query;
 /* What a policy says to leave the choice to the router. */
 #define OB__ROUTE_AS_USUAL INT32_MAX
 
-/* The number of one of the peers, OB__ROUTE_AS_USUAL, or a negative result code.  Asked for roles
- * whose `policy` is set. */
-typedef int (*ob__route_choose)(void *arg, const struct ob__route_query *q,
+/* The number of one of the peers, OB__ROUTE_AS_USUAL, or a negative result code.  Asked where a
+ * chooser's `policy` is set. */
+typedef int (*ob__route_choose)(void *arg, const struct ob__route_query *q, void *policy,
                                 const struct ob__registry_role *role, struct ob__peer *const *peers,
                                 size_t len);
 
 /* Traffic has come up towards a peer that has no link and that nobody dials. */
 typedef void (*ob__route_wanted)(void *arg, struct ob__peer *peer);
+
+/* What goes to the peer takes another route node from now on; the former one drains and is up. */
+typedef void (*ob__route_switched)(void *arg, struct ob__peer *peer, struct ob__peer *from,
+                                   struct ob__peer *to);
 
 #define OB__ROUTE_STRANGERS 64u
 
@@ -75,14 +81,18 @@ struct ob__route_stranger {
 
 struct ob__router {
 	struct ob__registry *registry;
-	struct ob__idrange *table;  /* owned; may be NULL */
-	struct ob__idrange *served; /* what members say they serve; owned, may be NULL */
+	struct ob__idrange *table;            /* owned; may be NULL */
+	struct ob__idrange *served;           /* what members say they serve; owned, may be NULL */
+	const struct ob__idrange *chooser_of; /* message id -> index of its chooser; or NULL */
+	const struct ob__chooser *choosers;   /* as it, the floor above's */
 	uint32_t route_role;
 	struct ob__registry_role *route; /* of that role, once it is known */
 	ob__route_choose choose;         /* may be NULL */
 	void *choose_arg;
 	ob__route_wanted wanted; /* may be NULL */
 	void *wanted_arg;
+	ob__route_switched switched; /* may be NULL */
+	void *switched_arg;
 	struct ob__route_stranger strangers[OB__ROUTE_STRANGERS];
 	struct ob__router_last last;
 };
@@ -108,6 +118,7 @@ struct ob__route_query {
 	uint32_t role;   /* or 0 */
 	uint64_t prefer; /* if any route node will do: this one, if it is linked; or 0 */
 	bool sticky;
+	bool first; /* sticky, and whoever is chosen will be remembered: the role's way counts */
 	bool stays; /* with `node`, come what may: no other of the role will do */
 	uint64_t session_node;
 	uint64_t session_seq;
@@ -127,6 +138,11 @@ void ob__router_set_served(struct ob__router *r, struct ob__idrange *table);
 
 /* The role for an id, or 0. */
 uint32_t ob__router_role(const struct ob__router *r, uint32_t id);
+
+/* How a node of the role is chosen for a message (or NULL). */
+struct ob__chooser ob__router_chooser(const struct ob__router *r,
+                                      const struct ob__registry_role *role,
+                                      const struct ob__frame *f);
 
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q);
 

@@ -35,6 +35,7 @@ static void more_free(struct ob__session *s)
 		free(m->attrs[i]);
 	}
 	free(m->attrs);
+	free(m->carried);
 	free(m);
 	s->more = NULL;
 }
@@ -48,6 +49,7 @@ void ob__sessions_free(struct ob__sessions *ss)
 	for (uint32_t i = 0; (s = ob__slab_next(&ss->slab, &i)) != NULL;) {
 		free(s->served);
 		free(s->sticky);
+		free(s->pushers);
 		more_free(s);
 	}
 	ob__slab_destroy(&ss->slab);
@@ -114,6 +116,7 @@ void ob__session_end(struct ob__sessions *ss, struct ob__session *s)
 	ob__map_del(&ss->by_name, s->node, s->seq);
 	free(s->served);
 	free(s->sticky);
+	free(s->pushers);
 	more_free(s);
 	ob__slab_free(&ss->slab, s);
 }
@@ -165,6 +168,17 @@ void ob__session_unserved(struct ob__session *s, uint64_t node)
 	s->version++;
 }
 
+void ob__session_pusher(struct ob__session *s, uint64_t node, uint64_t number)
+{
+	void *pushers = s->pushers;
+	if (s->pushers_len == OB__SESSION_NODES_MAX ||
+	    grow(&pushers, s->pushers_len, sizeof(*s->pushers)) < 0) {
+		return;
+	}
+	s->pushers = pushers;
+	s->pushers[s->pushers_len++] = (struct ob__push_row){node, number};
+}
+
 struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role)
 {
 	for (size_t i = 0; i < s->sticky_len; i++) {
@@ -195,7 +209,8 @@ static struct ob__session_choice *choice_put(struct ob__session *s, uint32_t rol
 /* Keeps a choice only as long as it says something, but for that which most messages count in. */
 static void choice_tidy(struct ob__session *s, struct ob__session_choice *c)
 {
-	if (c->role != 0 && c->node == 0 && c->from == 0 && c->busy == 0 && c->stays == 0) {
+	if (c->role != 0 && c->node == 0 && c->from == 0 && c->busy == 0 && c->stays == 0 &&
+	    c->open == 0) {
 		*c = s->sticky[--s->sticky_len];
 	}
 }
@@ -222,6 +237,7 @@ int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node)
 	}
 	c->node = node;
 	c->from = 0;
+	c->open = node != 0 ? 0 : c->open;
 	choice_tidy(s, c);
 	return 0;
 }
@@ -303,6 +319,31 @@ int ob__session_set(struct ob__session *s, const char *key, const void *value, s
 	return 0;
 }
 
+int ob__session_carry(struct ob__session *s, const char *const *keys, size_t len)
+{
+	uint8_t wire[OB__CARRY_WIRE_MAX];
+	size_t at = 0;
+	if (s->more == NULL) {
+		return 0;
+	}
+	for (size_t i = 0; i < len && i < OB__CARRY_MAX; i++) {
+		const struct ob__session_attr *a = ob__session_attr(s, keys[i]);
+		at += a != NULL ? ob__carry_put(wire + at, keys[i], a->value, a->len) : 0;
+	}
+	uint8_t *carried = at > 0 ? malloc(at) : NULL;
+	if (at > 0 && carried == NULL) {
+		return -ENOMEM;
+	}
+	if (at > 0) {
+		memcpy(carried, wire, at);
+	}
+	free(s->more->carried);
+	s->more->carried = carried;
+	s->more->carried_len = (uint16_t)at;
+	s->version++;
+	return 0;
+}
+
 void ob__session_stays(struct ob__session *s, uint32_t role)
 {
 	struct ob__session_choice *c = choice_put(s, role);
@@ -327,12 +368,82 @@ void ob__session_begin(struct ob__session *s, uint32_t role)
 	}
 }
 
+static void go_next(struct ob__session *s, struct ob__session_choice *c)
+{
+	uint64_t before = c->node != 0 ? c->node : c->from;
+	c->node = c->next;
+	c->from = before != c->next ? before : 0;
+	c->next = 0;
+	c->moving = 0;
+	c->open = 0;
+	s->version++;
+}
+
+void ob__session_settle(struct ob__session *s, uint32_t role, uint64_t node)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c == NULL || c->node == node) {
+		return;
+	}
+	c->next = node;
+	if (c->busy == 0) {
+		go_next(s, c);
+	}
+}
+
+void ob__session_by_user(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c != NULL) {
+		c->user = 1;
+	}
+}
+
+uint8_t ob__session_homes(const struct ob__session *s, uint32_t except,
+                          struct ob__home homes[OB__HOMES_MAX])
+{
+	const struct ob__session_choice *any = ob__session_choice(s, 0);
+	bool all = any != NULL && any->user != 0;
+	uint8_t len = 0;
+	for (uint8_t i = 0; i < s->sticky_len && len < OB__HOMES_MAX; i++) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		uint64_t node = c->next != 0 ? c->next : c->node;
+		if (c->role != 0 && c->role != except && node != 0 && (all || c->user != 0)) {
+			homes[len++] = (struct ob__home){.role = c->role, .node = node};
+		}
+	}
+	return len;
+}
+
 void ob__session_ended(struct ob__session *s, uint32_t role)
 {
 	struct ob__session_choice *c = ob__session_choice(s, role);
 	if (c != NULL && c->busy > 0) {
 		c->busy--;
+		if (c->busy == 0 && c->next != 0) {
+			go_next(s, c);
+		}
 		choice_tidy(s, c);
+	}
+}
+
+bool ob__session_first(struct ob__session *s, uint32_t role)
+{
+	for (uint8_t i = 0; i < s->sticky_len; i++) {
+		const struct ob__session_choice *c = &s->sticky[i];
+		bool same = role == 0 || c->role == 0 || c->role == role;
+		if (same && c->node == 0 && (c->busy > 0 || c->open != 0)) {
+			return false;
+		}
+	}
+	return choice_put(s, role) != NULL;
+}
+
+void ob__session_leave(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = choice_put(s, role);
+	if (c != NULL && c->node == 0) {
+		c->open = 1;
 	}
 }
 

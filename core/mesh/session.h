@@ -37,11 +37,14 @@
 
 struct ob__session_choice {
 	uint32_t role;       /* 0: of messages for which it is settled further on */
-	uint32_t busy : 29;  /* its client's requests to the role that have not ended */
+	uint32_t busy : 27;  /* its client's requests to the role that have not ended */
+	uint32_t user : 1;   /* messages to it go by the user */
+	uint32_t open : 1;   /* a one-way message of it was left to others to place */
 	uint32_t stays : 1;  /* it is not to move: some of its messages are to fail or wait */
 	uint32_t moving : 1; /* its node wants to be rid of it as soon as there are none */
 	uint64_t node;       /* 0: to be chosen */
 	uint64_t from;       /* the node before, until the next one is chosen; or 0 */
+	uint64_t next;       /* where it goes when its requests have ended; or 0 */
 };
 
 struct ob__session_attr {
@@ -58,11 +61,16 @@ struct ob__session_more {
 	uint32_t change;             /* grows each time its proxy gives it another user */
 	struct ob__session_attr **attrs;
 	uint8_t attrs_len;
+	uint16_t carried_len;
+	uint8_t *carried; /* on its proxy: the attributes that go along with its messages, as they
+	                   * are on the wire; NULL: none */
 
 	/* On its proxy, the floor above's own: */
 	bool bound;
-	bool replaced;        /* somebody else has logged in as its user */
-	uint32_t stamp;       /* of the keeper's link */
+	bool replaced;     /* somebody else has logged in as its user */
+	uint32_t stamp;    /* of the keeper's link */
+	uint8_t homes_len; /* as the keeper was told last: */
+	struct ob__home homes[OB__HOMES_MAX];
 	uint64_t keeper;      /* node that knows of the binding; 0: none does for sure */
 	void *claim;          /* under way, or NULL */
 	struct ob__list link; /* in the bound ones */
@@ -78,10 +86,12 @@ struct ob__session {
 	uint64_t *served; /* node ids that met it */
 	struct ob__session_choice *sticky;
 	struct ob__session_more *more; /* or NULL */
+	struct ob__push_row *pushers;  /* on its proxy: nodes that have pushed to it */
 	struct ob__order order; /* of what its client sends: given here on its proxy, else taken */
 	uint32_t version;       /* grows when `served` changes, or what it sticks to */
 	uint8_t served_len;
 	uint8_t sticky_len;
+	uint8_t pushers_len;
 	uint8_t flags;      /* the floor above's own, as is this: */
 	uint32_t unheard_s; /* loop s since which its proxy has not said that it knows; 0: it has */
 };
@@ -137,6 +147,23 @@ void ob__session_unserved(struct ob__session *s, uint64_t node);
 uint64_t ob__session_sticky(const struct ob__session *s, uint32_t role);
 int ob__session_stick(struct ob__session *s, uint32_t role, uint64_t node);
 
+/* Notes the first push of a node; without room for it the node's pushes are not looked at. */
+void ob__session_pusher(struct ob__session *s, uint64_t node, uint64_t number);
+
+/* True for a push that comes in order, which is noted, and for one without a number (0). */
+static inline bool ob__session_push_take(struct ob__session *s, uint64_t node, uint64_t number)
+{
+	for (uint8_t i = 0; i < s->pushers_len; i++) {
+		if (s->pushers[i].node == node) {
+			return number == 0 || ob__push_row_take(&s->pushers[i], number);
+		}
+	}
+	if (number != 0) {
+		ob__session_pusher(s, node, number);
+	}
+	return true;
+}
+
 /* Forgets every choice of that node (it is gone). */
 void ob__session_unstick(struct ob__session *s, uint64_t node);
 
@@ -152,6 +179,11 @@ int ob__session_set(struct ob__session *s, const char *key, const void *value, s
 
 /* Its bytes, borrowed until it is set again; NULL if there are none. */
 const struct ob__session_attr *ob__session_attr(const struct ob__session *s, const char *key);
+
+/* Makes anew what goes along with its messages: those of the `len` keys that it has.  0 or -ENOMEM.
+ */
+int ob__session_carry(struct ob__session *s, const char *const *keys, size_t len);
+
 /* What is known of the session and a role, or NULL; valid until the next call for the session. */
 struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role);
 
@@ -159,12 +191,28 @@ struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint3
 void ob__session_begin(struct ob__session *s, uint32_t role);
 void ob__session_ended(struct ob__session *s, uint32_t role);
 
+/* No message of it that may be to the role has been left to others to place, as far as that is not
+ * known by now: wherever this one goes is the session's first choice.  And there is room to note
+ * it. */
+bool ob__session_first(struct ob__session *s, uint32_t role);
+
+/* A one-way message to the role was left to others to place. */
+void ob__session_leave(struct ob__session *s, uint32_t role);
+
 /* Requests that may be on their way to the node that the session sticks to for a role. */
 uint32_t ob__session_busy(const struct ob__session *s, uint32_t role);
 
 /* The choice for a role is not to move as long as its node may come back. */
 void ob__session_stays(struct ob__session *s, uint32_t role);
 bool ob__session_may_move(const struct ob__session *s, uint32_t role);
+
+/* It goes to that node for the role from now on, or when its requests to the role have ended. */
+void ob__session_settle(struct ob__session *s, uint32_t role, uint64_t node);
+
+/* Messages to the role go by the user; and where all those go, but for the role `except`. */
+void ob__session_by_user(struct ob__session *s, uint32_t role);
+uint8_t ob__session_homes(const struct ob__session *s, uint32_t except,
+                          struct ob__home homes[OB__HOMES_MAX]);
 
 /* Forgets the choice but for where it has been. */
 void ob__session_move(struct ob__session *s, uint32_t role);

@@ -110,6 +110,32 @@ int ob__user_get(struct ob__user_msg *m, const uint8_t *data, size_t len, bool m
 	return 0;
 }
 
+size_t ob__home_put(uint8_t out[OB__HOME_WIRE_MAX], const struct ob__home_msg *m)
+{
+	size_t at = ob__user_put(out, m->user.user, m->user.epoch, m->user.change);
+	for (uint8_t i = 0; i < m->len && i < OB__HOMES_MAX; i++) {
+		put32(out + at, m->homes[i].role);
+		put64(out + at + 4, m->homes[i].node);
+		at += 12;
+	}
+	return at;
+}
+
+int ob__home_get(struct ob__home_msg *m, const uint8_t *data, size_t len)
+{
+	size_t head = len > 12 ? 13u + data[12] : 0;
+	if (head == 0 || head > len || (len - head) % 12 != 0 ||
+	    (len - head) / 12 > OB__HOMES_MAX || ob__user_get(&m->user, data, head, false) != 0) {
+		return -EPROTO;
+	}
+	m->len = 0;
+	for (data += head, len -= head; len > 0; data += 12, len -= 12) {
+		m->homes[m->len++] =
+			(struct ob__home){.role = get32(data), .node = get64(data + 4)};
+	}
+	return 0;
+}
+
 size_t ob__lock_put(uint8_t out[OB__LOCK_WIRE_MAX], const struct ob__lock_msg *m)
 {
 	put64(out, m->locker);
@@ -190,6 +216,38 @@ int ob__attr_get(struct ob__attr_msg *m, const uint8_t *data, size_t len)
 	m->value = data;
 	m->len = len;
 	return 0;
+}
+
+size_t ob__carry_put(uint8_t *out, const char *key, const void *value, size_t len)
+{
+	size_t at = put_word(out, key, OB__KEY_MAX);
+	uint16_t n = htole16((uint16_t)len);
+	memcpy(out + at, &n, sizeof(n));
+	memcpy(out + at + sizeof(n), value, len);
+	return at + sizeof(n) + len;
+}
+
+const uint8_t *ob__carry_find(const uint8_t *ext, size_t ext_len, const char *key, size_t *len)
+{
+	char word[OB__KEY_MAX + 1];
+	uint16_t n;
+	while (get_word(word, OB__KEY_MAX, false, &ext, &ext_len) == 0 && ext_len >= sizeof(n)) {
+		memcpy(&n, ext, sizeof(n));
+		n = le16toh(n);
+		ext += sizeof(n);
+		ext_len -= sizeof(n);
+		if (n > ext_len) {
+			break;
+		}
+		if (strcmp(word, key) == 0) {
+			*len = n;
+			return ext;
+		}
+		ext += n;
+		ext_len -= n;
+	}
+	*len = 0;
+	return NULL;
 }
 
 void ob__place_put(uint8_t out[OB__PLACE_SIZE], const struct ob__place *p)

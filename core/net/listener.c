@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct ob__listener {
 	int backlog;
 	int port;
 	int fd;
+	bool pipe;    /* it is no socket of TCP */
 	bool started; /* uv_listen() was called; it is never undone */
 	bool paused;
 	bool waiting; /* libuv holds a connection and does not poll until it is taken */
@@ -218,7 +220,7 @@ static int wrap(struct ob__listener *l)
 {
 	uv_loop_t *loop = ob__loop_uv(l->loop);
 	int rc;
-	if (l->path) {
+	if (l->pipe) {
 		uv_pipe_init(loop, &l->uv.pipe, 0);
 		rc = uv_pipe_open(&l->uv.pipe, l->fd);
 	} else {
@@ -239,6 +241,54 @@ static void on_closed(uv_handle_t *handle)
 	}
 }
 
+static int refuse_given(const struct ob__listener_options *o, int code, char *err, size_t err_cap)
+{
+	return fail(err, err_cap, o->name,
+	            code == -ESOCKTNOSUPPORT ? "is no stream socket" : uv_strerror(code), code);
+}
+
+/* libuv's first, which says whether it has it already. */
+static int take_given(struct ob__listener *l, const struct ob__listener_options *o, char *err,
+                      size_t err_cap)
+{
+	int is_tcp = ob__stream_socket(o->fd);
+	if (is_tcp < 0) {
+		return refuse_given(o, is_tcp, err, err_cap);
+	}
+	l->pipe = is_tcp == 0;
+	l->fd = o->fd;
+	snprintf(l->name, sizeof(l->name), "%s", o->name);
+	int rc = wrap(l);
+	if (rc == 0) {
+		(void)fcntl(l->fd, F_SETFD, FD_CLOEXEC);
+		rc = listen(l->fd, l->backlog) < 0 ? -errno : 0;
+	}
+	if (rc < 0) {
+		refuse_given(o, rc, err, err_cap);
+		l->closing = true;
+		uv_close(&l->uv.handle, on_closed);
+	}
+	return rc;
+}
+
+/* The same for a socket of somebody else's. */
+static struct ob__listener *open_given(struct ob__listener *l,
+                                       const struct ob__listener_options *options, char *err,
+                                       size_t err_cap)
+{
+	int rc = take_given(l, options, err, err_cap);
+	if (rc == 0) {
+		return l;
+	}
+	if (options->code) {
+		*options->code = rc;
+	}
+	if (!l->closing) {
+		free(l);
+	}
+	return NULL;
+}
+
 struct ob__listener *ob__listener_open(struct ob__loop *loop,
                                        const struct ob__listener_options *options,
                                        ob__listener_cb cb, void *arg, char *err, size_t err_cap)
@@ -248,11 +298,18 @@ struct ob__listener *ob__listener_open(struct ob__loop *loop,
 	int rc = -ENOMEM;
 	if (!l || (options->path && !path)) {
 		snprintf(err, err_cap, "out of memory");
+		if (options->name) {
+			close(options->fd);
+		}
 		goto out;
 	}
 	*l = (struct ob__listener){.loop = loop, .cb = cb, .arg = arg, .path = path};
 	l->backlog = options->backlog > 0 ? options->backlog : BACKLOG;
+	l->pipe = path != NULL;
 	ob__timeout_init(&l->resume, on_pause_over, l);
+	if (options->name) {
+		return open_given(l, options, err, err_cap);
+	}
 	l->fd = path ? bind_unix(options, err, err_cap) : bind_tcp(options, err, err_cap);
 	if (l->fd < 0) {
 		rc = l->fd;
@@ -312,7 +369,7 @@ static bool turn_away(struct ob__listener *l)
 	if (!uv) {
 		return false;
 	}
-	if (l->path) {
+	if (l->pipe) {
 		uv_pipe_init(ob__loop_uv(l->loop), &uv->pipe, 0);
 	} else {
 		uv_tcp_init(ob__loop_uv(l->loop), &uv->tcp);

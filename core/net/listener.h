@@ -30,8 +30,12 @@ struct ob__listener_options {
 	const char *host; /* numeric or a name; NULL: 127.0.0.1, or with a path */
 	int port;         /* 0: any free one, see ob__listener_port() */
 	const char *path; /* unix socket; replaced only if it is a dead socket of ours */
-	int mode;         /* of the unix socket, e.g. 0600; 0: 0600 */
-	int backlog;      /* 0: 1024 */
+	const char
+		*name; /* not NULL: a socket that somebody else has bound, and what it is called */
+	int fd;        /* that one; the listener's then, also when it can't be opened, unless it
+	                * is no stream socket or this loop has it already */
+	int mode;      /* of the unix socket, e.g. 0600; 0: 0600 */
+	int backlog;   /* 0: 1024 */
 	bool reuseport;
 	int *code; /* NULL, or where a negative code goes when it can't be opened */
 };

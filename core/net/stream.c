@@ -171,11 +171,11 @@ static void on_linger_over(void *arg)
 	ob__stream_close(arg);
 }
 
-static int open_handle(struct ob__stream *s, bool unix_socket)
+int ob__stream_open_handle(struct ob__stream *s, bool is_pipe)
 {
 	assert(!s->opened && !s->closing);
 	uv_loop_t *loop = ob__loop_uv(s->m->loop);
-	int err = unix_socket ? uv_pipe_init(loop, &s->uv.pipe, 0) : uv_tcp_init(loop, &s->uv.tcp);
+	int err = is_pipe ? uv_pipe_init(loop, &s->uv.pipe, 0) : uv_tcp_init(loop, &s->uv.tcp);
 	if (err < 0) {
 		return err;
 	}
@@ -189,7 +189,7 @@ static int open_handle(struct ob__stream *s, bool unix_socket)
 
 int ob__stream_accept(struct ob__stream *s, uv_stream_t *server)
 {
-	int err = open_handle(s, server->type == UV_NAMED_PIPE);
+	int err = ob__stream_open_handle(s, server->type == UV_NAMED_PIPE);
 	if (err < 0) {
 		return err;
 	}
@@ -213,12 +213,8 @@ struct dial {
 	ob__stream_connect_cb cb;
 };
 
-static void on_connected(uv_connect_t *req, int status)
+void ob__stream_connected(struct ob__stream *s, int status, ob__stream_connect_cb cb)
 {
-	struct dial *dial = req->data;
-	struct ob__stream *s = dial->s;
-	ob__stream_connect_cb cb = dial->cb;
-	free(dial);
 	s->connecting = false;
 	if (s->closing) {
 		return;
@@ -241,6 +237,15 @@ static void on_connected(uv_connect_t *req, int status)
 	cb(s, status);
 }
 
+static void on_connected(uv_connect_t *req, int status)
+{
+	struct dial *dial = req->data;
+	struct ob__stream *s = dial->s;
+	ob__stream_connect_cb cb = dial->cb;
+	free(dial);
+	ob__stream_connected(s, status, cb);
+}
+
 int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const char *path,
                        ob__stream_connect_cb cb)
 {
@@ -253,7 +258,7 @@ int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const 
 	}
 	*dial = (struct dial){.s = s, .cb = cb};
 	dial->uv.req.data = dial;
-	int err = open_handle(s, !addr);
+	int err = ob__stream_open_handle(s, !addr);
 	if (err < 0) {
 		goto out;
 	}
@@ -299,7 +304,7 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
 		return fd;
 	}
 	bool unix_socket = ob__stream_is_unix(from);
-	int err = open_handle(into, unix_socket);
+	int err = ob__stream_open_handle(into, unix_socket);
 	if (err == 0) {
 		err = unix_socket ? uv_pipe_open(&into->uv.pipe, fd)
 		                  : uv_tcp_open(&into->uv.tcp, fd);
@@ -496,8 +501,11 @@ static void on_handle_closed(uv_handle_t *handle)
 
 static void close_now(struct ob__stream *s, bool reset)
 {
-	if (!s->opened && open_handle(s, false) < 0) {
+	if (!s->opened && ob__stream_open_handle(s, false) < 0) {
 		assert(!"uv_tcp_init() without a socket can't fail");
+	}
+	if (s->fd_dial) {
+		ob__stream_forget_fd(s);
 	}
 	s->closing = true;
 	s->close_after_flush = false;

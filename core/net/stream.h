@@ -126,10 +126,11 @@ struct ob__stream {
 	struct ob__list notify_link;
 	struct ob__chunk *out_head; /* queue of chunks and references, oldest first */
 	struct ob__chunk *out_tail;
-	struct ob__chunk *in_write; /* what the outstanding uv_write holds */
-	struct ob__rbuf *unread;    /* bytes to hand out before any others */
-	struct ob__tls *tls;        /* NULL: bytes go as they are */
-	struct ob__timeout linger;  /* the end of ob__stream_close_flushed() */
+	struct ob__chunk *in_write;      /* what the outstanding uv_write holds */
+	struct ob__rbuf *unread;         /* bytes to hand out before any others */
+	struct ob__tls *tls;             /* NULL: bytes go as they are */
+	struct ob__stream_dial *fd_dial; /* of ob__stream_connect_fd(), or NULL */
+	struct ob__timeout linger;       /* the end of ob__stream_close_flushed() */
 	size_t in_write_len;
 	size_t queued;      /* read-only: bytes waiting, those in uv_write included */
 	size_t high;        /* set by the owner; 0: no mark */
@@ -164,6 +165,16 @@ int ob__stream_accept(struct ob__stream *s, uv_stream_t *server);
 typedef void (*ob__stream_connect_cb)(struct ob__stream *s, int status);
 int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const char *path,
                        ob__stream_connect_cb cb);
+
+/* A connected stream socket, or one whose connect() is under way, that somebody else has made:
+ * takes it as it is and tells `cb` as above.  0; or negative, then the socket is still the
+ * caller's: -ENOTSOCK, -ESOCKTNOSUPPORT (see ob__stream_socket()), UV_EEXIST (this loop has it
+ * already). */
+int ob__stream_connect_fd(struct ob__stream *s, int fd, ob__stream_connect_cb cb);
+
+/* It is a stream socket, so that streams and listeners can take it: 1, of TCP; 0, of another kind;
+ * -ENOTSOCK, -EBADF or -ESOCKTNOSUPPORT. */
+int ob__stream_socket(int fd);
 
 /*
  * Puts TLS below the stream: before ob__stream_connect(), or right after ob__stream_accept().  The

@@ -4,8 +4,8 @@
 
 /*
  * Private to net/stream.  What its parts share: stream.c has the life of a socket and reading,
- * stream_out.c the output queue, stream_tls.c what stands between the two and the socket when TLS
- * is spoken.
+ * stream_fd.c sockets that are dialled elsewhere, stream_out.c the output queue, stream_tls.c what
+ * stands between the two and the socket when TLS is spoken.
  */
 
 #ifndef OB__STREAM_PRIV_H
@@ -33,6 +33,15 @@ void ob__stream_notify(struct ob__stream *s);
 
 /* The queue of a stream that closes after its flush is empty: says so to the peer. */
 void ob__stream_flushed(struct ob__stream *s);
+
+/* The dial that was under way has ended.  Calls back. */
+void ob__stream_connected(struct ob__stream *s, int status, ob__stream_connect_cb cb);
+
+/* stream_fd.c: nobody waits for the socket any more. */
+void ob__stream_forget_fd(struct ob__stream *s);
+
+/* Makes the uv handle, of a unix socket or the like, or of TCP. */
+int ob__stream_open_handle(struct ob__stream *s, bool is_pipe);
 
 void ob__streams_free_chunks(struct ob__streams *m);
 

@@ -206,7 +206,18 @@ typedef struct ob_mock_push {
 	size_t len;
 } ob_mock_push;
 
+/* One to many is here once for each session that gets it, in the order of the list. */
 const ob_mock_push *ob_mock_push_at(const ob_mock *m, size_t i);
+
+/* What ob_push_all() sent; no client gets it. */
+typedef struct ob_mock_broadcast {
+	uint32_t role;
+	uint32_t id;
+	const uint8_t *data; /* with a zero byte behind it */
+	size_t len;
+} ob_mock_broadcast;
+
+const ob_mock_broadcast *ob_mock_broadcast_at(const ob_mock *m, size_t i);
 
 typedef struct ob_mock_close {
 	ob_session session;
@@ -283,7 +294,7 @@ int ob_mock_verb_answer(ob_mock *m, uint64_t call, int status, json_t *body_stol
 /* Listeners that the module opened. */
 const ob_listen_options *ob_mock_listen_at(const ob_mock *m, size_t i);
 
-/* Forgets pushes, closed sessions, and the calls that have ended. */
+/* Forgets pushes, broadcasts, closed sessions, and the calls that have ended. */
 void ob_mock_forget(ob_mock *m);
 
 /* ---------------------------------------------------------------- time and work ------------- */
@@ -301,7 +312,8 @@ size_t ob_mock_timers(const ob_mock *m);
 
 /* ---------------------------------------------------------------- what it registered -------- */
 
-/* How many ids, methods, paths, events, filters, deciders, codecs, policies and listeners. */
+/* How many ids, methods, paths, events, filters, deciders, codecs, policies, listeners and
+ * transports. */
 size_t ob_mock_registered(const ob_mock *m);
 
 /* The codec of that name, or NULL. */
@@ -319,6 +331,15 @@ ssize_t ob_mock_encode(ob_mock *m, const char *name, void *state, ob_packet *pac
 /* Asks a policy: the index of the candidate, or a result code; OB_E_NOT_FOUND: no such policy,
  * OB_E_APP: an index that is none. */
 int ob_mock_choose(ob_mock *m, const char *name, const ob_choice *choice);
+
+/* Transports that the module offers; NULL after the last. */
+const ob_transport *ob_mock_transport_at(const ob_mock *m, size_t i);
+
+/* Asks a transport for a socket, as the host does: what its dial or listen answers; *fd is the
+ * test's to close.  OB_E_NOT_FOUND: no such transport, or it can't be listened on; OB_E_APP with
+ * ob_mock_error(): no stream socket, or one that blocks. */
+int ob_mock_socket(ob_mock *m, const char *name, const char *address, bool listens, int *fd,
+                   ob_err *err);
 
 /* ---------------------------------------------------------------- state --------------------- */
 

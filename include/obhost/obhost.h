@@ -54,7 +54,8 @@
  *                    node; ob_trace(); ob_on_call_filter(); left, failed and tries in
  *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
  *                    unbind, find, push and kick by user, locks; session attributes; sessions
- *                    that are replaced, lost or moved
+ *                    that are replaced, lost or moved; pushes to many; OB_CODEC_SHARED;
+ *                    ob_on_transport(); what policies see of candidates and sessions
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -258,9 +259,10 @@ typedef void (*ob_call_fn)(ob_ctx *ctx, ob_call_id call, const ob_call_result *r
  * What becomes of a call when a try fails.  Nothing but time makes one more than once, and no mode
  * hands over more than one result.
  *
- * After OB_E_NO_ROUTE, OB_E_NOT_SENT and OB_E_BUSY no handler has done anything, so these are tried
- * again as the mode says.  After OB_E_MAYBE_SENT, OB_E_GONE and a try without an answer in time one
- * may have: only calls with a key are tried again.  Any other failure is the end.
+ * OB_E_NO_ROUTE, OB_E_NOT_SENT and OB_E_BUSY of a host, this one or one on the way, say that no
+ * handler has seen the call: it is tried again as the mode says.  With a key it is tried again also
+ * when a handler itself has ended it with one of these, and when one may have run: after
+ * OB_E_MAYBE_SENT, OB_E_GONE and a try without an answer in time.  Any other failure is the end.
  */
 enum ob_call_mode {
 	OB_CALL_FAIL_FAST = 0, /* the first failure is the end */
@@ -279,7 +281,8 @@ typedef struct ob_call_options {
 	uint32_t size;
 	int mode; /* enum ob_call_mode */
 	uint32_t id;
-	uint32_t deadline_ms; /* 0: call_timeout, or what is left of the request it is made for */
+	uint32_t deadline_ms; /* 0: call_timeout; whatever it is, the call has no more time than is
+	                       * left of the request it is made for, if somebody waits for that */
 	const char *method;
 	ob_session session;
 	const void *data;
@@ -403,6 +406,10 @@ typedef struct ob_packet {
 
 #define OB_CODEC_STREAM 1u /* packets may span transport messages and share them */
 #define OB_CODEC_TEXT   2u /* what encode() writes is UTF-8: a text message on WebSocket */
+#define OB_CODEC_SHARED                                                                     \
+	4u /* since 1.1: what encode() writes for OB_PACKET_PUSH depends on nothing but the \
+	    * packet, so that one for many clients is encoded once.  A codec that keeps no  \
+	    * state with connections (state_size 0) is taken to be so anyway */
 
 /*
  * Turns bytes into messages.  The host allocates `state_size` zeroed bytes with each connection,
@@ -652,14 +659,27 @@ typedef struct ob_module_info {
 	const char *version;
 } ob_module_info;
 
-/* A node that a request could go to, over a link or through a route node, in a policy. */
+/* How a node is, as far as this one has heard. */
+enum ob_node_state {
+	OB_NODE_UP = 1,
+	OB_NODE_DRAINING, /* it takes nothing new; a candidate only as a route node, to relay */
+	OB_NODE_SUSPECT,  /* it may be gone; a candidate only while nobody else is there */
+};
+
+/* A node that a request could go to, over a link or through a route node, in a policy.  They come
+ * as an array, so the struct keeps its size: what is new takes the place of padding, and is 0 on
+ * hosts of before. */
 typedef struct ob_candidate {
 	uint32_t size;
 	uint32_t weight; /* its rpc.weight */
 	uint64_t node;
 	const char *name;
 	uint32_t pending; /* requests and calls of this node sent there that have not ended */
-	bool local;       /* this node itself */
+	bool local;       /* it is on this machine (since 1.1; until then always false) */
+
+	/* Since 1.1: */
+	uint8_t state; /* enum ob_node_state */
+	uint16_t load; /* requests in work there, whosoever, as it said last; 65535: or more */
 } ob_candidate;
 
 typedef struct ob_choice {
@@ -669,6 +689,10 @@ typedef struct ob_choice {
 	const ob_candidate *candidates; /* 1..256, in the order of their ids, those with the
 	                                 * smallest */
 	size_t len;
+
+	/* Since 1.1, if choice->size covers it: */
+	uint64_t key; /* of the message's session, or of its user where `rpc.sticky` says so: the
+	               * same on all nodes, also where view->session is 0; 0: it has no session */
 } ob_choice;
 
 /* Chooses a node: the index of a candidate, or a negative result code, which ends the request.  Any
@@ -686,6 +710,37 @@ typedef struct ob_listen_options {
 	uint32_t idle_ms;      /* close a client that sent nothing for so long; 0: never */
 } ob_listen_options;
 
+#define OB_TRANSPORT_LOCAL 1u /* its addresses mean something on the node's own machine only */
+
+#define OB_TRANSPORT_ADDRESS_MAX 107u /* bytes of an address: printable ASCII */
+
+/*
+ * Since 1.1.  Makes stream sockets for links with other nodes; the host does all the rest: it waits
+ * for the connection, proves who is there, encrypts if that is configured, sends and reads.  Any
+ * address family will do, and one end of a socketpair() to a helper process as well.
+ *
+ * Hooks run on the loop and must not block.  `address` is a text of the configuration's or of
+ * another node's that only the transport understands.  A descriptor that is handed over is the
+ * host's from then on: the module keeps no copy, so links outlive its generation.  Hooks return 0,
+ * or a negative code with a sentence in err->text if there is more to say than the code does.
+ */
+typedef struct ob_transport {
+	uint32_t size;
+	uint32_t flags; /* OB_TRANSPORT_LOCAL */
+	const char *name;
+
+	/* A stream socket that is connected to the address, or whose connect() has been begun and
+	 * goes on.  The host gives up when that takes longer than three seconds. */
+	int (*dial)(ob_ctx *ctx, const char *address, int *fd, ob_err *err);
+
+	/* Optional: a stream socket that is bound to the address, for the host to listen on; other
+	 * nodes' dial is given the same text, unless the configuration tells them another one. */
+	int (*listen)(ob_ctx *ctx, const char *address, int *fd, ob_err *err);
+
+	/* Optional: is that an address?  Pure. */
+	int (*check)(ob_ctx *ctx, const char *address, ob_err *err);
+} ob_transport;
+
 #define OB_SECTION_CRITICAL 1u /* a reader that does not know the section must refuse the whole */
 
 #define OB_FROM_CLIENT 1u /* ob_on_id: messages of this node's own clients */
@@ -698,6 +753,8 @@ typedef struct ob_listen_options {
 #define OB_ATTR_MAX    256u   /* of an attribute's value */
 #define OB_ATTRS_MAX   16u    /* attributes of one session */
 #define OB_LOCK_MS_MAX 60000u /* the longest lock */
+
+#define OB_PUSH_MANY_MAX 65536u /* receivers of one push */
 
 #define OB_UNLOCK_KEEP 1u /* the lock stays until its deadline, though nobody works under it */
 
@@ -805,6 +862,20 @@ typedef struct ob_api {
 	const void *(*session_attr)(ob_ctx *ctx, ob_session session, const char *key, size_t *len);
 	int (*session_lock)(ob_ctx *ctx, ob_session session, const char *key, uint32_t ms);
 	int (*session_unlock)(ob_ctx *ctx, ob_session session, const char *key, uint32_t flags);
+
+	/* from 1.1 on: pushes to many. */
+	int (*push_many)(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+	                 const void *data, size_t len);
+	int (*push_users)(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+	                  const void *data, size_t len);
+	int (*push_all)(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len);
+
+	/* from 1.1 on: links. */
+	int (*on_transport)(ob_ctx *ctx, const ob_transport *transport);
+
+	/* from 1.1 on: in policies. */
+	const void *(*choice_attr)(ob_ctx *ctx, const ob_choice *choice, const char *key,
+	                           size_t *len);
 } ob_api;
 
 struct ob_ctx {
@@ -978,7 +1049,8 @@ static inline int ob_on_id_flags(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uin
 	return ctx->api->on_id(ctx, id, fn, flags);
 }
 
-/* Takes calls of a method, "namespace.role.module.method" by custom; flags: 0 or OB_ONE_WAY. */
+/* Takes calls of a method, "namespace.role.module.method" by custom; flags: 0 or OB_ONE_WAY.  Of
+ * the namespaces "sys" is the host's: OB_E_DENIED.  "user" is meant for everybody else. */
 static inline int ob_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
 {
 	return ctx->api->on_method(ctx, name, fn, flags);
@@ -1039,12 +1111,24 @@ static inline int ob_on_codec(ob_ctx *ctx, const ob_codec *codec)
 }
 
 /* Offers a way to choose the node a message goes to; the configuration names it for a role
- * (`rpc.policy`).  It is asked wherever this node chooses among nodes of that role, but not for a
- * message to a node, nor for a session that already has one to stay with.  The name: letters,
- * digits, '_' or '-', at most 63; OB_E_EXISTS for those that are built in (round_robin, ...). */
+ * (`rpc.policy`) or message ids (`rpc.policy_range`).  It is asked wherever this node chooses among
+ * nodes of a role, but not for a message to a node, nor, on its own proxy, for a session that
+ * already has one to stay with; a route node asks for each message, and the session goes where it
+ * says.  The name: letters, digits, '_' or '-', at most 63; OB_E_EXISTS for those that are built in
+ * (round_robin, ...). */
 static inline int ob_on_policy(ob_ctx *ctx, const char *name, ob_policy_fn fn)
 {
 	return ctx->api->on_policy(ctx, name, fn);
+}
+
+/* Offers a transport for links with other nodes under transport->name; the struct is copied.  The
+ * configuration names it (`remote_ports[].transport`, `rpc.listen`).  Links that are up stay when a
+ * newer generation takes over or the module is taken out; without it nothing is dialled by it.  The
+ * name: letters, digits, '_' or '-', at most 63; OB_E_EXISTS for what is built in (tcp, unix, tls,
+ * ws), and for another module's. */
+static inline int ob_on_transport(ob_ctx *ctx, const ob_transport *transport)
+{
+	return ctx->api->on_transport(ctx, transport);
 }
 
 /* Opens a listener for clients.  It is bound at once and accepts from live on.  A generation that
@@ -1202,8 +1286,13 @@ static inline int ob_push_json(ob_ctx *ctx, ob_session session, uint32_t id, con
 }
 
 /* Calls the handler of a message id on another node (or this one).  `fn` gets exactly one result,
- * by the deadline (0: call_timeout).  `session` may be 0.  Returns 0 when the call could not be
- * made at all; then fn is not called. */
+ * by the deadline (0: call_timeout; no later than that of the request that is being handled, as in
+ * ob_call_options), and never before this returns.  `session` may be 0.
+ *
+ * What this node can't send ends by fn as well, at once: too big, too much on its way, unknown to
+ * the other node.  Returns 0, and then fn is not called, only for arguments that make no sense (no
+ * fn, no id, a method's name that is empty or too long), a session that has ended with
+ * OB_TARGET_SESSION, while nothing may be sent, and without memory for the call. */
 static inline ob_call_id ob_call(ob_ctx *ctx, const ob_target *target, uint32_t id,
                                  ob_session session, const void *data, size_t len,
                                  uint32_t deadline_ms, ob_call_fn fn, void *arg)
@@ -1219,9 +1308,7 @@ static inline ob_call_id ob_call_method(ob_ctx *ctx, const ob_target *target, co
 	return ctx->api->call(ctx, target, 0, method, session, data, len, deadline_ms, fn, arg);
 }
 
-/* As ob_call(), in the ways of ob_call_options.  A call that is too big or refused by this node
- * ends with that code by fn as well; 0 only for options that make no sense, a session that has
- * ended, too many calls, or while nothing may be sent.
+/* As ob_call(), in the ways of ob_call_options; 0 also for options that make no sense.
  *
  * OB_TARGET_ALL: fn gets one result for each node of the role that is up, in the order they come,
  * each by the deadline, `left` saying how many more; one OB_E_NO_ROUTE when there is none.  Modes
@@ -1246,7 +1333,9 @@ static inline int ob_trace(ob_ctx *ctx, ob_req req, ob_trace_info *info)
 	return ctx->api->trace(ctx, req, info);
 }
 
-/* Forgets a call: fn will not be called any more. */
+/* Forgets a call: fn will not be called any more, and where a handler holds the request it ends
+ * with OB_E_GONE, as it would at its deadline.  That is asked for once, and may get lost with a
+ * link. */
 static inline int ob_call_cancel(ob_ctx *ctx, ob_call_id call)
 {
 	return ctx->api->call_cancel(ctx, call);
@@ -1397,6 +1486,15 @@ static inline const void *ob_session_attr(ob_ctx *ctx, ob_session session, const
 	return ctx->api->session_attr(ctx, session, key, len);
 }
 
+/* In a policy: an attribute of the message's session, borrowed until the policy returns; NULL if it
+ * is not known.  On the session's proxy those are all that it has.  On other nodes, route nodes
+ * above all, they are those that the proxy sends along: the keys in its `sessions.carry`. */
+static inline const void *ob_choice_attr(ob_ctx *ctx, const ob_choice *choice, const char *key,
+                                         size_t *len)
+{
+	return ctx->api->choice_attr(ctx, choice, key, len);
+}
+
 /* Locks the session's user for up to `ms`, or renews the lock: while it is held, the user's next
  * session waits in ob_session_bind().  Take it before the session ends, or in the event of its end
  * (replaced, closed or lost) and save then what this node knows of the user.  It outlives the
@@ -1414,6 +1512,46 @@ static inline int ob_session_unlock(ob_ctx *ctx, ob_session session, const char 
                                     uint32_t flags)
 {
 	return ctx->api->session_unlock(ctx, session, key, flags);
+}
+
+/* ---------------------------------------------------------------- pushes to many (1.1) ----- */
+
+/* Sends one message to the clients of `count` sessions, wherever they are connected.  To each proxy
+ * the list and the message travel once (a list of more than 1,024 sessions, or one for which a
+ * frame with the message has no room, in several frames); the proxy encodes it once for all whose
+ * codec allows that.  `sessions` and `data` are borrowed for the time of the call.
+ *
+ * Returns the number of sessions that it is on its way to, each at most once, also one that the
+ * list names twice.  Sessions that are gone are skipped, and counted in obhost_pushes_lost_total,
+ * as are those whose proxy can't be reached.  To each session it keeps its place among all that
+ * this module sends there.  Negative, and nothing was sent: OB_E_INVAL (the id, or no list),
+ * OB_E_LIMIT beyond OB_PUSH_MANY_MAX, OB_E_TOO_BIG beyond limits.message, OB_E_STATE, OB_E_NOMEM.
+ */
+static inline int ob_push_many(ob_ctx *ctx, const ob_session *sessions, size_t count, uint32_t id,
+                               const void *data, size_t len)
+{
+	return ctx->api->push_many(ctx, sessions, count, id, data, len);
+}
+
+/* The same to the clients of users, as ob_push_user() to each: those whose proxy is known here go
+ * there in a list, the others are looked for one by one.  Returns the number of users that it is on
+ * its way to; that one of them is not there is noticed later, and counted in
+ * obhost_user_sends_lost_total.  OB_E_INVAL, too, when one of the words is no user id. */
+static inline int ob_push_users(ob_ctx *ctx, const char *const *users, size_t count, uint32_t id,
+                                const void *data, size_t len)
+{
+	return ctx->api->push_users(ctx, users, count, id, data, len);
+}
+
+/* Sends one message to every client of the nodes of a role, ob_role(ctx, "proxy"), this one too if
+ * it is of it: to those who are connected when the node gets it.  It travels once to each node,
+ * which writes it to its clients over some turns of its loop; each client gets it in its place
+ * among what else comes.  Returns the number of nodes that it is on its way to; those that can't
+ * be reached are left out and counted.  Negative, and nothing was sent, as above; OB_E_INVAL for
+ * role 0. */
+static inline int ob_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
+{
+	return ctx->api->push_all(ctx, role, id, data, len);
 }
 
 #ifdef __cplusplus

@@ -13,26 +13,16 @@
 #include "mesh/backlog.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mesh/proto.h"
+#include "t/fuzz/fuzz.h"
 
 #define MAX_FRAME (256u << 10)
 #define ROW       8u
 #define EXT       1u /* flags: the piece has extensions */
 #define GARBAGE   2u /* its bytes are others */
-
-#define CHECK(cond)                                                                \
-	do {                                                                       \
-		if (!(cond)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 /* What arrives is in a block of its own size, so that a read beyond is seen. */
 struct piece {

@@ -13,20 +13,13 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "t/fuzz/fuzz.h"
+
 #define NAME 24
 #define CRC  88
-
-#define CHECK(cond)                                                                \
-	do {                                                                       \
-		if (!(cond)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 static void sign(uint8_t *data, size_t len)
 {
@@ -113,8 +106,6 @@ static void run(const uint8_t *data, size_t len)
 	      strcmp(module, "another") == 0);
 	ob__blob_close(&r);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {

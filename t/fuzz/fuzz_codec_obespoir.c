@@ -8,10 +8,10 @@
  * as from the bytes in one piece, stays inside them, and encodes to the packet it came from.
  */
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "modules/codec_obespoir/codec_obespoir.c"
+#include "t/fuzz/fuzz.h"
 
 #define MAX_PACKET 1024
 #define MAX_INPUT  4096
@@ -24,21 +24,14 @@ struct run {
 	uint32_t sum;
 };
 
-static void must(bool condition)
-{
-	if (!condition) {
-		abort();
-	}
-}
-
 static void check_encode(const ob_packet *packet, const uint8_t *raw, size_t used)
 {
 	uint8_t out[MAX_PACKET];
 
-	must(encode(NULL, NULL, packet, out, used - 1) == 0);
-	must(encode(NULL, NULL, packet, out, sizeof(out)) == used);
-	must(memcmp(out, raw, 8) == 0 && get32(out + 8) == 0);
-	must(memcmp(out + HEADER, raw + HEADER, used - HEADER) == 0);
+	CHECK(encode(NULL, NULL, packet, out, used - 1) == 0);
+	CHECK(encode(NULL, NULL, packet, out, sizeof(out)) == used);
+	CHECK(memcmp(out, raw, 8) == 0 && get32(out + 8) == 0);
+	CHECK(memcmp(out + HEADER, raw + HEADER, used - HEADER) == 0);
 }
 
 /* Decodes what stands in `data`; returns the bytes consumed, and sets code on a close. */
@@ -52,16 +45,16 @@ static size_t drain(struct run *run, uint8_t *data, size_t len, bool boundary)
 		size_t used = decode(NULL, NULL, data + at, left, boundary, MAX_PACKET, &packet);
 
 		if (packet.kind == OB_PACKET_NEED) {
-			must(used == 0 && packet.need > left && packet.need <= MAX_PACKET);
+			CHECK(used == 0 && packet.need > left && packet.need <= MAX_PACKET);
 			break;
 		}
 		if (packet.kind == OB_PACKET_CLOSE) {
-			must(used == 0 && packet.code && packet.reason);
+			CHECK(used == 0 && packet.code && packet.reason);
 			run->code = packet.code;
 			break;
 		}
-		must(packet.kind == OB_PACKET_MESSAGE && used >= HEADER && used <= left);
-		must(packet.data == data + at + HEADER && packet.len == used - HEADER);
+		CHECK(packet.kind == OB_PACKET_MESSAGE && used >= HEADER && used <= left);
+		CHECK(packet.data == data + at + HEADER && packet.len == used - HEADER);
 		check_encode(&packet, data + at, used);
 		run->packets++;
 		run->sum = run->sum * 31 + packet.id + (uint32_t)packet.len;
@@ -91,8 +84,6 @@ static struct run feed(const uint8_t *data, size_t len, size_t piece)
 	return run;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	if (len < 1 || len > MAX_INPUT) {
@@ -102,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct run whole = feed(data + 1, len - 1, MAX_INPUT);
 	struct run pieces = feed(data + 1, len - 1, 1 + data[0] % 64);
 
-	must(whole.packets == pieces.packets && whole.bytes == pieces.bytes);
-	must(whole.code == pieces.code && whole.sum == pieces.sum);
+	CHECK(whole.packets == pieces.packets && whole.bytes == pieces.bytes);
+	CHECK(whole.code == pieces.code && whole.sum == pieces.sum);
 	return 0;
 }

@@ -15,21 +15,13 @@
 #include <string.h>
 
 #include "lib/elf.h"
+#include "t/fuzz/fuzz.h"
 
 #if UINTPTR_MAX > 0xffffffffu
 #define ELF(type) Elf64_##type
 #else
 #define ELF(type) Elf32_##type
 #endif
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void check(int right)
-{
-	if (!right) {
-		abort();
-	}
-}
 
 /* The end of what lies furthest back, written a second time and in another way than the check. */
 static uint64_t end_of(const uint8_t *data)
@@ -67,16 +59,16 @@ static int look(const uint8_t *data, size_t len)
 	}
 	memcpy(copy, data, len);
 	int rc = ob__elf_check(copy, len, &fault, &info);
-	check(memchr(fault.found, 0, sizeof(fault.found)) != NULL);
+	CHECK(memchr(fault.found, 0, sizeof(fault.found)) != NULL);
 	if (rc == 0) {
-		check(fault.code == NULL && fault.what == NULL && fault.expected == NULL &&
+		CHECK(fault.code == NULL && fault.what == NULL && fault.expected == NULL &&
 		      fault.remedy == NULL && fault.found[0] == '\0');
-		check(info.note >= copy && info.note_len <= len - (size_t)(info.note - copy));
-		check(info.module_size > 0 && info.module_size <= len);
-		check(memchr(info.runpath, 0, sizeof(info.runpath)) != NULL);
+		CHECK(info.note >= copy && info.note_len <= len - (size_t)(info.note - copy));
+		CHECK(info.module_size > 0 && info.module_size <= len);
+		CHECK(memchr(info.runpath, 0, sizeof(info.runpath)) != NULL);
 	} else {
-		check(rc == -EINVAL && info.note == NULL);
-		check(fault.code != NULL && fault.what != NULL && fault.expected != NULL &&
+		CHECK(rc == -EINVAL && info.note == NULL);
+		CHECK(fault.code != NULL && fault.what != NULL && fault.expected != NULL &&
 		      fault.remedy != NULL && fault.found[0] != '\0');
 	}
 	free(copy);
@@ -86,18 +78,18 @@ static int look(const uint8_t *data, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	if (len == 0) {
-		check(look((const uint8_t *)"", 0) != 0);
+		CHECK(look((const uint8_t *)"", 0) != 0);
 		return 0;
 	}
 	if (look(data, len) != 0) {
 		return 0;
 	}
-	check(len >= sizeof(ELF(Ehdr)));
+	CHECK(len >= sizeof(ELF(Ehdr)));
 	uint64_t end = end_of(data);
-	check(end <= len);
+	CHECK(end <= len);
 	if (end > sizeof(ELF(Ehdr))) {
-		check(look(data, (size_t)end) == 0);
-		check(look(data, (size_t)end - 1) != 0);
+		CHECK(look(data, (size_t)end) == 0);
+		CHECK(look(data, (size_t)end - 1) != 0);
 	}
 	return 0;
 }

@@ -12,22 +12,14 @@
 #include "lib/frame.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/buf.h"
 #include "lib/many.h"
+#include "t/fuzz/fuzz.h"
 
 #define MAX_FRAME 2048
-
-#define CHECK(cond)                                                                \
-	do {                                                                       \
-		if (!(cond)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 static void check_same(const struct ob__frame *a, const struct ob__frame *b)
 {
@@ -242,8 +234,6 @@ static void run(struct ob__buf *out, const uint8_t *data, size_t len, bool piece
 	}
 	ob__buf_free(&kept);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {

@@ -13,22 +13,14 @@
 
 #include "mesh/hello.h"
 #include "mesh/proto.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void check(int right)
-{
-	if (!right) {
-		abort();
-	}
-}
+#include "t/fuzz/fuzz.h"
 
 static void check_word(const char word[OB__HELLO_NAME])
 {
 	size_t len = strnlen(word, OB__HELLO_NAME);
-	check(len > 0 && len < OB__HELLO_NAME);
+	CHECK(len > 0 && len < OB__HELLO_NAME);
 	for (size_t i = 0; i < len; i++) {
-		check(word[i] > ' ' && word[i] <= '~');
+		CHECK(word[i] > ' ' && word[i] <= '~');
 	}
 }
 
@@ -65,13 +57,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		uint8_t acceptor[OB__HELLO_MAC];
 		check_word(h.name);
 		check_word(h.role);
-		check(h.id == ob__node_id(h.name));
-		check(h.version_min >= 1 && h.version_min <= h.version_max);
-		check(ob__hello_put(&h, back, sizeof(back)) == len);
-		check(memcmp(back, copy, len) == 0);
-		check(ob__hello_mac(key, 'D', &h, &h, NULL, 0, dialer) == 0);
-		check(ob__hello_mac(key, 'A', &h, &h, NULL, 0, acceptor) == 0);
-		check(!ob__hello_mac_equal(dialer, acceptor));
+		CHECK(h.id == ob__node_id(h.name));
+		CHECK(h.version_min >= 1 && h.version_min <= h.version_max);
+		CHECK(ob__hello_put(&h, back, sizeof(back)) == len);
+		CHECK(memcmp(back, copy, len) == 0);
+		CHECK(ob__hello_mac(key, 'D', &h, &h, NULL, 0, dialer) == 0);
+		CHECK(ob__hello_mac(key, 'A', &h, &h, NULL, 0, acceptor) == 0);
+		CHECK(!ob__hello_mac_equal(dialer, acceptor));
 	}
 	free(copy);
 	return 0;

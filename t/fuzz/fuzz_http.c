@@ -10,18 +10,10 @@
 #include <string.h>
 
 #include "net/http_parse.h"
+#include "t/fuzz/fuzz.h"
 
 #define MAX_BODY 4096u
 #define REQUESTS 8u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define CHECK(what)              \
-	do {                     \
-		if (!(what)) {   \
-			abort(); \
-		}                \
-	} while (0)
 
 /* One request from `data` in pieces of at most `step`; returns what was consumed. */
 static size_t parse(struct ob__http_parse *p, const uint8_t *data, size_t len, size_t step,

@@ -20,24 +20,16 @@
 #include "mesh/dirview.h"
 #include "mesh/member.h"
 #include "mesh/proto.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "t/fuzz/fuzz.h"
 
 #define HEAD_DESC_LEN 28u
-
-static void check(int right)
-{
-	if (!right) {
-		abort();
-	}
-}
 
 static void check_text(const char *text, size_t max, char lowest)
 {
 	size_t len = strnlen(text, max);
-	check(len > 0 && len < max);
+	CHECK(len > 0 && len < max);
 	for (size_t i = 0; i < len; i++) {
-		check(text[i] >= lowest && text[i] <= '~');
+		CHECK(text[i] >= lowest && text[i] <= '~');
 	}
 }
 
@@ -45,19 +37,19 @@ static void check_description(const struct ob__description *d)
 {
 	check_text(d->name, OB__MEMBER_NAME, '!');
 	check_text(d->role, OB__MEMBER_NAME, '!');
-	check(d->id == ob__node_id(d->name));
-	check(d->addresses_len <= OB__MEMBER_ADDRESSES);
+	CHECK(d->id == ob__node_id(d->name));
+	CHECK(d->addresses_len <= OB__MEMBER_ADDRESSES);
 	for (size_t i = 0; i < d->addresses_len; i++) {
 		struct ob__address a;
 		char text[OB__MEMBER_ADDRESS];
 		check_text(d->addresses[i], OB__MEMBER_ADDRESS, ' ');
-		check(ob__address_get(&a, d->addresses[i]) == 0);
-		check(a.kind == OB__ADDRESS_OTHER || ob__address_put(&a, text) == 0);
+		CHECK(ob__address_get(&a, d->addresses[i]) == 0);
+		CHECK(a.kind == OB__ADDRESS_OTHER || ob__address_put(&a, text) == 0);
 	}
-	check(d->ranges_len <= OB__MEMBER_RANGES);
+	CHECK(d->ranges_len <= OB__MEMBER_RANGES);
 	for (size_t i = 0; i < d->ranges_len; i++) {
 		struct ob__member_range r = ob__description_range(d, i);
-		check(r.lo <= r.hi);
+		CHECK(r.lo <= r.hi);
 	}
 	struct ob__member_module module;
 	size_t modules = 0;
@@ -66,7 +58,7 @@ static void check_description(const struct ob__description *d)
 		check_text(module.version, OB__MEMBER_NAME, ' ');
 		modules++;
 	}
-	check(modules == d->modules_len && modules <= OB__MEMBER_MODULES);
+	CHECK(modules == d->modules_len && modules <= OB__MEMBER_MODULES);
 }
 
 /* The id is a hash of the name, which no mutation finds: a name in front gets it put right. */
@@ -95,19 +87,19 @@ static void fuzz_record(uint8_t *data, size_t len)
 	if (n < 0) {
 		return;
 	}
-	check((size_t)n <= len && (size_t)n <= OB__MEMBER_MAX);
-	check((size_t)n == OB__MEMBER_HEAD + wire_len);
+	CHECK((size_t)n <= len && (size_t)n <= OB__MEMBER_MAX);
+	CHECK((size_t)n == OB__MEMBER_HEAD + wire_len);
 	int rc = ob__description_get(&m.desc, m.id, wire, wire_len);
-	check(ob__description_get(NULL, m.id, wire, wire_len) == rc);
+	CHECK(ob__description_get(NULL, m.id, wire, wire_len) == rc);
 	if (rc < 0) {
 		return;
 	}
 	uint8_t back[OB__MEMBER_MAX];
 	check_description(m.desc);
-	check(ob__member_put(&m, true, back, (size_t)n - 1) == 0);
-	check(ob__member_put(&m, true, back, sizeof(back)) == (size_t)n);
+	CHECK(ob__member_put(&m, true, back, (size_t)n - 1) == 0);
+	CHECK(ob__member_put(&m, true, back, sizeof(back)) == (size_t)n);
 	data[27] &= 1; /* unknown flags are not kept */
-	check(memcmp(back, data, (size_t)n) == 0);
+	CHECK(memcmp(back, data, (size_t)n) == 0);
 	ob__description_unref(m.desc);
 }
 
@@ -116,8 +108,8 @@ static void fuzz_record(uint8_t *data, size_t len)
 static int send(void *arg, uint64_t to, uint32_t sys, const uint8_t *data, size_t len)
 {
 	(void)arg;
-	check(to != 0 && ob__dir_kind(sys) >= 0 && len <= OB__DIR_PAYLOAD_MAX);
-	check(len == 0 || data != NULL);
+	CHECK(to != 0 && ob__dir_kind(sys) >= 0 && len <= OB__DIR_PAYLOAD_MAX);
+	CHECK(len == 0 || data != NULL);
 	return 0;
 }
 
@@ -131,9 +123,9 @@ static void on_node(void *arg, unsigned change, struct ob__dir_node *node,
                     const struct ob__member *old)
 {
 	(void)arg;
-	check(change != 0 && (old == NULL) == (change == OB__DIR_ADDED));
+	CHECK(change != 0 && (old == NULL) == (change == OB__DIR_ADDED));
 	check_description(node->m.desc);
-	check(node->m.id == node->m.desc->id);
+	CHECK(node->m.id == node->m.desc->id);
 }
 
 static void on_stale(void *arg, bool stale)
@@ -150,7 +142,7 @@ static void on_clash(void *arg, uint64_t incarnation)
 static void on_answer(void *arg, uint64_t source, const struct ob__member *m)
 {
 	(void)arg;
-	check(source == 1 && m->id != 0);
+	CHECK(source == 1 && m->id != 0);
 }
 
 static void fuzz_view(uint32_t sys, uint8_t *data, size_t len)
@@ -158,13 +150,13 @@ static void fuzz_view(uint32_t sys, uint8_t *data, size_t len)
 	static const struct ob__dirview_ops ops = {.send = send};
 	struct ob__dirview v;
 	uint64_t id = 1;
-	check(ob__dirview_init(&v, 7, 1, NULL, &ops, NULL, 0) == 0);
+	CHECK(ob__dirview_init(&v, 7, 1, NULL, &ops, NULL, 0) == 0);
 	if (sys == OB__SYS_MEMBER_ANNOUNCE && len >= OB__MEMBER_HEAD) {
 		mend(data, len);
 		memcpy(&id, data, sizeof(id));
 		id = le64toh(id) != 0 ? le64toh(id) : 1;
 	}
-	check(ob__dirview_link_up(&v, id, 0, ob__fnv1a32("proxy")) == 0);
+	CHECK(ob__dirview_link_up(&v, id, 0, ob__fnv1a32("proxy")) == 0);
 	for (uint64_t now = 0; now < 20000; now += 4000) {
 		ob__dirview_receive(&v, id, sys, data, len, now);
 		ob__dirview_tick(&v, now);
@@ -187,11 +179,11 @@ static void fuzz_directory(uint32_t sys, uint8_t *data, size_t len)
 	if (len > OB__DELTA_HEAD) {
 		mend(data + OB__DELTA_HEAD, len - OB__DELTA_HEAD);
 	}
-	check(ob__directory_source_up(&d, 1, 0) == 0);
+	CHECK(ob__directory_source_up(&d, 1, 0) == 0);
 	for (uint64_t now = 0; now < 3000; now += 1000) {
 		if (ob__directory_receive(&d, 1, sys, data, len, now) < 0) {
 			ob__directory_source_down(&d, 1, now);
-			check(ob__directory_source_up(&d, 1, now) == 0);
+			CHECK(ob__directory_source_up(&d, 1, now) == 0);
 		}
 		ob__directory_tick(&d, now);
 	}

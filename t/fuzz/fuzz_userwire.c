@@ -3,8 +3,9 @@
  */
 
 /*
- * What nodes say about users: the first byte says which kind of message the rest is.  What is read
- * is written again and must be the same bytes; claims, releases and locks go into a table as well.
+ * What nodes say about users, and pushes to many: the first byte says which kind of message the
+ * rest is.  What is read is written again and must be the same bytes; claims, releases and locks go
+ * into a table as well.
  */
 
 #include <stdint.h>
@@ -12,16 +13,9 @@
 #include <string.h>
 
 #include "mesh/binding.h"
+#include "mesh/pushwire.h"
 #include "mesh/userwire.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void check(int ok)
-{
-	if (!ok) {
-		abort();
-	}
-}
+#include "t/fuzz/fuzz.h"
 
 static void answer(void *arg, const struct ob__who *who, const char *user, uint64_t call, int code,
                    uint64_t epoch)
@@ -29,14 +23,14 @@ static void answer(void *arg, const struct ob__who *who, const char *user, uint6
 	(void)arg;
 	(void)who;
 	(void)call;
-	check(code != 0 || (ob__user_ok(user) && epoch < OB__BINDING_EPOCH_MAX));
+	CHECK(code != 0 || (ob__user_ok(user) && epoch < OB__BINDING_EPOCH_MAX));
 }
 
 static void fence(void *arg, const struct ob__who *who, const char *user, uint64_t epoch)
 {
 	(void)arg;
 	(void)epoch;
-	check(who->node != 0 && ob__user_ok(user));
+	CHECK(who->node != 0 && ob__user_ok(user));
 }
 
 static bool gone(void *arg, uint64_t node, uint64_t seq)
@@ -48,7 +42,7 @@ static bool gone(void *arg, uint64_t node, uint64_t seq)
 static void expired(void *arg, const char *user, const struct ob__binding_lock *lock)
 {
 	(void)arg;
-	check(ob__user_ok(user) && ob__key_ok(lock->key));
+	CHECK(ob__user_ok(user) && ob__key_ok(lock->key));
 }
 
 /* What a length says decides where the next message begins. */
@@ -59,7 +53,7 @@ static size_t fuzz_user(struct ob__bindings *t, const uint8_t *data, size_t len,
 	size_t end = len < 13 ? len : 13u + data[12] < len ? 13u + data[12] : len;
 
 	if (ob__user_get(&m, data, end, true) == 0) {
-		check(ob__user_put(out, m.user, m.epoch, m.change) == end &&
+		CHECK(ob__user_put(out, m.user, m.epoch, m.change) == end &&
 		      memcmp(out, data, end) == 0);
 		struct ob__who who = {1 + m.change % 7, m.change / 7};
 		if (m.user[0] != '\0' && m.change % 3 == 0) {
@@ -79,7 +73,7 @@ static void fuzz_lock(struct ob__bindings *t, const uint8_t *data, size_t len, u
 	if (ob__lock_get(&m, data, len) != 0) {
 		return;
 	}
-	check(ob__lock_put(out, &m) == len && memcmp(out, data, len) == 0);
+	CHECK(ob__lock_put(out, &m) == len && memcmp(out, data, len) == 0);
 	struct ob__binding_lock l = {.locker = m.locker, .who = {1 + m.flags % 7, 1}};
 	l.until = now + m.ms;
 	memcpy(l.key, m.key, sizeof(l.key));
@@ -96,14 +90,42 @@ static void fuzz_rest(uint8_t kind, const uint8_t *data, size_t len)
 
 	if (kind == 0 && ob__send_get(&s, data, len) == 0) {
 		size_t head = ob__send_put_head(out, &s);
-		check(head + s.len == len && memcmp(out, data, head) == 0 && s.data == data + head);
+		CHECK(head + s.len == len && memcmp(out, data, head) == 0 && s.data == data + head);
 	} else if (kind == 1 && ob__attr_get(&a, data, len) == 0) {
-		check(ob__attr_put(out, a.key, a.value, a.len) == len &&
+		CHECK(ob__attr_put(out, a.key, a.value, a.len) == len &&
 		      memcmp(out, data, len) == 0);
 	} else if (kind == 2 && ob__place_get(&p, data, len) == 0) {
 		ob__place_put(out, &p);
-		check(memcmp(out, data, len) == 0);
+		CHECK(memcmp(out, data, len) == 0);
 	}
+}
+
+static void fuzz_list(enum ob__push_to to, const uint8_t *data, size_t len)
+{
+	struct ob__push_list l;
+	uint8_t out[OB__PUSH_USER_MAX];
+
+	if (ob__push_list_get(&l, to, data, len) != 0) {
+		return;
+	}
+	CHECK(l.count > 0 && l.count <= OB__PUSH_LIST_MAX && l.data + l.len == data + len);
+	CHECK(ob__push_head_put(out, l.count, l.at) == OB__PUSH_LIST_HEAD &&
+	      memcmp(out, data, OB__PUSH_LIST_HEAD) == 0);
+	const uint8_t *at = l.members;
+	for (uint32_t i = 0; i < l.count; i++) {
+		const uint8_t *before = at;
+		size_t size;
+		if (to == OB__PUSH_SESSIONS) {
+			size = ob__push_session_put(out, ob__push_session_next(&at));
+		} else {
+			struct ob__push_user u;
+			ob__push_user_next(&u, &at);
+			size = ob__push_user_put(out, &u);
+			CHECK(ob__user_ok(u.user) && size == ob__push_user_size(u.user));
+		}
+		CHECK(before + size == at && memcmp(out, before, size) == 0);
+	}
+	CHECK(at == l.data);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -122,7 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	memcpy(copy, data + 1, len - 1);
 	len--;
 	ob__bindings_init(&t, 5, 1, &ops, NULL);
-	if (data[0] % 5 == 0) {
+	if (data[0] % 7 == 0) {
 		uint64_t now = 1;
 		for (size_t at = 0; at < len; now += 500) {
 			size_t used = fuzz_user(&t, copy + at, len - at, now);
@@ -130,10 +152,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			ob__bindings_tick(&t, 2, now);
 			(void)ob__bindings_sweep(&t, 1000);
 		}
-	} else if (data[0] % 5 == 1) {
+	} else if (data[0] % 7 == 1) {
 		fuzz_lock(&t, copy, len, 1);
+	} else if (data[0] % 7 >= 5) {
+		fuzz_list(data[0] % 7 == 5 ? OB__PUSH_SESSIONS : OB__PUSH_USERS, copy, len);
 	} else {
-		fuzz_rest((uint8_t)(data[0] % 5 - 2), copy, len);
+		fuzz_rest((uint8_t)(data[0] % 7 - 2), copy, len);
 	}
 	ob__bindings_tick(&t, 10, UINT64_MAX);
 	ob__bindings_free(&t);

@@ -19,16 +19,9 @@
 #include <string.h>
 
 #include "lib/buf.h"
+#include "t/fuzz/fuzz.h"
 
 #define OPTION_DESCRIBED 0x80u
-
-#define CHECK(cond)                                                                \
-	do {                                                                       \
-		if (!(cond)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 /* How a stream ended. */
 struct verdict {
@@ -360,8 +353,6 @@ static void build(struct ob__buf *out, const uint8_t *data, size_t len)
 		len -= want >= 256 ? 0 : n;
 	}
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {

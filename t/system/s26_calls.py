@@ -105,6 +105,7 @@ WRONG = [
     ("a member twice", '{"role": "a", "role": "b"}', "duplicate"),
     ("an unknown member", changed(methdos={}), '"methdos" is unknown'),
     ("no namespace", changed(namespace=None), "namespace: must be a word"),
+    ("the host's own namespace", changed(namespace="sys"), "\"sys\" is the host's"),
     ("a role of two words", changed(role="a b"), "role: must be a word"),
     ("a module that is no name", changed(module="a-b"), "module: must be a word"),
     ("no methods", changed(methods={}), "methods: must be an object with 1 to"),

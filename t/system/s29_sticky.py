@@ -20,6 +20,7 @@ ADMIN = {"name": "http_admin", "admin": True}
 LOST = 4004
 MIB = 1 << 20
 MOVE, FAIL, WAIT, OFF, NAMED, OTHER = 6001, 6101, 6201, 6301, 6401, 7001
+USER, LOGIN = 6501, 6502
 
 TABLE = {"range": {"service": [[6000, 6999]], "game": [[7000, 7999]]}}
 STICKY = [{"range": [6100, 6199], "lost": "fail"}, {"range": [6200, 6299], "lost": "wait"},
@@ -63,6 +64,42 @@ static int start(ob_ctx *ctx, const json_t *conf)
 OB_MODULE(@NAME@, .version = "1.0.0", .start = start, .stop = stop);
 """
 
+# 6502 {"user": NAME}: logs in.
+LOGINS = """
+#include <stdlib.h>
+
+#include <obhost/obhost.h>
+
+static void ended(ob_ctx *ctx, const ob_user_result *res, void *arg)
+{
+	ob_req *req = arg;
+
+	ob_reply_json(ctx, *req, "{s:i}", "code", ob_status(ctx, res->code));
+	free(req);
+}
+
+static void login(ob_ctx *ctx, ob_req req)
+{
+	ob_view view = {.size = sizeof(view)};
+	ob_req *kept = malloc(sizeof(*kept));
+
+	*kept = req;
+	ob_req_view(ctx, req, &view);
+	if (ob_session_bind(ctx, view.session, ob_req_str(ctx, req, "user"), ended, kept) == 0) {
+		ob_request_hold(ctx, req);
+	} else {
+		free(kept);
+	}
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_id(ctx, 6502, login);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
 # Decides about clients' messages: the 64xx go to the node with the id in conf, and claim to stick
 # all the same; others as usual.
 NAMER = """
@@ -99,6 +136,7 @@ def modules():
         plugins = PluginDir()
         plugins.build("probe", sources.PROBE)
         plugins.build("moves", MOVES)
+        plugins.build("logins", LOGINS)
         plugins.build("namer", NAMER)
         house["plugins"] = plugins
     return [str(house["plugins"]), MODULES, EXAMPLES]
@@ -124,7 +162,7 @@ def nodes():
         house["far"] = Node("far", "proxy", modules=["proxy", ADMIN], rpc=rules,
                             call_timeout=15 * SLOW, limits={"in_flight": 10000}, **common)
         for name in ("one", "two"):
-            house[name] = Node(name, modules=["service", ADMIN, "moves",
+            house[name] = Node(name, modules=["service", ADMIN, "moves", "logins",
                                               probe(MOVE, FAIL, WAIT, OFF, NAMED, 6501)], **common)
         house["game"] = Node("game", "game", modules=["service", ADMIN, probe(OTHER)], **common)
         for name in ("near", "far", "one", "two", "game"):
@@ -351,6 +389,86 @@ def by_user():
         for client, home in zip(clients, homes):
             equal({client.ask(6501)["node"] for _ in range(5)}, {home})
             client.close()
+
+
+def log_in(proxy, users):
+    """Their clients, and the nodes that have what goes by the user."""
+    clients = [Client(house[proxy].ws_port) for _ in users]
+    for client, user in zip(clients, users):
+        equal(client.ask(LOGIN, {"user": user})["code"], 200)
+    return clients, [client.ask(USER)["node"] for client in clients]
+
+
+def log_out(clients):
+    for client in clients:
+        client.close()
+    for name in ("near", "far", "one", "two"):
+        eventually(lambda n=name: not house[n].alive() or
+                   house[n].get("/sessions")["total"] == 0, f"no session on {name}")
+
+
+@cases(PROXIES, "by user: who logs in again gets to the node that has served him, also when others "
+                "have joined meanwhile ({0})", timeout=60)
+def comes_home(proxy):
+    at = nodes()
+    users = [f"{proxy} {number}" for number in range(24)]
+    clients, homes = log_in(proxy, users)
+    equal(set(homes), {"one", "two"})
+    log_out(clients)
+    more = [Node(f"{name}_{proxy}", modules=["service", ADMIN, "logins", probe(MOVE, FAIL, USER)],
+                 module_dirs=modules()) for name in ("three", "four")]
+    for node in more:
+        link((node, at["route"]))
+    start_all(*more)
+    for other in ("route", "near", "far"):
+        eventually(lambda o=other: {node.name for node in more} <= {
+            peer["name"] for peer in at[o].get("/peers")["peers"] if peer["state"] == "up"},
+                   f"{other} knows them")
+    others = {"near": "far", "far": "near"}[proxy]
+    clients, strangers = log_in(others, [f"new {user}" for user in users])
+    check({node.name for node in more} <= set(strangers), "new users get to the new nodes")
+    log_out(clients)
+    for door in (proxy, others):  # wherever they come in
+        clients, again = log_in(door, users)
+        equal(again, homes)
+        for client, home in zip(clients, homes):
+            equal({client.ask(USER)["node"] for _ in range(3)}, {home})
+        log_out(clients)
+    # a second login, with no logout before it
+    clients, again = log_in(proxy, users)
+    later, again = log_in(others, users)
+    equal(again, homes)
+    for client in clients:
+        client.drop()
+    log_out(later)
+    # a node that is gone is not waited for
+    kill("two")
+    in_state("two", "dead")
+    clients, again = log_in(proxy, users)
+    equal([home for home in again if home == "two"], [])
+    equal([now for now, home in zip(again, homes) if home == "one" and now != "one"], [])
+    log_out(clients)
+    nodes()
+    # and with no time to remember, all goes by rendezvous
+    at["route"].conf["sessions"] = {"home_time": 0}
+    at["route"].write_conf()
+    equal(at["route"].http("POST", "/config/reload").status, 200)
+    clients, _ = log_in(proxy, users)
+    kept = at["route"].metric("obhost_users_kept")
+    log_out(clients)
+    eventually(lambda: at["route"].metric("obhost_users_kept") == kept - len(users), "forgotten")
+    clients, again = log_in(proxy, users)
+    check({node.name for node in more} & set(again), "they go to the new nodes")
+    log_out(clients)
+    del at["route"].conf["sessions"]
+    at["route"].write_conf()
+    equal(at["route"].http("POST", "/config/reload").status, 200)
+    for node in more:
+        node.stop()
+    for other in ("route", "near", "far"):
+        eventually(lambda o=other: not any(
+            peer["state"] == "up" for peer in at[o].get("/peers")["peers"]
+            if peer["name"] in {node.name for node in more}), f"{other} has forgotten them")
 
 
 @case("a node that drains can't move a session with messages that are to fail: it stays, and the "

@@ -28,7 +28,7 @@
 
 #define RIG_PATIENCE_MS 20000u
 #define RIG_TOKEN       "a token of some length"
-#define RIG_NODES       4
+#define RIG_NODES       5
 
 struct rig_node {
 	struct ob__node *node;

@@ -597,6 +597,82 @@ static void test_model(void)
 	CU_ASSERT_TRUE(answers > 200 * 20); /* it did something */
 }
 
+static void set_home(uint64_t node, uint64_t seq, const char *user, uint64_t home)
+{
+	struct ob__who who = {node, seq};
+	struct ob__home_msg m = {.homes = {{.role = 7, .node = home}}, .len = 1};
+	snprintf(m.user.user, sizeof(m.user.user), "%s", user);
+	ob__bindings_set_homes(&t, &who, &m);
+}
+
+static uint64_t home_of(const char *user)
+{
+	struct ob__home homes[OB__HOMES_MAX];
+	return ob__bindings_homes(&t, user, homes) == 1 ? homes[0].node : 0;
+}
+
+/* Where a user was served outlives his session by home_ms, and gives way to users who are there. */
+static void test_homes(void)
+{
+	begin(2);
+	t.home_ms = 1000;
+	claim(1, 1, 1, "ada", 0, 0);
+	set_home(9, 9, "ada", 66); /* not the session's */
+	CU_ASSERT_EQUAL(home_of("ada"), 0);
+	set_home(1, 1, "ada", 55);
+	set_home(1, 1, "ada", 56);
+	CU_ASSERT_EQUAL(home_of("ada"), 56);
+	ob__bindings_tick(&t, 10, 5000); /* while he is there it does not end */
+	CU_ASSERT_TRUE(release(1, 1, "ada", 0));
+	CU_ASSERT_EQUAL(t.count, 1);
+	CU_ASSERT_FALSE(has("ada", 1, 1));
+	ob__bindings_tick(&t, 10, 5999);
+	CU_ASSERT_EQUAL(home_of("ada"), 56);
+	claim(2, 2, 2, "ada", 0, 5999); /* back in time: the clock stops */
+	ob__bindings_tick(&t, 10, 9000);
+	CU_ASSERT_EQUAL(home_of("ada"), 56);
+	CU_ASSERT_TRUE(release(2, 2, "ada", 0));
+	ob__bindings_tick(&t, 10, 9999);
+	CU_ASSERT_EQUAL(home_of("ada"), 56);
+	ob__bindings_tick(&t, 10, 10000);
+	CU_ASSERT_EQUAL(home_of("ada"), 0);
+	CU_ASSERT_EQUAL(t.count, 0);
+
+	/* two who have left fill the table: the first of them goes when somebody comes */
+	claim(1, 3, 3, "ada", 0, 10000);
+	set_home(1, 3, "ada", 57);
+	claim(1, 4, 4, "bob", 0, 10000);
+	set_home(1, 4, "bob", 58);
+	CU_ASSERT_TRUE(release(1, 4, "bob", 0));
+	CU_ASSERT_TRUE(release(1, 3, "ada", 0));
+	CU_ASSERT_EQUAL(t.count, 2);
+	claim(1, 5, 5, "cid", 0, 10000);
+	CU_ASSERT_TRUE(has("cid", 1, 5));
+	CU_ASSERT_EQUAL(home_of("bob"), 0);
+	CU_ASSERT_EQUAL(home_of("ada"), 57);
+	claim(1, 6, 6, "bob", 0, 10000);
+	CU_ASSERT_TRUE(has("bob", 1, 6));
+	CU_ASSERT_EQUAL(home_of("ada"), 0);
+
+	/* no time at all */
+	t.home_ms = 0;
+	set_home(1, 6, "bob", 59);
+	CU_ASSERT_TRUE(release(1, 6, "bob", 0));
+	CU_ASSERT_EQUAL(t.count, 1);
+
+	/* a lock holds the entry, not what is remembered */
+	t.home_ms = 10;
+	set_home(1, 5, "cid", 60);
+	CU_ASSERT_EQUAL(lock(3, 1, 5, "cid", "k", 99999), 0);
+	CU_ASSERT_TRUE(release(1, 5, "cid", 0));
+	ob__bindings_tick(&t, 10, 11000);
+	CU_ASSERT_EQUAL(home_of("cid"), 0);
+	CU_ASSERT_EQUAL(t.count, 1);
+	CU_ASSERT_TRUE(unlock(3, 1, 5, "cid", "k", false));
+	CU_ASSERT_EQUAL(t.count, 0);
+	ob__bindings_free(&t);
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -612,5 +688,6 @@ int main(void)
 	CU_add_test(s, "bounds", test_bounds);
 	CU_add_test(s, "nodes that are gone", test_sweep);
 	CU_add_test(s, "anything in any order", test_model);
+	CU_add_test(s, "where users are served", test_homes);
 	return ob__tap_run();
 }

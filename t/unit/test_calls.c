@@ -6,10 +6,12 @@
  * nodes of a role, a session's node, budgets, traces, and that nothing of a call stays behind. */
 
 #include <CUnit/CUnit.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/reply.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -81,6 +83,26 @@ static int start_service(ob_ctx *ctx, const json_t *conf)
 	return rc == 0 ? ob_on_method(ctx, "t.s.m.keep", keep, 0) : rc;
 }
 
+static int refuse_first; /* so many of all requests are refused before a handler sees them */
+
+static int refuse_some(ob_ctx *ctx, const ob_call_event *e)
+{
+	if (refuse_first == 0) {
+		return 0;
+	}
+	refuse_first--;
+	runs[which(ctx)]++;
+	return OB_E_BUSY;
+}
+
+/* Its host refuses some. */
+static int start_refusing(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = start_service(ctx, conf);
+
+	return rc == 0 ? ob_on_call_filter(ctx, OB_CALL_BEFORE_IN, 0, refuse_some) : rc;
+}
+
 static const char *more_rpc = "";
 static int (*start_more)(ob_ctx *ctx, const json_t *conf);
 
@@ -105,7 +127,7 @@ static void begin(int services)
 	memset(&at_caller, 0, sizeof(at_caller));
 	memset(at_s, 0, sizeof(at_s));
 	memset(runs, 0, sizeof(runs));
-	fail_first = kept_len = 0;
+	fail_first = refuse_first = kept_len = 0;
 	at_caller.start = start_more != NULL ? start_more : start_service;
 	for (int i = 0; i < SERVICES; i++) {
 		ports[i] = rig_port();
@@ -217,20 +239,18 @@ static bool run(const ob_target *target, const ob_call_options *o)
 
 /* ---------------------------------------------------------------- modes */
 
-/* What a handler said first: tried again or not, and then elsewhere. */
+/* What a handler said first: without a key it is never tried again, whatever the code; with one it
+ * is, and then elsewhere. */
 static void test_modes_codes(void)
 {
 	static const struct {
 		int code;
-		bool again; /* without a key */
 		bool again_with_key;
 	} rows[] = {
-		{OB_E_APP, false, false},       {OB_E_NOT_FOUND, false, false},
-		{OB_E_NO_ROUTE, true, true},    {OB_E_BUSY, true, true},
-		{OB_E_DEADLINE, false, true},   {OB_E_NOT_SENT, true, true},
-		{OB_E_MAYBE_SENT, false, true}, {OB_E_GONE, false, true},
-		{OB_E_DENIED, false, false},    {OB_E_TOO_BIG, false, false},
-		{OB_E_BAD, false, false},
+		{OB_E_APP, false},       {OB_E_NOT_FOUND, false}, {OB_E_NO_ROUTE, true},
+		{OB_E_BUSY, true},       {OB_E_DEADLINE, true},   {OB_E_NOT_SENT, true},
+		{OB_E_MAYBE_SENT, true}, {OB_E_GONE, true},       {OB_E_DENIED, false},
+		{OB_E_TOO_BIG, false},   {OB_E_BAD, false},
 	};
 
 	begin(3);
@@ -243,7 +263,7 @@ static void test_modes_codes(void)
 				ob_target t = service();
 				bool again =
 					(mode == OB_CALL_FAIL_OVER || mode == OB_CALL_FAIL_BACK) &&
-					(keyed ? rows[i].again_with_key : rows[i].again);
+					keyed && rows[i].again_with_key;
 				bool good = again || mode == OB_CALL_FAIL_SAFE;
 				memset(runs, 0, sizeof(runs));
 				fail_first = 1;
@@ -277,12 +297,11 @@ static void test_modes_exhausted(void)
 	ob_target t = service();
 	ob_call_options o = options(OB_CALL_FAIL_OVER, NULL);
 
+	start_more = start_refusing;
 	begin(3);
-	fail_first = 100;
-	fail_code = OB_E_BUSY;
+	refuse_first = 100;
 	CU_ASSERT_TRUE(run(&t, &o));
 	CU_ASSERT_EQUAL(ended.res.code, OB_E_BUSY);
-	CU_ASSERT_STRING_EQUAL(ended.text, "as told");
 	CU_ASSERT_EQUAL(ended.res.tries, 3);
 	CU_ASSERT(runs[0] == 1 && runs[1] == 1 && runs[2] == 1);
 	o.retries = 1;
@@ -306,11 +325,54 @@ static void test_modes_exhausted(void)
 	CU_ASSERT_EQUAL(ended.res.code, OB_E_BUSY);
 	CU_ASSERT(ended.res.tries >= 4 && ended.res.tries <= 6);
 	CU_ASSERT(ended.at - before <= 220);
-	fail_first = 2;
+	refuse_first = 2;
 	o.deadline_ms = 2000;
 	CU_ASSERT_TRUE(run(&t, &o));
 	CU_ASSERT_EQUAL(ended.res.code, OB_OK);
 	CU_ASSERT_EQUAL(ended.res.tries, 3);
+	/* refused by a host, then by the handler itself: that is the end */
+	refuse_first = fail_first = 1;
+	fail_code = OB_E_BUSY;
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_BUSY);
+	CU_ASSERT_STRING_EQUAL(ended.text, "as told");
+	CU_ASSERT_EQUAL(ended.res.tries, 2);
+	/* the same at this node */
+	t = (ob_target){.node = ob__node_id("a")};
+	refuse_first = 0;
+	fail_first = 1;
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_BUSY);
+	CU_ASSERT_EQUAL(ended.res.tries, 1);
+	end();
+}
+
+/* Of nodes that have the same to do the heaviest is next, and one without weight comes last. */
+static void test_over_by_weight(void)
+{
+	ob_target t = service();
+	char key[16];
+
+	begin(3);
+	fail_code = OB_E_BUSY;
+	for (int heavy = 0; heavy < 3; heavy++) {
+		for (int k = 0; k < 3; k++) {
+			struct ob__peer *p = rig_peer(&caller, &s[k]);
+			uint32_t weight = k == heavy ? 300 : k == (heavy + 1) % 3 ? 100 : 0;
+			CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+			ob__registry_set_weight(&caller.node->registry, p, weight);
+		}
+		for (int k = 0; k < 4; k++) {
+			snprintf(key, sizeof(key), "%d-%d", heavy, k);
+			ob_call_options o = options(OB_CALL_FAIL_OVER, key);
+			memset(runs, 0, sizeof(runs));
+			fail_first = 1;
+			CU_ASSERT_TRUE(run(&t, &o));
+			CU_ASSERT_EQUAL(ended.res.tries, 2);
+			CU_ASSERT_EQUAL(runs[heavy], 1);
+			CU_ASSERT_EQUAL(runs[(heavy + 1) % 3], 1);
+		}
+	}
 	end();
 }
 
@@ -719,11 +781,14 @@ static void test_cancel(void)
 
 	begin(2);
 	for (int mode = OB_CALL_FAIL_FAST; mode <= OB_CALL_FAIL_SAFE; mode++) {
-		ob_call_options o = options(mode, "c");
+		char key[4];
+		snprintf(key, sizeof(key), "c%d", mode);
+		ob_call_options o = options(mode, key);
 		o.method = "t.s.m.keep";
 		/* in a handler's hands, just made, between two tries, waiting for a node */
 		ob_call_id a = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
 		rig_turn_ms(10);
+		key[0] = 'd';
 		ob_call_id b = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
 		ob_target away = {.node = ob__node_id("away")};
 		ob_call_id c = ob_call_with(at_caller.ctx, &away, &o, never, NULL);
@@ -739,7 +804,7 @@ static void test_cancel(void)
 	}
 	fail_first = 1000;
 	fail_code = OB_E_BUSY;
-	ob_call_options o = options(OB_CALL_FAIL_BACK, NULL);
+	ob_call_options o = options(OB_CALL_FAIL_BACK, "again");
 	ob_call_id d = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
 	rig_turn_ms(60);
 	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, d), 0);
@@ -750,10 +815,148 @@ static void test_cancel(void)
 	CU_ASSERT(caller.node->dispatch.held_bytes > 0);
 	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, d), 0);
 	CU_ASSERT_EQUAL(caller.node->dispatch.held_bytes, 0);
-	for (int i = 0; i < kept_len; i++) {
-		(void)ob_done(at_s[kept_at[i]].ctx, kept[i]);
+	/* nor does what handlers held, which is nothing against them */
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_TRUE(RIG_UNTIL(s[i].node->dispatch.reqs.live == 0));
+		CU_ASSERT_EQUAL(s[i].node->cancels.held.count, 0);
 	}
+	for (int i = 0; i < kept_len; i++) {
+		CU_ASSERT_EQUAL(ob_done(at_s[kept_at[i]].ctx, kept[i]), OB_E_STALE);
+	}
+	CU_ASSERT(kept_len >= 4);
 	end();
+}
+
+/* A node that calls, one that answers, and a route node between them, over which all goes. */
+static struct rig_node route;
+
+static void start_behind(struct rig_node *n, const char *name, const char *role, struct puppet *at,
+                         int route_port)
+{
+	at->start = start_more != NULL ? start_more : start_service;
+	rig_start(n, name, role,
+	          "'rpc': {'token': '" RIG_TOKEN "', 'reconnect_time': 0.05},"
+	          "'remote_ports': [{'port': %d, 'type': 'route'}], 'modules': [{'name': 'puppet', "
+	          "'conf': {'hooks': %ld}}]",
+	          route_port, (long)(intptr_t)at);
+	CU_ASSERT_TRUE_FATAL(rig_linked(n, &route));
+}
+
+static bool knows(const struct rig_node *n, const char *name)
+{
+	return ob__directory_get(&n->node->cluster.dir, ob__node_id(name)) != NULL;
+}
+
+static int begin_behind(void)
+{
+	rig_begin();
+	memset(&at_caller, 0, sizeof(at_caller));
+	memset(at_s, 0, sizeof(at_s));
+	memset(runs, 0, sizeof(runs));
+	fail_first = refuse_first = kept_len = 0;
+	int port = rig_port();
+	rig_start(&route, "r", "route",
+	          "'rpc': {'port': %d, 'token': '" RIG_TOKEN "'}, 'modules': ['route']", port);
+	start_behind(&s[0], "s1", "service", &at_s[0], port);
+	start_behind(&s[1], "s2", "service", &at_s[1], port);
+	start_behind(&caller, "a", "caller", &at_caller, port);
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(knows(&caller, "s1") && knows(&caller, "s2") &&
+	                               knows(&s[0], "s2") && knows(&s[1], "s1")));
+	CU_ASSERT_PTR_NULL(rig_peer(&caller, &s[0]));
+	return port;
+}
+
+static void end_behind(void)
+{
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes == 0));
+	rig_stop(&route);
+	end();
+}
+
+static void send_cancel(struct rig_node *from, uint64_t call, uint32_t len)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_CANCEL,
+		.call = call,
+		.payload = (const uint8_t *)"junk",
+		.payload_len = len,
+	};
+
+	CU_ASSERT_EQUAL(ob__send_to_node(from->node, ob__node_id("s1"), &f), 0);
+}
+
+static void test_cancel_behind(void)
+{
+	static const char ignored[] = "obhost_frames_ignored_total{reason=\"cancel\"}";
+	ob_target t = {.node = ob__node_id("s1")};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+
+	begin_behind();
+	for (int plain = 0; plain < 2; plain++) {
+		kept_len = 0;
+		o.method = "t.s.m.keep";
+		ob_call_id id = plain ? ob_call_method(at_caller.ctx, &t, o.method, 0, "", 0, 0,
+		                                       never, NULL)
+		                      : ob_call_with(at_caller.ctx, &t, &o, never, NULL);
+		CU_ASSERT_TRUE_FATAL(RIG_UNTIL(kept_len == 1));
+		/* another node can't, and what makes no sense is counted */
+		uint32_t i = 0;
+		const struct ob__pending *p = ob__slab_next(&caller.node->pendings.slab, &i);
+		double before = rig_metric(&route, ignored);
+		send_cancel(&s[1], p->handle, 0);
+		send_cancel(&caller, p->handle, 4);
+		send_cancel(&caller, 0, 0);
+		CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&route, ignored) == before + 2));
+		rig_turn_ms(30);
+		CU_ASSERT_EQUAL(s[0].node->dispatch.reqs.live, 1);
+		CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+		CU_ASSERT_EQUAL(caller.node->pendings.slab.live, 0);
+		CU_ASSERT_TRUE(RIG_UNTIL(s[0].node->dispatch.reqs.live == 0));
+		CU_ASSERT_EQUAL(ob_reply(at_s[0].ctx, kept[0], "x", 1), OB_E_STALE);
+		CU_ASSERT_EQUAL(rig_metric(&s[0], "obhost_requests_cancelled_total"), 1 + plain);
+		CU_ASSERT_EQUAL(((struct ob__gen *)at_s[0].ctx)->failed, 0);
+	}
+
+	/* one that waits at the route node, for a node that is not there */
+	ob_target away = {.node = ob__node_id("away")};
+	ob_call_id id = ob_call_with(at_caller.ctx, &away, &o, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes > 0));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes == 0));
+
+	/* two with one key: the second goes on */
+	kept_len = 0;
+	o.key = "both";
+	o.key_len = 4;
+	id = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
+	CU_ASSERT_NOT_EQUAL(call(&t, &o), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(s[0].node->keys.table.repeated == 1));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	rig_turn_ms(30);
+	CU_ASSERT_EQUAL(ob_reply(at_s[0].ctx, kept[0], "hi", 2), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
+	CU_ASSERT_STRING_EQUAL(ended.data, "hi");
+
+	/* its own; and one with a try at each of two nodes, the first of which got no answer in
+	 * time */
+	kept_len = 0;
+	ob_target self = {.node = ob__node_id("a")};
+	o.key_len = 0;
+	id = ob_call_with(at_caller.ctx, &self, &o, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 1));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(caller.node->dispatch.reqs.live == 0));
+	kept_len = 0;
+	o = options(OB_CALL_FAIL_OVER, "slow");
+	o.method = "t.s.m.keep";
+	t = service();
+	id = ob_call_with(at_caller.ctx, &t, &o, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 2));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&s[0], "obhost_requests_cancelled_total") == 3));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&s[1], "obhost_requests_cancelled_total") == 1));
+	end_behind();
 }
 
 /* What is under way when the caller's module is taken out for good ends with GONE, one each. */
@@ -835,6 +1038,22 @@ static void test_options(void)
 	o.len = (1 << 20) + 1;
 	CU_ASSERT_TRUE(run(&t, &o));
 	CU_ASSERT_EQUAL(ended.res.code, OB_E_TOO_BIG);
+	CU_ASSERT_EQUAL(runs[0], 1);
+	/* the same by the plain one, which is 0 for what makes no sense */
+	memset(&ended, 0, sizeof(ended));
+	CU_ASSERT_NOT_EQUAL(ob_call(at_caller.ctx, &t, 1000, 0, big, o.len, 0, on_end, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(
+		ob_call_method(at_caller.ctx, &t, "t.s.m.answer", 0, big, o.len, 0, on_end, NULL),
+		0);
+	CU_ASSERT_EQUAL(ended.count, 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
+	CU_ASSERT(ended.codes[0] == OB_E_TOO_BIG && ended.codes[1] == OB_E_TOO_BIG);
+	CU_ASSERT_EQUAL(ob_call(at_caller.ctx, &t, 0, 0, "", 0, 0, never, NULL), 0);
+	CU_ASSERT_EQUAL(ob_call(at_caller.ctx, &t, 1000, 0, "", 0, 0, NULL, NULL), 0);
+	CU_ASSERT_EQUAL(ob_call_method(at_caller.ctx, &t, "", 0, "", 0, 0, never, NULL), 0);
+	memset(big, 'm', 256);
+	big[256] = '\0';
+	CU_ASSERT_EQUAL(ob_call_method(at_caller.ctx, &t, big, 0, "", 0, 0, never, NULL), 0);
 	free(big);
 	CU_ASSERT_EQUAL(runs[0], 1);
 	end();
@@ -856,15 +1075,18 @@ static void test_too_many(void)
 	}
 	CU_ASSERT_NOT_EQUAL(ob_call_with(at_caller.ctx, &t, &o, on_end, NULL), 0);
 	CU_ASSERT_NOT_EQUAL(ob_call_with(at_caller.ctx, &all, &o, on_end, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(ob_call(at_caller.ctx, &t, 1000, 0, "x", 1, 0, on_end, NULL), 0);
 	CU_ASSERT_EQUAL(ended.count, 0); /* never from within */
-	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
-	CU_ASSERT(ended.codes[0] == OB_E_BUSY && ended.codes[1] == OB_E_BUSY);
-	CU_ASSERT_EQUAL(ended.left[1], 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 3));
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL(ended.codes[i], OB_E_BUSY);
+		CU_ASSERT_EQUAL(ended.left[i], 0);
+	}
 	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 2));
 	for (int i = 0; i < 2; i++) {
 		CU_ASSERT_EQUAL(ob_done(at_s[kept_at[i]].ctx, kept[i]), 0);
 	}
-	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 4));
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 5));
 	end();
 }
 
@@ -906,7 +1128,10 @@ static void second_ended(ob_ctx *ctx, ob_call_id id, const ob_call_result *res, 
 	CU_ASSERT_EQUAL(ob_reply(ctx, (ob_req)(uintptr_t)arg, res->data, res->len), 0);
 }
 
-/* At s1: asks s2 with what is left of its own time. */
+static bool ask_plainly;
+static uint32_t ask_ms;
+
+/* At s1: asks s2 with what is left of its own time, however much it wants. */
 static void ask_on(ob_ctx *ctx, ob_req req)
 {
 	ob_target t = {.node = ob__node_id("s2")};
@@ -918,8 +1143,12 @@ static void ask_on(ob_ctx *ctx, ob_req req)
 	trace_first.size = sizeof(trace_first);
 	CU_ASSERT_EQUAL(ob_trace(ctx, req, &trace_first), 0);
 	CU_ASSERT_EQUAL(ob_request_hold(ctx, req), 0);
-	o.deadline_ms = 0;
-	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &t, &o, second_ended, (void *)(uintptr_t)req), 0);
+	o.deadline_ms = ask_ms;
+	ob_call_id id = ask_plainly
+	                        ? ob_call_method(ctx, &t, o.method, 0, "hi", 2, ask_ms,
+	                                         second_ended, (void *)(uintptr_t)req)
+	                        : ob_call_with(ctx, &t, &o, second_ended, (void *)(uintptr_t)req);
+	CU_ASSERT_NOT_EQUAL(id, 0);
 }
 
 static int start_ask_on(ob_ctx *ctx, const json_t *conf)
@@ -944,11 +1173,20 @@ static void test_budget_and_trace(void)
 	CU_ASSERT_TRUE_FATAL(rig_linked(&s[0], &s[1]));
 	o.method = "t.s.m.on";
 	o.deadline_ms = 700;
+	for (int i = 0; i < 4; i++) {
+		ask_plainly = i % 2 == 1;
+		ask_ms = i < 2 ? 60000 : 0;
+		budget_seen = 0;
+		CU_ASSERT_TRUE(run(&t, &o));
+		CU_ASSERT_EQUAL(ended.res.code, OB_OK);
+		CU_ASSERT_STRING_EQUAL(ended.data, "hi");
+		CU_ASSERT(first_budget > 300 && first_budget <= 700);
+		CU_ASSERT(budget_seen > 100 && budget_seen <= first_budget);
+	}
+	/* what it wants is less */
+	ask_ms = 50;
 	CU_ASSERT_TRUE(run(&t, &o));
-	CU_ASSERT_EQUAL(ended.res.code, OB_OK);
-	CU_ASSERT_STRING_EQUAL(ended.data, "hi");
-	CU_ASSERT(first_budget > 500 && first_budget <= 700);
-	CU_ASSERT(budget_seen > 400 && budget_seen <= first_budget);
+	CU_ASSERT(budget_seen > 0 && budget_seen <= 50);
 	CU_ASSERT_EQUAL(trace_first.begins, 1);
 	CU_ASSERT_EQUAL(trace_first.id[0], ob__node_id("a"));
 	CU_ASSERT_EQUAL(trace_first.parent, 0);
@@ -961,6 +1199,48 @@ static void test_budget_and_trace(void)
 	none.size = 3;
 	CU_ASSERT_EQUAL(ob_trace(at_caller.ctx, 0, &none), OB_E_INVAL);
 	end();
+}
+
+/* One number for all that is done for a call, at each node it comes through. */
+static void test_trace_behind(void)
+{
+	static const struct {
+		bool second; /* of the two calls */
+		const char *what;
+	} lines[] = {
+		{false, "call to r: t.s.m.on"},          {false, "passed on to s1: t.s.m.on"},
+		{false, "handled, from a: t.s.m.on"},    {true, "call to r: t.s.m.answer"},
+		{true, "passed on to s2: t.s.m.answer"}, {true, "handled, from s1: t.s.m.answer"},
+	};
+	ob_target t = {.node = ob__node_id("s1")};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+	char line[256];
+
+	begin_behind();
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "t.s.m.on", ask_on, 0), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__methods_may(caller.node, t.node, "t.s.m.on")));
+	o.method = "t.s.m.on";
+	ask_ms = 0;
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_OK);
+	CU_ASSERT(runs[0] == 0 && runs[1] == 1);
+	CU_ASSERT_EQUAL(trace_first.id[0], ob__node_id("a"));
+	size_t len = sizeof(lines) / sizeof(lines[0]);
+	for (size_t i = 0; i < len; i++) {
+		snprintf(line, sizeof(line), "%016" PRIx64 "%016" PRIx64 " %016" PRIx64 " %s",
+		         trace_first.id[0], trace_first.id[1],
+		         lines[i].second ? trace_seen.span : trace_first.span, lines[i].what);
+		CU_ASSERT_TRUE(rig_logged("a", line));
+	}
+	/* and in this order */
+	char *log = rig_log("a");
+	const char *at = log;
+	for (size_t i = 0; i < len && at != NULL; i++) {
+		at = strstr(at, lines[i].what);
+	}
+	CU_ASSERT_PTR_NOT_NULL(at);
+	free(log);
+	end_behind();
 }
 
 /* ---------------------------------------------------------------- filters */
@@ -1216,6 +1496,117 @@ static void methods_frame(const char *bytes, size_t len)
 	ob__methods_heard(caller.node, rig_peer(&caller, &s[0]), &f);
 }
 
+static uint64_t digest_of(const char *name)
+{
+	return ob__directory_get(&caller.node->cluster.dir, ob__node_id(name))->m.desc->methods;
+}
+
+/* Those of nodes behind a route node. */
+static void test_methods_behind(void)
+{
+	static const char asked[] = "obhost_methods_asked_total";
+	static const char ignored[] = "obhost_frames_ignored_total{reason=\"methods\"}";
+	uint64_t s1 = ob__node_id("s1");
+	uint64_t s2 = ob__node_id("s2");
+	ob_target t = {.node = s1};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+
+	int port = begin_behind();
+	CU_ASSERT_TRUE(RIG_UNTIL(!ob__methods_may(caller.node, s1, "t.s.m.other")));
+	CU_ASSERT_TRUE(RIG_UNTIL(!ob__methods_may(caller.node, s2, "t.s.m.other")));
+	CU_ASSERT_TRUE(peer_methods("{'peers': [{'name': 'r', 'methods': []}, "
+	                            "{'name': 's1', 'methods': ['t.s.m.answer', 't.s.m.keep']}, "
+	                            "{'name': 's2', 'methods': ['t.s.m.answer', 't.s.m.keep']}]}"));
+	/* the two have the same ones, so one of them was asked; and perhaps the route node */
+	CU_ASSERT(rig_metric(&caller, asked) >= 1 && rig_metric(&caller, asked) <= 2);
+
+	/* what it has not is refused before the wire */
+	memset(&ended, 0, sizeof(ended));
+	double made = rig_metric(&route, "obhost_forwarded_total");
+	o.method = "t.s.m.other";
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_NOT_FOUND);
+	CU_ASSERT_NOT_EQUAL(
+		ob_call_method(at_caller.ctx, &t, "t.s.m.other", 0, "", 0, 0, on_end, NULL), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_forwarded_total"), made);
+
+	/* one more, which is told at once; s1 is slow to say which, and somebody lies about it */
+	uint64_t before = digest_of("s1");
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "t.s.m.other", answer, 0), 0);
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(digest_of("s1") != before));
+	rig_freeze(&s[0], true);
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_METHODS_LIST,
+		.src = s1,
+		.call = digest_of("s1"),
+		.payload = (const uint8_t *)"\3t.s.m.false",
+		.payload_len = 13,
+	};
+	double odd = rig_metric(&caller, ignored);
+	double asks = rig_metric(&caller, asked);
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&caller, asked) == asks + 1));
+	CU_ASSERT_TRUE(ob__far_frame(caller.node, &f));
+	CU_ASSERT_EQUAL(rig_metric(&caller, ignored), odd + 1);
+	f.payload_len = 12; /* a name that does not end */
+	CU_ASSERT_TRUE(ob__far_frame(caller.node, &f));
+	f.payload_len = 0;
+	CU_ASSERT_TRUE(ob__far_frame(caller.node, &f));
+	CU_ASSERT_EQUAL(rig_metric(&caller, ignored), odd + 3);
+	CU_ASSERT_TRUE(ob__methods_may(caller.node, s1, "t.s.m.x"));
+	rig_freeze(&s[0], false);
+	CU_ASSERT_TRUE(RIG_UNTIL(!ob__methods_may(caller.node, s1, "t.s.m.x")));
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_OK);
+	CU_ASSERT_FALSE(ob__methods_may(caller.node, s2, "t.s.m.other"));
+
+	/* exchanged for a generation with others, then another life of the node */
+	at_s[0].start = start_spin;
+	CU_ASSERT_TRUE(rig_admin_expect(&s[0], "modules.reload",
+	                                "{'name': 'puppet', 'force': true}", 200, "{}"));
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__methods_may(caller.node, s1, "t.s.m.spin") &&
+	                         !ob__methods_may(caller.node, s1, "t.s.m.other")));
+	rig_stop(&s[0]);
+	start_behind(&s[0], "s1", "service", &at_s[0], port);
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__methods_may(caller.node, s1, "t.s.m.keep") &&
+	                         !ob__methods_may(caller.node, s1, "t.s.m.spin")));
+	/* lists that nobody has any more are not kept */
+	CU_ASSERT_TRUE(RIG_UNTIL(caller.node->methods.far.lists.count <= 2));
+	CU_ASSERT_TRUE(caller.node->methods.far.names <= 2);
+	end_behind();
+}
+
+static int start_sys(ob_ctx *ctx, const json_t *conf)
+{
+	CU_ASSERT_EQUAL(ob_on_method(ctx, "system.s.m.x", answer, 0), 0);
+	CU_ASSERT_EQUAL(ob_on_method(ctx, "sys", answer, 0), 0);
+	return ob_on_method(ctx, "sys.service.m.mine", answer, 0);
+}
+
+/* What begins with "sys." is the host's. */
+static void test_methods_sys(void)
+{
+	ob_target t = {.node = ob__node_id("s1")};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+
+	begin(1);
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "sys.service.m.mine", answer, 0), OB_E_DENIED);
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "sys.", answer, 0), OB_E_DENIED);
+	CU_ASSERT_EQUAL(ob_on_method(at_s[0].ctx, "user.service.m.mine", answer, 0), 0);
+	at_s[0].start = start_sys;
+	CU_ASSERT_TRUE(rig_admin_expect(&s[0], "modules.reload",
+	                                "{'name': 'puppet', 'force': true}", 422,
+	                                "{'result': 'refused'}"));
+	CU_ASSERT_TRUE(rig_logged(
+		"a", "\"sys.service.m.mine\": methods in \"sys\" are the host's; take \"user\""));
+	o.method = "sys.service.m.mine";
+	CU_ASSERT_TRUE(run(&t, &o));
+	CU_ASSERT_EQUAL(ended.res.code, OB_E_NOT_FOUND);
+	end();
+}
+
 /* Lists in parts, too long ones, and what makes no sense. */
 static void test_methods_odd(void)
 {
@@ -1256,6 +1647,7 @@ int main(void)
 	CU_pSuite suite = CU_add_suite("calls", NULL, NULL);
 	CU_add_test(suite, "each mode after each code", test_modes_codes);
 	CU_add_test(suite, "each mode to its end", test_modes_exhausted);
+	CU_add_test(suite, "over to others by weight", test_over_by_weight);
 	CU_add_test(suite, "a node that hangs", test_hanging);
 	CU_add_test(suite, "a node that dies, a link that breaks", test_dying);
 	CU_add_test(suite, "nobody there", test_nobody);
@@ -1268,15 +1660,19 @@ int main(void)
 	CU_add_test(suite, "all of a role, itself too", test_all_self);
 	CU_add_test(suite, "all of a role, from within", test_all_reentry);
 	CU_add_test(suite, "cancelled", test_cancel);
+	CU_add_test(suite, "cancelled behind a route node", test_cancel_behind);
 	CU_add_test(suite, "the module goes", test_abandon);
 	CU_add_test(suite, "options", test_options);
 	CU_add_test(suite, "too many", test_too_many);
 	CU_add_test(suite, "large", test_large);
 	CU_add_test(suite, "budget and trace", test_budget_and_trace);
+	CU_add_test(suite, "the trace through a route node", test_trace_behind);
 	CU_add_test(suite, "filters", test_filters);
 	CU_add_test(suite, "the log", test_log);
 	CU_add_test(suite, "too busy", test_too_busy);
 	CU_add_test(suite, "methods", test_methods);
 	CU_add_test(suite, "methods, odd lists", test_methods_odd);
+	CU_add_test(suite, "methods behind a route node", test_methods_behind);
+	CU_add_test(suite, "methods, those of the host", test_methods_sys);
 	return ob__tap_run();
 }

@@ -56,6 +56,21 @@ static void test_way(void)
 		CU_ASSERT_EQUAL(way.port, rows[i].port);
 		ob__description_unref(d);
 	}
+	/* A transport's, and one's that is for its machine only. */
+	struct ob__dial_way way;
+	struct ob__description *d =
+		describe("n", "service", "pigeon 51 N", "owl@0000000000001234 tower");
+	CU_ASSERT_TRUE(ob__dial_way(&way, d, MACHINE));
+	CU_ASSERT_EQUAL_FATAL(way.ways_len, 2);
+	CU_ASSERT_STRING_EQUAL(way.ways[0].transport, "pigeon");
+	CU_ASSERT_STRING_EQUAL(way.ways[0].address, "51 N");
+	CU_ASSERT_STRING_EQUAL(way.ways[1].transport, "owl");
+	CU_ASSERT_STRING_EQUAL(way.ways[1].address, "tower");
+	CU_ASSERT_EQUAL(way.port, 0);
+	ob__description_unref(d);
+	d = describe("n", "service", "owl@0000000000009999 tower", "tcp 127.0.0.1:5");
+	CU_ASSERT_FALSE(ob__dial_way(&way, d, MACHINE)); /* so it is elsewhere */
+	ob__description_unref(d);
 	CU_ASSERT_NOT_EQUAL(ob__machine_id(), 0);
 	CU_ASSERT_EQUAL(ob__machine_id(), ob__machine_id());
 }
@@ -409,7 +424,10 @@ static void test_stay(void)
 	ob__link_part(l);
 	put(&a, rig_peer(&a, "b"), 1);
 	CU_ASSERT_TRUE(RIG_UNTIL(b.downs == 1));
+	/* It says that it drains, and will not say so again: to it this is the link of before. */
+	ob__registry_set_draining(&b.registry, rig_peer(&b, "a"), true);
 	CU_ASSERT_TRUE(RIG_UNTIL(b.ups == 2)); /* STAY */
+	CU_ASSERT_TRUE(rig_peer(&b, "a")->draining);
 	CU_ASSERT_TRUE(RIG_UNTIL(b.heard == 1));
 	CU_ASSERT_PTR_EQUAL(rig_link(&a, "b"), l);
 	CU_ASSERT_PTR_EQUAL(rig_link(&b, "a"), theirs);

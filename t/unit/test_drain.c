@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "host/conn.h"
+#include "host/session_end.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -213,6 +214,37 @@ static void test_sticks(void)
 	end();
 }
 
+/* What the node that drains says again meets the answer of the proxy, which has moved the session:
+ * it does not stick there once more. */
+static void test_crossed(void)
+{
+	begin(table);
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "0", "1"));
+	start_service(&two, "b", &at_two);
+	uint32_t at = 0;
+	const struct ob__session *s = ob__slab_next(&proxy.node->sessions.slab, &at);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+	struct ob__frame f = {.kind = OB__FRAME_SYSTEM,
+	                      .flags = OB__FRAME_STICKY,
+	                      .id = OB__SYS_SERVED,
+	                      .status = 1,
+	                      .src = one.node->self.id,
+	                      .role = one.node->self.role_id,
+	                      .session_node = s->node,
+	                      .session_seq = s->seq};
+	const struct ob__peer *peer;
+	CU_ASSERT_TRUE_FATAL(
+		RIG_UNTIL((peer = ob__registry_get(&proxy.node->registry, f.src)) != NULL));
+	drain(&one, 100, 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__session_sticky(s, f.role) == 0 && ob__peer_drains(peer)));
+	ob__frame_system(proxy.node, &f);
+	CU_ASSERT_EQUAL(ob__session_sticky(s, f.role), 0);
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "0", "2"));
+	CU_ASSERT_TRUE(drained(&one));
+	CU_ASSERT_EQUAL(one.node->sessions.slab.live, 0);
+	end();
+}
+
 /* Its requests end first, and it is not read meanwhile. */
 static void test_waits(void)
 {
@@ -323,18 +355,26 @@ static void test_abort(void)
 	CU_ASSERT_EQUAL(route.node->dispatch.held_bytes, 0);
 	CU_ASSERT_FALSE(rig_peer(&route, &one)->draining);
 	rig_disconnect(&other);
-	/* An answer to what was asked before comes too late to mean anything. */
+	/* Its proxy has moved it before it heard: it has left, and comes back with its next
+	 * message. */
 	uint32_t at = 0;
 	struct ob__session *s = ob__slab_next(&one.node->sessions.slab, &at);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
 	struct ob__frame f = {.kind = OB__FRAME_SYSTEM,
 	                      .id = OB__SYS_SESSION_MOVED,
+	                      .status = OB_RESULT_WIRE(OB_E_DENIED),
 	                      .src = s->node,
 	                      .session_node = s->node,
 	                      .session_seq = s->seq};
+	ob__drain_frame(one.node, &f); /* that it stays means nothing any more */
+	CU_ASSERT_EQUAL(s->flags & OB__SESSION_STAYS, 0);
+	f.status = 0;
 	ob__drain_frame(one.node, &f);
+	CU_ASSERT_PTR_NOT_NULL(strstr(seen.events, "a:left(p)"));
+	CU_ASSERT_PTR_NULL(ob__session_find(&one.node->sessions, f.session_node, f.session_seq));
 	CU_ASSERT_TRUE(rig_ask(&c, 1000, "0", "1"));
-	CU_ASSERT_STRING_EQUAL(strstr(seen.events, "left") != NULL ? seen.events : "", "");
+	CU_ASSERT_PTR_NOT_NULL(
+		ob__session_find(&one.node->sessions, f.session_node, f.session_seq));
 	/* A peer that comes up later is told as well. */
 	drain(&one, 0, 0);
 	start_service(&two, "b", &at_two);
@@ -406,6 +446,7 @@ int main(void)
 	CU_add_test(s, "a session moves", test_moves);
 	CU_add_test(s, "a session moves whose role the route node settles", test_moves_unsettled);
 	CU_add_test(s, "a session that is not asked to go sticks", test_sticks);
+	CU_add_test(s, "what is said again by who drains", test_crossed);
 	CU_add_test(s, "requests end before a session moves", test_waits);
 	CU_add_test(s, "a client that goes meanwhile", test_gone_meanwhile);
 	CU_add_test(s, "clients are closed when their requests have ended", test_clients);

@@ -80,7 +80,7 @@ static void test_in_pieces(void)
 	rig_turn_ms(5);
 	CU_ASSERT_TRUE(a.in_order);
 	CU_ASSERT_EQUAL(rig_link(&a, "proxy_1")->in.len, 0); /* nothing is kept, and little room */
-	CU_ASSERT_TRUE(rig_link(&a, "proxy_1")->in.cap <= 4096);
+	CU_ASSERT_TRUE(rig_link(&a, "proxy_1")->in.cap <= 8192);
 	puppet_close(&p);
 	end();
 }
@@ -925,7 +925,8 @@ static void test_shared_held(void)
 static void test_shared_cut(void)
 {
 	static const uint32_t lens[] = {1000, 5000, OB__MANY_BYTES - OB__FRAME_HEADER, 3000, 20000};
-	static const size_t caps[] = {4096, OB__MANY_BYTES, OB__MANY_BYTES, OB__MANY_BYTES, 0};
+	static const size_t caps[] = {OB__MANY_BYTES, OB__MANY_BYTES, OB__MANY_BYTES,
+	                              OB__MANY_BYTES, 0};
 	static uint8_t raw[32768];
 	begin(NULL);
 	join_many(OB__HELLO_MANY);

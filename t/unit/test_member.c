@@ -33,6 +33,7 @@ static struct ob__member_facts facts(void)
 		.ranges_len = 2,
 		.modules = modules,
 		.modules_len = 2,
+		.methods = 0x1122334455667788,
 	};
 }
 
@@ -45,6 +46,7 @@ static void check_p1(const struct ob__description *d)
 	CU_ASSERT_EQUAL_FATAL(d->addresses_len, 2);
 	CU_ASSERT_STRING_EQUAL(d->addresses[1], addresses[1]);
 	CU_ASSERT_EQUAL_FATAL(d->ranges_len, 2);
+	CU_ASSERT_EQUAL(d->methods, 0x1122334455667788);
 	CU_ASSERT_EQUAL(ob__description_range(d, 1).lo, 100);
 	CU_ASSERT_EQUAL(ob__description_range(d, 1).hi, UINT32_MAX);
 	struct ob__member_module m;
@@ -228,6 +230,10 @@ static void test_bounds(void)
 		{5, "\1\0\0\0m\0001", 8, OB__MEMBER_MODULES + 1, -EMSGSIZE},
 		{5, "\1\0\0\0m", 6, 1, -EPROTO}, /* no version */
 		{5, "\1\0\0", 3, 1, -EPROTO},    /* no name */
+		{6, "12345678", 8, 1, 0},
+		{6, "12345678", 8, 2, -EPROTO}, /* once */
+		{6, "12345678", 7, 1, -EPROTO},
+		{6, zero, 8, 1, -EPROTO},        /* then it is left out */
 		{200, zero, 8, 100, 0},          /* unknown ones are skipped */
 		{200, zero, 264, 16, -EMSGSIZE}, /* but a record has an end */
 	};
@@ -288,7 +294,14 @@ static void test_addresses(void)
 		{"tcp host.example:1", OB__ADDRESS_TCP, "host.example", 1},
 		{"tcp [::1]:65535", OB__ADDRESS_TCP, "::1", 65535},
 		{"unix 00000000000000ff /run/x y", OB__ADDRESS_UNIX, "/run/x y", 255},
-		{"quic anything at all", OB__ADDRESS_OTHER, "", 0},
+		{"quic anything at all", OB__ADDRESS_TRANSPORT, "quic anything at all", 0},
+		{"abstract@00000000000000ff a b", OB__ADDRESS_TRANSPORT, "abstract a b", 255},
+		{"abstract@ff a", OB__ADDRESS_OTHER, "", 0},
+		{"abstract@00000000000000ffa", OB__ADDRESS_OTHER, "", 0},
+		{"abstract ", OB__ADDRESS_OTHER, "", 0},
+		{"a.b c", OB__ADDRESS_OTHER, "", 0},
+		{"0123456789012345678901234567890123456789012345678901234567890123 far too long",
+	         OB__ADDRESS_OTHER, "", 0},
 		{"tcp", OB__ADDRESS_OTHER, "", 0},
 		{"tcp :1", -1, "", 0},
 		{"tcp host", -1, "", 0},
@@ -318,8 +331,11 @@ static void test_addresses(void)
 			continue;
 		}
 		CU_ASSERT_EQUAL((int)a.kind, rows[i].kind);
-		CU_ASSERT_STRING_EQUAL(a.kind == OB__ADDRESS_UNIX ? a.path : a.host, rows[i].where);
-		CU_ASSERT_EQUAL(a.kind == OB__ADDRESS_UNIX ? (int)a.machine : a.port, rows[i].port);
+		char both[300];
+		snprintf(both, sizeof(both), "%s%s%s", a.host,
+		         a.kind == OB__ADDRESS_TRANSPORT ? " " : "", a.path);
+		CU_ASSERT_STRING_EQUAL(both, rows[i].where);
+		CU_ASSERT_EQUAL(a.machine != 0 ? (int)a.machine : a.port, rows[i].port);
 		CU_ASSERT_EQUAL(ob__address_put(&a, back),
 		                a.kind == OB__ADDRESS_OTHER ? -EINVAL : 0);
 		if (a.kind != OB__ADDRESS_OTHER) {
@@ -328,6 +344,11 @@ static void test_addresses(void)
 	}
 	struct ob__address a = {.kind = OB__ADDRESS_TCP, .host = "a b", .port = 1};
 	char out[OB__MEMBER_ADDRESS];
+	CU_ASSERT_EQUAL(ob__address_put(&a, out), -EINVAL);
+	/* It would be read as another kind. */
+	a = (struct ob__address){.kind = OB__ADDRESS_TRANSPORT, .host = "tcp", .path = "h:1"};
+	CU_ASSERT_EQUAL(ob__address_put(&a, out), -EINVAL);
+	a = (struct ob__address){.kind = OB__ADDRESS_TRANSPORT, .host = "a b", .path = ""};
 	CU_ASSERT_EQUAL(ob__address_put(&a, out), -EINVAL);
 }
 

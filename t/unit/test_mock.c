@@ -969,6 +969,44 @@ static int user_start(ob_ctx *ctx)
 	return rc;
 }
 
+static void test_pushes_to_many(void)
+{
+	ob_mock *m = begin_with(user_start);
+	ob_ctx *ctx = ob_mock_ctx(m);
+	ob_session a = ob_mock_session(m, NULL);
+	ob_session b = ob_mock_session(m, "far");
+	ob_session list[] = {b, 77, a, b};
+	const char *users[] = {"ada", "bob", "ada"};
+	const char *wrong[] = {"ada", ""};
+
+	CU_ASSERT_TRUE(OB_HAS(ctx, push_many) && OB_HAS(ctx, push_all));
+	CU_ASSERT_EQUAL(ob_push_many(ctx, list, 4, 5, "x", 1), 2);
+	CU_ASSERT_EQUAL(ob_mock_push_at(m, 0)->session, b);
+	CU_ASSERT_EQUAL(ob_mock_push_at(m, 1)->session, a);
+	CU_ASSERT_PTR_NULL(ob_mock_push_at(m, 2));
+	CU_ASSERT_EQUAL(ob_push_many(ctx, list, 4, 0, "x", 1), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_push_many(ctx, NULL, 1, 5, "x", 1), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_push_many(ctx, list, OB_PUSH_MANY_MAX + 1, 5, "x", 1), OB_E_LIMIT);
+	ob_mock_forget(m);
+
+	CU_ASSERT_EQUAL(ob_session_bind(ctx, a, "ada", user_answer, word("a")), 0);
+	ob_mock_run(m);
+	CU_ASSERT_EQUAL(ob_push_users(ctx, users, 3, 6, "y", 1), 2);
+	CU_ASSERT_EQUAL(ob_mock_push_at(m, 0)->session, a);
+	CU_ASSERT_EQUAL(ob_mock_push_at(m, 0)->id, 6);
+	CU_ASSERT_PTR_NULL(ob_mock_push_at(m, 1)); /* nobody hears for bob */
+	CU_ASSERT_EQUAL(ob_push_users(ctx, wrong, 2, 6, "y", 1), OB_E_INVAL);
+
+	CU_ASSERT_EQUAL(ob_push_all(ctx, ob_role(ctx, "proxy"), 7, "z", 1), 1);
+	CU_ASSERT_EQUAL(ob_push_all(ctx, 0, 7, "z", 1), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_mock_broadcast_at(m, 0)->role, ob_role(ctx, "proxy"));
+	CU_ASSERT_EQUAL(ob_mock_broadcast_at(m, 0)->id, 7);
+	CU_ASSERT_STRING_EQUAL((const char *)ob_mock_broadcast_at(m, 0)->data, "z");
+	CU_ASSERT_PTR_NULL(ob_mock_broadcast_at(m, 1));
+	CU_ASSERT_PTR_NULL(ob_mock_push_at(m, 1));
+	ob_mock_free(m);
+}
+
 static void test_users(void)
 {
 	ob_mock *m = begin_with(user_start);
@@ -1256,6 +1294,8 @@ static void test_calls_with(void)
 	how.data = big;
 	how.len = sizeof(big);
 	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(
+		ob_call(ctx, &other, 7, 0, big, sizeof(big), 0, with_ended, word("big ")), 0);
 	how.len = 1;
 	filter_says = OB_CALL_BEFORE_OUT;
 	CU_ASSERT_NOT_EQUAL(ob_call_with(ctx, &other, &how, with_ended, NULL), 0);
@@ -1263,7 +1303,8 @@ static void test_calls_with(void)
 	CU_ASSERT_STRING_EQUAL(result, "");
 	ob_mock_run(m);
 	CU_ASSERT_STRING_EQUAL(result,
-	                       "kept -5003,0,0:;kept -5010,0,0:;kept -5009,0,0:;p -5009,0,0:;");
+	                       "kept -5003,0,0:;kept -5010,0,0:;big -5010,0,0:;kept -5009,0,0:;"
+	                       "p -5009,0,0:;");
 	/* options that make no sense */
 	filter_says = 0;
 	how.size = 1;
@@ -2062,6 +2103,7 @@ int main(void)
 	CU_add_test(s, "blobs", test_blobs);
 	CU_add_test(s, "the node", test_node);
 	CU_add_test(s, "users", test_users);
+	CU_add_test(s, "pushes to many", test_pushes_to_many);
 	CU_add_test(s, "locks and attributes", test_locks_and_attributes);
 	return ob__tap_run();
 }

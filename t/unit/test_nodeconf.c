@@ -70,6 +70,7 @@ static int end(void)
 
 /* ---------------------------------------------------------------- what is refused */
 
+#define RPC  "'rpc': {'token': '0123456789abcdef'},\n"
 #define NODE "{'name': 'n', 'type': 'service',\n"
 
 static const struct {
@@ -139,6 +140,35 @@ static const struct {
          "2: remote_ports[0].port: "},
 	{NODE "'remote_ports': [{'port': 0, 'token': '0123456789abcdef'}]}",
          "2: remote_ports[0].port: "},
+	/* what links are made over */
+	{NODE RPC "'remote_ports': [{'transport': 'a', 'port': 1, 'address': 'x'}]}",
+         "3: remote_ports[0].address: stands alone"},
+	{NODE RPC "'remote_ports': [{'path': '/x', 'port': 1}]}",
+         "3: remote_ports[0].address: stands alone"},
+	{NODE RPC "'remote_ports': [{'path': '/x', 'address': '/y'}]}",
+         "3: remote_ports[0].address: stands alone"},
+	{NODE RPC "'remote_ports': [{'path': 'x'}]}",
+         "3: remote_ports[0].address: of unix is the path of a socket, from / on"},
+	{NODE RPC "'remote_ports': [{'address': 'x'}]}",
+         "3: remote_ports[0].address: of tcp is HOST:PORT or [HOST]:PORT"},
+	{NODE RPC "'remote_ports': [{'transport': 'a'}]}",
+         "3: remote_ports[0].address: must be 1 to 107 printable ASCII characters"},
+	{NODE RPC "'remote_ports': [{'transport': 'a b', 'address': 'x'}]}",
+         "3: remote_ports[0].transport: a transport's name is letters, digits, '_' or '-'"},
+	{NODE "'rpc': {'listen': [{'transport': 'a', 'address': 'x'}]}}",
+         "2: rpc.token: is missing: links without a token are not accepted"},
+	{NODE "'rpc': {'token': '0123456789abcdef',\n'listen': [{'transport': 'unix', 'address': "
+              "'x'}]}}",
+         "3: rpc.listen[0].transport: is built in: that is rpc.port, or rpc.unix"},
+	{NODE "'rpc': {'token': '0123456789abcdef',\n'listen': [{'transport': 'a'}]}}",
+         "3: rpc.listen[0].address: missing"},
+	{NODE "'rpc': {'token': '0123456789abcdef',\n'listen': [{'transport': 'a', 'address': 'x', "
+              "'told': ''}]}}",
+         "3: rpc.listen[0].told: must be 1 to 107 printable ASCII characters"},
+	{NODE "'rpc': {'token': '0123456789abcdef', 'port': 1,\n'listen': [{'transport': 'a', "
+              "'address': '1'}, {'transport': 'a', 'address': '2'}, {'transport': 'a', "
+              "'address': '3'}]}}",
+         "3: rpc.listen: makes more than 4 addresses, with rpc.port and rpc.unix"},
 	/* the seed's well-known token is no secret: not where others can reach it */
 	{NODE "'host': '0.0.0.0',\n 'http': {'port': 1, 'token': '" SEED_TOKEN "'}}",
          "3: http.token: is the well-known demo token and host is not a loopback address; "
@@ -385,6 +415,33 @@ static const struct {
 	{"{'name': 'n', 'type': 'x'}", {"login"}, "(service) login"},
 	{"{'name': 'n', 'type': 'x', 'modules': ['./a.b.so']}", {NULL}, "a.b=./a.b.so"},
 };
+
+static void test_ways(void)
+{
+	struct ob__nodeconf *c =
+		load(NODE "'rpc': {'token': '0123456789abcdef', 'listen': [{'transport': 'a', "
+	                  "'address': 'x'}, {'transport': 'b', 'address': 'y', 'told': 'z'}]},\n"
+	                  "'remote_ports': [{'transport': 'a', 'address': 'x'}, {'path': '/s'}, "
+	                  "{'transport': 'unix', 'address': '/t'}, {'address': '[::1]:5'}, "
+	                  "{'transport': 'tcp', 'port': 6}]}");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+	CU_ASSERT_EQUAL_FATAL(c->rpc_listens_len, 2);
+	CU_ASSERT_STRING_EQUAL(c->rpc_listens[0].told, "x");
+	CU_ASSERT_STRING_EQUAL(c->rpc_listens[1].way.address, "y");
+	CU_ASSERT_STRING_EQUAL(c->rpc_listens[1].told, "z");
+	CU_ASSERT_EQUAL_FATAL(c->remotes_len, 5);
+	CU_ASSERT_STRING_EQUAL(c->remotes[0].way.transport, "a");
+	CU_ASSERT_PTR_NULL(c->remotes[0].host);
+	CU_ASSERT_STRING_EQUAL(c->remotes[1].path, "/s");
+	CU_ASSERT_PTR_NULL(c->remotes[1].host);
+	CU_ASSERT_STRING_EQUAL(c->remotes[2].path, "/t");
+	CU_ASSERT_STRING_EQUAL(c->remotes[3].host, "::1");
+	CU_ASSERT_EQUAL(c->remotes[3].port, 5);
+	CU_ASSERT_STRING_EQUAL(c->remotes[4].host, "127.0.0.1");
+	CU_ASSERT_PTR_NULL(c->remotes[4].way.transport);
+	ob__nodeconf_free(c);
+}
 
 static void test_modules(void)
 {
@@ -639,6 +696,7 @@ int main(void)
 	CU_add_test(s, "a missing file", test_missing_file);
 	CU_add_test(s, "defaults", test_defaults);
 	CU_add_test(s, "everything set", test_everything);
+	CU_add_test(s, "what links are made over", test_ways);
 	CU_add_test(s, "implied modules and -m", test_modules);
 	CU_add_test(s, "-m of one that is there", test_extra_twice);
 	CU_add_test(s, "the demo token and loopback", test_demo_token);

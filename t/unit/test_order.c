@@ -173,6 +173,32 @@ static void test_shift(void)
 	CU_ASSERT_EQUAL(memcmp(copy, odd, 7), 0);
 }
 
+static void test_pushes(void)
+{
+	const uint64_t first = ob__push_first(UINT64_C(1700000000000));
+	const uint64_t second_life = ob__push_first(UINT64_C(1700000001000));
+	const struct {
+		uint64_t number;
+		bool taken;
+	} rows[] = {
+		{first + 2, true},
+		{first + 1, false},  /* behind it */
+		{first + 2, false},  /* twice */
+		{first + 900, true}, /* those between went to other sessions */
+		{first + 899, false},
+		{second_life + 1, true}, /* it has started again */
+		{first + 901, false},    /* of the life before */
+		{second_life + 2, true},
+		{first - OB__PUSH_NEAR, true}, /* its clock was set back: this is no late one */
+		{first - OB__PUSH_NEAR + 1, true},
+	};
+	struct ob__push_row row = {.node = 1, .last = first + 1};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		CU_ASSERT_EQUAL(ob__push_row_take(&row, rows[i].number), rows[i].taken);
+	}
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -184,5 +210,6 @@ int main(void)
 	CU_add_test(suite, "no number, or a malformed one", test_none);
 	CU_add_test(suite, "many messages in one frame", test_many);
 	CU_add_test(suite, "a part of them", test_shift);
+	CU_add_test(suite, "pushes", test_pushes);
 	return ob__tap_run();
 }

@@ -66,6 +66,8 @@ static struct {
 	char text[64];
 	char names[64];
 	uint32_t pending[2];
+	uint8_t state[2];
+	uint16_t load[2];
 	ob_session session;
 	uint32_t role;
 } seen;
@@ -92,6 +94,8 @@ static int choose(ob_ctx *ctx, const ob_choice *choice)
 		snprintf(seen.names + strlen(seen.names), sizeof(seen.names) - strlen(seen.names),
 		         "%s ", k->name);
 		seen.pending[strcmp(k->name, "b") == 0] = k->pending;
+		seen.state[strcmp(k->name, "b") == 0] = k->state;
+		seen.load[strcmp(k->name, "b") == 0] = k->load;
 	}
 	if (seen.closes) {
 		CU_ASSERT_EQUAL(ob_session_close(ctx, choice->view->session, 4001, "you"), 0);
@@ -200,6 +204,25 @@ static void test_by_content(void)
 	CU_ASSERT_STRING_EQUAL(seen.names, "a ");
 	start_one(&b, "b", ports[1], &at_b);
 	CU_ASSERT_TRUE(rig_linked(&front, &b));
+	end();
+}
+
+/* Those that are suspect are shown as such, while there is nobody else. */
+static void test_states(void)
+{
+	begin();
+	all_up();
+	struct ob__peer *pa = ob__registry_get(&front.node->registry, ob__node_id("a"));
+	struct ob__peer *pb = ob__registry_get(&front.node->registry, ob__node_id("b"));
+	CU_ASSERT_TRUE_FATAL(pa != NULL && pb != NULL);
+	pb->balance.load = 70000;
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "a", "'a'"));
+	CU_ASSERT_TRUE(seen.state[0] == OB_NODE_UP && seen.state[1] == OB_NODE_UP);
+	CU_ASSERT_TRUE(seen.load[0] == 0 && seen.load[1] == UINT16_MAX);
+	ob__registry_set_state(&front.node->registry, pa, OB__MEMBER_SUSPECT);
+	ob__registry_set_state(&front.node->registry, pb, OB__MEMBER_SUSPECT);
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "b", "'b'"));
+	CU_ASSERT_TRUE(seen.state[0] == OB_NODE_SUSPECT && seen.state[1] == OB_NODE_SUSPECT);
 	end();
 }
 
@@ -386,6 +409,72 @@ static void test_held(void)
 	end();
 }
 
+static void write_conf(const char *policies)
+{
+	policy_conf = policies;
+	rig_write_conf(&front, "front", "proxy", FRONT, FRONT_ARGS);
+	CU_ASSERT_TRUE(rig_admin_expect(&front, "config.reload", NULL, 200, "{}"));
+}
+
+/* The node that answers; ids of before 5000 may go anywhere. */
+static char ask_who(unsigned id)
+{
+	rig_send(&c, id, "x");
+	CU_ASSERT_TRUE(rig_recv(&c));
+	return c.body[1];
+}
+
+/* A range's comes before the role's, of overlapping ones the last wins, and both are replaced while
+ * the node runs. */
+static void test_by_range(void)
+{
+	begin();
+	policy_conf = "'policy_range': [{'range': [1000, 1500], 'policy': 'p'}],";
+	all_up();
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "a", "'a'"));
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "b", "'b'"));
+	CU_ASSERT_EQUAL(seen.asked, 2);
+	(void)ask_who(5000);
+	CU_ASSERT_EQUAL(seen.asked, 2);
+	CU_ASSERT_TRUE(rig_admin_expect(
+		&front, "routes", NULL, 200,
+		"{'policies': {}, 'policy_ranges': [{'low': 1000, 'high': 1500, 'policy': 'p', "
+		"'built_in': false, 'module': 'puppet'}]}"));
+
+	/* another range of the same role */
+	write_conf("'policy_range': [{'range': [5000, 5000], 'policy': 'p'}],");
+	rig_disconnect(&c);
+	rig_connect(&c, front.port, true);
+	CU_ASSERT_TRUE(rig_ask(&c, 5000, "b", "'b'"));
+	CU_ASSERT_EQUAL(seen.asked, 3);
+	CU_ASSERT_NOT_EQUAL(ask_who(1000), ask_who(1000));
+	CU_ASSERT_EQUAL(seen.asked, 3);
+
+	/* the role has the module's, the range one that is built in, and one id the module's again
+	 */
+	write_conf("'policy': {'game': 'p'}, 'policy_range': [{'range': [1000, 1999], 'policy': "
+	           "'hash'}, {'range': [1002, 1002], 'policy': 'p'}],");
+	char home = ask_who(1000);
+	for (int i = 0; i < 4; i++) {
+		CU_ASSERT_EQUAL(ask_who(1000), home);
+	}
+	CU_ASSERT_EQUAL(seen.asked, 3);
+	seen.says = OB_E_DENIED;
+	rig_send(&c, 1002, "x");
+	CU_ASSERT_TRUE(rig_expect_error(&c, 1002, 403, NULL));
+	rig_send(&c, 2000, "x");
+	CU_ASSERT_TRUE(rig_expect_error(&c, 2000, 403, NULL));
+	CU_ASSERT_EQUAL(seen.asked, 5);
+
+	/* and nobody offers it */
+	write_conf("'policy_range': [{'range': [1000, 1000], 'policy': 'nobody_has_it'}],");
+	CU_ASSERT_TRUE(rig_logged("front", "rpc.policy_range: no loaded module offers"));
+	CU_ASSERT_NOT_EQUAL(ask_who(1000), ask_who(1000));
+	CU_ASSERT_EQUAL(seen.asked, 5);
+	policy_conf = "'policy': {'game': 'p'},";
+	end();
+}
+
 /* The configuration names it, modules offer it, in either order. */
 static void test_configured(void)
 {
@@ -480,6 +569,8 @@ int main(void)
 	CU_add_test(s, "what is pending", test_pending);
 	CU_add_test(s, "closes the client", test_closes);
 	CU_add_test(s, "messages that wait", test_held);
+	CU_add_test(s, "the candidates' states and loads", test_states);
+	CU_add_test(s, "ranges of ids have their own", test_by_range);
 	CU_add_test(s, "named and offered", test_configured);
 	CU_add_test(s, "at a route node", test_at_route);
 	return ob__tap_run();

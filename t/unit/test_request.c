@@ -352,6 +352,7 @@ static void test_self_call(void)
 static void test_call_refused(void)
 {
 	static char long_method[300];
+	static char large[4097];
 
 	begin(NULL, "'limits': {'message': 4096},");
 	ob_target self = {.role = ob_role(one.ctx, "x")};
@@ -359,11 +360,16 @@ static void test_call_refused(void)
 	ended.count = 0;
 	CU_ASSERT_EQUAL(ob_call(one.ctx, &self, 0, 0, NULL, 0, 0, call_ended, NULL), 0);
 	CU_ASSERT_EQUAL(ob_call(one.ctx, &self, 1, 0, NULL, 0, 0, NULL, NULL), 0);
-	CU_ASSERT_EQUAL(ob_call(one.ctx, &self, 1, 0, long_method, 4097, 0, call_ended, NULL), 0);
 	CU_ASSERT_EQUAL(
 		ob_call_method(one.ctx, &self, long_method, 0, NULL, 0, 0, call_ended, NULL), 0);
 	rig_turn_ms(20);
 	CU_ASSERT_EQUAL(ended.count, 0);
+	/* what could be called, but not with that much */
+	CU_ASSERT_NOT_EQUAL(
+		ob_call(one.ctx, &self, 1, 0, large, sizeof(large), 0, call_ended, NULL), 0);
+	CU_ASSERT_EQUAL(ended.count, 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
+	CU_ASSERT_EQUAL(ended.code, OB_E_TOO_BIG);
 	end();
 }
 
@@ -603,10 +609,13 @@ static void test_too_many(void)
 	ob_call_id b = ob_call(one.ctx, &nobody, 1, 0, NULL, 0, 0, call_ended, NULL);
 	CU_ASSERT_NOT_EQUAL(a, 0);
 	CU_ASSERT_NOT_EQUAL(b, 0);
-	CU_ASSERT_EQUAL(ob_call(one.ctx, &nobody, 1, 0, NULL, 0, 0, call_ended, NULL), 0);
+	CU_ASSERT_NOT_EQUAL(ob_call(one.ctx, &nobody, 1, 0, NULL, 0, 0, call_ended, NULL), 0);
+	CU_ASSERT_EQUAL(ended.count, 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
+	CU_ASSERT_EQUAL(ended.code, OB_E_BUSY);
 	CU_ASSERT_EQUAL(ob_call_cancel(one.ctx, a), 0);
 	CU_ASSERT_EQUAL(ob_call_cancel(one.ctx, b), 0);
-	CU_ASSERT_EQUAL(ended.count, 0);
+	CU_ASSERT_EQUAL(ended.count, 1);
 	end();
 }
 

@@ -277,11 +277,11 @@ static struct {
 	uint32_t role;
 } policy;
 
-static int choose(void *arg, const struct ob__route_query *q, const struct ob__registry_role *role,
-                  struct ob__peer *const *peers, size_t len)
+static int choose(void *arg, const struct ob__route_query *q, void *asked,
+                  const struct ob__registry_role *role, struct ob__peer *const *peers, size_t len)
 {
 	CU_ASSERT_PTR_EQUAL(arg, &policy);
-	CU_ASSERT_PTR_EQUAL(role->policy, &policy);
+	CU_ASSERT_PTR_EQUAL(asked, &policy);
 	CU_ASSERT_EQUAL(q->node, 0);
 	policy.asked++;
 	policy.len = len;
@@ -300,7 +300,7 @@ static void use_policy(const char *role)
 	memset(&policy, 0, sizeof(policy));
 	router.choose = choose;
 	router.choose_arg = &policy;
-	ob__registry_role_get(&reg, ob__fnv1a32(role))->policy = &policy;
+	ob__registry_role_get(&reg, ob__fnv1a32(role))->chooser.policy = &policy;
 }
 
 static void test_policy(void)
@@ -461,6 +461,48 @@ static void test_member(void)
 	r = ob__router_find(&router, &q);
 	CU_ASSERT_PTR_EQUAL(r.peer, p);
 	CU_ASSERT_EQUAL(r.dst, 0);
+	end();
+}
+
+static struct {
+	unsigned times;
+	struct ob__peer *peer, *from, *to;
+} switched;
+
+static void on_switched(void *arg, struct ob__peer *peer, struct ob__peer *from,
+                        struct ob__peer *to)
+{
+	(void)arg;
+	switched.times++;
+	switched.peer = peer;
+	switched.from = from;
+	switched.to = to;
+}
+
+/* A route node that drains is left, which somebody may have to prepare; one that is down just is.
+ */
+static void test_switched(void)
+{
+	begin("proxy");
+	add("route_2", "route");
+	struct ob__peer *p = heard_of("far", "game", OB__MEMBER_UP);
+	struct ob__route_query q = {.node = p->who.id};
+	memset(&switched, 0, sizeof(switched));
+	router.switched = on_switched;
+	struct ob__peer *first = find(&q);
+	CU_ASSERT_EQUAL(switched.times, 0);
+	ob__registry_set_draining(&reg, first, true);
+	struct ob__peer *second = find(&q);
+	CU_ASSERT_PTR_NOT_EQUAL(second, first);
+	CU_ASSERT_PTR_EQUAL(find(&q), second);
+	CU_ASSERT_EQUAL(switched.times, 1);
+	CU_ASSERT_PTR_EQUAL(switched.peer, p);
+	CU_ASSERT_PTR_EQUAL(switched.from, first);
+	CU_ASSERT_PTR_EQUAL(switched.to, second);
+	add("route_3", "route");
+	down(second);
+	CU_ASSERT_PTR_NOT_EQUAL(find(&q), second);
+	CU_ASSERT_EQUAL(switched.times, 1);
 	end();
 }
 
@@ -656,6 +698,48 @@ static void test_draining(void)
 	end();
 }
 
+/* A role's way places a session's first message only where the asker says so. */
+static void test_first(void)
+{
+	static struct ob__idrange ranges;
+	static const struct ob__chooser by_id[] = {{.way = OB__BALANCE_STICKY}};
+	begin("proxy");
+	struct ob__registry_role *role = ob__registry_role_get(&reg, ob__fnv1a32("service"));
+	role->chooser.way = OB__BALANCE_ROUND_ROBIN;
+	struct ob__frame f = {.id = 5};
+	struct ob__route_query q = {
+		.role = role->id, .sticky = true, .session_node = 1, .session_seq = 2, .frame = &f};
+	struct ob__peer *home = find(&q);
+	for (unsigned i = 0; i < SERVICES; i++) {
+		CU_ASSERT_PTR_EQUAL(find(&q), home);
+	}
+	q.first = true;
+	unsigned met = 0;
+	for (unsigned i = 0; i < SERVICES; i++) {
+		const struct ob__peer *p = find(&q);
+		for (unsigned k = 0; k < SERVICES; k++) {
+			met |= p == service[k] ? 1u << k : 0;
+		}
+	}
+	CU_ASSERT_EQUAL(met, (1u << SERVICES) - 1);
+	/* a range has another way */
+	ob__idrange_init(&ranges);
+	CU_ASSERT_EQUAL(ob__idrange_add(&ranges, 5, 9, 0), 0);
+	CU_ASSERT_EQUAL(ob__idrange_seal(&ranges, NULL, NULL), 0);
+	router.chooser_of = &ranges;
+	router.choosers = by_id;
+	CU_ASSERT_PTR_EQUAL(find(&q), home);
+	CU_ASSERT_PTR_EQUAL(find(&q), home);
+	f.id = 10;
+	CU_ASSERT_PTR_NOT_EQUAL(find(&q), find(&q));
+	/* without a way of its own, by rendezvous */
+	role->chooser.way = 0;
+	CU_ASSERT_PTR_EQUAL(find(&q), home);
+	CU_ASSERT_PTR_EQUAL(find(&q), home);
+	ob__idrange_free(&ranges);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -672,6 +756,7 @@ int main(void)
 	s = CU_add_suite("members", NULL, NULL);
 	CU_add_test(s, "through a route node", test_member);
 	CU_add_test(s, "not heard of yet", test_stranger);
+	CU_add_test(s, "another route node in place of one that drains", test_switched);
 	CU_add_test(s, "by their state", test_member_states);
 	CU_add_test(s, "what stays with one", test_stays);
 	CU_add_test(s, "route nodes by theirs", test_route_states);
@@ -681,5 +766,6 @@ int main(void)
 	CU_add_test(s, "of route nodes", test_policy_of_routes);
 	CU_add_test(s, "of more than it is shown", test_policy_of_many);
 	CU_add_test(s, "peers that drain", test_draining);
+	CU_add_test(s, "first choices", test_first);
 	return ob__tap_run();
 }

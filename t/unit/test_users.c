@@ -596,6 +596,165 @@ static void test_crowded(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- ends */
+
+/* A message of the session is under way when its client goes: who gets it counts as one who has met
+ * the session, and the user's next one waits until he has heard. */
+static void test_under_way(void)
+{
+	struct rig_client c;
+	struct rig_client second;
+	struct ended e = {0};
+
+	begin();
+	CU_ASSERT_EQUAL(login(&at_proxy, join(&c, &proxy), "ada").code, OB_OK);
+	ob_session next = join(&second, &other);
+	rig_freeze(&service, true);
+	rig_send(&c, 1000, "0");
+	CU_ASSERT_TRUE(RIG_UNTIL(proxy.node->pendings.slab.live == 1));
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(proxy.node->sessions.local == 0));
+	CU_ASSERT_EQUAL(ob_session_bind(at_other.ctx, next, "ada", ended, &e), 0);
+	rig_turn_ms(200);
+	CU_ASSERT_EQUAL(e.times, 0);
+	rig_freeze(&service, false);
+	CU_ASSERT_TRUE(RIG_UNTIL(e.times == 1));
+	CU_ASSERT_EQUAL(e.code, OB_OK);
+	CU_ASSERT_EQUAL(service.node->sessions.slab.live, 0);
+	rig_disconnect(&second);
+	end();
+}
+
+/* A handler may take its time: what has certainly arrived is not waited for. */
+static void test_under_way_long(void)
+{
+	struct rig_client c;
+
+	begin();
+	CU_ASSERT_EQUAL(login(&at_proxy, join(&c, &proxy), "ada").code, OB_OK);
+	rig_freeze(&service, true);
+	rig_send(&c, 1000, "0");
+	CU_ASSERT_TRUE(RIG_UNTIL(proxy.node->pendings.slab.live == 1));
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(proxy.node->users->endings.count == 0));
+	CU_ASSERT_EQUAL(proxy.node->pendings.slab.live, 1);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->users->table.count == 0));
+	rig_freeze(&service, false);
+	CU_ASSERT_TRUE(RIG_UNTIL(proxy.node->pendings.slab.live == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(service.node->sessions.slab.live == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&proxy.node->sessions.notice_list)));
+	end();
+}
+
+/* The keeper hears that a session has a user no more though the way to it has just broken; but not
+ * when the session has claimed the user again before. */
+static void release(bool claimed)
+{
+	struct rig_client c;
+
+	begin();
+	struct ob__users *us = proxy.node->users;
+	ob_session s = join(&c, &proxy);
+	CU_ASSERT_EQUAL(login(&at_proxy, s, "ada").code, OB_OK);
+	rig_freeze(&route, true);
+	ob__peer_close(proxy.node->links, rig_peer(&proxy, &route), "test");
+	CU_ASSERT_EQUAL(ob_session_unbind(at_proxy.ctx, s, "ada"), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(us->releases_len == 1));
+	CU_ASSERT_EQUAL(route.node->users->table.count, 1);
+	if (claimed) {
+		CU_ASSERT_EQUAL(login(&at_proxy, s, "ada").code, OB_OK);
+	}
+	rig_freeze(&route, false);
+	CU_ASSERT_TRUE(RIG_UNTIL(us->releases_len == 0));
+	CU_ASSERT_EQUAL(route.node->users->table.count, claimed ? 1 : 0);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_users_released_again_total"), claimed ? 0 : 1);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_users_releases_lost_total"), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(find(&at_other, "ada") == (claimed ? OB_OK : OB_E_NOT_FOUND)));
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->users->table.count == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(us->releases_len == 0));
+	end();
+}
+
+static void test_release_again(void)
+{
+	release(false);
+}
+
+static void test_release_void(void)
+{
+	release(true);
+}
+
+/* No keeper is told for ever. */
+static void test_release_lost(void)
+{
+	struct ob__users *us;
+
+	begin_alone();
+	us = proxy.node->users;
+	for (uint64_t seq = 1; seq <= 3; seq++) {
+		ob__release(proxy.node, 4711, seq, "ada", 0);
+	}
+	CU_ASSERT_EQUAL(us->releases_len, 3);
+	uint64_t now = ob__loop_now(proxy.node->loop);
+	ob__releases_tick(proxy.node, now + 2000);
+	CU_ASSERT_EQUAL(us->releases_len, 3);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_users_released_again_total"), 3);
+	ob__releases_tick(proxy.node, now + 61000);
+	CU_ASSERT_EQUAL(us->releases_len, 0);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_users_releases_lost_total"), 3);
+	expect_lines("has not acknowledged that the session is over", 1);
+	rig_stop(&proxy);
+	rig_end();
+}
+
+/* ---------------------------------------------------------------- pushes */
+
+static void push(const struct ob__session *s, uint64_t number, const char *body)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_PUSH,
+		.flags = OB__FRAME_ONE_WAY,
+		.id = 3000,
+		.call = number,
+		.session_node = s->node,
+		.session_seq = s->seq,
+		.payload = (const uint8_t *)body,
+		.payload_len = (uint32_t)strlen(body),
+	};
+	CU_ASSERT_EQUAL(ob__send_to_node(service.node, s->node, &f), 0);
+}
+
+/* What comes behind a later one is not written; who does not number his pushes has them all. */
+static void test_late_push(void)
+{
+	struct rig_client c;
+	uint32_t at = 0;
+
+	begin();
+	const struct ob__session *s = ob__session_get(&proxy.node->sessions, join(&c, &proxy));
+	CU_ASSERT_TRUE(rig_ask(&c, 1000, "0", "1"));
+	const struct ob__session *there = ob__slab_next(&service.node->sessions.slab, &at);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(there);
+	CU_ASSERT_EQUAL(ob_push(at_service.ctx, there->handle, 3000, "1", 1), 0);
+	uint64_t number = service.node->dispatch.last_push;
+	CU_ASSERT_EQUAL(number, ob__push_first(service.node->self.incarnation) + 1);
+	push(s, number + 2, "2");
+	push(s, number + 1, "3");
+	push(s, 0, "4");
+	push(s, number + 3, "5");
+	for (const char *body = "1\0002\0004\0005\0"; *body != '\0'; body += 2) {
+		CU_ASSERT_TRUE(rig_expect(&c, 3000, body));
+	}
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_pushes_late_total"), 1);
+	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_pushes_total"), 4);
+	rig_disconnect(&c);
+	CU_ASSERT_TRUE(RIG_UNTIL(service.node->sessions.slab.live == 0));
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&proxy.node->sessions.notice_list)));
+	end();
+}
+
 /* ---------------------------------------------------------------- invented proxies */
 
 static void test_invented(void)
@@ -659,5 +818,11 @@ int main(void)
 	CU_add_test(s, "a login that there is no room for", test_too_many);
 	CU_add_test(s, "a keeper without room is asked again", test_crowded);
 	CU_add_test(s, "sessions of proxies that don't exist", test_invented);
+	CU_add_test(s, "a push that comes late", test_late_push);
+	CU_add_test(s, "messages under way at the end", test_under_way);
+	CU_add_test(s, "messages that take long", test_under_way_long);
+	CU_add_test(s, "a release is repeated", test_release_again);
+	CU_add_test(s, "a release and a claim", test_release_void);
+	CU_add_test(s, "a release that nobody hears", test_release_lost);
 	return ob__tap_run();
 }

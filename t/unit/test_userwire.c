@@ -137,6 +137,42 @@ static void test_attr_and_place(void)
 	CU_ASSERT_EQUAL(ob__place_get(&q, out, OB__PLACE_SIZE - 1), -EPROTO);
 }
 
+/* Attributes that go along with messages, and where users are served. */
+static void test_carry_and_home(void)
+{
+	uint8_t wire[OB__CARRY_WIRE_MAX];
+	uint8_t home[OB__HOME_WIRE_MAX];
+	size_t len = 0;
+	size_t at = ob__carry_put(wire, "room", "abc", 3);
+	at += ob__carry_put(wire + at, "map", "x", 1);
+	const uint8_t *found = ob__carry_find(wire, at, "map", &len);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(found);
+	CU_ASSERT_TRUE(len == 1 && *found == 'x');
+	found = ob__carry_find(wire, at, "room", &len);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(found);
+	CU_ASSERT_TRUE(len == 3 && memcmp(found, "abc", 3) == 0);
+	CU_ASSERT_PTR_NULL(ob__carry_find(wire, at, "roo", &len));
+	CU_ASSERT_EQUAL(len, 0);
+	for (size_t cut = 0; cut < at; cut++) { /* never beyond the end */
+		CU_ASSERT_PTR_NULL(ob__carry_find(wire, cut, "map", &len));
+	}
+
+	struct ob__home_msg m = {.user = {.epoch = 5, .user = "ada"}, .len = OB__HOMES_MAX};
+	struct ob__home_msg back;
+	for (uint8_t i = 0; i < OB__HOMES_MAX; i++) {
+		m.homes[i] = (struct ob__home){.role = i + 1u, .node = i * 1000u};
+	}
+	len = ob__home_put(home, &m);
+	CU_ASSERT_EQUAL(ob__home_get(&back, home, len), 0);
+	CU_ASSERT_EQUAL(back.len, OB__HOMES_MAX);
+	CU_ASSERT_STRING_EQUAL(back.user.user, "ada");
+	CU_ASSERT_TRUE(back.homes[3].role == 4 && back.homes[3].node == 3000);
+	for (size_t cut = 0; cut < len; cut++) {
+		bool whole = cut >= 16 && (cut - 16) % 12 == 0;
+		CU_ASSERT_EQUAL(ob__home_get(&back, home, cut) == 0, whole);
+	}
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -146,5 +182,6 @@ int main(void)
 	CU_add_test(s, "locks", test_lock);
 	CU_add_test(s, "what is sent to a user", test_send);
 	CU_add_test(s, "attributes and places", test_attr_and_place);
+	CU_add_test(s, "attributes that go along, homes", test_carry_and_home);
 	return ob__tap_run();
 }

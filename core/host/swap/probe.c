@@ -517,6 +517,7 @@ static int take_report(struct probe_run *run, int status)
 	snprintf(p->version, sizeof(p->version), "%s", text_of(report, "version"));
 	snprintf(p->provides, sizeof(p->provides), "%s", text_of(report, "provides"));
 	snprintf(p->needs, sizeof(p->needs), "%s", text_of(report, "needs"));
+	snprintf(p->transports, sizeof(p->transports), "%s", text_of(report, "transports"));
 	snprintf(p->resident, sizeof(p->resident), "%s", text_of(report, "resident"));
 	snprintf(p->notes, sizeof(p->notes), "%s", text_of(report, "notes"));
 	if (p->resident[0] == '\0' && (WIFSIGNALED(status) || WEXITSTATUS(status) != 0)) {
@@ -596,7 +597,8 @@ int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r)
 	int rc = -1;
 
 	p->flags = p->state_write = p->state_read_min = 0;
-	p->version[0] = p->provides[0] = p->needs[0] = p->resident[0] = p->notes[0] = '\0';
+	p->version[0] = p->provides[0] = p->needs[0] = p->transports[0] = p->resident[0] =
+		p->notes[0] = '\0';
 	p->program_fault[0] = '\0';
 	p->whole = p->program == NULL || !run_in(p, r, p->program, deadline, &rc);
 	if (p->whole) {

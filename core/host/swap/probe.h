@@ -53,8 +53,9 @@ struct ob__probe {
 	char version[64];
 	char provides[256];
 	char needs[256];
-	char resident[160]; /* why it can't be unmapped safely; "" if it can */
-	char notes[256];    /* what else was left over; "" if nothing */
+	char transports[256]; /* that it offers, with a blank between */
+	char resident[160];   /* why it can't be unmapped safely; "" if it can */
+	char notes[256];      /* what else was left over; "" if nothing */
 	uint32_t took_us;
 	bool whole;              /* obhost itself had to do it */
 	char program_fault[192]; /* why `program` is of no use, for any module; "" if it is */

@@ -72,6 +72,7 @@ struct child {
 	char resident[160];
 	char provides[256];
 	char needs[256];
+	char transports[256];
 	char version[64];
 };
 
@@ -574,6 +575,21 @@ static int load_state(struct child *c)
 	return rc;
 }
 
+static void note_transports(struct child *c)
+{
+	const ob_transport *t;
+	size_t at = 0;
+
+	c->transports[0] = '\0';
+	for (size_t i = 0; (t = ob_mock_transport_at(c->mock, i)) != NULL; i++) {
+		if (at + strlen(t->name) + 2 > sizeof(c->transports)) {
+			return;
+		}
+		at += (size_t)snprintf(c->transports + at, sizeof(c->transports) - at, "%s%s",
+		                       at > 0 ? " " : "", t->name);
+	}
+}
+
 static int run_hooks(struct child *c)
 {
 	phase("check");
@@ -595,6 +611,7 @@ static int run_hooks(struct child *c)
 	if (ob_mock_registered(c->mock) == 0) {
 		note(c, "it registers nothing");
 	}
+	note_transports(c);
 	phase("stop");
 	(void)ob_mock_stop(c->mock);
 	ob_mock_free(c->mock);
@@ -671,12 +688,12 @@ static void look_after_close(struct child *c)
 
 static void report_success(struct child *c)
 {
-	send_report(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "ok", 1, "flags",
-	                         (json_int_t)c->desc.flags, "state_write",
+	send_report(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "ok", 1,
+	                         "flags", (json_int_t)c->desc.flags, "state_write",
 	                         (json_int_t)c->desc.state_write, "state_read_min",
 	                         (json_int_t)c->desc.state_read_min, "version", c->version,
-	                         "provides", c->provides, "needs", c->needs, "resident",
-	                         c->resident, "notes", c->notes));
+	                         "provides", c->provides, "needs", c->needs, "transports",
+	                         c->transports, "resident", c->resident, "notes", c->notes));
 }
 
 /* A crash is to end the process by its signal, whatever a sanitizer has set up. */

@@ -272,6 +272,7 @@ static uint32_t exchange(struct ob__node *node, struct ob__module *m, struct ob_
 		ob__codecs_switched(from);
 	}
 	m->active = to;
+	ob__transports_switched(node);
 	return touched;
 }
 

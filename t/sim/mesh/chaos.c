@@ -6,8 +6,9 @@
 
 #include <stdlib.h>
 
-#define MS     UINT64_C(1000)
-#define SECOND (1000 * MS)
+#define MS         UINT64_C(1000)
+#define SECOND     (1000 * MS)
+#define PARTED_MAX 100u /* nodes: each pair is cut */
 
 struct cut {
 	struct chaos *chaos;
@@ -90,11 +91,17 @@ static void crash(struct chaos *c, struct sim_node *n, enum sim_crash how, uint6
 	later(c, n, sim_chance(c->world, 400) ? us : us / 20, on_restart);
 }
 
+static struct sim_node *choose(struct chaos *c)
+{
+	uint32_t most = c->few > 0 && sim_chance(c->world, 250) ? c->few : sim_nodes(c->world);
+	return sim_node(c->world, (uint32_t)sim_below(c->world, most));
+}
+
 static void one_fault(struct chaos *c, enum chaos_fault fault)
 {
 	uint64_t most = c->most_us != 0 ? c->most_us : 9 * SECOND;
-	struct sim_node *n = sim_node(c->world, (uint32_t)sim_below(c->world, sim_nodes(c->world)));
-	struct sim_node *m = sim_node(c->world, (uint32_t)sim_below(c->world, sim_nodes(c->world)));
+	struct sim_node *n = choose(c);
+	struct sim_node *m = choose(c);
 	uint64_t us = 1 * MS + sim_below(c->world, sim_chance(c->world, 500) ? most / 9 : most);
 	c->counts[fault]++;
 	switch (fault) {
@@ -140,7 +147,8 @@ static void on_fault(void *arg)
 		return;
 	}
 	enum chaos_fault fault = (enum chaos_fault)sim_below(c->world, CHAOS_END);
-	if (fault == CHAOS_PARTITION && sim_chance(c->world, 500)) {
+	if (fault == CHAOS_PARTITION &&
+	    (sim_nodes(c->world) > PARTED_MAX || sim_chance(c->world, 500))) {
 		fault = CHAOS_RESET_BOTH;
 	}
 	one_fault(c, fault);

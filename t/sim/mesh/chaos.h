@@ -35,6 +35,7 @@ struct chaos {
 	struct sim_world *world;
 	uint64_t every_us; /* about */
 	uint64_t most_us;  /* how long one lasts; 0: 9 s */
+	uint32_t few;      /* the first ones have their share of it whatever their number; or 0 */
 	bool on;
 	bool over;
 	uint64_t *counts; /* [CHAOS_END] */

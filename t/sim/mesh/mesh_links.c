@@ -5,9 +5,9 @@
 /*
  * Links, routes and pending requests of many nodes under faults (t/sim/mesh/world.h).
  *
- *     mesh_links          200 seeds of 30 nodes; with OB_LONG=1 in the environment 1000 up to 240
- *     mesh_links SEED     this one, with everything that happens on stdout
- *     mesh_links A B      the seeds from A to B; as many nodes as with OB_LONG if that is set
+ *     mesh_links          200 seeds of 30 nodes; with OB_LONG=1 in the environment 1000, some of
+ *                         them of 60, 120 and 240
+ *     mesh_links SEED, mesh_links A B      see t/sim/mesh/seeds.h
  *
  * The nodes dial each other as their seed's topology says, send numbered messages and requests to
  * nodes at random, directly or by a route node, and pass on what is for others, as the host does.
@@ -27,18 +27,17 @@
 #include "mesh/link.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <obhost/obhost.h>
 
+#include "lib/many.h"
 #include "mesh/link_priv.h"
 #include "mesh/pending.h"
 #include "mesh/router.h"
-#include "t/sim/mesh/world.h"
+#include "t/sim/mesh/seeds.h"
 
 #define MS          UINT64_C(1000)
 #define SECOND      (1000 * MS)
@@ -50,7 +49,6 @@
 #define PROMISED_MS (3000u + 6000u + 6000u) /* handshake, silence, longest pause and its jitter */
 #define TICK_MS     10u
 #define BUDGET_MAX  4000u
-#define BAD_MAX     5u
 #define NOBODY      UINT32_MAX
 
 struct app {
@@ -135,6 +133,7 @@ static struct {
 	uint64_t arrived;
 	uint64_t requests;
 	uint64_t forwarded;
+	uint64_t rows; /* frames with several of them */
 	uint64_t ok;
 	uint64_t deadline;
 	uint64_t not_sent;
@@ -477,9 +476,39 @@ static struct note read_note(struct app *a, const struct ob__link *l, const stru
 	return note;
 }
 
-static void forward(struct app *a, struct ob__link *l, struct ob__frame *f, uint8_t *raw,
-                    struct message *m)
+/* The messages of a frame, one after the other, also when there is only one. */
+static bool next_message(struct ob__frame *one, const struct ob__frame *f, bool first)
 {
+	if ((f->flags & OB__FRAME_MANY) == 0) {
+		*one = *f;
+		return first;
+	}
+	if (first) {
+		*one = ob__many_begin(f);
+	}
+	return ob__many_next(one, f);
+}
+
+/* Those of a frame that was passed on, or not. */
+static void passed_on(struct app *a, const struct ob__frame *f, int rc)
+{
+	struct test *t = test_of(a->sim);
+	struct ob__frame one;
+	struct note note;
+	for (bool first = true; next_message(&one, f, first); first = false) {
+		memcpy(&note, one.payload, sizeof(note));
+		if (rc < 0) {
+			count_refused(rc);
+			t->messages[note.index].busy = rc == OB_E_BUSY;
+		} else {
+			counts.forwarded++;
+		}
+	}
+}
+
+static void forward(struct app *a, struct ob__link *l, struct ob__frame *f, uint8_t *raw)
+{
+	struct ob__frame one;
 	if (f->hops <= 1) {
 		counts.unrouted++;
 		return;
@@ -493,15 +522,12 @@ static void forward(struct app *a, struct ob__link *l, struct ob__frame *f, uint
 		return;
 	}
 	ob__frame_patch_forward(raw, (uint8_t)(f->hops - 1), f->budget, 0, f->dst);
-	stamp(a, raw + (f->payload - raw), route.peer);
+	for (bool first = true; next_message(&one, f, first); first = false) {
+		stamp(a, raw + (one.payload - raw), route.peer);
+	}
 	int rc = ob__peer_forward(a->links, route.peer, raw, f->len);
 	check_queue(a, route.peer);
-	if (rc < 0) {
-		count_refused(rc);
-		m->busy = rc == OB_E_BUSY;
-	} else {
-		counts.forwarded++;
-	}
+	passed_on(a, f, rc);
 }
 
 static void arrived(struct app *a, const struct ob__frame *f, const struct note *note)
@@ -544,9 +570,8 @@ static void replied(struct app *a, const struct ob__frame *f, const struct note 
 	ob__pending_end(p, &(struct ob__end){.code = OB_OK, .source = f->src});
 }
 
-static void on_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
+static void heard(struct app *a, struct ob__link *link, const struct ob__frame *f)
 {
-	struct app *a = arg;
 	struct test *t = test_of(a->sim);
 	struct note note = read_note(a, link, f);
 	struct message *m = &t->messages[note.index];
@@ -558,11 +583,25 @@ static void on_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint
 		}
 	}
 	if (f->dst != a->self.id) {
-		forward(a, link, f, raw, m);
-	} else if (f->kind == OB__FRAME_REPLY) {
+		return;
+	}
+	if (f->kind == OB__FRAME_REPLY) {
 		replied(a, f, &note);
 	} else {
 		arrived(a, f, &note);
+	}
+}
+
+static void on_frame(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
+{
+	struct app *a = arg;
+	struct ob__frame one;
+	counts.rows += (f->flags & OB__FRAME_MANY) != 0;
+	for (bool first = true; next_message(&one, f, first); first = false) {
+		heard(a, link, &one);
+	}
+	if (f->dst != a->self.id) {
+		forward(a, link, f, raw);
 	}
 }
 
@@ -1115,8 +1154,9 @@ static void boot_all(struct test *t)
 	}
 }
 
-static void live(struct test *t)
+static void live(struct sim_world *w)
 {
+	struct test *t = sim_user(w);
 	choose_topology(t);
 	t->sending = true;
 	t->faulty = true;
@@ -1156,15 +1196,18 @@ static uint32_t choose_nodes(uint64_t seed, bool big)
 	return !big || seed % 10 != 0 ? 30 : sizes[seed / 10 % 3];
 }
 
-static void set_up(struct test *t, bool loud, bool big)
+static struct sim_world *set_up(const struct sim_run *run)
 {
+	static struct test test;
 	static const uint64_t latencies[] = {100, 1000, 30000};
 	static const size_t windows[] = {256u << 10, 32u << 10, 4u << 10};
-	t->nodes = choose_nodes(t->seed, big);
+	struct test *t = &test;
+	test = (struct test){.seed = run->seed};
+	t->nodes = choose_nodes(t->seed, run->big);
 	struct sim_options o = {
 		.seed = t->seed,
 		.nodes = t->nodes,
-		.loud = loud,
+		.loud = run->loud,
 		.latency = latencies[t->seed % 3],
 		.window = windows[t->seed / 3 % 3],
 		.cut_in_16 = t->seed % 4,
@@ -1180,35 +1223,18 @@ static void set_up(struct test *t, bool loud, bool big)
 		t->options.high = 32u << 10;
 		t->options.hard = 96u << 10; /* just more than the largest message */
 	}
+	return t->world;
 }
 
-static void tear_down(struct test *t)
+static void tear_down(struct sim_world *w)
 {
+	struct test *t = sim_user(w);
 	t->over = true;
-	add_counts(sim_counts(t->world));
-	sim_free(t->world);
+	add_counts(sim_counts(w));
+	sim_free(w);
 	free(t->edges);
 	free(t->messages);
 	free(t->orders);
-}
-
-static bool run_seed(uint64_t seed, bool loud, bool big, uint64_t *hash)
-{
-	static struct test t;
-	jmp_buf where;
-	memset(&t, 0, sizeof(t));
-	t.seed = seed;
-	set_up(&t, loud, big);
-	sim_catch(t.world, &where);
-	if (setjmp(where) == 0) {
-		live(&t);
-		*hash = sim_hash(t.world);
-		tear_down(&t);
-		return true;
-	}
-	printf("# seed %" PRIu64 ": %s\n# (%st/sim/mesh/mesh_links %" PRIu64 " shows it)\n", seed,
-	       sim_why(), big ? "OB_LONG=1 " : "", seed);
-	return false;
 }
 
 /* ---------------------------------------------------------------- all seeds */
@@ -1243,12 +1269,11 @@ static void show_counts(uint64_t seeds, double seconds)
 	       counts.fenced, (double)counts.slowest_us / 1e6, 10 * PROMISED_MS / 1e3);
 }
 
-/* A simulation that meets nothing proves nothing. */
 static bool covered(void)
 {
 	bool all = counts.ok > 0 && counts.deadline > 0 && counts.not_sent > 0 &&
 	           counts.maybe_sent > 0 && counts.busy > 0 && counts.stale > 0 &&
-	           counts.fenced > 0 && counts.forwarded > 0;
+	           counts.fenced > 0 && counts.forwarded > 0 && counts.rows > 0;
 	for (int i = 0; i < F_END; i++) {
 		all = all && counts.faults[i] > 0;
 	}
@@ -1262,27 +1287,7 @@ static bool covered(void)
 	return all;
 }
 
-static bool is_long(void)
-{
-	const char *value = getenv("OB_LONG");
-	return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
-}
-
-static bool same_twice(uint64_t first)
-{
-	for (uint64_t seed = first; seed < first + 3; seed++) {
-		uint64_t a = 0;
-		uint64_t b = 1;
-		if (run_seed(seed, false, false, &a) && run_seed(seed, false, false, &b) &&
-		    a != b) {
-			printf("# seed %" PRIu64 ": two runs differ\n", seed);
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Those that once failed, of as many nodes as in the long form. */
+/* Those that once failed. */
 static const uint64_t found[] = {
 	470, /* a stream closed before its owner was told something: the loop waited no more */
 	920, /* the same */
@@ -1290,29 +1295,17 @@ static const uint64_t found[] = {
 
 int main(int argc, char **argv)
 {
-	bool big = is_long();
-	uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-	uint64_t last = argc > 2   ? strtoull(argv[2], NULL, 10)
-	                : argc > 1 ? first
-	                : big      ? LONG_SEEDS
-	                           : SHORT_SEEDS;
-	uint64_t bad = 0;
-	uint64_t hash;
-	clock_t begin = clock();
-	printf("1..3\n");
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (uint64_t seed = first; seed <= last && bad < BAD_MAX; seed++) {
-		bad += !run_seed(seed, argc == 2, big, &hash);
-	}
-	for (size_t i = 0; argc < 2 && !big && i < sizeof(found) / sizeof(found[0]); i++) {
-		bad += !run_seed(found[i], false, true, &hash);
-	}
-	show_counts(last - first + 1, (double)(clock() - begin) / CLOCKS_PER_SEC);
-	bool met = argc > 1 || covered();
-	bool same = same_twice(first);
-	printf("%sok 1 - seeds %" PRIu64 " to %" PRIu64 "\n", bad == 0 ? "" : "not ", first, last);
-	printf("%sok 2 - every fault, end and reason%s\n", met ? "" : "not ",
-	       argc > 1 ? " # SKIP seeds were chosen" : "");
-	printf("%sok 3 - the same seed is the same run\n", same ? "" : "not ");
-	return bad > 0 || !met || !same;
+	static const struct sim_seeds seeds = {
+		.program = "mesh_links",
+		.short_seeds = SHORT_SEEDS,
+		.long_seeds = LONG_SEEDS,
+		.found = found,
+		.found_len = sizeof(found) / sizeof(found[0]),
+		.set_up = set_up,
+		.live = live,
+		.tear_down = tear_down,
+		.show = show_counts,
+		.covered = covered,
+	};
+	return sim_seeds(&seeds, argc, argv);
 }

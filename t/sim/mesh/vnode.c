@@ -143,6 +143,7 @@ static void start_clients(struct vnode *v)
 	              v->conf.limits.connections);
 	ob__list_init(&c->opened_listeners);
 	ob__list_init(&c->link_paused);
+	ob__broadcasts_init(&v->node);
 	v->from.node = &v->node;
 	v->from.conf = &v->listen;
 }
@@ -198,6 +199,7 @@ static void bury(void *arg)
 	ob__permits_free(&node->permits);
 	ob__router_free(&node->router);
 	ob__registry_free(&node->registry);
+	ob__broadcasts_free(node);
 	ob__slab_destroy(&node->clients.conns);
 	ob__slots_free(&node->slots);
 	ob__stats_free(node->stats);
@@ -298,6 +300,7 @@ uint64_t vnode_connect(struct vnode *v, void *user)
 	conn->from = &v->from;
 	conn->codec_state = user;
 	ob__list_init(&conn->paused_link);
+	conn->broadcast = node->clients.broadcasts.last;
 	conn->session = ob__session_open(&node->sessions, handle, ob__loop_now(node->loop));
 	if (conn->session == NULL) {
 		ob__slab_free(&node->clients.conns, conn);
@@ -388,15 +391,38 @@ void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int cod
 	}
 }
 
+/* Nothing is queued here, so no client is slow; but for broadcasts, which take their turns. */
+int ob__conn_give_next(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
+{
+	struct vnode *v = from_node(conn->node);
+	(void)fo;
+	v->ops->on_push(v, conn->codec_state, p->id, p->data, p->len);
+	return 0;
+}
+
+void ob__conn_catch_up(struct ob__conn *conn)
+{
+	if (conn->broadcast != conn->node->clients.broadcasts.last) {
+		ob__broadcasts_catch_up(conn, NULL);
+	}
+}
+
+int ob__conn_give(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
+{
+	ob__conn_catch_up(conn);
+	return ob__conn_give_next(conn, p, fo);
+}
+
+void ob__conn_too_slow(struct ob__conn *conn)
+{
+	(void)conn;
+}
+
 int ob__conn_push(struct ob__node *node, uint64_t handle, uint32_t id, const void *data, size_t len)
 {
 	struct ob__conn *conn = ob__conn_get(node, handle);
-	struct vnode *v = from_node(node);
-	if (conn == NULL) {
-		return OB_E_STALE;
-	}
-	v->ops->on_push(v, conn->codec_state, id, data, len);
-	return 0;
+	ob_packet p = {.size = sizeof(p), .id = id, .data = data, .len = len};
+	return conn != NULL ? ob__conn_give(conn, &p, NULL) : OB_E_STALE;
 }
 
 void ob__conn_begin(struct ob__conn *conn)

@@ -388,6 +388,28 @@ int uv_pipe_open(uv_pipe_t *pipe, uv_file fd)
 	return UV_ENOTSUP;
 }
 
+int uv_poll_init(uv_loop_t *loop, uv_poll_t *poll, int fd)
+{
+	(void)loop;
+	(void)poll;
+	(void)fd;
+	return UV_ENOTSUP;
+}
+
+int uv_poll_start(uv_poll_t *poll, int events, uv_poll_cb cb)
+{
+	(void)poll;
+	(void)events;
+	(void)cb;
+	return UV_ENOTSUP;
+}
+
+int uv_poll_stop(uv_poll_t *poll)
+{
+	(void)poll;
+	return 0;
+}
+
 int uv_fileno(const uv_handle_t *uv, uv_os_fd_t *fd)
 {
 	const struct vhandle *h = vhandle_of(uv);

@@ -555,7 +555,7 @@ struct sim_world *sim_new(const struct sim_options *options, const struct sim_op
 	the_world = w;
 	vconns_open = 0; /* a seed that failed has left some */
 	vhandles_open = 0;
-	ob__log_set_level(options->loud ? OB_LOG_DEBUG : OB_LOG_ERROR + 100);
+	ob__log_set_level(options->loud ? OB_LOG_DEBUG : OB_LOG_ERROR);
 	return w;
 }
 
