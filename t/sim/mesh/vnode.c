@@ -196,6 +196,7 @@ static void bury(void *arg)
 {
 	struct vnode *v = arg;
 	struct ob__node *node = &v->node;
+	ob__ignored_free(&node->ignored);
 	ob__permits_free(&node->permits);
 	ob__router_free(&node->router);
 	ob__registry_free(&node->registry);
