@@ -125,6 +125,7 @@ int ob__mesh_start(struct ob__node *node)
 	                            &links_ops, node);
 	ob__losses_init(node);
 	ob__ignored_init(node);
+	ob__permits_init(node);
 	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0 ||
 	    ob__users_init(node) != 0) {
 		return OB_E_NOMEM;

@@ -13,7 +13,7 @@
 #include "lib/idrange.h"
 #include "lib/many.h"
 
-#define LOG_BURST  1u  /* lines per reason in ten seconds */
+#define LOG_BURST  1u  /* lines per reason in ten seconds, when there are too many peers */
 #define OVER_PRICE 0.1 /* of a frame that was refused: ten times too many close the link */
 
 struct ob__permit {
@@ -51,7 +51,13 @@ static void list_free(struct ob__permit *list, size_t len)
 void ob__permits_free(struct ob__permits *permits)
 {
 	list_free(permits->list, permits->len);
+	ob__lograte_free(&permits->lines);
 	*permits = (struct ob__permits){0};
+}
+
+void ob__permits_init(struct ob__node *node)
+{
+	ob__lograte_init(&node->permits.lines, node->registry.seed);
 }
 
 static int read_permit(struct ob__permit *p, const char *role, const json_t *j)
@@ -240,7 +246,8 @@ static void deny(struct ob__node *node, struct ob__link *link, const struct ob__
 	uint32_t missed;
 
 	*permits->denied[why] += ob__many_of(f);
-	if (ob__log_allow(&permits->limits[why], LOG_BURST, ob__loop_now(node->loop), &missed)) {
+	if (ob__lograte_allow(&permits->lines, who->id, why, &permits->limits[why], LOG_BURST,
+	                      ob__loop_now(node->loop), &missed)) {
 		ob__warning("link", "%s (%s): denied, id %u (%s) [and %u like it]", who->name,
 		            who->role, (unsigned)f->id, denials[why].text, (unsigned)missed);
 	}

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
+#include "base/lograte.h"
 #include "lib/frame.h"
 
 struct ob__link;
@@ -40,8 +41,12 @@ struct ob__permits {
 	size_t len;
 	bool active; /* there is anything to ask */
 	uint64_t *denied[OB__DENIALS];
-	struct ob__log_limit limits[OB__DENIALS];
+	struct ob__lograte lines;
+	struct ob__log_limit limits[OB__DENIALS]; /* when `lines` is full */
 };
+
+/* Nothing may be asked before apply(). */
+void ob__permits_init(struct ob__node *node);
 
 /* Reads rpc.allow and the limits of node->conf, instead of what was read before. 0 or OB_E_NOMEM,
  * and nothing has changed. */

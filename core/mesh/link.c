@@ -20,7 +20,7 @@
 #include "mesh/pending.h"
 
 #define LAST_WORDS_MS 1000u        /* for a REFUSED to go out */
-#define LOG_BURST     5u           /* lines per reason in ten seconds */
+#define LOG_BURST     5u           /* lines per reason in ten seconds, of strangers */
 #define WINDOW        (512u << 10) /* more than what is flushed early, so rarely anything waits */
 
 static const struct {
@@ -106,13 +106,22 @@ static bool is_said(const struct ob__link *l)
 	return said;
 }
 
+/* Whom a line is about; 0: a stranger, whatever it says it is. */
+static uint64_t whose(const struct ob__link *l)
+{
+	if (l->peer != NULL) {
+		return l->peer->who.id;
+	}
+	return l->dialer ? ob__hash(l->links->random, l->address, strlen(l->address)) : 0;
+}
+
 static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 {
 	struct ob__links *ls = l->links;
 	uint32_t missed;
 	int level = is_said(l) ? OB_LOG_DEBUG : reasons[why].level;
-	if (!ob__log_on(level) ||
-	    !ob__log_allow(&ls->limits[why], LOG_BURST, ob__loop_now(ls->loop), &missed)) {
+	if (!ob__log_on(level) || !ob__lograte_allow(&ls->lines, whose(l), why, &ls->limits[why],
+	                                             LOG_BURST, ob__loop_now(ls->loop), &missed)) {
 		return;
 	}
 	char who[OB__HELLO_NAME + 32] = "";
@@ -1104,6 +1113,7 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
 		return NULL;
 	}
 	ls->random |= 1;
+	ob__lograte_init(&ls->lines, ls->random);
 	count_busy(ls, stats);
 	for (int i = 0; i < OB__LINK_REASONS; i++) {
 		char label[64];
@@ -1137,6 +1147,7 @@ void ob__links_unref(struct ob__links *ls)
 	if (--ls->refs == 0) {
 		ob__link_keys_free(&ls->keys);
 		ob__links_tls_free(ls);
+		ob__lograte_free(&ls->lines);
 		free(ls);
 	}
 }

@@ -1336,6 +1336,7 @@ static void test_old_path_dies(void)
 	CU_ASSERT_TRUE(hears_requests(&p, 4, 6));
 	CU_ASSERT_EQUAL(a.downs, 0);
 	CU_ASSERT_EQUAL(a.lost, 1);
+	CU_ASSERT_EQUAL(a.gaps, 1); /* what was sent last there may be lost */
 	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
 	CU_ASSERT_EQUAL(pendings.slab.live, 3);
 	end_two_links(listener);
@@ -1373,6 +1374,7 @@ static void test_fence_late(void)
 	}
 	CU_ASSERT_TRUE(puppet_hears_end(&q));
 	CU_ASSERT_EQUAL(rig_closed(&a, "silent"), 0);
+	CU_ASSERT_EQUAL(a.gaps, 1);
 	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
 	CU_ASSERT_EQUAL(pendings.slab.live, 3);
 	CU_ASSERT_EQUAL(a.downs, 0);
