@@ -22,15 +22,14 @@
 #include "base/err.h"
 #include "lib/ws.h"
 
-#define LINE_MAX_BYTES  1024u
-#define WORD_MAX_BYTES  33u /* of a subsystem's name */
-#define RING_LINES      4096u
-#define RING_LINES_MAX  (1u << 20)
-#define BATCH           64u /* lines in one writev() */
-#define LINGER_MS       50u /* how long lines that are no errors gather before they are written */
-#define WRITABLE_MS     1000
-#define CLOSE_SECONDS   5 /* how long ob__log_close() waits for a stuck disk or terminal */
-#define LIMIT_WINDOW_MS 10000u
+#define LINE_MAX_BYTES 1024u
+#define WORD_MAX_BYTES 33u /* of a subsystem's name */
+#define RING_LINES     4096u
+#define RING_LINES_MAX (1u << 20)
+#define BATCH          64u /* lines in one writev() */
+#define LINGER_MS      50u /* how long lines that are no errors gather before they are written */
+#define WRITABLE_MS    1000
+#define CLOSE_SECONDS  5 /* how long ob__log_close() waits for a stuck disk or terminal */
 
 struct line {
 	uint16_t len;
@@ -633,7 +632,7 @@ void ob__log_get_stats(struct ob__log_stats *stats)
 bool ob__log_allow(struct ob__log_limit *limit, uint32_t burst, uint64_t now_ms, uint32_t *missed)
 {
 	*missed = 0;
-	if (limit->in_window == 0 || now_ms - limit->window_start >= LIMIT_WINDOW_MS) {
+	if (limit->in_window == 0 || now_ms - limit->window_start >= OB__LOG_LIMIT_MS) {
 		limit->window_start = now_ms;
 		limit->in_window = 0;
 	}

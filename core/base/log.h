@@ -87,6 +87,8 @@ void ob__vlog_at(int level, const char *subsystem, const char *fmt, va_list ap)
 		}                                              \
 	} while (0)
 
+#define OB__LOG_LIMIT_MS 10000u
+
 /* At most `burst` lines per ten seconds of what repeats: returns true when the line may be
  * written, and then *missed is how many were not since the last one.  Zeroed = ready. */
 struct ob__log_limit {

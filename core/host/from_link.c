@@ -114,9 +114,10 @@ struct meeting {
 	uint64_t session;
 };
 
+/* A handler may have ended a session of this very node; those of others stay until they say so. */
 static int meet(struct ob__node *node, struct meeting *m)
 {
-	if (!m->done) {
+	if (!m->done || m->whole->session_node == node->self.id) {
 		m->rc = ob__frame_session(node, m->whole, &m->session);
 		m->done = true;
 	}
@@ -323,8 +324,17 @@ static void frame_settled(struct ob__node *node, struct ob__link *link, struct o
 	}
 }
 
+static struct ob__reg *decider(struct ob__node *node, const struct ob__frame *f)
+{
+	return ob__slot_pick(&node->slots.single[OB__SLOT_LINK_DECIDER], f->session_node,
+	                     f->session_seq);
+}
+
 static ob_verdict decide(struct ob__reg *reg, const struct ob__frame *f)
 {
+	if (reg == NULL) {
+		return (ob_verdict){.action = OB_LOCAL};
+	}
 	ob_view view = {
 		.size = sizeof(view),
 		.id = f->id,
@@ -364,38 +374,53 @@ static void frame_decided(struct ob__node *node, struct ob__link *link, struct o
 	}
 }
 
-static bool is_same(const ob_verdict *a, const ob_verdict *b)
+static bool goes_on(const struct ob__node *node, const ob_verdict *v)
 {
-	return a->action == b->action && a->code == b->code && a->text == b->text &&
-	       a->target.node == b->target.node && a->target.role == b->target.role;
+	return v->action == OB_FORWARD &&
+	       (v->target.node != 0 ? v->target.node != node->self.id
+	                            : v->target.role != node->self.role_id);
 }
 
-/* Asks about each message; what goes the same way stays in one frame. */
-static void many_decided(struct ob__node *node, struct ob__link *link, struct ob__reg *reg,
-                         struct ob__frame *f, uint8_t *raw)
+static bool same_way(const ob_verdict *a, const ob_verdict *b)
 {
-	struct ob__frame row = *f; /* those of which it has said the same, `last` */
+	return a->target.node == b->target.node && a->target.role == b->target.role;
+}
+
+/* Asks about each message.  Those in a row that go on to the same target stay in one frame; what
+ * ends here does so before the next one is asked about, as if they had come alone. */
+static void many_decided(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+                         uint8_t *raw)
+{
+	struct ob__frame row = *f; /* those that go on to the target of `way`, if it is open */
 	struct ob__frame one = ob__many_begin(f);
-	ob_verdict last = {0};
+	ob_verdict way = {0};
+	bool open = false;
 	uint32_t skipped = 0;
 
 	for (uint32_t i = 0; ob__many_next(&one, f); i++) {
 		const uint8_t *at = one.payload - OB__MANY_HEAD;
-		ob_verdict v = decide(reg, &one);
-		if (i > 0 && !is_same(&v, &last)) {
+		ob_verdict v = decide(decider(node, f), &one);
+		bool on = goes_on(node, &v);
+		if (open && !(on && same_way(&v, &way))) {
 			row.payload_len = (uint32_t)(at - row.payload);
-			frame_part(node, link, &row, skipped, &last);
-			row.payload = at;
-			skipped = i;
+			frame_part(node, link, &row, skipped, &way);
+			open = false;
 		}
-		last = v;
+		if (!on) {
+			frame_part(node, link, &one, i, &v);
+		} else if (!open) {
+			open = true;
+			way = v;
+			skipped = i;
+			row.payload = at;
+		}
 	}
-	if (skipped == 0) {
-		frame_decided(node, link, f, raw, &last);
-		return;
+	if (open && skipped == 0) {
+		frame_decided(node, link, f, raw, &way);
+	} else if (open) {
+		row.payload_len = (uint32_t)(f->payload + f->payload_len - row.payload);
+		frame_part(node, link, &row, skipped, &way);
 	}
-	row.payload_len = (uint32_t)(f->payload + f->payload_len - row.payload);
-	frame_part(node, link, &row, skipped, &last);
 }
 
 static void frame_request(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
@@ -409,12 +434,11 @@ static void frame_request(struct ob__node *node, struct ob__link *link, struct o
 		frame_settled(node, link, f, raw);
 		return;
 	}
-	struct ob__reg *reg = ob__slot_pick(&node->slots.single[OB__SLOT_LINK_DECIDER],
-	                                    f->session_node, f->session_seq);
+	struct ob__reg *reg = decider(node, f);
 	if (reg == NULL) {
 		frame_local(node, f);
 	} else if ((f->flags & OB__FRAME_MANY) != 0) {
-		many_decided(node, link, reg, f, raw);
+		many_decided(node, link, f, raw);
 	} else {
 		ob_verdict v = decide(reg, f);
 		frame_decided(node, link, f, raw, &v);
@@ -486,11 +510,27 @@ static void frame_push(struct ob__node *node, const struct ob__frame *f)
 	++*node->dispatch.pushes;
 }
 
+/* True when it may be handled.  Of a frame of many that is perhaps said of the first ones only:
+ * they are handled here. */
+static bool frame_permitted(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
+                            uint8_t *raw)
+{
+	uint32_t some = ob__permit_frame(node, link, f);
+
+	if (some == 0 || some == ob__many_of(f)) {
+		return some != 0;
+	}
+	struct ob__frame rest = ob__many_cut(f, raw, some);
+	frame_request(node, link, f, raw);
+	ob__permit_refuse(node, link, &rest);
+	return false;
+}
+
 void ob__dispatch_frame(struct ob__node *node, struct ob__link *link, struct ob__frame *f,
                         uint8_t *raw)
 {
 	++*node->dispatch.link_frames;
-	if (node->permits.active && !ob__permit_frame(node, link, f)) {
+	if (node->permits.active && !frame_permitted(node, link, f, raw)) {
 		return;
 	}
 	if (f->kind == OB__FRAME_REQUEST) {

@@ -9,7 +9,7 @@
 #include "host/names.h"
 #include "host/node.h"
 
-#define LOG_BURST 1u /* lines per reason in ten seconds */
+#define LOG_BURST 1u /* lines per reason in ten seconds, of nodes unknown here */
 
 static const struct {
 	const char *word;
@@ -31,6 +31,7 @@ static const struct {
 
 void ob__ignored_init(struct ob__node *node)
 {
+	ob__lograte_init(&node->ignored.lines, node->registry.seed);
 	for (int i = 0; i < OB__IGNORED_REASONS; i++) {
 		char label[32];
 		snprintf(label, sizeof(label), "reason=\"%s\"", reasons[i].word);
@@ -40,14 +41,21 @@ void ob__ignored_init(struct ob__node *node)
 	}
 }
 
+void ob__ignored_free(struct ob__ignored *ignored)
+{
+	ob__lograte_free(&ignored->lines);
+	*ignored = (struct ob__ignored){0};
+}
+
 void ob__ignore_frame(struct ob__node *node, const struct ob__frame *f, enum ob__ignored_reason why)
 {
 	const char *name = ob__names_get(node, f->src);
 	uint32_t missed;
 
 	++*node->ignored.counted[why];
-	if (ob__log_allow(&node->ignored.limits[why], LOG_BURST, ob__loop_now(node->loop),
-	                  &missed)) {
+	if (ob__lograte_allow(&node->ignored.lines, name != NULL ? f->src : 0, why,
+	                      &node->ignored.limits[why], LOG_BURST, ob__loop_now(node->loop),
+	                      &missed)) {
 		ob__warning("link", "%s: ignored, id %u (%s) [and %u like it]",
 		            name != NULL ? name : "a node unknown here", (unsigned)f->id,
 		            reasons[why].text, (unsigned)missed);

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
+#include "base/lograte.h"
 #include "lib/frame.h"
 
 struct ob__node;
@@ -41,11 +42,13 @@ enum ob__ignored_reason {
 
 struct ob__ignored {
 	uint64_t *counted[OB__IGNORED_REASONS];
-	struct ob__log_limit limits[OB__IGNORED_REASONS];
+	struct ob__lograte lines;
+	struct ob__log_limit limits[OB__IGNORED_REASONS]; /* of nodes unknown here */
 };
 
 /* Registers the counters. */
 void ob__ignored_init(struct ob__node *node);
+void ob__ignored_free(struct ob__ignored *ignored);
 
 /* The frame is ignored, or what its sender has added to it. */
 void ob__ignore_frame(struct ob__node *node, const struct ob__frame *f,

@@ -628,6 +628,7 @@ int ob__node_free(struct ob__node *node)
 		ob__log_close();
 		return rc;
 	}
+	ob__ignored_free(&node->ignored);
 	ob__permits_free(&node->permits);
 	ob__router_free(&node->router);
 	ob__firsts_free(&node->firsts);

@@ -9,6 +9,7 @@
 #include "host/node.h"
 #include "host/session_end.h"
 #include "host/users.h"
+#include "lib/many.h"
 
 /* ---- what the mesh tells ---- */
 
@@ -85,6 +86,15 @@ static const struct ob__links_ops links_ops = {
 
 /* ---- begin and end ---- */
 
+/* Whatever a message may be here, frames of many small ones come from nodes where it may be more.
+ */
+static size_t max_frame(const struct ob__nodeconf *c)
+{
+	size_t max = c->limits.message + 4096;
+
+	return max > OB__MANY_BYTES ? max : OB__MANY_BYTES;
+}
+
 int ob__mesh_start(struct ob__node *node)
 {
 	const struct ob__nodeconf *c = node->conf;
@@ -95,7 +105,7 @@ int ob__mesh_start(struct ob__node *node)
 		.security = c->rpc_security.mode,
 		.files = c->rpc_security.files,
 		.reconnect_ms = c->reconnect_ms,
-		.max_frame = c->limits.message + 4096,
+		.max_frame = max_frame(c),
 		.high = c->limits.link_queue / 4,
 		.hard = c->limits.link_queue,
 	};
@@ -115,6 +125,7 @@ int ob__mesh_start(struct ob__node *node)
 	                            &links_ops, node);
 	ob__losses_init(node);
 	ob__ignored_init(node);
+	ob__permits_init(node);
 	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0 ||
 	    ob__users_init(node) != 0) {
 		return OB_E_NOMEM;

@@ -149,7 +149,7 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.message", OB__CONF_SIZE, 0, 64, 67108864, NULL, "1m", "Bytes of one message or HTTP body."},
 	{"limits.client_queue", OB__CONF_SIZE, 0, 4096, 1073741824, NULL, "4m", "Bytes queued towards one client; beyond it the client is slow."},
 	{"limits.slow", OB__CONF_STRING, 0, 0, 0, "close|drop|drop_oldest|conflate", "close", "What becomes of a slow client: it is closed; or pushes to it are dropped; or, from half of client_queue on, the oldest of them are; or the newest of each id is kept. Answers are never dropped."},
-	{"limits.link_frames", OB__CONF_INT, 0, 0, 1000000000, NULL, "0", "Frames taken from one node in a second; beyond it requests end with 503 and pushes are dropped, and far beyond it the link is closed; 0: any number."},
+	{"limits.link_frames", OB__CONF_INT, 0, 0, 1000000000, NULL, "0", "Frames taken from one node in a second, where several messages share one each of them; beyond it requests end with 503 and pushes are dropped, and far beyond it the link is closed; 0: any number."},
 	{"limits.link_bytes", OB__CONF_SIZE, 0, 0, 1099511627776, NULL, "0", "The same in bytes."},
 	{"limits.link_queue", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "16m", "Bytes queued towards one node; beyond it requests end with 503."},
 	{"limits.held", OB__CONF_SIZE, 0, 0, 1073741824, NULL, "8m", "Bytes of messages that wait, until their deadline, for a node to come up."},

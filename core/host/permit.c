@@ -13,7 +13,7 @@
 #include "lib/idrange.h"
 #include "lib/many.h"
 
-#define LOG_BURST  1u  /* lines per reason in ten seconds */
+#define LOG_BURST  1u  /* lines per reason in ten seconds, when there are too many peers */
 #define OVER_PRICE 0.1 /* of a frame that was refused: ten times too many close the link */
 
 struct ob__permit {
@@ -51,7 +51,13 @@ static void list_free(struct ob__permit *list, size_t len)
 void ob__permits_free(struct ob__permits *permits)
 {
 	list_free(permits->list, permits->len);
+	ob__lograte_free(&permits->lines);
 	*permits = (struct ob__permits){0};
+}
+
+void ob__permits_init(struct ob__node *node)
+{
+	ob__lograte_init(&node->permits.lines, node->registry.seed);
 }
 
 static int read_permit(struct ob__permit *p, const char *role, const json_t *j)
@@ -197,8 +203,24 @@ static bool take(double *credit, double rate, double n, bool *flood)
 	return ok;
 }
 
+/* The same for each of `n` messages; how many of them there is credit for. */
+static uint32_t take_some(double *credit, double rate, uint32_t n, bool *flood)
+{
+	if (rate == 0) {
+		return n;
+	}
+	uint32_t some = n;
+	if (*credit < n) {
+		some = *credit > 0 ? (uint32_t)*credit : 0;
+	}
+	*credit -= some + (n - some) * OVER_PRICE;
+	*flood = *flood || *credit < -rate;
+	return some;
+}
+
+/* Of how many messages of the frame it is not too much, the first ones. */
 static enum ob__denial over(const struct ob__node *node, struct ob__link *link,
-                            const struct ob__frame *f)
+                            const struct ob__frame *f, uint32_t *some)
 {
 	const struct ob__limits *limits = &node->conf->limits;
 	double frames = limits->link_frames;
@@ -209,8 +231,8 @@ static enum ob__denial over(const struct ob__node *node, struct ob__link *link,
 	refill(&link->credit_frames, frames, now - link->credit_at);
 	refill(&link->credit_bytes, bytes, now - link->credit_at);
 	link->credit_at = now;
-	bool ok = take(&link->credit_frames, frames, ob__many_of(f), &flood);
-	ok = take(&link->credit_bytes, bytes, f->len, &flood) && ok;
+	*some = take_some(&link->credit_frames, frames, ob__many_of(f), &flood);
+	bool ok = take(&link->credit_bytes, bytes, f->len, &flood) && *some > 0;
 	return flood ? OB__DENIED_FLOOD : (ok ? OB__DENIALS : OB__DENIED_RATE);
 }
 
@@ -223,8 +245,9 @@ static void deny(struct ob__node *node, struct ob__link *link, const struct ob__
 	const struct ob__identity *who = &link->peer->who;
 	uint32_t missed;
 
-	++*permits->denied[why];
-	if (ob__log_allow(&permits->limits[why], LOG_BURST, ob__loop_now(node->loop), &missed)) {
+	*permits->denied[why] += ob__many_of(f);
+	if (ob__lograte_allow(&permits->lines, who->id, why, &permits->limits[why], LOG_BURST,
+	                      ob__loop_now(node->loop), &missed)) {
 		ob__warning("link", "%s (%s): denied, id %u (%s) [and %u like it]", who->name,
 		            who->role, (unsigned)f->id, denials[why].text, (unsigned)missed);
 	}
@@ -236,21 +259,27 @@ static void deny(struct ob__node *node, struct ob__link *link, const struct ob__
 	                 denials[why].text);
 }
 
-bool ob__permit_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f)
+uint32_t ob__permit_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f)
 {
 	bool asks = f->kind == OB__FRAME_REQUEST || is_push(f);
-	enum ob__denial why = over(node, link, f);
+	uint32_t some;
+	enum ob__denial why = over(node, link, f, &some);
 
 	if (why != OB__DENIED_FLOOD && !asks) {
-		return true;
+		return ob__many_of(f);
 	}
 	if (why == OB__DENIALS && node->permits.len > 0) {
 		const struct ob__permit *p = permit_of(&node->permits, link->peer->who.role_id);
 		why = p != NULL ? denial(p, f) : OB__DENIALS;
 	}
 	if (why == OB__DENIALS) {
-		return true;
+		return some;
 	}
 	deny(node, link, f, why);
-	return false;
+	return 0;
+}
+
+void ob__permit_refuse(struct ob__node *node, struct ob__link *link, const struct ob__frame *f)
+{
+	deny(node, link, f, OB__DENIED_RATE);
 }

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
+#include "base/lograte.h"
 #include "lib/frame.h"
 
 struct ob__link;
@@ -40,15 +41,23 @@ struct ob__permits {
 	size_t len;
 	bool active; /* there is anything to ask */
 	uint64_t *denied[OB__DENIALS];
-	struct ob__log_limit limits[OB__DENIALS];
+	struct ob__lograte lines;
+	struct ob__log_limit limits[OB__DENIALS]; /* when `lines` is full */
 };
+
+/* Nothing may be asked before apply(). */
+void ob__permits_init(struct ob__node *node);
 
 /* Reads rpc.allow and the limits of node->conf, instead of what was read before. 0 or OB_E_NOMEM,
  * and nothing has changed. */
 int ob__permits_apply(struct ob__node *node);
 void ob__permits_free(struct ob__permits *permits);
 
-/* False when the frame is not to be handled: it was answered, counted and logged. */
-bool ob__permit_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
+/* How many of the frame's messages are to be handled, the first ones.  0: none, which was answered,
+ * counted and logged; what is left of some is for ob__permit_refuse(). */
+uint32_t ob__permit_frame(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
+
+/* Answers, counts and logs what is too much. */
+void ob__permit_refuse(struct ob__node *node, struct ob__link *link, const struct ob__frame *f);
 
 #endif

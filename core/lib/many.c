@@ -26,6 +26,25 @@ uint32_t ob__many_count(const uint8_t *payload, size_t len)
 	return count;
 }
 
+struct ob__frame ob__many_cut(struct ob__frame *f, uint8_t *raw, uint32_t n)
+{
+	struct ob__frame rest = *f;
+	struct ob__frame one = ob__many_begin(f);
+
+	for (uint32_t i = 0; i < n; i++) {
+		(void)ob__many_next(&one, f);
+	}
+	f->payload_len = (uint32_t)(one.payload + one.payload_len - f->payload);
+	f->many = n;
+	rest.payload += f->payload_len;
+	rest.payload_len -= f->payload_len;
+	rest.many -= n;
+	rest.len -= f->payload_len;
+	f->len -= rest.payload_len;
+	ob__put32(raw + OFF_LEN, f->len);
+	return rest;
+}
+
 /* What it belongs to is settled: any more messages go where this one goes. */
 static bool is_settled(const struct ob__frame *f)
 {
@@ -50,9 +69,10 @@ static bool same_ext(const uint8_t *last, uint32_t count, const struct ob__frame
 	if (!has_order(f->ext, f->ext_len)) {
 		return memcmp(last, f->ext, f->ext_len) == 0;
 	}
-	return has_order(last, f->ext_len) &&
-	       ob__get32(last + OB__FRAME_EXT_HEADER) + count ==
-	               ob__get32(f->ext + OB__FRAME_EXT_HEADER) &&
+	uint32_t first = ob__get32(last + OB__FRAME_EXT_HEADER);
+	uint32_t number = ob__get32(f->ext + OB__FRAME_EXT_HEADER);
+	return has_order(last, f->ext_len) && first + count == number &&
+	       (first ^ number) >> 31 == 0 && /* of the same row, and not beyond its end */
 	       memcmp(last + value, f->ext + value, f->ext_len - value) == 0;
 }
 

@@ -61,6 +61,10 @@ static inline bool ob__many_next(struct ob__frame *one, const struct ob__frame *
 	return true;
 }
 
+/* Leaves the first `n` of the messages of a frame with the flag, 0 < n < f->many, in the whole
+ * frame `raw` from which it was read; returns the others. */
+struct ob__frame ob__many_cut(struct ob__frame *f, uint8_t *raw, uint32_t n);
+
 /* How many messages a frame that was read carries. */
 static inline uint32_t ob__many_of(const struct ob__frame *f)
 {

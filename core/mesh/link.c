@@ -20,7 +20,7 @@
 #include "mesh/pending.h"
 
 #define LAST_WORDS_MS 1000u        /* for a REFUSED to go out */
-#define LOG_BURST     5u           /* lines per reason in ten seconds */
+#define LOG_BURST     5u           /* lines per reason in ten seconds, of strangers */
 #define WINDOW        (512u << 10) /* more than what is flushed early, so rarely anything waits */
 
 static const struct {
@@ -106,13 +106,22 @@ static bool is_said(const struct ob__link *l)
 	return said;
 }
 
+/* Whom a line is about; 0: a stranger, whatever it says it is. */
+static uint64_t whose(const struct ob__link *l)
+{
+	if (l->peer != NULL) {
+		return l->peer->who.id;
+	}
+	return l->dialer ? ob__hash(l->links->random, l->address, strlen(l->address)) : 0;
+}
+
 static void log_closed(const struct ob__link *l, enum ob__link_reason why)
 {
 	struct ob__links *ls = l->links;
 	uint32_t missed;
 	int level = is_said(l) ? OB_LOG_DEBUG : reasons[why].level;
-	if (!ob__log_on(level) ||
-	    !ob__log_allow(&ls->limits[why], LOG_BURST, ob__loop_now(ls->loop), &missed)) {
+	if (!ob__log_on(level) || !ob__lograte_allow(&ls->lines, whose(l), why, &ls->limits[why],
+	                                             LOG_BURST, ob__loop_now(ls->loop), &missed)) {
 		return;
 	}
 	char who[OB__HELLO_NAME + 32] = "";
@@ -772,16 +781,21 @@ int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 	return 0;
 }
 
-/* The frame that was put last, if a message of that much payload may be added to it. */
+/* The frame that was put last, if a message of that much payload may be added to it.  What comes
+ * while the path is held is behind the fence, whatever was put before. */
 static uint8_t *growing(const struct ob__link *l, size_t payload_len, size_t *more)
 {
+	const struct ob__links *ls = l->links;
 	if (is_holding(l) || l->appended != l->last_end || l->last_len == 0 ||
-	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= l->links->window) {
+	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= ls->window) {
 		return NULL;
 	}
 	uint8_t *last = ob__stream_tail(&l->stream, l->last_len, 2 * OB__MANY_HEAD + payload_len);
 	*more = last != NULL ? ob__many_grows(last, l->last_len, payload_len) : 0;
-	return *more != 0 ? last : NULL;
+	return *more != 0 && l->last_len + *more <= ls->options.max_frame &&
+	                       l->stream.queued + *more <= ls->options.hard
+	               ? last
+	               : NULL;
 }
 
 static void grow(struct ob__link *l, uint8_t *last, size_t more, uint64_t call, const void *payload,
@@ -1099,6 +1113,7 @@ struct ob__links *ob__links_new(struct ob__streams *m, struct ob__registry *regi
 		return NULL;
 	}
 	ls->random |= 1;
+	ob__lograte_init(&ls->lines, ls->random);
 	count_busy(ls, stats);
 	for (int i = 0; i < OB__LINK_REASONS; i++) {
 		char label[64];
@@ -1132,6 +1147,7 @@ void ob__links_unref(struct ob__links *ls)
 	if (--ls->refs == 0) {
 		ob__link_keys_free(&ls->keys);
 		ob__links_tls_free(ls);
+		ob__lograte_free(&ls->lines);
 		free(ls);
 	}
 }

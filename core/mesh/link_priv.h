@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
+#include "base/lograte.h"
 #include "mesh/link.h"
 
 /* Why links close; each has a word for the counter and, where there is one, a cure for the log. */
@@ -98,7 +99,8 @@ struct ob__links {
 	void *transport_arg;
 	struct ob__remote *asking; /* for which `transport` is being called; NULL: it is gone */
 	uint64_t random;
-	struct ob__log_limit limits[OB__LINK_REASONS];
+	struct ob__lograte lines;                      /* of peers, and of what is dialled */
+	struct ob__log_limit limits[OB__LINK_REASONS]; /* of strangers */
 	uint64_t *closed[OB__LINK_REASONS];
 	uint64_t *busy[OB__FRAME_KIND_END];
 };

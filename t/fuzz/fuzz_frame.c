@@ -5,7 +5,8 @@
 /*
  * The input is the bytes of a link.  What must hold: frames cut out of pieces of any size are those
  * cut out of the whole; a header that is read and written again is the same 64 bytes; extensions
- * put again are the same bytes; a patch for the next hop changes its four fields.
+ * put again are the same bytes; a patch for the next hop changes its four fields; the messages of a
+ * row fill its payload, and added one by one to the first of them they make the same frame.
  */
 
 #include "lib/frame.h"
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "lib/buf.h"
+#include "lib/many.h"
 #include "t/fuzz/fuzz.h"
 
 #define MAX_FRAME 2048
@@ -76,6 +78,86 @@ static void check_forward(const uint8_t *data, const struct ob__frame *f)
 	free(copy);
 }
 
+/* A whole frame of one message, with room for `more`. */
+static uint8_t *put_one(const struct ob__frame *one, size_t more)
+{
+	uint8_t *raw = malloc(OB__FRAME_HEADER + one->ext_len + one->payload_len + more);
+	CHECK(raw != NULL);
+	ob__frame_put_header(raw, one);
+	memcpy(raw + OB__FRAME_HEADER, one->ext, one->ext_len);
+	memcpy(raw + OB__FRAME_HEADER + one->ext_len, one->payload, one->payload_len);
+	return raw;
+}
+
+/* Adds the message behind the first to it, and the next: each time the frame is read as a row that
+ * is the beginning of this one. */
+static void check_grown(const struct ob__frame *f)
+{
+	struct ob__frame one = ob__many_begin(f);
+	CHECK(ob__many_next(&one, f));
+	size_t len = OB__FRAME_HEADER + one.ext_len + one.payload_len;
+	uint8_t *raw = put_one(&one, f->len - len);
+	for (uint32_t count = 1; ob__many_next(&one, f); count++) {
+		size_t more = ob__many_grows(raw, len, one.payload_len);
+		bool is_alike = ob__many_alike(raw, count, &one);
+		CHECK(more == 0 || len + more <= f->len);
+		/* with a number they are not: that of the next is one more */
+		CHECK(is_alike || one.ext_len > 0 || one.kind == OB__FRAME_REQUEST);
+		if (more == 0) {
+			break;
+		}
+		ob__many_add(raw, len, one.call, one.payload, one.payload_len);
+		len += more;
+		struct ob__frame got;
+		size_t need;
+		CHECK(ob__frame_get(&got, raw, len, MAX_FRAME, &need) == (int64_t)len);
+		CHECK(got.many == count + 1 && got.payload_len <= f->payload_len);
+		CHECK(memcmp(got.payload, f->payload, got.payload_len) == 0);
+		CHECK(got.flags == f->flags && got.call == 0);
+	}
+	free(raw);
+}
+
+static void check_cut(const uint8_t *data, const struct ob__frame *f)
+{
+	for (uint32_t n = 1; n < f->many; n += 1 + n / 2) {
+		uint8_t *copy = malloc(f->len);
+		CHECK(copy != NULL);
+		memcpy(copy, data, f->len);
+		struct ob__frame first;
+		struct ob__frame again;
+		size_t need;
+		CHECK(ob__frame_get(&first, copy, f->len, MAX_FRAME, &need) == f->len);
+		struct ob__frame rest = ob__many_cut(&first, copy, n);
+		CHECK(first.payload_len + rest.payload_len == f->payload_len);
+		CHECK(rest.payload == first.payload + first.payload_len);
+		CHECK(ob__many_count(first.payload, first.payload_len) == n);
+		CHECK(ob__many_count(rest.payload, rest.payload_len) == f->many - n);
+		CHECK(rest.many == f->many - n);
+		CHECK(ob__frame_get(&again, copy, f->len, MAX_FRAME, &need) == first.len);
+		CHECK(again.many == n);
+		free(copy);
+	}
+}
+
+static void check_row(const uint8_t *data, const struct ob__frame *f)
+{
+	const uint8_t *at = f->payload;
+	uint32_t count = 0;
+	for (struct ob__frame one = ob__many_begin(f); ob__many_next(&one, f); count++) {
+		CHECK((one.flags & OB__FRAME_MANY) == 0 && ob__many_of(&one) == 1);
+		CHECK(one.payload == at + OB__MANY_HEAD);
+		CHECK(one.payload_len <= f->payload_len);
+		CHECK(one.ext == f->ext && one.src == f->src && one.dst == f->dst);
+		at = one.payload + one.payload_len;
+		CHECK(at <= f->payload + f->payload_len);
+	}
+	CHECK(at == f->payload + f->payload_len);
+	CHECK(count > 0 && count == f->many && count == ob__many_of(f));
+	check_grown(f);
+	check_cut(data, f);
+}
+
 static void check_frame(const uint8_t *data, size_t len, const struct ob__frame *f)
 {
 	CHECK(f->len >= OB__FRAME_HEADER && f->len <= len && f->len <= MAX_FRAME);
@@ -87,6 +169,11 @@ static void check_frame(const uint8_t *data, size_t len, const struct ob__frame 
 	CHECK(memcmp(header, data, sizeof(header)) == 0);
 	check_extensions(f);
 	check_forward(data, f);
+	if ((f->flags & OB__FRAME_MANY) != 0) {
+		check_row(data, f);
+	} else {
+		CHECK(ob__many_of(f) == 1);
+	}
 }
 
 /* Appends what came out, so that two ways of feeding can be compared. */

@@ -252,6 +252,45 @@ def reset():
     eventually(lambda: "reset" not in the_node().peers(), "the peer gone", 2)
 
 
+def shown(node, name):
+    """What GET /peers of a node says of the one of that name."""
+    return next(peer for peer in node.get("/peers")["peers"] if peer["name"] == name)
+
+
+@case("GET /peers says why a link broke, until another one is up and after", timeout=40)
+def last_error():
+    node = the_node()
+    with met("breaks") as peer:
+        equal(shown(node, "breaks")["last_error"], "")
+        peer.send_bytes(Frame(99).pack())
+        peer.closed()
+    eventually(lambda: shown(node, "breaks")["link"] == "down", "the link gone")
+    broke = shown(node, "breaks")["last_error"]
+    check(broke, "no reason")
+    eventually(lambda: f"breaks (service) is down: {broke}" in node.log(), "the same in the log")
+    with met("breaks") as peer:
+        eventually(lambda: shown(node, "breaks")["link"] == "up", "another link")
+        equal(shown(node, "breaks")["last_error"], broke)
+    # A planned end is one as well.
+    eventually(lambda: shown(node, "breaks")["last_error"] != broke, "the other reason")
+
+
+@case("GET /peers says how much is queued for a node that does not read", timeout=40)
+def queued():
+    node = the_node()
+    with met("lazy") as peer:
+        equal(shown(node, "lazy")["queued"], 0)
+        sent = 0
+        while shown(node, "lazy")["queued"] <= 100000:
+            check(sent < 600, "36 MB, and no queue")
+            for _ in range(20):
+                sent += 1
+                peer.send_bytes(request(b"x" * 60000, call=sent, src=peer.hello.id).pack())
+        for _ in range(sent):
+            equal(peer.wanted(REPLY).status, 0)
+        eventually(lambda: shown(node, "lazy")["queued"] == 0, "no queue")
+
+
 @case("a link that is silent is asked, and closed when it does not answer", timeout=40)
 def silent_link():
     with met("mute") as peer:
@@ -273,6 +312,21 @@ def tcp_links(*ports):
             if fields[3] == "01" and int(fields[1].split(":")[1], 16) in ports:
                 found += 1
     return found
+
+
+@case("GET /peers of nodes says how long a link's round trip is, and why one broke", timeout=60)
+def round_trip():
+    trio = Trio().start()
+    eventually(lambda: 0 < shown(trio.proxy, "route_1")["rtt_us"] < 5000000, "a round trip", 15)
+    equal(shown(trio.proxy, "route_1")["last_error"], "")
+    trio.route.kill()
+    eventually(lambda: shown(trio.proxy, "route_1")["link"] == "down", "the link gone")
+    entry = shown(trio.proxy, "route_1")
+    check(entry["last_error"] and entry["rtt_us"] == 0 and entry["queued"] == 0, entry)
+    eventually(lambda: f"is down: {entry['last_error']}" in trio.proxy.log(), "the same in the log")
+    trio.route.start()
+    trio.wait_linked()
+    trio.stop()
 
 
 @case("nodes that dial each other have one link", timeout=60)

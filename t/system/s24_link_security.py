@@ -6,6 +6,7 @@ as over plain ones, also while modules are exchanged under numbered load; who do
 counted, and told what to do."""
 
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -335,7 +336,9 @@ def allowed(role, fields, well, reason):
         equal(reply.status, DENIED_STATUS)
         contains(reply.ext.decode("latin-1"), "rpc.allow")
     equal(denied(node, reason), before + 1)
-    eventually(lambda: "denied, id" in node.log(), "a line in the log")
+    # One peer's lines don't hide that of another one.
+    line = rf"a_{role} \({role}\): denied, id \d+ \(.*{reason}"
+    eventually(lambda: re.search(line, node.log()), "a line in the log")
 
 
 @case("what a denied peer says of its source and its target makes no difference")
@@ -418,6 +421,42 @@ def rates():
             pass
         eventually(lambda: denied(node, "flood") == 1, "the flood")
     eventually(lambda: "eager" not in node.peers(), "closed")
+    node.stop()
+
+
+def numbered(peer, number, size):
+    """A request whose frame is of that size."""
+    head = len(Frame(REQUEST, b"", src=peer.hello.id).pack())
+    return Frame(REQUEST, b"x" * (size - head), id=30000, call=number, src=peer.hello.id).pack()
+
+
+@case("the same of limits.link_bytes, where one frame may be larger than that")
+def byte_rates():
+    node = Node("byte_rates", "route", modules=["route", ADMIN, "echo"],
+                limits={"link_bytes": 20000}).start()
+    with Peer(node.rpc_port, "greedy", "proxy") as peer:
+        check(peer.meet(), peer.refused)
+        for number in range(100):
+            peer.send_bytes(numbered(peer, number + 1, 1000))
+        answers = [peer.wanted(REPLY).status for _ in range(100)]
+        check(answers[:20] == [0] * 20, answers)
+        check(answers.count(BUSY_STATUS) >= 50, answers)
+        check(set(answers) == {0, BUSY_STATUS}, answers)
+        equal(denied(node, "rate"), answers.count(BUSY_STATUS))
+        try:
+            for _ in range(30):
+                peer.send_bytes(numbered(peer, 1, 1000) * 100)
+        except OSError:
+            pass
+        eventually(lambda: denied(node, "flood") == 1, "the flood")
+    eventually(lambda: "greedy" not in node.peers(), "closed")
+    before = denied(node, "rate")
+    with Peer(node.rpc_port, "large", "proxy") as peer:
+        check(peer.meet(), peer.refused)
+        peer.send_bytes(numbered(peer, 1, 30000) + numbered(peer, 2, 1000))
+        answers = {reply.call: reply.status for reply in (peer.wanted(REPLY), peer.wanted(REPLY))}
+        equal(answers, {1: 0, 2: BUSY_STATUS})
+    equal(denied(node, "rate"), before + 1)
     node.stop()
 
 

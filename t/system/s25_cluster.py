@@ -3,17 +3,23 @@
 # Copyright (c) The obhost authors
 """Nodes that find each other: joining, leaving, dying, and the way messages take meanwhile."""
 
+import json
+import os
+import re
 import shutil
 import signal
+import subprocess
 import time
 
 from obtest import sources
-from obtest.env import EXAMPLES, MODULES, SLOW
-from obtest.nodes import Node, all_ended, start_all
+from obtest.env import BUILD, EXAMPLES, MODULES, SLOW, TOP, node_environment
+from obtest.nodes import Node, all_ended, free_port, start_all
 from obtest.peer import SYSTEM, Peer
 from obtest.plugin import PluginDir
 from obtest.seed import Client
-from obtest.tap import case, cases, check, contains, equal, eventually, main, steady
+from obtest.tap import (at_end, case, cases, check, comment, contains, equal, eventually, main, skip,
+                        steady)
+from obtest.temp import temp_dir
 
 ADMIN = {"name": "http_admin", "admin": True}
 FREE, STICKY = 6001, 5001  # ids: any node of the role, and the session's own
@@ -444,6 +450,80 @@ def rules():
         peer.send(SYSTEM, b"\1" * 16, id=11, dst=77)
         check(peer.closed(), "a beat for somebody else")
     cluster.stop()
+
+
+# ---------------------------------------------------------------- the document
+
+DOC = TOP / "docs/cluster.md"
+PORTS = ("8001", "8002", "8003", "8004", "7001", "7002", "7003", "7004", "9001")
+# What a node refuses fails here, and not only on the screen; and where the document waits for some
+# time, this waits until the nodes that have been started so far are there.
+PRELUDE = """
+set -e
+curl() { command curl --fail-with-body -sS "$@"; echo; }
+sees() { command curl -s localhost:8002/peers | grep -q "$1"; }
+asked=0
+sleep() {
+	asked=$((asked + 1))
+	until sees "chat_$asked"; do command sleep 0.1; done
+}
+"""
+
+
+def said(out):
+    """The JSON values in what commands have said."""
+    found = []
+    for line in out.splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            pass
+    return found
+
+
+@case("the commands of docs/cluster.md: a fourth node, told of a route node, joins and answers",
+      timeout=120)
+def document():
+    if not shutil.which("curl"):
+        skip("no curl")
+    text = DOC.read_text("utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    text = PRELUDE + "".join(blocks) + "wait\n"
+    for port in PORTS:
+        contains(text, port, "the document")
+    ports = {port: str(free_port()) for port in PORTS}
+    text = re.sub(rf"\b({'|'.join(PORTS)})\b", lambda match: ports[match[0]], text)
+    folder = temp_dir("document")
+    env = node_environment()
+    env["PATH"] = f"{BUILD}:{BUILD}/tools:{env['PATH']}"
+    with open(folder / "said", "w+", encoding="utf-8") as log:
+        with subprocess.Popen(["sh", "-c", text], cwd=folder, env=env, stdin=subprocess.DEVNULL,
+                              stdout=log, stderr=log, start_new_session=True) as process:
+            at_end(lambda: end_group(process.pid))
+            try:
+                status = process.wait(100 * SLOW)
+            except subprocess.TimeoutExpired:
+                end_group(process.pid)
+                status = "none in time"
+        log.seek(0)
+        out = log.read()
+    equal(status, 0, out[-6000:])
+    shown_peers = [{p["name"]: p for p in v["peers"]} for v in said(out) if "peers" in v]
+    equal([{"chat_1", "chat_2"} & set(peers) for peers in shown_peers],
+          [{"chat_1"}, {"chat_1", "chat_2"}])
+    equal(shown_peers[0]["chat_1"]["ranges"], [[20000, 20999]])
+    (modules,) = [v["modules"] for v in said(out) if "modules" in v]
+    (handled,) = [m["active"]["handled"] for m in modules if m["name"] == "echo"]
+    comment(f"chat_2 has answered {handled} of 200 messages")
+    check(0 < handled < 200, f"{handled} of 200 messages at chat_2")
+
+
+def end_group(pid):
+    """What the commands have started and left, or what hangs."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ def frozen_for(fault, node, seconds):
         node.send_signal(signal.SIGCONT)
 
 
-@cases([("route_1",), ("proxy_2",), ("service_2",)], "{0} is frozen for 5 s", timeout=90)
+@cases([(name,) for name in (NAMES if LONG else ["route_1", "proxy_2", "service_2"])],
+       "{0} is frozen for 5 s", timeout=90)
 def frozen(name):
     with Fault(the_cluster()) as fault:
         frozen_for(fault, fault.node(name), FROZEN)
@@ -209,21 +210,36 @@ def garbage(rng):
     return begin + rng.randbytes(rng.choice([0, 1, 64, 4096, 65536]))
 
 
-def flood(ports, until, seed, counts):
+def reach(place):
+    """A connection to a port, or to the unix socket of that path."""
+    if isinstance(place, int):
+        return socket.create_connection(("127.0.0.1", place), 5)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(5)
+        sock.connect(place)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def flood(places, until, seed, counts):
     """Connects, says something wrong, and goes or waits to be closed."""
     rng = random.Random(seed)
     while not until.is_set():
-        port = rng.choice(ports)
+        place = rng.choice(places)
         try:
-            if rng.random() < 0.1 and port in counts["ws"]:
-                with Raw(port, timeout=2) as ws:
+            if rng.random() < 0.1 and place in counts["ws"]:
+                with Raw(place, timeout=2) as ws:
                     ws.send_bytes(rng.randbytes(300))
                 continue
-            with socket.create_connection(("127.0.0.1", port), 5) as sock:
+            with reach(place) as sock:
                 sock.settimeout(0.05)
                 data = garbage(rng)
                 sock.sendall(data)
                 counts["bytes"] += len(data)
+                counts["unix"] += not isinstance(place, int)
                 sock.recv(4096)
         except (OSError, Failed):
             pass
@@ -232,18 +248,24 @@ def flood(ports, until, seed, counts):
         counts["connections"] += 1
 
 
-@case("a flood of garbage on every port", timeout=90)
-def flooded():
-    cluster = the_cluster()
-    ports = [port for node in cluster.nodes
-             for port in (node.rpc_port, node.http_port, node.ws_port) if port]
-    ports += [cluster.gates[node.name] for node in cluster.nodes]
-    counts = {"connections": 0, "bytes": 0, "other": 0,
+@cases([(True, "each port and admin.sock"), (False, "each port, admin.sock and link.sock")],
+       "a flood of garbage on {1}", timeout=90)
+def flooded(directory, _where):
+    cluster = the_cluster(directory)
+    places = [port for node in cluster.nodes
+              for port in (node.rpc_port, node.http_port, node.ws_port) if port]
+    places += [cluster.gates[node.name] for node in cluster.nodes]
+    for node in cluster.nodes:
+        paths = [node.admin_path] if directory else [node.admin_path, node.state / "link.sock"]
+        for path in paths:
+            check(path.is_socket(), f"there is no {path}")
+            places.append(str(path))
+    counts = {"connections": 0, "bytes": 0, "other": 0, "unix": 0,
               "ws": {node.ws_port for node in cluster.proxies}}
     with Fault(cluster, codes={"200"}) as fault:
         until = threading.Event()
         seed = SEED or random.SystemRandom().randrange(1, 2**31)
-        threads = [threading.Thread(target=flood, args=(ports, until, seed + n, counts))
+        threads = [threading.Thread(target=flood, args=(places, until, seed + n, counts))
                    for n in range(4)]
         for thread in threads:
             thread.start()
@@ -253,8 +275,9 @@ def flooded():
             until.set()
             for thread in threads:
                 thread.join()
-    comment(f"seed {seed}: {counts['connections']} connections, {counts['bytes']} bytes")
-    check(counts["connections"] > 50)
+    comment(f"seed {seed}: {counts['connections']} connections, {counts['bytes']} bytes; "
+            f"{counts['unix']} by unix sockets")
+    check(counts["connections"] > 50 and counts["unix"] > 10)
 
 
 # ---------------------------------------------------------------- disks
@@ -425,18 +448,18 @@ class Chaos:
         return here
 
 
-@cases([(seed,) for seed in SEEDS] if LONG or SEED else [],
-       "a minute of faults at random, OB_SEED={0}", timeout=240)
-def chaos(seed):
+@cases([(seed, 60) for seed in SEEDS] if LONG or SEED else [(SEEDS[0], 20)],
+       "{1} s of faults at random, OB_SEED={0}", timeout=240)
+def chaos(seed, seconds):
     with Fault(the_cluster(), NAMES) as fault:
         for node in fault.cluster.proxies:
             fault.load.patience(node, FROZEN + 1)
         random_faults = Chaos(fault, seed)
         try:
-            random_faults.run(60)
+            random_faults.run(seconds)
         finally:
             comment(f"seed {seed}: " + ", ".join(random_faults.done))
 
 
 if __name__ == "__main__":
-    main(all_ended, timeout=1800 if LONG else 480)
+    main(all_ended, timeout=1800 if LONG else 600)

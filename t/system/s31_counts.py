@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright (c) The obhost authors
 """What passes through a route node costs it no memory and no parser: its allocations and the JSON it
-parses are counted while messages and their answers go through it."""
+parses are counted while messages and their answers go through it. And what one client sends in a burst
+shares frames on its way."""
 
 import collections
 import json
@@ -15,12 +16,14 @@ import time
 
 from obtest.env import OBBENCH, SANITIZE
 from obtest.nodes import Trio, all_ended
+from obtest.seed import Client, frame, packet
 from obtest.tap import case, cases, check, comment, equal, main, skip_all
 from obtest.temp import temp_dir
 
 COUNTER = pathlib.Path(os.environ.get("OB_TESTMOD_PATH", "t/modules/.libs")) / "count_calls.so"
 ID = 30000
 MESSAGES = 200000
+BURST = 64
 DEPTH = 256  # more than one read takes, so that reads end in the middle of a frame
 
 Counts = collections.namedtuple("Counts", "allocations bytes releases parsed")
@@ -92,6 +95,33 @@ def passes_on(sticky, _):
     equal(spent.parsed, 0, "texts parsed")
     # What a node does by the clock, heartbeats and their like, is no matter of messages.
     check(spent.allocations <= 5 + 20 * seconds, f"{spent.allocations} allocations")
+
+
+def frames_out(node, peer):
+    (found,) = [entry for entry in node.get("/peers")["peers"] if entry["name"] == peer.name]
+    return found["frames_out"]
+
+
+@case("what a client sends in one write is answered in order, and takes far fewer frames", timeout=60)
+def burst():
+    nodes = trio(sticky=True)
+    client = Client(nodes.proxy.ws_port)
+    equal(client.ask(ID, b"-1"), -1)  # the session has its node
+    spent = []
+    for first in range(0, 10 * BURST, BURST):
+        before = frames_out(nodes.proxy, nodes.route), frames_out(nodes.service, nodes.route)
+        client.send_bytes(b"".join(frame(packet(ID, b"%d" % number))
+                                     for number in range(first, first + BURST)))
+        for number in range(first, first + BURST):
+            equal(client.reply(ID), number)
+        after = frames_out(nodes.proxy, nodes.route), frames_out(nodes.service, nodes.route)
+        spent.append((after[0] - before[0], after[1] - before[1]))
+    client.close()
+    comment(f"frames of the proxy and of the service node, each time: {spent}")
+    # What nodes tell each other by the clock is among them.
+    for name, frames in zip(("proxy", "service"), zip(*spent)):
+        check(min(frames) >= 1, f"the {name} node sent nothing: {frames}")
+        check(sorted(frames)[5] <= BURST // 4, f"the {name} node sent {frames} frames")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ struct rig_node {
 	int downs;
 	int lost;
 	int drained;
+	int gaps;
 	uint32_t frames;
 	bool in_order;  /* as long as each frame's call id is one above the one before */
 	uint64_t sent;  /* numbered frames */
@@ -132,6 +133,12 @@ static inline void rig_on_drained(void *arg, struct ob__peer *peer)
 	((struct rig_node *)arg)->drained++;
 }
 
+static inline void rig_on_gap(void *arg, struct ob__peer *peer)
+{
+	CU_ASSERT_PTR_NOT_NULL(peer->link);
+	((struct rig_node *)arg)->gaps++;
+}
+
 static inline void rig_on_accept(struct ob__listener *l, uv_stream_t *server, void *arg)
 {
 	CU_ASSERT_PTR_NOT_NULL(l);
@@ -149,6 +156,7 @@ static inline void rig_start(struct rig_node *n, const char *name, const char *r
 		.on_frame = rig_on_frame,
 		.on_lost = rig_on_lost,
 		.on_drained = rig_on_drained,
+		.on_gap = rig_on_gap,
 	};
 	struct ob__identity self = {.incarnation = incarnation, .name = name, .role = role};
 	struct ob__links_options o = options != NULL ? *options : (struct ob__links_options){0};

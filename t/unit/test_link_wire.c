@@ -2,6 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
+#include "lib/many.h"
 #include "link_rig.h"
 #include "mesh/link_priv.h"
 #include "mesh/pending.h"
@@ -157,6 +158,21 @@ static const struct {
 	{"bad_frame", {.kind = 0}, NULL, 0},
 	{"version", {.kind = OB__FRAME_PUSH, .version = 9}, NULL, 0},
 	/* in the name of somebody else */
+	{"bad_frame", {.kind = OB__FRAME_REQUEST, .flags = OB__FRAME_MANY, .dst = 1}, NULL, 0},
+	{"bad_frame",
+         {.kind = OB__FRAME_REPLY,
+          .flags = OB__FRAME_MANY,
+          .payload = (const uint8_t *)"1234567\0\2\0\0\0x",
+          .payload_len = 13},
+         NULL,
+         0},
+	{"bad_frame",
+         {.kind = OB__FRAME_PUSH,
+          .flags = OB__FRAME_MANY,
+          .payload = (const uint8_t *)"1234567\0\1\0\0\0x",
+          .payload_len = 13},
+         NULL,
+         0},
 	{"source", {.kind = OB__FRAME_PUSH, .src = 77}, NULL, 0},
 	{"source", {.kind = OB__FRAME_REPLY, .src = 77, .dst = 1}, NULL, 0},
 	{"source", {.kind = OB__FRAME_REQUEST, .src = 77, .dst = 1}, NULL, 0},
@@ -689,6 +705,371 @@ static void test_vanishes(void)
 	}
 }
 
+/* ---------------------------------------------------------------- several messages in one frame */
+
+static void shake_hands(uint32_t features)
+{
+	p.dialer = true;
+	p.mine.features = features;
+	puppet_introduce(&p, OB__HELLO_DIALER);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_ACCEPTOR));
+	puppet_prove(&p);
+	CU_ASSERT_TRUE(puppet_hears_step(&p, OB__HELLO_WELCOME));
+}
+
+static void join_many(uint32_t features)
+{
+	puppet_init(&p, puppet_socket(a.port, 0), "proxy_1", "proxy", 9, RIG_TOKEN);
+	shake_hands(features);
+}
+
+static uint8_t of_one[OB__MANY_ITEM + 1];
+
+/* One of a burst: number `n`, all of them alike. */
+static int burst(uint32_t n, size_t len)
+{
+	struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	struct ob__frame f = {
+		.kind = OB__FRAME_REQUEST,
+		.id = 1000,
+		.dst = peer->who.id,
+		.call = n,
+		.payload = of_one,
+		.payload_len = (uint32_t)len,
+	};
+	memset(of_one, (int)n, sizeof(of_one));
+	return ob__peer_send(a.links, peer, &f);
+}
+
+/* The numbers `from` to `to` come in one frame, each with its payload. */
+static bool hears_burst(uint32_t from, uint32_t to, size_t len)
+{
+	struct ob__frame f;
+	if (!puppet_hear(&p, &f) || ob__many_of(&f) != to - from + 1) {
+		printf("# %u to %u: %u messages\n", from, to, ob__many_of(&f));
+		return false;
+	}
+	if (from == to) {
+		return f.call == from && f.payload_len == len;
+	}
+	for (struct ob__frame one = ob__many_begin(&f); ob__many_next(&one, &f); from++) {
+		if (one.call != from || one.payload_len != len || one.id != 1000 ||
+		    (len > 0 &&
+		     (one.payload[0] != (uint8_t)from || one.payload[len - 1] != (uint8_t)from))) {
+			return false;
+		}
+	}
+	return from == to + 1;
+}
+
+static void test_shared(void)
+{
+	begin(NULL);
+	join_many(OB__HELLO_MANY);
+	struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	CU_ASSERT_EQUAL(p.theirs.features & OB__HELLO_MANY, OB__HELLO_MANY);
+	uint64_t before = peer->link->frames_out;
+	uint64_t traffic = peer->link->traffic;
+	for (uint32_t n = 1; n <= 5; n++) {
+		CU_ASSERT_EQUAL(burst(n, 5), 0);
+	}
+	CU_ASSERT_EQUAL(peer->link->frames_out, before + 1);
+	CU_ASSERT_EQUAL(peer->link->traffic, traffic + 5);
+	CU_ASSERT_EQUAL(ob__peer_queued(peer), OB__FRAME_HEADER + 5 * (OB__MANY_HEAD + 5));
+	CU_ASSERT_TRUE(hears_burst(1, 5, 5));
+	/* what is sent does not grow */
+	CU_ASSERT_EQUAL(burst(6, 5), 0);
+	ob__streams_flush(&rig_streams);
+	CU_ASSERT_EQUAL(burst(7, 5), 0);
+	CU_ASSERT_EQUAL(burst(8, 5), 0);
+	CU_ASSERT_TRUE(hears_burst(6, 6, 5));
+	CU_ASSERT_TRUE(hears_burst(7, 8, 5));
+	/* nor what has another frame behind it, whatever that is */
+	CU_ASSERT_EQUAL(burst(1, 0), 0);
+	CU_ASSERT_EQUAL(burst(2, 0), 0);
+	ob__link_probe(peer->link);
+	CU_ASSERT_EQUAL(burst(3, 0), 0);
+	struct ob__frame other = {.kind = OB__FRAME_PUSH, .id = 1000, .dst = peer->who.id};
+	CU_ASSERT_EQUAL(ob__peer_send(a.links, peer, &other), 0);
+	CU_ASSERT_EQUAL(burst(4, 0), 0);
+	CU_ASSERT_EQUAL(burst(5, OB__MANY_ITEM + 1), 0); /* too large to be added */
+	CU_ASSERT_EQUAL(burst(6, 1), 0);                 /* but that may be the first */
+	uint8_t raw[OB__FRAME_HEADER];
+	ob__frame_put_header(raw, &other);
+	CU_ASSERT_EQUAL(ob__peer_forward(a.links, peer, raw, sizeof(raw)), 0);
+	CU_ASSERT_EQUAL(burst(7, 1), 0);
+	CU_ASSERT_EQUAL(burst(8, OB__MANY_ITEM), 0);
+	struct ob__frame f;
+	CU_ASSERT_TRUE(hears_burst(1, 2, 0));
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.id == OB__SYS_PING);
+	CU_ASSERT_TRUE(hears_burst(3, 3, 0));
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.kind == OB__FRAME_PUSH);
+	CU_ASSERT_TRUE(hears_burst(4, 4, 0));
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.many == 2);
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.kind == OB__FRAME_PUSH);
+	CU_ASSERT_TRUE(puppet_hear(&p, &f) && f.many == 2 &&
+	               f.payload_len == 2 * OB__MANY_HEAD + 1 + OB__MANY_ITEM);
+	puppet_close(&p);
+	end();
+}
+
+/* Who does not say that it takes them gets each alone. */
+static void test_not_shared(void)
+{
+	begin(NULL);
+	join_many(OB__HELLO_PARTS);
+	struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	for (uint32_t n = 1; n <= 3; n++) {
+		CU_ASSERT_EQUAL(burst(n, 5), 0);
+		CU_ASSERT_FALSE(ob__peer_add(peer, ob__peer_mark(peer), n, "x", 1));
+	}
+	for (uint32_t n = 1; n <= 3; n++) {
+		CU_ASSERT_TRUE(hears_burst(n, n, 5));
+	}
+	puppet_close(&p);
+	end();
+}
+
+/* No frame grows beyond the bound, nor beyond the largest of the node's own. */
+static void test_shared_bounds(void)
+{
+	static const size_t max[] = {0, 5000};
+	for (size_t i = 0; i < 2; i++) {
+		struct ob__links_options o = {.max_frame = max[i]};
+		size_t bound = max[i] != 0 ? max[i] : OB__MANY_BYTES;
+		begin(&o);
+		join_many(OB__HELLO_MANY);
+		for (uint32_t n = 1; n <= 100; n++) {
+			CU_ASSERT_EQUAL(burst(n, 200), 0);
+		}
+		uint32_t heard = 0;
+		uint32_t frames = 0;
+		struct ob__frame f;
+		while (heard < 100 && puppet_hear(&p, &f)) {
+			heard += ob__many_of(&f);
+			frames++;
+			CU_ASSERT_TRUE(f.len <= bound);
+			CU_ASSERT_TRUE(heard == 100 || f.len + OB__MANY_HEAD + 200 > bound);
+		}
+		CU_ASSERT_EQUAL(heard, 100);
+		CU_ASSERT_TRUE(frames < 6);
+		puppet_close(&p);
+		end();
+	}
+}
+
+/* What is to be added names the frame it belongs to. */
+static void test_marks(void)
+{
+	begin(NULL);
+	join_many(OB__HELLO_MANY);
+	struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	CU_ASSERT_FALSE(ob__peer_add(peer, ob__peer_mark(peer), 9, "x", 1)); /* to nothing */
+	CU_ASSERT_EQUAL(burst(1, 1), 0);
+	uint64_t first = ob__peer_mark(peer);
+	CU_ASSERT_NOT_EQUAL(first, 0);
+	CU_ASSERT_FALSE(ob__peer_add(peer, 0, 9, "x", 1));
+	CU_ASSERT_FALSE(ob__peer_add(peer, first - 1, 9, "x", 1));
+	CU_ASSERT_TRUE(ob__peer_add(peer, first, 2, "\2", 1));
+	CU_ASSERT_FALSE(ob__peer_add(peer, first, 9, "x", 1)); /* it is another one now */
+	uint64_t second = ob__peer_mark(peer);
+	CU_ASSERT_TRUE(second > first);
+	CU_ASSERT_FALSE(ob__peer_add(peer, second, 9, of_one, OB__MANY_ITEM + 1));
+	CU_ASSERT_TRUE(hears_burst(1, 2, 1));
+	CU_ASSERT_FALSE(ob__peer_add(peer, second, 9, "x", 1)); /* it has left */
+	CU_ASSERT_EQUAL(burst(3, 1), 0);
+	uint64_t mark = ob__peer_mark(peer);
+	ob__link_probe(peer->link);
+	CU_ASSERT_FALSE(ob__peer_add(peer, mark, 9, "x", 1)); /* a ping is behind it */
+	CU_ASSERT_TRUE(hears_burst(3, 3, 1));
+	puppet_close(&p);
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	CU_ASSERT_EQUAL(ob__peer_mark(peer), 0);
+	CU_ASSERT_FALSE(ob__peer_add(peer, mark, 9, "x", 1)); /* there is no path */
+	end();
+}
+
+/* What comes while the path is held goes when it is released, and no earlier. */
+static void test_shared_held(void)
+{
+	struct ob__frame f;
+	begin(NULL);
+	join_many(OB__HELLO_MANY);
+	struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	CU_ASSERT_EQUAL(burst(1, 5), 0);
+	uint64_t mark = ob__peer_mark(peer);
+	ob__peer_hold(peer);
+	CU_ASSERT_FALSE(ob__peer_add(peer, mark, 2, of_one, 5));
+	for (uint32_t n = 2; n <= 4; n++) {
+		CU_ASSERT_EQUAL(burst(n, 5), 0);
+		CU_ASSERT_FALSE(ob__peer_add(peer, ob__peer_mark(peer), 9, of_one, 5));
+	}
+	CU_ASSERT_TRUE(hears_burst(1, 1, 5));
+	rig_turn_ms(20);
+	CU_ASSERT_EQUAL(puppet_poll(&p, &f), 0);
+	ob__peer_release(peer);
+	CU_ASSERT_FALSE(ob__peer_add(peer, mark, 9, of_one, 5));
+	CU_ASSERT_FALSE(ob__peer_add(peer, ob__peer_mark(peer), 9, of_one, 5));
+	CU_ASSERT_EQUAL(burst(5, 5), 0);
+	CU_ASSERT_EQUAL(burst(6, 5), 0);
+	for (uint32_t n = 2; n <= 4; n++) {
+		CU_ASSERT_TRUE(hears_burst(n, n, 5));
+	}
+	CU_ASSERT_TRUE(hears_burst(5, 6, 5));
+	puppet_close(&p);
+	end();
+}
+
+/* Reads end in the middle of shared frames all the time: room for one stays, for more it does not.
+ */
+static void test_shared_cut(void)
+{
+	static const uint32_t lens[] = {1000, 5000, OB__MANY_BYTES - OB__FRAME_HEADER, 3000, 20000};
+	static const size_t caps[] = {OB__MANY_BYTES, OB__MANY_BYTES, OB__MANY_BYTES,
+	                              OB__MANY_BYTES, 0};
+	static uint8_t raw[32768];
+	begin(NULL);
+	join_many(OB__HELLO_MANY);
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		struct ob__frame f = push;
+		f.src = p.mine.id;
+		f.payload_len = lens[i];
+		ob__frame_put_header(raw, &f);
+		const struct ob__buf *in = &rig_link(&a, "proxy_1")->in;
+		puppet_write(&p, raw, 100);
+		CU_ASSERT_TRUE(RIG_UNTIL(in->len == 100));
+		uint32_t frames = a.frames;
+		puppet_write(&p, raw + 100, OB__FRAME_HEADER + lens[i] - 100);
+		CU_ASSERT_TRUE(RIG_UNTIL(a.frames == frames + 1));
+		CU_ASSERT_EQUAL(in->len, 0);
+		CU_ASSERT_EQUAL(in->cap, caps[i]);
+	}
+	puppet_close(&p);
+	end();
+}
+
+/* Requests `from` to `to` in one frame. */
+static void requests_alike(uint32_t from, uint32_t to)
+{
+	struct ob__peer *peer = rig_peer(&a, "proxy_1");
+	for (uint32_t id = from; id <= to; id++) {
+		struct ob__pending *e = ob__pending_new(&pendings, OB__PENDING_CLIENT, 60000);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+		e->id = id;
+		if (id % 2 == 0) {
+			memset(of_one, (int)id, sizeof(of_one));
+			CU_ASSERT_TRUE(ob__peer_add(peer, ob__peer_mark(peer), id, of_one, 5));
+		} else {
+			CU_ASSERT_EQUAL(burst(id, 5), 0);
+		}
+		ob__pending_sent(e, peer->link, peer);
+	}
+}
+
+static bool all_ended(uint32_t from, uint32_t to, uint8_t how)
+{
+	for (uint32_t id = from; id <= to; id++) {
+		if (ended[id] != how) {
+			printf("# request %u: %u, expected %u\n", id, ended[id], how);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* A frame that has not left when the link ends is not sent, with all that is in it; one that has
+ * may be. */
+static void test_shared_lost(void)
+{
+	begin(NULL);
+	begin_pendings();
+	join_many(OB__HELLO_MANY);
+	requests_alike(1, 5);
+	CU_ASSERT_TRUE(hears_burst(1, 5, 5));
+	requests_alike(7, 10);
+	ob__streams_flush(&rig_streams);
+	requests_alike(11, 15);
+	CU_ASSERT_EQUAL(pendings.slab.live, 14);
+	ob__link_shut(rig_link(&a, "proxy_1"), "the test says so");
+	CU_ASSERT_EQUAL(pendings.slab.live, 0);
+	CU_ASSERT_TRUE(all_ended(1, 5, 1));
+	CU_ASSERT_TRUE(all_ended(7, 10, 1));
+	CU_ASSERT_TRUE(all_ended(11, 15, 2));
+	ob__pendings_free(&pendings);
+	puppet_close(&p);
+	end();
+}
+
+/* As vanish(), with shared frames: of one that has left in part, none is said to be unsent that was
+ * read, and it is lost or not with all that is in it. */
+static void vanish_shared(uint32_t first)
+{
+	enum { BURSTS = 90, EACH = 6 }; /* less than what a stream is given before the rest waits */
+	static uint8_t read[BURSTS * EACH + 1];
+	memset(read, 0, sizeof(read));
+	begin(NULL);
+	begin_pendings();
+	puppet_init(&p, puppet_socket(a.port, 8192), "proxy_1", "proxy", 9, RIG_TOKEN);
+	shake_hands(OB__HELLO_MANY);
+	uv_os_fd_t fd;
+	int small = 16384;
+	CU_ASSERT_EQUAL(uv_fileno(&rig_link(&a, "proxy_1")->stream.uv.handle, &fd), 0);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	for (uint32_t i = 0; i < BURSTS; i++) {
+		for (uint32_t k = 1; k <= EACH; k++) {
+			struct ob__peer *peer = rig_peer(&a, "proxy_1");
+			struct ob__pending *e =
+				ob__pending_new(&pendings, OB__PENDING_CLIENT, 60000);
+			CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+			e->id = i * EACH + k;
+			CU_ASSERT_EQUAL(burst(e->id, 900), 0);
+			ob__pending_sent(e, peer->link, peer);
+		}
+		ob__loop_turn(rig_loop);
+	}
+	struct ob__frame f;
+	uint32_t frames = 0;
+	int got = 0;
+	if (first == 0) {
+		shutdown(p.fd, SHUT_WR);
+	}
+	while ((got = puppet_poll(&p, &f)) >= 0) {
+		if (got == 0) {
+			ob__loop_turn(rig_loop);
+			continue;
+		}
+		CU_ASSERT_EQUAL_FATAL(ob__many_of(&f), EACH);
+		for (struct ob__frame one = ob__many_begin(&f); ob__many_next(&one, &f);) {
+			CU_ASSERT_FATAL(one.call < sizeof(read));
+			read[one.call] = 1;
+		}
+		if (++frames == first) {
+			shutdown(p.fd, SHUT_WR);
+		}
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
+	uint32_t unsent = 0;
+	for (uint32_t id = 1; id <= BURSTS * EACH; id++) {
+		CU_ASSERT_TRUE(ended[id] == 1 || ended[id] == 2);
+		CU_ASSERT_FALSE(ended[id] == 2 && read[id]);
+		CU_ASSERT_FALSE(ended[id] == 1 && unsent > 0);
+		CU_ASSERT_EQUAL(read[id], read[(id - 1) / EACH * EACH + 1]);
+		unsent += ended[id] == 2;
+	}
+	CU_ASSERT_TRUE(unsent > 0 && unsent < BURSTS * EACH);
+	CU_ASSERT_EQUAL(pendings.slab.live, 0);
+	ob__pendings_free(&pendings);
+	puppet_close(&p);
+	end();
+}
+
+static void test_shared_vanishes(void)
+{
+	for (uint32_t first = 0; first < 6; first++) {
+		vanish_shared(first);
+	}
+}
+
 /* ---------------------------------------------------------------- large frames */
 
 static uint8_t large[300000];
@@ -955,6 +1336,7 @@ static void test_old_path_dies(void)
 	CU_ASSERT_TRUE(hears_requests(&p, 4, 6));
 	CU_ASSERT_EQUAL(a.downs, 0);
 	CU_ASSERT_EQUAL(a.lost, 1);
+	CU_ASSERT_EQUAL(a.gaps, 1); /* what was sent last there may be lost */
 	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
 	CU_ASSERT_EQUAL(pendings.slab.live, 3);
 	end_two_links(listener);
@@ -992,6 +1374,7 @@ static void test_fence_late(void)
 	}
 	CU_ASSERT_TRUE(puppet_hears_end(&q));
 	CU_ASSERT_EQUAL(rig_closed(&a, "silent"), 0);
+	CU_ASSERT_EQUAL(a.gaps, 1);
 	CU_ASSERT_EQUAL(ended[1] + ended[2] + ended[3], 3); /* maybe sent */
 	CU_ASSERT_EQUAL(pendings.slab.live, 3);
 	CU_ASSERT_EQUAL(a.downs, 0);
@@ -1206,6 +1589,14 @@ int main(void)
 	CU_add_test(s, "what overtakes messages", test_overtaking);
 	CU_add_test(s, "answers nobody reads", test_unread_answers);
 	CU_add_test(s, "the peer vanishes", test_vanishes);
+	CU_add_test(s, "messages share a frame", test_shared);
+	CU_add_test(s, "not with a peer that does not take it", test_not_shared);
+	CU_add_test(s, "bounds of a shared frame", test_shared_bounds);
+	CU_add_test(s, "marks of shared frames", test_marks);
+	CU_add_test(s, "a shared frame is cut by a read", test_shared_cut);
+	CU_add_test(s, "a held path and a shared frame", test_shared_held);
+	CU_add_test(s, "a shared frame is lost", test_shared_lost);
+	CU_add_test(s, "the peer vanishes among shared frames", test_shared_vanishes);
 	CU_add_test(s, "large frames", test_pieces);
 	CU_add_test(s, "large frames coming in", test_pieces_in);
 	CU_add_test(s, "large frames of others", test_pieces_source);

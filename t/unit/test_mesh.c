@@ -1155,6 +1155,57 @@ static void test_fence_busy(void)
 	end();
 }
 
+static void (*take_frame)(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw);
+static int dropped;
+
+static void drop_deltas(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
+{
+	if (f->kind == OB__FRAME_SYSTEM && f->id == OB__SYS_MEMBER_DELTA) {
+		dropped++;
+		return;
+	}
+	take_frame(arg, link, f, raw);
+}
+
+static uint32_t listed_weight(const struct rig_node *at, const struct rig_node *of)
+{
+	const struct ob__dir_node *n = ob__directory_get(&at->node->cluster.dir, of->node->self.id);
+	return n != NULL ? n->m.weight : 0;
+}
+
+/* The service says another weight, and the proxy does not hear what the route node says of it. */
+static void lose_news(uint32_t weight)
+{
+	struct ob__links *links = proxy.node->links;
+	take_frame = links->ops.on_frame;
+	links->ops.on_frame = drop_deltas;
+	dropped = 0;
+	service.node->conf->weight = weight;
+	ob__cluster_describe(service.node);
+	CU_ASSERT_TRUE(RIG_UNTIL(dropped > 0 && listed_weight(&route, &service) == weight));
+	links->ops.on_frame = take_frame;
+	rig_turn_ms(300); /* it is not told again by itself */
+	CU_ASSERT_NOT_EQUAL(listed_weight(&proxy, &service), weight);
+}
+
+/* Of two links that came up at once one breaks before it is left, and what was sent last on it may
+ * be lost.  Each end by itself sees to it that the directory has it all the same. */
+static void test_link_gap(void)
+{
+	begin();
+	all_up();
+	CU_ASSERT_TRUE(RIG_UNTIL(listed_weight(&proxy, &service) == 100));
+	lose_news(150);
+	struct ob__links *links = route.node->links;
+	links->ops.on_gap(links->arg, rig_peer(&route, &proxy)); /* it says everything again */
+	CU_ASSERT_TRUE(RIG_UNTIL(listed_weight(&proxy, &service) == 150));
+	lose_news(200);
+	links = proxy.node->links;
+	links->ops.on_gap(links->arg, rig_peer(&proxy, &route)); /* it asks for all since */
+	CU_ASSERT_TRUE(RIG_UNTIL(listed_weight(&proxy, &service) == 200));
+	end();
+}
+
 /* Many ends of sessions that nobody has acknowledged are told a part in each turn, and each once.
  */
 static void test_many_notices(void)
@@ -1438,6 +1489,7 @@ int main(void)
 	CU_add_test(s, "sticky and free", test_sticky);
 	CU_add_test(s, "a congested link", test_congested);
 	CU_add_test(s, "a fence without room", test_fence_busy);
+	CU_add_test(s, "news that a link has lost", test_link_gap);
 	CU_add_test(s, "many sessions' ends", test_many_notices);
 	CU_add_test(s, "odd frames", test_odd_frames);
 	CU_add_test(s, "too many sessions", test_sessions_full);

@@ -5,6 +5,7 @@
 #include "mesh/order.h"
 
 #include <CUnit/CUnit.h>
+#include <string.h>
 
 #include "tap.h"
 
@@ -87,6 +88,91 @@ static void test_none(void)
 	CU_ASSERT_TRUE(taken.last[0] == 7 && taken.last[1] == 7);
 }
 
+/* Several messages in one frame have the numbers behind its own. */
+static void test_many(void)
+{
+	static const struct {
+		uint32_t last; /* taken before */
+		uint32_t number;
+		uint32_t many;
+		bool takes;
+		uint32_t then;
+	} rows[] = {
+		{0, 1, 1, true, 1},
+		{0, 1, 5, true, 5},
+		{4, 5, 3, true, 7},
+		{4, 9, 3, true, 11}, /* others went elsewhere */
+		{5, 5, 3, false, 5}, /* begins with one that was taken */
+		{6, 5, 3, false, 6},
+		{4, OB__ORDER_MAX, 1, false, 4}, /* long ago */
+		/* round: 0 is no number */
+		{OB__ORDER_MAX - 1, OB__ORDER_MAX, 1, true, OB__ORDER_MAX},
+		{OB__ORDER_MAX - 1, OB__ORDER_MAX, 2, true, 1},
+		{OB__ORDER_MAX - 3, OB__ORDER_MAX - 2, 5, true, 2},
+		{OB__ORDER_MAX, 1, 4, true, 4},
+		{OB__ORDER_MAX, OB__ORDER_MAX, 4, false, OB__ORDER_MAX},
+		{2, OB__ORDER_MAX - 2, 5, false, 2}, /* the same once more */
+	};
+	for (unsigned row = 0; row < 2; row++) {
+		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+			struct ob__order given = {{0}};
+			struct ob__order taken = {{77, 77}};
+			given.last[row] = ob__order_behind(rows[i].number, OB__ORDER_MAX - 1);
+			taken.last[row] = rows[i].last;
+			struct ob__frame f = next(&given, row);
+			CU_ASSERT_EQUAL(given.last[row], rows[i].number);
+			f.flags = OB__FRAME_MANY;
+			f.many = rows[i].many;
+			CU_ASSERT_EQUAL(ob__order_take(&taken, &f), rows[i].takes);
+			CU_ASSERT_EQUAL(taken.last[row], rows[i].then);
+			CU_ASSERT_EQUAL(taken.last[1 - row], 77);
+		}
+	}
+}
+
+/* When a frame of many is parted, each part has the number of its first. */
+static void test_shift(void)
+{
+	static const struct {
+		uint32_t number;
+		uint32_t n;
+		uint32_t then;
+	} rows[] = {
+		{1, 0, 1},
+		{1, 4, 5},
+		{OB__ORDER_MAX - 1, 1, OB__ORDER_MAX},
+		{OB__ORDER_MAX - 1, 2, 1},
+		{OB__ORDER_MAX, 0, OB__ORDER_MAX},
+		{OB__ORDER_MAX, 700, 700},
+	};
+	for (unsigned row = 0; row < 2; row++) {
+		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+			struct ob__order given = {{0}};
+			struct ob__order taken = {{0}};
+			uint8_t copy[OB__ORDER_EXT];
+			given.last[row] = ob__order_behind(rows[i].number, OB__ORDER_MAX - 1);
+			struct ob__frame f = next(&given, row);
+			memcpy(copy, ext, sizeof(copy));
+			ob__order_shift(&f, copy, rows[i].n);
+			f.ext = copy;
+			CU_ASSERT_TRUE(ob__order_take(&taken, &f));
+			CU_ASSERT_EQUAL(taken.last[row], rows[i].then);
+			CU_ASSERT_EQUAL(taken.last[1 - row], 0);
+		}
+	}
+	/* none, or a malformed one: as it was */
+	uint8_t odd[16];
+	uint8_t copy[16];
+	struct ob__frame f = {.ext = odd};
+	f.ext_len = (uint16_t)ob__frame_ext_put(odd, 0, sizeof(odd), OB__FRAME_EXT_ORDER, "abc", 3);
+	memcpy(copy, odd, sizeof(copy));
+	ob__order_shift(&f, copy, 5);
+	CU_ASSERT_EQUAL(memcmp(copy, odd, f.ext_len), 0);
+	f.ext_len = 0;
+	ob__order_shift(&f, copy, 5);
+	CU_ASSERT_EQUAL(memcmp(copy, odd, 7), 0);
+}
+
 static void test_pushes(void)
 {
 	const uint64_t first = ob__push_first(UINT64_C(1700000000000));
@@ -122,6 +208,8 @@ int main(void)
 	CU_add_test(suite, "the first number of a session", test_first);
 	CU_add_test(suite, "numbers go round", test_round);
 	CU_add_test(suite, "no number, or a malformed one", test_none);
+	CU_add_test(suite, "many messages in one frame", test_many);
+	CU_add_test(suite, "a part of them", test_shift);
 	CU_add_test(suite, "pushes", test_pushes);
 	return ob__tap_run();
 }

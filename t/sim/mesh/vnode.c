@@ -16,6 +16,7 @@
 #include "host/swap/swap.h"
 #include "host/users.h"
 #include "mesh/handles.h"
+#include "mesh/link_priv.h"
 #include "t/sim/mesh/virtual.h"
 
 #define CLOSE_TURNS 1000
@@ -196,6 +197,7 @@ static void bury(void *arg)
 {
 	struct vnode *v = arg;
 	struct ob__node *node = &v->node;
+	ob__ignored_free(&node->ignored);
 	ob__permits_free(&node->permits);
 	ob__router_free(&node->router);
 	ob__registry_free(&node->registry);
@@ -243,6 +245,21 @@ void vnode_dial(struct vnode *v, const struct sim_node *to, const char *role)
 {
 	const struct ob__remote_options o = {.host = to->host, .port = VNODE_PORT, .role = role};
 	ob__links_dial(v->node.links, &o);
+}
+
+static void tapped(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw)
+{
+	struct vnode *v = arg; /* the node is its first member */
+	v->tap(v, f);
+	v->heard(arg, link, f, raw);
+}
+
+void vnode_tap(struct vnode *v, void (*fn)(struct vnode *v, const struct ob__frame *f))
+{
+	struct ob__links_ops *ops = &v->node.links->ops;
+	v->tap = fn;
+	v->heard = ops->on_frame;
+	ops->on_frame = tapped;
 }
 
 /* ---------------------------------------------------------------- the module */

@@ -50,6 +50,8 @@ struct vnode {
 	struct sim_node *sim;
 	struct ob__gen *gen;
 	const struct vnode_ops *ops;
+	void (*tap)(struct vnode *v, const struct ob__frame *f);
+	void (*heard)(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw);
 	struct ob__client_listener from;
 	struct ob__listen_conf listen;
 	bool takes_clients; /* it listens for them */
@@ -72,6 +74,10 @@ struct vnode *vnode_of(const struct sim_node *n);
 struct vnode *vnode_of_ctx(ob_ctx *ctx);
 
 void vnode_dial(struct vnode *v, const struct sim_node *to, const char *role);
+
+/* Shows the program each frame that a link brings from now on, before it is handled or passed on;
+ * those that are the link's own it does not see. */
+void vnode_tap(struct vnode *v, void (*fn)(struct vnode *v, const struct ob__frame *f));
 
 /* ---- the module ---- */
 
