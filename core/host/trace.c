@@ -4,7 +4,6 @@
 
 #include "host/trace.h"
 
-#include <endian.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,19 +12,7 @@
 #include "host/names.h"
 #include "host/node.h"
 #include "host/request.h"
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
+#include "lib/le.h"
 
 void ob__trace_of_frame(const struct ob__frame *f, struct ob__trace *t)
 {
@@ -34,9 +21,9 @@ void ob__trace_of_frame(const struct ob__frame *f, struct ob__trace *t)
 
 	*t = (struct ob__trace){.id = {f->src, f->call}, .span = f->call};
 	if (ext != NULL && len == OB__TRACE_EXT) {
-		t->id[0] = get64(ext);
-		t->id[1] = get64(ext + 8);
-		t->parent = get64(ext + 16);
+		t->id[0] = ob__get64(ext);
+		t->id[1] = ob__get64(ext + 8);
+		t->parent = ob__get64(ext + 16);
 	}
 }
 
@@ -72,9 +59,9 @@ void ob__trace_next(struct ob__node *node, uint64_t req, uint64_t call, struct o
 
 void ob__trace_put(const struct ob__trace *t, uint8_t out[OB__TRACE_EXT])
 {
-	put64(out, t->id[0]);
-	put64(out + 8, t->id[1]);
-	put64(out + 16, t->parent);
+	ob__put64(out, t->id[0]);
+	ob__put64(out + 8, t->id[1]);
+	ob__put64(out + 16, t->parent);
 }
 
 const char *ob__trace_label(char out[OB__TRACE_LABEL], const char *method, uint32_t id)

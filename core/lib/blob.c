@@ -4,10 +4,11 @@
 
 #include "lib/blob.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "lib/le.h"
 
 #define MAGIC          "OBST"
 #define FORMAT         1u
@@ -30,34 +31,6 @@ enum {
 	SECTION_FLAGS = 4,
 	SECTION_LENGTH = 8,
 };
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
 
 /* ---- the checksum ---- */
 
@@ -90,8 +63,8 @@ static void crc_add(struct crc *c, const uint8_t *p, size_t len)
 	uint32_t sum = c->sum;
 
 	for (; len >= 8; p += 8, len -= 8) {
-		uint32_t low = get32(p) ^ sum;
-		uint32_t high = get32(p + 4);
+		uint32_t low = ob__get32(p) ^ sum;
+		uint32_t high = ob__get32(p + 4);
 		sum = c->table[7][low & 0xff] ^ c->table[6][low >> 8 & 0xff] ^
 		      c->table[5][low >> 16 & 0xff] ^ c->table[4][low >> 24] ^
 		      c->table[3][high & 0xff] ^ c->table[2][high >> 8 & 0xff] ^
@@ -162,8 +135,8 @@ int ob__blob_begin(struct ob__blob_writer *w, const char *module, uint32_t versi
 	}
 	memset(head, 0, OB__BLOB_HEADER);
 	memcpy(head + OFF_MAGIC, MAGIC, 4);
-	put32(head + OFF_FORMAT, FORMAT);
-	put32(head + OFF_VERSION, version);
+	ob__put32(head + OFF_FORMAT, FORMAT);
+	ob__put32(head + OFF_VERSION, version);
 	memcpy(head + OFF_NAME, module, name_len);
 	return 0;
 }
@@ -194,9 +167,9 @@ int ob__blob_add(struct ob__blob_writer *w, uint32_t tag, uint32_t flags, const 
 	if (head == NULL) {
 		return w->error;
 	}
-	put32(head + SECTION_TAG, tag);
-	put32(head + SECTION_FLAGS, flags);
-	put64(head + SECTION_LENGTH, len);
+	ob__put32(head + SECTION_TAG, tag);
+	ob__put32(head + SECTION_FLAGS, flags);
+	ob__put64(head + SECTION_LENGTH, len);
 	if (len > 0) {
 		memcpy(head + SECTION_HEADER, data, len);
 	}
@@ -211,9 +184,9 @@ int ob__blob_finish(struct ob__blob_writer *w)
 	if (w->error != 0) {
 		return w->error;
 	}
-	put32(w->data + OFF_COUNT, w->sections);
-	put64(w->data + OFF_LENGTH, w->len);
-	put32(w->data + OFF_CRC, checksum(w->data, w->len));
+	ob__put32(w->data + OFF_COUNT, w->sections);
+	ob__put64(w->data + OFF_LENGTH, w->len);
+	ob__put32(w->data + OFF_CRC, checksum(w->data, w->len));
 	return 0;
 }
 
@@ -250,19 +223,19 @@ static const char *check_header(const uint8_t *data, size_t len, const char *mod
 	if (memcmp(data + OFF_MAGIC, MAGIC, 4) != 0) {
 		return "it is no state";
 	}
-	if (get32(data + OFF_FORMAT) != FORMAT) {
+	if (ob__get32(data + OFF_FORMAT) != FORMAT) {
 		return "its format is another or newer one";
 	}
-	if (get64(data + OFF_LENGTH) > len) {
+	if (ob__get64(data + OFF_LENGTH) > len) {
 		return "it is cut short";
 	}
-	if (get64(data + OFF_LENGTH) < len) {
+	if (ob__get64(data + OFF_LENGTH) < len) {
 		return "there are bytes behind its end";
 	}
-	if (checksum(data, len) != get32(data + OFF_CRC)) {
+	if (checksum(data, len) != ob__get32(data + OFF_CRC)) {
 		return "its checksum is wrong";
 	}
-	if (get32(data + OFF_ZERO) != 0) {
+	if (ob__get32(data + OFF_ZERO) != 0) {
 		return "its header has a field that is not known";
 	}
 	return check_name((const char *)data + OFF_NAME, module);
@@ -277,15 +250,15 @@ static const char *read_section(const uint8_t *data, size_t len, size_t *at,
 	}
 	const uint8_t *head = data + *at;
 	size_t room = len - *at - SECTION_HEADER;
-	uint64_t bytes = get64(head + SECTION_LENGTH);
+	uint64_t bytes = ob__get64(head + SECTION_LENGTH);
 	if (bytes > room || padding((size_t)bytes) > room - (size_t)bytes) {
 		return "a section is longer than what is there";
 	}
 	*s = (struct ob__blob_section){
 		.data = head + SECTION_HEADER,
 		.len = (size_t)bytes,
-		.tag = get32(head + SECTION_TAG),
-		.flags = get32(head + SECTION_FLAGS),
+		.tag = ob__get32(head + SECTION_TAG),
+		.flags = ob__get32(head + SECTION_FLAGS),
 	};
 	if ((s->flags & ~OB__BLOB_CRITICAL) != 0) {
 		return "a section has flags that are not known";
@@ -336,8 +309,8 @@ int ob__blob_open(struct ob__blob_reader *r, const void *data, size_t len, const
 	if (*why != NULL) {
 		return -EINVAL;
 	}
-	r->version = get32(head + OFF_VERSION);
-	r->sections = get32(head + OFF_COUNT);
+	r->version = ob__get32(head + OFF_VERSION);
+	r->sections = ob__get32(head + OFF_COUNT);
 	/* The second half: no more memory is asked for than belongs to what came in. */
 	if (r->sections > OB__BLOB_SECTIONS ||
 	    r->sections > (len - OB__BLOB_HEADER) / SECTION_HEADER) {

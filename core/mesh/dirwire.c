@@ -4,45 +4,12 @@
 
 #include "mesh/dirwire.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
 #include "lib/frame.h"
+#include "lib/le.h"
 #include "mesh/proto.h"
-
-static void put16(uint8_t *at, uint16_t v)
-{
-	v = htole16(v);
-	memcpy(at, &v, sizeof(v));
-}
-
-static void put32(uint8_t *at, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(at, &v, sizeof(v));
-}
-
-static uint16_t get16(const uint8_t *at)
-{
-	uint16_t v;
-	memcpy(&v, at, sizeof(v));
-	return le16toh(v);
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t v;
-	memcpy(&v, at, sizeof(v));
-	return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t v;
-	memcpy(&v, at, sizeof(v));
-	return le64toh(v);
-}
 
 const char *ob__dir_kind_word(enum ob__dir_kind kind)
 {
@@ -89,8 +56,7 @@ void ob__dir_count(struct ob__dir_count *of_kind, size_t payload_len)
 
 void ob__dir_u64_put(uint8_t out[8], uint64_t v)
 {
-	v = htole64(v);
-	memcpy(out, &v, sizeof(v));
+	ob__put64(out, v);
 }
 
 int ob__dir_u64_get(uint64_t *v, const uint8_t *data, size_t len)
@@ -98,15 +64,15 @@ int ob__dir_u64_get(uint64_t *v, const uint8_t *data, size_t len)
 	if (len != sizeof(*v)) {
 		return -EPROTO;
 	}
-	*v = get64(data);
+	*v = ob__get64(data);
 	return 0;
 }
 
 void ob__beat_put(uint8_t out[OB__BEAT_SIZE], const struct ob__beat *b)
 {
 	ob__dir_u64_put(out, b->incarnation);
-	put32(out + 8, b->rev);
-	put32(out + 12, b->load);
+	ob__put32(out + 8, b->rev);
+	ob__put32(out + 12, b->load);
 }
 
 int ob__beat_get(struct ob__beat *b, const uint8_t *data, size_t len)
@@ -114,9 +80,9 @@ int ob__beat_get(struct ob__beat *b, const uint8_t *data, size_t len)
 	if (len != OB__BEAT_SIZE) {
 		return -EPROTO;
 	}
-	b->incarnation = get64(data);
-	b->rev = get32(data + 8);
-	b->load = get32(data + 12);
+	b->incarnation = ob__get64(data);
+	b->rev = ob__get32(data + 8);
+	b->load = ob__get32(data + 12);
 	return 0;
 }
 
@@ -131,8 +97,8 @@ int ob__subscribe_get(struct ob__subscribe *s, const uint8_t *data, size_t len)
 	if (len != OB__SUBSCRIBE_SIZE) {
 		return -EPROTO;
 	}
-	s->boot = get64(data);
-	s->seq = get64(data + 8);
+	s->boot = ob__get64(data);
+	s->seq = ob__get64(data + 8);
 	return 0;
 }
 
@@ -147,8 +113,8 @@ int ob__higher_get(struct ob__higher *h, const uint8_t *data, size_t len)
 	if (len != OB__HIGHER_SIZE) {
 		return -EPROTO;
 	}
-	h->id = get64(data);
-	h->incarnation = get64(data + 8);
+	h->id = ob__get64(data);
+	h->incarnation = ob__get64(data + 8);
 	return 0;
 }
 
@@ -156,8 +122,8 @@ void ob__delta_put(uint8_t out[OB__DELTA_HEAD], const struct ob__delta *d)
 {
 	ob__dir_u64_put(out, d->boot);
 	ob__dir_u64_put(out + 8, d->seq);
-	put16(out + 16, d->records);
-	put16(out + 18, d->flags);
+	ob__put16(out + 16, d->records);
+	ob__put16(out + 18, d->flags);
 }
 
 int ob__delta_get(struct ob__delta *d, const uint8_t *data, size_t len)
@@ -165,10 +131,10 @@ int ob__delta_get(struct ob__delta *d, const uint8_t *data, size_t len)
 	if (len < OB__DELTA_HEAD) {
 		return -EPROTO;
 	}
-	d->boot = get64(data);
-	d->seq = get64(data + 8);
-	d->records = get16(data + 16);
-	d->flags = get16(data + 18);
+	d->boot = ob__get64(data);
+	d->seq = ob__get64(data + 8);
+	d->records = ob__get16(data + 16);
+	d->flags = ob__get16(data + 18);
 	bool answer = (d->flags & OB__DELTA_ANSWER) != 0;
 	if (d->boot == 0 || (answer && (d->flags & (OB__DELTA_BEGIN | OB__DELTA_MORE)) != 0) ||
 	    (answer && d->records != 1)) {

@@ -4,7 +4,6 @@
 
 #include "mesh/hello.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -16,6 +15,7 @@
 #include <openssl/params.h>
 #include <openssl/rand.h>
 
+#include "lib/le.h"
 #include "mesh/proto.h"
 
 #define LABEL "obhost-link-1"
@@ -32,14 +32,14 @@ static uint8_t *put(uint8_t *at, const void *data, size_t len)
 
 static uint8_t *put32(uint8_t *at, uint32_t v)
 {
-	v = htole32(v);
-	return put(at, &v, sizeof(v));
+	ob__put32(at, v);
+	return at + sizeof(v);
 }
 
 static uint8_t *put64(uint8_t *at, uint64_t v)
 {
-	v = htole64(v);
-	return put(at, &v, sizeof(v));
+	ob__put64(at, v);
+	return at + sizeof(v);
 }
 
 static uint8_t *put_word(uint8_t *at, const char *word, size_t len)
@@ -90,14 +90,11 @@ int ob__hello_get(struct ob__hello *h, const uint8_t *data, size_t len)
 	}
 	const uint8_t *end = data + len;
 	memset(h, 0, sizeof(*h));
-	memcpy(&h->id, data, 8);
-	h->id = le64toh(h->id);
-	memcpy(&h->incarnation, data + 8, 8);
-	h->incarnation = le64toh(h->incarnation);
+	h->id = ob__get64(data);
+	h->incarnation = ob__get64(data + 8);
 	h->version_min = data[16];
 	h->version_max = data[17];
-	memcpy(&h->features, data + 18, 4);
-	h->features = le32toh(h->features);
+	h->features = ob__get32(data + 18);
 	memcpy(h->nonce, data + 22, OB__HELLO_NONCE);
 	const uint8_t *at = get_word(h->name, data + 22 + OB__HELLO_NONCE, end);
 	if (at == NULL) {

@@ -4,12 +4,12 @@
 
 #include "mesh/member.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/le.h"
 #include "lib/map.h"
 #include "mesh/proto.h"
 
@@ -40,41 +40,20 @@ static uint8_t *put(uint8_t *at, const void *data, size_t len)
 
 static uint8_t *put16(uint8_t *at, uint16_t v)
 {
-	v = htole16(v);
-	return put(at, &v, sizeof(v));
+	ob__put16(at, v);
+	return at + sizeof(v);
 }
 
 static uint8_t *put32(uint8_t *at, uint32_t v)
 {
-	v = htole32(v);
-	return put(at, &v, sizeof(v));
+	ob__put32(at, v);
+	return at + sizeof(v);
 }
 
 static uint8_t *put64(uint8_t *at, uint64_t v)
 {
-	v = htole64(v);
-	return put(at, &v, sizeof(v));
-}
-
-static uint16_t get16(const uint8_t *at)
-{
-	uint16_t v;
-	memcpy(&v, at, sizeof(v));
-	return le16toh(v);
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t v;
-	memcpy(&v, at, sizeof(v));
-	return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t v;
-	memcpy(&v, at, sizeof(v));
-	return le64toh(v);
+	ob__put64(at, v);
+	return at + sizeof(v);
 }
 
 const char *ob__member_state_word(unsigned state)
@@ -108,7 +87,7 @@ static int next_field(struct field *f, const uint8_t *data, size_t len, size_t *
 		return -EPROTO;
 	}
 	f->type = data[*pos];
-	f->len = get16(data + *pos + 2);
+	f->len = ob__get16(data + *pos + 2);
 	f->value = data + *pos + FIELD;
 	if (len - *pos - FIELD < f->len) {
 		return -EPROTO;
@@ -151,7 +130,7 @@ static int check_ranges(const struct field *f)
 		return -EMSGSIZE;
 	}
 	for (size_t i = 0; i < f->len; i += 8) {
-		if (get32(f->value + i) > get32(f->value + i + 4)) {
+		if (ob__get32(f->value + i) > ob__get32(f->value + i + 4)) {
 			return -EPROTO;
 		}
 	}
@@ -170,7 +149,7 @@ static bool get_module(const struct field *f, struct ob__member_module *module)
 	    name == room) {
 		return false;
 	}
-	module->generation = get32(f->value);
+	module->generation = ob__get32(f->value);
 	module->name = (const char *)at;
 	module->version = (const char *)at + name;
 	return true;
@@ -215,7 +194,7 @@ static int take_field(struct ob__description *d, const struct field *f, size_t a
 		}
 		return get_module(f, &module) ? 0 : -EPROTO;
 	case FIELD_METHODS:
-		if (d->methods != 0 || f->len != 8 || (d->methods = get64(f->value)) == 0) {
+		if (d->methods != 0 || f->len != 8 || (d->methods = ob__get64(f->value)) == 0) {
 			return -EPROTO;
 		}
 		return 0;
@@ -388,8 +367,8 @@ bool ob__description_equal(const struct ob__description *a, const struct ob__des
 struct ob__member_range ob__description_range(const struct ob__description *d, size_t i)
 {
 	return (struct ob__member_range){
-		.lo = get32(d->ranges + 8 * i),
-		.hi = get32(d->ranges + 8 * i + 4),
+		.lo = ob__get32(d->ranges + 8 * i),
+		.hi = ob__get32(d->ranges + 8 * i + 4),
 	};
 }
 
@@ -440,15 +419,15 @@ int ob__member_get(struct ob__member *m, const uint8_t *data, size_t len, const 
 		return -EPROTO;
 	}
 	*m = (struct ob__member){
-		.id = get64(data),
-		.incarnation = get64(data + 8),
-		.rev = get32(data + 16),
-		.load = get32(data + 20),
-		.weight = get16(data + 24),
+		.id = ob__get64(data),
+		.incarnation = ob__get64(data + 8),
+		.rev = ob__get32(data + 16),
+		.load = ob__get32(data + 20),
+		.weight = ob__get16(data + 24),
 		.state = data[26],
 		.draining = (data[27] & DRAINING) != 0,
 	};
-	size_t more = get16(data + 28);
+	size_t more = ob__get16(data + 28);
 	if (more > WIRE_MAX) {
 		return -EMSGSIZE;
 	}

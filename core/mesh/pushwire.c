@@ -4,48 +4,23 @@
 
 #include "mesh/pushwire.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
+#include "lib/le.h"
+
 #define USER_HEAD 17u /* seq, tag and the user's length */
-
-static void put32(uint8_t *at, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(at, &v, sizeof(v));
-}
-
-static void put64(uint8_t *at, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(at, &v, sizeof(v));
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t v;
-	memcpy(&v, at, sizeof(v));
-	return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t v;
-	memcpy(&v, at, sizeof(v));
-	return le64toh(v);
-}
 
 size_t ob__push_head_put(uint8_t out[OB__PUSH_LIST_HEAD], uint32_t count, uint32_t at)
 {
-	put32(out, count);
-	put32(out + 4, at);
+	ob__put32(out, count);
+	ob__put32(out + 4, at);
 	return OB__PUSH_LIST_HEAD;
 }
 
 size_t ob__push_session_put(uint8_t out[OB__PUSH_SESSION_SIZE], uint64_t seq)
 {
-	put64(out, seq);
+	ob__put64(out, seq);
 	return OB__PUSH_SESSION_SIZE;
 }
 
@@ -58,8 +33,8 @@ size_t ob__push_user_put(uint8_t out[OB__PUSH_USER_MAX], const struct ob__push_u
 {
 	size_t len = strnlen(u->user, OB__USER_MAX);
 
-	put64(out, u->seq);
-	put64(out + 8, u->tag);
+	ob__put64(out, u->seq);
+	ob__put64(out + 8, u->tag);
 	out[16] = (uint8_t)len;
 	memcpy(out + USER_HEAD, u->user, len);
 	return USER_HEAD + len;
@@ -86,8 +61,8 @@ int ob__push_list_get(struct ob__push_list *l, enum ob__push_to to, const uint8_
 	if (len < OB__PUSH_LIST_HEAD) {
 		return -EPROTO;
 	}
-	l->count = get32(payload);
-	l->at = get32(payload + 4);
+	l->count = ob__get32(payload);
+	l->at = ob__get32(payload + 4);
 	l->members = payload + OB__PUSH_LIST_HEAD;
 	len -= OB__PUSH_LIST_HEAD;
 	if (l->count == 0 || l->count > OB__PUSH_LIST_MAX) {
@@ -114,7 +89,7 @@ int ob__push_list_get(struct ob__push_list *l, enum ob__push_to to, const uint8_
 
 uint64_t ob__push_session_next(const uint8_t **at)
 {
-	uint64_t seq = get64(*at);
+	uint64_t seq = ob__get64(*at);
 	*at += OB__PUSH_SESSION_SIZE;
 	return seq;
 }
@@ -123,8 +98,8 @@ void ob__push_user_next(struct ob__push_user *u, const uint8_t **at)
 {
 	size_t n = (*at)[16];
 
-	u->seq = get64(*at);
-	u->tag = get64(*at + 8);
+	u->seq = ob__get64(*at);
+	u->tag = ob__get64(*at + 8);
 	memcpy(u->user, *at + USER_HEAD, n);
 	u->user[n] = '\0';
 	*at += USER_HEAD + n;

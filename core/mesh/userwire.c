@@ -4,35 +4,10 @@
 
 #include "mesh/userwire.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
-static void put32(uint8_t *at, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(at, &v, sizeof(v));
-}
-
-static void put64(uint8_t *at, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(at, &v, sizeof(v));
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t v;
-	memcpy(&v, at, sizeof(v));
-	return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t v;
-	memcpy(&v, at, sizeof(v));
-	return le64toh(v);
-}
+#include "lib/le.h"
 
 /* ---- words ---- */
 
@@ -90,8 +65,8 @@ static int get_word(char *out, size_t max, bool may_be_empty, const uint8_t **da
 size_t ob__user_put(uint8_t out[OB__USER_WIRE_MAX], const char *user, uint64_t epoch,
                     uint32_t change)
 {
-	put64(out, epoch);
-	put32(out + 8, change);
+	ob__put64(out, epoch);
+	ob__put32(out + 8, change);
 	return 12 + put_word(out + 12, user, OB__USER_MAX);
 }
 
@@ -100,8 +75,8 @@ int ob__user_get(struct ob__user_msg *m, const uint8_t *data, size_t len, bool m
 	if (len < 12) {
 		return -EPROTO;
 	}
-	m->epoch = get64(data);
-	m->change = get32(data + 8);
+	m->epoch = ob__get64(data);
+	m->change = ob__get32(data + 8);
 	data += 12;
 	len -= 12;
 	if (get_word(m->user, OB__USER_MAX, may_be_empty, &data, &len) != 0 || len != 0) {
@@ -114,8 +89,8 @@ size_t ob__home_put(uint8_t out[OB__HOME_WIRE_MAX], const struct ob__home_msg *m
 {
 	size_t at = ob__user_put(out, m->user.user, m->user.epoch, m->user.change);
 	for (uint8_t i = 0; i < m->len && i < OB__HOMES_MAX; i++) {
-		put32(out + at, m->homes[i].role);
-		put64(out + at + 4, m->homes[i].node);
+		ob__put32(out + at, m->homes[i].role);
+		ob__put64(out + at + 4, m->homes[i].node);
 		at += 12;
 	}
 	return at;
@@ -131,16 +106,16 @@ int ob__home_get(struct ob__home_msg *m, const uint8_t *data, size_t len)
 	m->len = 0;
 	for (data += head, len -= head; len > 0; data += 12, len -= 12) {
 		m->homes[m->len++] =
-			(struct ob__home){.role = get32(data), .node = get64(data + 4)};
+			(struct ob__home){.role = ob__get32(data), .node = ob__get64(data + 4)};
 	}
 	return 0;
 }
 
 size_t ob__lock_put(uint8_t out[OB__LOCK_WIRE_MAX], const struct ob__lock_msg *m)
 {
-	put64(out, m->locker);
-	put32(out + 8, m->ms);
-	put32(out + 12, m->flags);
+	ob__put64(out, m->locker);
+	ob__put32(out + 8, m->ms);
+	ob__put32(out + 12, m->flags);
 	size_t at = 16 + put_word(out + 16, m->user, OB__USER_MAX);
 	return at + put_word(out + at, m->key, OB__KEY_MAX);
 }
@@ -150,9 +125,9 @@ int ob__lock_get(struct ob__lock_msg *m, const uint8_t *data, size_t len)
 	if (len < 16) {
 		return -EPROTO;
 	}
-	m->locker = get64(data);
-	m->ms = get32(data + 8);
-	m->flags = get32(data + 12);
+	m->locker = ob__get64(data);
+	m->ms = ob__get32(data + 8);
+	m->flags = ob__get32(data + 12);
 	data += 16;
 	len -= 16;
 	if (get_word(m->user, OB__USER_MAX, false, &data, &len) != 0 ||
@@ -168,9 +143,9 @@ size_t ob__send_put_head(uint8_t out[OB__SEND_HEAD_MAX], const struct ob__send_m
 	out[1] = m->tries;
 	out[2] = 0;
 	out[3] = 0;
-	put32(out + 4, m->id);
-	put32(out + 8, m->at);
-	put64(out + 12, m->tag);
+	ob__put32(out + 4, m->id);
+	ob__put32(out + 8, m->at);
+	ob__put64(out + 12, m->tag);
 	return 20 + put_word(out + 20, m->user, OB__USER_MAX);
 }
 
@@ -182,9 +157,9 @@ int ob__send_get(struct ob__send_msg *m, const uint8_t *data, size_t len)
 	}
 	m->kind = data[0];
 	m->tries = data[1];
-	m->id = get32(data + 4);
-	m->at = get32(data + 8);
-	m->tag = get64(data + 12);
+	m->id = ob__get32(data + 4);
+	m->at = ob__get32(data + 8);
+	m->tag = ob__get64(data + 12);
 	if (m->kind == OB__SEND_PUSH && (m->id == 0 || m->id > INT32_MAX)) {
 		return -EPROTO;
 	}
@@ -221,10 +196,9 @@ int ob__attr_get(struct ob__attr_msg *m, const uint8_t *data, size_t len)
 size_t ob__carry_put(uint8_t *out, const char *key, const void *value, size_t len)
 {
 	size_t at = put_word(out, key, OB__KEY_MAX);
-	uint16_t n = htole16((uint16_t)len);
-	memcpy(out + at, &n, sizeof(n));
-	memcpy(out + at + sizeof(n), value, len);
-	return at + sizeof(n) + len;
+	ob__put16(out + at, (uint16_t)len);
+	memcpy(out + at + sizeof(uint16_t), value, len);
+	return at + sizeof(uint16_t) + len;
 }
 
 const uint8_t *ob__carry_find(const uint8_t *ext, size_t ext_len, const char *key, size_t *len)
@@ -232,8 +206,7 @@ const uint8_t *ob__carry_find(const uint8_t *ext, size_t ext_len, const char *ke
 	char word[OB__KEY_MAX + 1];
 	uint16_t n;
 	while (get_word(word, OB__KEY_MAX, false, &ext, &ext_len) == 0 && ext_len >= sizeof(n)) {
-		memcpy(&n, ext, sizeof(n));
-		n = le16toh(n);
+		n = ob__get16(ext);
 		ext += sizeof(n);
 		ext_len -= sizeof(n);
 		if (n > ext_len) {
@@ -252,9 +225,9 @@ const uint8_t *ob__carry_find(const uint8_t *ext, size_t ext_len, const char *ke
 
 void ob__place_put(uint8_t out[OB__PLACE_SIZE], const struct ob__place *p)
 {
-	put64(out, p->node);
-	put64(out + 8, p->seq);
-	put64(out + 16, p->epoch);
+	ob__put64(out, p->node);
+	ob__put64(out + 8, p->seq);
+	ob__put64(out + 16, p->epoch);
 }
 
 int ob__place_get(struct ob__place *p, const uint8_t *data, size_t len)
@@ -262,8 +235,8 @@ int ob__place_get(struct ob__place *p, const uint8_t *data, size_t len)
 	if (len != OB__PLACE_SIZE) {
 		return -EPROTO;
 	}
-	p->node = get64(data);
-	p->seq = get64(data + 8);
-	p->epoch = get64(data + 16);
+	p->node = ob__get64(data);
+	p->seq = ob__get64(data + 8);
+	p->epoch = ob__get64(data + 16);
 	return 0;
 }
