@@ -4,6 +4,8 @@
 
 #include "t/sim/mesh/chaos.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define MS         UINT64_C(1000)
@@ -173,11 +175,29 @@ void chaos_end(struct chaos *c)
 	sim_heal(c->world);
 }
 
-const char *chaos_word(enum chaos_fault fault)
+static const char *word(enum chaos_fault fault)
 {
 	static const char *const words[] = {
 		"pause",         "jump",  "slow",      "reset",        "reset at one end",
 		"stall one way", "stall", "partition", "process dies", "machine dies",
 	};
 	return fault < CHAOS_END ? words[fault] : "?";
+}
+
+void chaos_show(const uint64_t counts[CHAOS_END])
+{
+	printf("# faults:");
+	for (int i = 0; i < CHAOS_END; i++) {
+		printf(" %s %" PRIu64 "%s", word((enum chaos_fault)i), counts[i],
+		       i + 1 < CHAOS_END ? "," : "\n");
+	}
+}
+
+bool chaos_met_all(const uint64_t counts[CHAOS_END])
+{
+	bool all = true;
+	for (int i = 0; i < CHAOS_END; i++) {
+		all = all && counts[i] > 0;
+	}
+	return all;
 }

@@ -49,6 +49,10 @@ void chaos_end(struct chaos *c);
 /* The same without the word that all is well: a world that is given up. */
 void chaos_stop(struct chaos *c);
 
-const char *chaos_word(enum chaos_fault fault);
+/* Tells how often each has been, in a line of TAP comment. */
+void chaos_show(const uint64_t counts[CHAOS_END]);
+
+/* Each has been. */
+bool chaos_met_all(const uint64_t counts[CHAOS_END]);
 
 #endif

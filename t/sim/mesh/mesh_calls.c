@@ -1137,11 +1137,7 @@ static void show_counts(uint64_t seeds, double seconds)
 	       counts.disordered);
 	show_ends("ends of calls", counts.ends);
 	show_ends("ends of requests", counts.client_ends);
-	printf("# faults:");
-	for (int i = 0; i < CHAOS_END; i++) {
-		printf(" %s %" PRIu64 "%s", chaos_word((enum chaos_fault)i), counts.faults[i],
-		       i + 1 < CHAOS_END ? "," : "\n");
-	}
+	chaos_show(counts.faults);
 	printf("# slowest healing: %.1f s of %.1f s allowed\n", (double)counts.slowest_us / 1e6,
 	       10 * PROMISED_MS / 1e3);
 }
@@ -1155,9 +1151,7 @@ static bool covered(void)
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
 		all = all && counts.ends[OB_RESULT_WIRE(ends[i])] > 0;
 	}
-	for (int i = 0; i < CHAOS_END; i++) {
-		all = all && counts.faults[i] > 0;
-	}
+	all = all && chaos_met_all(counts.faults);
 	for (int i = 0; i < P_PLANS; i++) {
 		all = all && counts.plans[i] > 0;
 	}

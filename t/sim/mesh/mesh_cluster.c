@@ -673,11 +673,7 @@ static void show_counts(uint64_t seeds, double seconds)
 	       ", late %" PRIu64 "\n",
 	       counts.messages, counts.arrived, counts.forwarded, counts.unrouted, counts.wanted,
 	       counts.parted, counts.fences, counts.fences_late);
-	printf("# faults:");
-	for (int i = 0; i < CHAOS_END; i++) {
-		printf(" %s %" PRIu64 "%s", chaos_word((enum chaos_fault)i), counts.faults[i],
-		       i + 1 < CHAOS_END ? "," : "\n");
-	}
+	chaos_show(counts.faults);
 	printf("# changes of the directories %" PRIu64 ", of load %" PRIu64 ", stale %" PRIu64
 	       ", clashes %" PRIu64 "; sent:",
 	       counts.changes, counts.loads, counts.stale, counts.clashes);
@@ -696,10 +692,7 @@ static bool covered(void)
 	bool all = counts.forwarded > 0 && counts.wanted > 0 && counts.parted > 0 &&
 	           counts.fences > 0 && counts.fences_late > 0 && counts.stale > 0 &&
 	           counts.loads > 0;
-	for (int i = 0; i < CHAOS_END; i++) {
-		all = all && counts.faults[i] > 0;
-	}
-	return all;
+	return all && chaos_met_all(counts.faults);
 }
 
 int main(int argc, char **argv)

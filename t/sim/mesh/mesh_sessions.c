@@ -1286,11 +1286,7 @@ static void show_counts(uint64_t seeds, double seconds)
 	       ", by drains %" PRIu64 "; met again %" PRIu64 "\n",
 	       counts.closed, counts.lost, counts.left, counts.moved, counts.drained,
 	       counts.met_again);
-	printf("# faults:");
-	for (int i = 0; i < CHAOS_END; i++) {
-		printf(" %s %" PRIu64 "%s", chaos_word((enum chaos_fault)i), counts.faults[i],
-		       i + 1 < CHAOS_END ? "," : "\n");
-	}
+	chaos_show(counts.faults);
 	printf("# slowest healing: %.1f s of %.1f s allowed\n", (double)counts.slowest_us / 1e6,
 	       10 * PROMISED_MS / 1e3);
 }
@@ -1300,10 +1296,7 @@ static bool covered(void)
 	bool all = counts.granted > 0 && counts.refused > 0 && counts.fenced > 0 &&
 	           counts.kicked > 0 && counts.closed > 0 && counts.lost > 0 && counts.left > 0 &&
 	           counts.moved > 0 && counts.drained > 0 && counts.locks > 0 && counts.pushes > 0;
-	for (int i = 0; i < CHAOS_END; i++) {
-		all = all && counts.faults[i] > 0;
-	}
-	return all;
+	return all && chaos_met_all(counts.faults);
 }
 
 int main(int argc, char **argv)
