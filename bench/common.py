@@ -24,7 +24,7 @@ STOP_SECONDS = 10
 QUIET_SECONDS = 0.3
 PR_SET_PDEATHSIG = 1
 
-Side = collections.namedtuple("Side", "name port pids")
+Side = collections.namedtuple("Side", "name port pids scheme", defaults=("",))
 Shape = collections.namedtuple("Shape", "name label args")
 Server = collections.namedtuple("Server", "name popen errors")
 Column = collections.namedtuple("Column", "name get form")
@@ -242,10 +242,10 @@ def start_obhost_chain(procs, args, prefix="bench", protect=None):
     return Side("obhost", port, [s.popen.pid for s in (proxy, mesh.hub, service)]), mesh
 
 
-def wait_for_answer(procs, args, port):
+def wait_for_answer(procs, args, port, scheme=""):
     """Waits until one message goes all the way and comes back as it should."""
     command = [tool(args, "tools", "obbench"), "-c", "1", "-n", "1", "-t", "2", "-i",
-               str(args.id), "--verify", "--check-code", f"127.0.0.1:{port}"]
+               str(args.id), "--verify", "--check-code", f"{scheme}127.0.0.1:{port}"]
     deadline = time.monotonic() + START_SECONDS
     while True:
         procs.check()
@@ -329,7 +329,7 @@ def watched(procs, work):
 def obbench(args, side, words, before=()):
     """Runs obbench to its end, with the program `before` it; its report."""
     command = [*before, tool(args, "tools", "obbench"), "--json", "--check-code", "-i",
-               str(args.id), *words, f"127.0.0.1:{side.port}"]
+               str(args.id), *words, f"{side.scheme}127.0.0.1:{side.port}"]
     if args.client_cpu is not None:
         command = ["taskset", "-c", str(args.client_cpu), *command]
     done = subprocess.run(command, capture_output=True, text=True, check=False,
@@ -445,6 +445,34 @@ def noise(args, reports):
 
 def count_errors(reports):
     return sum(r["errors"] for r in reports)
+
+
+# ---- tables with a goal in each line ----
+
+
+def print_long(names, rows):
+    """One line per row (label, {side: reports}, [(column, goal)]) and column."""
+    heads = [*names, *ratio_heads(names), "goal"]
+    print(f"| load | | {' | '.join(heads)} |")
+    print("|---|---|" + "---:|" * len(heads))
+    for label, runs, columns in rows:
+        for column, goal in columns:
+            print(f"| {label} | {column.name} | {' | '.join(cells(runs, column))} | {goal} |")
+            label = ""
+    print(flush=True)
+
+
+def print_foot(args, results, seconds=None):
+    reports = all_reports(results)
+    print(f"{len(reports)} runs of {seconds or args.seconds:g} s after {args.warmup:g} s of warm-up, "
+          f"{args.repeats} repeats, interleaved; {noise(args, reports)}", flush=True)
+    return count_errors(reports)
+
+
+def keep(args, name, results):
+    if args.json:
+        with open(f"{args.json}.{name}", "w", encoding="utf-8") as out:
+            json.dump(results, out, indent=1)
 
 
 # ---- the command ----

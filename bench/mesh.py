@@ -25,7 +25,7 @@ import sys
 import time
 
 import common
-from common import CPU, P50, P99, P999, RATE, Column, Shape
+from common import CPU, P50, P99, P999, RATE, Column, Shape, keep, print_foot, print_long
 
 CALLS = [Shape("w1", "1 in flight", 1), Shape("w64", "64 in flight", 64)]
 TRIO_SHAPES = "c50d1,c50d16,c50d64,c50r50000,c10000r10000"
@@ -38,34 +38,6 @@ TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 SYSCALLS = Column("syscalls/msg", lambda r: r.get("syscalls"), "{:.3f}")
 
 Caller = collections.namedtuple("Caller", "name run")
-
-
-# ---- tables with a goal in each line ----
-
-
-def print_long(names, rows):
-    """One line per row (label, {side: reports}, [(column, goal)]) and column."""
-    heads = [*names, *common.ratio_heads(names), "goal"]
-    print(f"| load | | {' | '.join(heads)} |")
-    print("|---|---|" + "---:|" * len(heads))
-    for label, runs, columns in rows:
-        for column, goal in columns:
-            print(f"| {label} | {column.name} | {' | '.join(common.cells(runs, column))} | {goal} |")
-            label = ""
-    print(flush=True)
-
-
-def print_foot(args, results, seconds=None):
-    reports = common.all_reports(results)
-    print(f"{len(reports)} runs of {seconds or args.seconds:g} s after {args.warmup:g} s of warm-up, "
-          f"{args.repeats} repeats, interleaved; {common.noise(args, reports)}", flush=True)
-    return common.count_errors(reports)
-
-
-def keep(args, name, results):
-    if args.json:
-        with open(f"{args.json}.{name}", "w", encoding="utf-8") as out:
-            json.dump(results, out, indent=1)
 
 
 # ---- calls ----

@@ -16,49 +16,11 @@
 #include <sys/socket.h>
 
 #include "bench/rawnet.h"
-#include "tools/wskey.h"
 
 enum { EVENTS = 1024, LISTENER = 0, FRESH, UPGRADED, CLOSING };
 
-enum { OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
-
 static int epfd;
 static uint8_t *buf;
-
-/* Turns frames into replies in place. Bytes used in *used; the replies' length, or -1. */
-static ssize_t echo_frames(struct ob__raw_sock *s, uint8_t *p, size_t n, size_t *used)
-{
-	struct ob__raw_frame f;
-	size_t at = 0;
-	size_t put = 0;
-
-	while (s->kind == UPGRADED) {
-		int head = ob__raw_header(p + at, n - at, &f);
-		if (head < 0) {
-			return -1;
-		}
-		if (!head || n - at - (size_t)head < f.len) {
-			break;
-		}
-		uint8_t *payload = p + at + head;
-		uint8_t first = p[at];
-		at += (size_t)head + f.len;
-		if (f.opcode == OP_PONG) {
-			continue;
-		}
-		if (f.opcode == OP_PING) {
-			first = 0x80 | OP_PONG;
-		}
-		if (f.opcode == OP_CLOSE) {
-			s->kind = CLOSING;
-		}
-		put += ob__raw_put(p + put, first, f.len);
-		ob__wskey_mask(p + put, payload, f.len, f.mask);
-		put += f.len;
-	}
-	*used = at;
-	return (ssize_t)put;
-}
 
 /* Sends at once, behind what waits; copies only what the socket does not take. */
 static int send_now(struct ob__raw_sock *s, const uint8_t *p, size_t n)
@@ -85,6 +47,7 @@ static int on_readable(struct ob__raw_sock *s)
 	ssize_t n = ob__raw_read(s, buf);
 	ssize_t used = 0;
 	size_t more = 0;
+	bool closes = false;
 
 	if (n <= 0) {
 		return (int)n;
@@ -96,7 +59,12 @@ static int on_readable(struct ob__raw_sock *s)
 		}
 		s->kind = used ? UPGRADED : FRESH;
 	}
-	ssize_t put = echo_frames(s, buf + used, (size_t)(n - used), &more);
+	if (s->kind != UPGRADED) {
+		ob__raw_keep(s, buf + used, (size_t)(n - used));
+		return 0;
+	}
+	ssize_t put = ob__raw_echo(buf + used, (size_t)(n - used), &more, &closes);
+	s->kind = closes ? CLOSING : UPGRADED;
 	if (put < 0 || (put && send_now(s, buf + used, (size_t)put) < 0)) {
 		return -1;
 	}

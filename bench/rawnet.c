@@ -373,3 +373,35 @@ size_t ob__raw_put(uint8_t *dst, uint8_t first, size_t len)
 	}
 	return 2 + extra;
 }
+
+ssize_t ob__raw_echo(uint8_t *p, size_t n, size_t *used, bool *closes)
+{
+	struct ob__raw_frame f;
+	size_t at = 0;
+	size_t put = 0;
+
+	while (!*closes) {
+		int head = ob__raw_header(p + at, n - at, &f);
+		if (head < 0) {
+			return -1;
+		}
+		if (!head || n - at - (size_t)head < f.len) {
+			break;
+		}
+		uint8_t *payload = p + at + head;
+		uint8_t first = p[at];
+		at += (size_t)head + f.len;
+		if (f.opcode == OB__RAW_OP_PONG) {
+			continue;
+		}
+		if (f.opcode == OB__RAW_OP_PING) {
+			first = 0x80 | OB__RAW_OP_PONG;
+		}
+		*closes = f.opcode == OB__RAW_OP_CLOSE;
+		put += ob__raw_put(p + put, first, f.len);
+		ob__wskey_mask(p + put, payload, f.len, f.mask);
+		put += f.len;
+	}
+	*used = at;
+	return (ssize_t)put;
+}

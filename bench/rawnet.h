@@ -29,6 +29,8 @@ enum {
 	OB__RAW_BUFFER = OB__RAW_READ + OB__RAW_MAX + 4096,
 };
 
+enum { OB__RAW_OP_CLOSE = 8, OB__RAW_OP_PING = 9, OB__RAW_OP_PONG = 10 };
+
 struct ob__raw_frame {
 	bool fin;
 	unsigned opcode;
@@ -101,5 +103,12 @@ int ob__raw_header(const uint8_t *p, size_t n, struct ob__raw_frame *f);
 
 /* Writes a server frame's header. Its length, at most 10. */
 size_t ob__raw_put(uint8_t *dst, uint8_t first, size_t len);
+
+/*
+ * Turns client frames into an echo's replies in place, up to a close frame and its answer: a server
+ * frame is 4 bytes shorter. Bytes used in *used, *closes when that was a close; the replies'
+ * length, or -1.
+ */
+ssize_t ob__raw_echo(uint8_t *p, size_t n, size_t *used, bool *closes);
 
 #endif

@@ -236,15 +236,17 @@ def reload_table(procs, args):
 class Nginx:
     """nginx with a prefix of its own, as a reverse proxy for WebSockets before raw_ws_echo."""
 
-    def __init__(self, procs, args, shutdown=None):
-        _, echo = common.start_raw(procs, "raw-echo", [common.tool(args, "bench", "raw_ws_echo"), "0"])
+    def __init__(self, procs, args, shutdown=None, workers=None, pins=(None, None)):
+        """pins: the processors of nginx and of what is behind it."""
+        self.echo, echo = common.start_raw(procs, "raw-echo", [
+            common.tool(args, "bench", "raw_ws_echo"), "0"], pins[1])
         (self.port,) = common.free_ports(1)
         self.prefix = tempfile.mkdtemp(prefix="nginx-", dir=procs.folder)
         user = "user root;\n" if os.geteuid() == 0 else ""
         limit = f"worker_shutdown_timeout {shutdown}s;\n" if shutdown else ""
         temp = "".join(f"  {kind}_temp_path {self.prefix};\n"
                        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        text = (f"{user}{limit}worker_processes {os.cpu_count()};\n"
+        text = (f"{user}{limit}worker_processes {workers or os.cpu_count()};\n"
                 "daemon off;\npid nginx.pid;\nerror_log error.log;\n"
                 "worker_rlimit_nofile 16384;\n"
                 "events { worker_connections 8192; }\n"
@@ -258,7 +260,7 @@ class Nginx:
         with open(os.path.join(self.prefix, "nginx.conf"), "w", encoding="ascii") as out:
             out.write(text)
         self.command = [args.nginx, "-p", self.prefix, "-c", "nginx.conf", "-e", "error.log"]
-        self.server = procs.start("nginx", self.command)
+        self.server = procs.start("nginx", self.command, pins[0])
         common.wait_for_answer(procs, args, self.port)
 
     def reload(self):

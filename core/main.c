@@ -19,11 +19,11 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "cmd/cmd.h"
+#include "host/cluster/transport.h"
 #include "host/exit.h"
 #include "host/node.h"
 #include "host/nodeconf.h"
 #include "host/swap/loader.h"
-#include "host/transport.h"
 
 #define MODULES_MAX    64u
 #define PROBE_MS       5000u

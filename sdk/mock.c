@@ -118,6 +118,7 @@ static struct world *world_new(void)
 		w->now = 1000;
 		w->next_seq = OWN_SEQ;
 		w->codecs = json_object();
+		w->names = json_object();
 	}
 	return w;
 }
@@ -221,6 +222,8 @@ void ob_mock_free(ob_mock *m)
 		(void)ob_mock_stop(m);
 	}
 	ob__mock_work_free(m);
+	ob__mock_states_free(m);
+	ob__mock_events_free(m);
 	ob__mock_outs_free(m);
 	ob__mock_requests_free(m);
 	ob__mock_reg_drop(m);

@@ -206,6 +206,16 @@ static int api_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32
 	return ob__mock_reg_method(mock_of(ctx), name, fn, flags);
 }
 
+static int api_off_id(ob_ctx *ctx, uint32_t id)
+{
+	return ob__mock_off_id(mock_of(ctx), id);
+}
+
+static int api_off_method(ob_ctx *ctx, const char *name)
+{
+	return ob__mock_off_method(mock_of(ctx), name);
+}
+
 static int api_on_http(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
                        uint32_t flags)
 {
@@ -310,14 +320,15 @@ static int api_req_view(ob_ctx *ctx, ob_req req, ob_view *view)
 {
 	const struct request *r = req_get(ctx, req);
 
-	if (view->size != sizeof(*view)) {
+	uint32_t size = view->size;
+	if (size != sizeof(*view) && size != offsetof(ob_view, name)) {
 		return mock_no(mock_of(ctx), OB_E_INVAL);
 	}
 	if (r == NULL) {
 		return stale(ctx);
 	}
-	*view = r->view;
-	view->size = sizeof(*view);
+	memcpy(view, &r->view, size);
+	view->size = size;
 	return 0;
 }
 
@@ -400,15 +411,6 @@ static int api_msg_release(ob_ctx *ctx, ob_msg msg)
 	return ob__mock_work_msg_release(mock_of(ctx), msg);
 }
 
-/* ---- sessions ---- */
-
-static struct session *session_get(ob_ctx *ctx, ob_session session)
-{
-	const ob_mock *m = mock_of(ctx);
-
-	return dead(m) ? NULL : ob__mock_obj_get(m->world, session, KIND_SESSION);
-}
-
 static uint32_t api_route_role(ob_ctx *ctx, uint32_t id)
 {
 	const ob_mock *m = mock_of(ctx);
@@ -420,6 +422,64 @@ static uint32_t api_route_role(ob_ctx *ctx, uint32_t id)
 		}
 	}
 	return 0;
+}
+
+/* ---- names of messages ---- */
+
+static int api_on_name(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
+{
+	ob_mock *m = mock_of(ctx);
+	uint32_t id;
+
+	if (dead(m)) {
+		return OB_E_DEAD;
+	}
+	int rc = name != NULL ? ob__mock_name_know(m, name, strlen(name), &id) : OB_E_INVAL;
+	return rc == 0 ? ob__mock_reg_id(m, id, fn, flags) : mock_no(m, rc);
+}
+
+static uint32_t api_name_id(ob_ctx *ctx, const char *name, size_t len, uint32_t flags)
+{
+	ob_mock *m = mock_of(ctx);
+	uint32_t id = 0;
+
+	if (dead(m) || name == NULL) {
+		return 0;
+	}
+	if ((flags & OB_NAME_KNOW) == 0) {
+		return ob__mock_name_id(m, name, len);
+	}
+	return ob__mock_name_know(m, name, len, &id) == 0 ? id : 0;
+}
+
+static const char *api_name_of(ob_ctx *ctx, uint32_t id)
+{
+	return dead(mock_of(ctx)) ? NULL : ob__mock_name_of(mock_of(ctx), id);
+}
+
+static uint32_t api_route_name(ob_ctx *ctx, const char *name, size_t len)
+{
+	const ob_mock *m = mock_of(ctx);
+	const char *dot = name != NULL ? memchr(name, '.', len) : NULL;
+	uint32_t id = name != NULL && !dead(m) ? ob__mock_name_id(m, name, len) : 0;
+	uint32_t role = id != 0 ? api_route_role(ctx, id) : 0;
+	char word[OB_NAME_MAX + 1];
+
+	if (id == 0 || role != 0 || dot == NULL || dot == name) {
+		return role;
+	}
+	memcpy(word, name, (size_t)(dot - name));
+	word[dot - name] = '\0';
+	return strcmp(word, m->role) != 0 ? ob__mock_role(word) : 0;
+}
+
+/* ---- sessions ---- */
+
+static struct session *session_get(ob_ctx *ctx, ob_session session)
+{
+	const ob_mock *m = mock_of(ctx);
+
+	return dead(m) ? NULL : ob__mock_obj_get(m->world, session, KIND_SESSION);
 }
 
 static int api_session_info(ob_ctx *ctx, ob_session session, ob_session_info *info)
@@ -733,6 +793,134 @@ static int api_http_reply(ob_ctx *ctx, ob_req req, int status, const char *conte
 	return ob__mock_request_end(r, OB_OK, NULL, data, len);
 }
 
+/* ---- filters, events, timers ---- */
+
+static int api_on_message_filter(ob_ctx *ctx, int when, int priority, ob_message_filter_fn fn)
+{
+	return ob__mock_reg_message_filter(mock_of(ctx), when, priority, fn);
+}
+
+static ob_gate api_message_hold(ob_ctx *ctx)
+{
+	return ob__mock_gate_hold(mock_of(ctx));
+}
+
+static int api_message_pass(ob_ctx *ctx, ob_gate gate)
+{
+	return ob__mock_gate_pass(mock_of(ctx), gate);
+}
+
+static int api_message_end(ob_ctx *ctx, ob_gate gate, int code, const char *text, const void *data,
+                           size_t len)
+{
+	return ob__mock_gate_end(mock_of(ctx), gate, code, text, data, len);
+}
+
+static int api_on_raised(ob_ctx *ctx, const ob_listener *listener, ob_raised_fn fn)
+{
+	return ob__mock_reg_raised(mock_of(ctx), listener, fn);
+}
+
+static int api_event_raise(ob_ctx *ctx, uint32_t role, const char *name, json_t *data_stolen,
+                           uint32_t flags)
+{
+	int rc = ob__mock_event_raise(mock_of(ctx), role, name, data_stolen, flags);
+
+	json_decref(data_stolen);
+	return rc;
+}
+
+static ob_timer api_timer_with(ob_ctx *ctx, const ob_timer_options *options, ob_timer_fn fn,
+                               void *arg)
+{
+	return ob__mock_work_timer_with(mock_of(ctx), options, fn, arg);
+}
+
+/* ---- states ---- */
+
+static int api_session_allow(ob_ctx *ctx, const char *state, uint32_t lo, uint32_t hi)
+{
+	return ob__mock_state_allow(mock_of(ctx), state, lo, hi);
+}
+
+static int api_on_session_state(ob_ctx *ctx, const char *state, ob_session_change_fn enter,
+                                ob_session_change_fn leave)
+{
+	return ob__mock_reg_state(mock_of(ctx), state, enter, leave);
+}
+
+static int api_session_enter(ob_ctx *ctx, ob_session session, const char *state,
+                             json_t *data_stolen)
+{
+	int rc = ob__mock_state_enter(mock_of(ctx), session, state, data_stolen);
+
+	json_decref(data_stolen);
+	return rc;
+}
+
+static const char *api_session_state(ob_ctx *ctx, ob_session session, const json_t **data)
+{
+	return ob__mock_state_get(mock_of(ctx), session, data);
+}
+
+/* ---- groups ---- */
+
+static int api_on_group(ob_ctx *ctx, const char *prefix, ob_group_fn fn)
+{
+	return ob__mock_reg_group(mock_of(ctx), prefix, fn);
+}
+
+static int api_group_join(ob_ctx *ctx, ob_session session, const char *group)
+{
+	return ob__mock_group_join(mock_of(ctx), session, group);
+}
+
+static int api_group_leave(ob_ctx *ctx, ob_session session, const char *group)
+{
+	return ob__mock_group_leave(mock_of(ctx), session, group);
+}
+
+static int api_push_group(ob_ctx *ctx, const char *group, uint32_t id, const void *data, size_t len)
+{
+	return ob__mock_group_push(mock_of(ctx), group, id, data, len);
+}
+
+static int api_group_count(ob_ctx *ctx, const char *group, ob_group_count_fn fn, void *arg)
+{
+	return ob__mock_group_count(mock_of(ctx), group, fn, arg);
+}
+
+static int api_group_members(ob_ctx *ctx, const char *group, ob_session *sessions, size_t cap)
+{
+	return ob__mock_group_members(mock_of(ctx), group, sessions, cap);
+}
+
+static int api_secret_equal(ob_ctx *ctx, const char *secret, const char *given)
+{
+	(void)ctx;
+	return secret != NULL && *secret != '\0' && given != NULL && strcmp(secret, given) == 0;
+}
+
+static ob_watch api_fd_watch(ob_ctx *ctx, int fd, uint32_t events, ob_fd_fn fn, void *arg)
+{
+	return ob__mock_fd_watch(mock_of(ctx), fd, events, fn, arg);
+}
+
+static int api_fd_unwatch(ob_ctx *ctx, ob_watch watch)
+{
+	return ob__mock_fd_unwatch(mock_of(ctx), watch);
+}
+
+static int api_on_client_transport(ob_ctx *ctx, const ob_client_transport *transport)
+{
+	return ob__mock_reg_client_transport(mock_of(ctx), transport);
+}
+
+static int api_client_adopt(ob_ctx *ctx, int fd, const ob_adopt_options *options)
+{
+	return ob__mock_client_adopt(mock_of(ctx), fd, options);
+}
+
 const ob_api ob__mock_api = {
 	.size = sizeof(ob_api),
 	.abi_major = OB_ABI_MAJOR,
@@ -820,4 +1008,37 @@ const ob_api ob__mock_api = {
 	.on_transport = api_on_transport,
 	/* in policies */
 	.choice_attr = api_choice_attr,
+	/* groups */
+	.on_group = api_on_group,
+	.group_join = api_group_join,
+	.group_leave = api_group_leave,
+	.push_group = api_push_group,
+	.group_count = api_group_count,
+	.group_members = api_group_members,
+	/* filters, events, timers */
+	.on_message_filter = api_on_message_filter,
+	.message_hold = api_message_hold,
+	.message_pass = api_message_pass,
+	.message_end = api_message_end,
+	.on_raised = api_on_raised,
+	.event_raise = api_event_raise,
+	.timer_with = api_timer_with,
+	/* states */
+	.session_allow = api_session_allow,
+	.on_session_state = api_on_session_state,
+	.session_enter = api_session_enter,
+	.session_state = api_session_state,
+	.secret_equal = api_secret_equal,
+	/* names of messages */
+	.on_name = api_on_name,
+	.name_id = api_name_id,
+	.name_of = api_name_of,
+	.route_name = api_route_name,
+	.off_id = api_off_id,
+	.off_method = api_off_method,
+	/* descriptors, and clients that a module brings */
+	.fd_watch = api_fd_watch,
+	.fd_unwatch = api_fd_unwatch,
+	.on_client_transport = api_on_client_transport,
+	.client_adopt = api_client_adopt,
 };

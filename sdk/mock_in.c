@@ -24,6 +24,7 @@ static void request_free(struct request *r)
 	free(r->text);
 	free(r->content_type);
 	free(r->data);
+	free(r->gate_bytes);
 	free(r);
 }
 
@@ -200,6 +201,12 @@ static void finish(struct request *r)
 	m->requests_ended++;
 	ob__mock_obj_close(m->world, &r->obj);
 	after_in(r);
+	if (r->origin == FROM_CLIENT && !r->silent) {
+		ob__mock_gate_ended(m, r, OB_MESSAGE_AFTER_CLIENT);
+	}
+	if (r->handled && (r->origin == FROM_CLIENT || r->origin == FROM_LINK)) {
+		ob__mock_gate_ended(m, r, OB_MESSAGE_AFTER_HANDLER);
+	}
 	json_decref(r->json);
 	r->json = NULL;
 }
@@ -311,10 +318,33 @@ static void handler_returned(struct request *r)
 	}
 }
 
-static void run(struct request *r, const struct reg *reg)
+/* True when the filters behind `after` let the handler have it. */
+static bool gated(struct request *r, const struct reg *reg, const struct reg *after)
+{
+	int rc;
+
+	if ((r->origin != FROM_CLIENT && r->origin != FROM_LINK) || r->view.method != NULL) {
+		return true;
+	}
+	r->handler = reg;
+	r->running = true;
+	enum asked asked =
+		ob__mock_gate_ask(r->obj.owner, r, OB_MESSAGE_BEFORE_HANDLER, after, &rc);
+	r->running = false;
+	if (asked == ASKED_REFUSED) {
+		ob__mock_request_end(r, rc, NULL, NULL, 0);
+	}
+	return asked == ASKED_ON;
+}
+
+static void run_behind(struct request *r, const struct reg *reg, const struct reg *after)
 {
 	ob_mock *m = r->obj.owner;
 	ob_handler_fn fn = reg->fn.handler;
+
+	if (!gated(r, reg, after)) {
+		return;
+	}
 
 	if ((r->view.flags & OB_VIEW_CALL) != 0) {
 		ob_call_event e = in_event(m, r, OB_CALL_BEFORE_IN, &r->view);
@@ -338,6 +368,11 @@ static void run(struct request *r, const struct reg *reg)
 	fn(&m->ctx, r->req);
 	m->current = before;
 	handler_returned(r);
+}
+
+static void run(struct request *r, const struct reg *reg)
+{
+	run_behind(r, reg, NULL);
 }
 
 static ob_mock_reply reply_of(const struct request *r)
@@ -434,29 +469,43 @@ static void verdict(ob_mock *m, struct request *r, const ob_verdict *v, bool cli
 	}
 }
 
-/* 0 or the code of the first filter that refuses. */
-static int filters(ob_mock *m, const ob_view *view)
+/* Through the filters behind `after`, and on. */
+static void client_filtered(ob_mock *m, struct request *r, const struct reg *after)
 {
-	const struct reg *sorted[256];
-	size_t len = 0;
-	int rc = 0;
+	int rc;
 
-	for (size_t i = 0; i < m->regs.len && len < sizeof(sorted) / sizeof(sorted[0]); i++) {
-		const struct reg *reg = m->regs.at[i];
-		if (reg->kind == REG_FILTER) {
-			/* Insertion keeps the order of registration among equals. */
-			size_t at = len++;
-			while (at > 0 && compare_filters(&sorted[at - 1], &reg) > 0) {
-				sorted[at] = sorted[at - 1];
-				at--;
-			}
-			sorted[at] = reg;
-		}
+	r->running = true;
+	enum asked asked = ob__mock_gate_ask(m, r, OB_MESSAGE_BEFORE_CLIENT, after, &rc);
+	r->running = false;
+	if (asked == ASKED_REFUSED) {
+		refuse(r, clean(rc), NULL);
 	}
-	for (size_t i = 0; i < len && rc == 0; i++) {
-		rc = sorted[i]->fn.filter(&m->ctx, view);
+	if (asked != ASKED_ON) {
+		return;
 	}
-	return rc;
+	if (ob__mock_obj_get(m->world, r->view.session, KIND_SESSION) == NULL) {
+		ob__mock_request_done(r); /* a filter closed the client */
+		return;
+	}
+	const struct reg *reg = ob__mock_reg_by_id(m, true, r->view.id);
+	const struct reg *decider = ob__mock_reg_one(m, REG_CLIENT_DECIDER);
+	if (reg != NULL) {
+		run(r, reg);
+	} else if (decider == NULL) {
+		refuse(r, OB_E_NO_ROUTE, "no module decides about client messages here");
+	} else {
+		ob_verdict v = decider->fn.decide(&m->ctx, &r->view);
+		verdict(m, r, &v, true);
+	}
+}
+
+void ob__mock_request_go_on(ob_mock *m, struct request *r, int when, const struct reg *after)
+{
+	if (when == OB_MESSAGE_BEFORE_CLIENT) {
+		client_filtered(m, r, after);
+	} else {
+		run_behind(r, r->handler, after);
+	}
 }
 
 static void from_client(ob_mock *m, struct request *r)
@@ -472,25 +521,11 @@ static void from_client(ob_mock *m, struct request *r)
 		refuse(r, OB_E_DENIED, "this id is reserved");
 		return;
 	}
-	int rc = filters(m, &r->view);
-	if (rc != 0) {
-		refuse(r, clean(rc), NULL);
+	if (!ob__mock_state_allows(m, r->view.session, id)) {
+		refuse(r, OB_E_DENIED, "not allowed in this state");
 		return;
 	}
-	if (ob__mock_obj_get(m->world, r->view.session, KIND_SESSION) == NULL) {
-		ob__mock_request_done(r); /* a filter closed the client */
-		return;
-	}
-	const struct reg *reg = ob__mock_reg_by_id(m, true, id);
-	const struct reg *decider = ob__mock_reg_one(m, REG_CLIENT_DECIDER);
-	if (reg != NULL) {
-		run(r, reg);
-	} else if (decider == NULL) {
-		refuse(r, OB_E_NO_ROUTE, "no module decides about client messages here");
-	} else {
-		ob_verdict v = decider->fn.decide(&m->ctx, &r->view);
-		verdict(m, r, &v, true);
-	}
+	client_filtered(m, r, NULL);
 }
 
 static void from_link(ob_mock *m, struct request *r)
@@ -541,6 +576,8 @@ ob_mock_reply ob_mock_send(ob_mock *m, uint32_t id, uint32_t flags, const void *
 		return no_request(OB_E_BUSY);
 	}
 	r->view.id = id;
+	r->view.name = ob__mock_name_of(m, id);
+	r->view.name_len = r->view.name != NULL ? strlen(r->view.name) : 0;
 	r->view.flags = (flags & allowed) | (client ? OB_VIEW_CLIENT : OB_VIEW_LINK);
 	r->view.session = session;
 	r->view.data = bytes;

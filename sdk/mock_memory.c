@@ -390,7 +390,9 @@ void ob__mock_world_unref(struct world *w)
 		free(w->locks.at[i]);
 	}
 	free(w->locks.at);
+	ob__mock_groups_free(w);
 	json_decref(w->codecs);
+	json_decref(w->names);
 	free(w->sessions.at);
 	free(w->free_slots.at);
 	free(w->slots);

@@ -89,6 +89,7 @@ ob_session ob_mock_session(ob_mock *m, const char *node)
 			.role = m->role,
 		};
 		raise_event(m, &info);
+		ob__mock_state_session(m, handle, true);
 	}
 	return handle;
 }
@@ -125,6 +126,8 @@ void ob__mock_session_gone(ob_mock *m, struct session *s)
 		return;
 	}
 	s->closing = true;
+	ob__mock_state_session(m, handle, false);
+	ob__mock_group_session_ends(m, handle);
 	ob__mock_session_ends(m, s, s->lost ? OB_EVENT_SESSION_LOST : OB_EVENT_SESSION_CLOSED);
 	if (m->phase == PHASE_LIVE) {
 		ob__mock_request_closed(m, handle);

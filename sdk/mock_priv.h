@@ -40,6 +40,7 @@ enum kind {
 	KIND_REQ = 1,
 	KIND_SESSION,
 	KIND_TIMER,
+	KIND_WATCH,
 	KIND_CALL,
 	KIND_MSG,
 	KIND_HTTP,
@@ -121,6 +122,8 @@ struct session {
 	uint64_t epoch;
 	struct attr *attrs[OB_ATTRS_MAX];
 	size_t attrs_len;
+	char state[OB_STATE_MAX + 1]; /* "": the first one */
+	json_t *state_data;
 };
 
 struct world {
@@ -134,8 +137,10 @@ struct world {
 	struct vec free_slots; /* their numbers, as pointers */
 	struct vec sessions;   /* struct session */
 	struct vec locks;      /* of mock_user.c */
+	struct vec members;    /* of mock_group.c */
 	uint64_t last_epoch;
-	json_t *codecs; /* of the generation that is live: name -> [version, size] */
+	json_t *codecs; /* of the generation that is live: name -> [version, size, opens] */
+	json_t *names;  /* of messages: name -> id */
 	struct state_block *blocks[STATES_MAX]; /* those of the generation that is live */
 	size_t blocks_len;
 	struct kv_entry *kv; /* sorted by key */
@@ -169,6 +174,13 @@ enum reg_kind {
 	REG_POLICY,
 	REG_LISTEN,
 	REG_TRANSPORT,
+	REG_GROUP,
+	REG_NONE, /* taken back */
+	REG_CLIENT_TRANSPORT,
+	REG_ALLOW,
+	REG_STATE,
+	REG_MESSAGE_FILTER,
+	REG_RAISED,
 };
 
 struct reg {
@@ -183,12 +195,23 @@ struct reg {
 		ob_event_fn event;
 		ob_error_body_fn error_body;
 		ob_policy_fn policy;
+		ob_group_fn group;
+		ob_message_filter_fn message_filter;
+		ob_raised_fn raised;
+		struct {
+			ob_session_change_fn enter;
+			ob_session_change_fn leave;
+			uint32_t lo;
+			uint32_t hi;
+		} state;
 	} fn;
 	ob_codec codec;
 	ob_listen_options listen;
 	ob_transport transport;
+	ob_client_transport client_transport;
 	char *name;    /* of method, path, codec, policy, transport, listener */
-	char *text[3]; /* strings of a listener */
+	char *text[6]; /* strings of a listener; a group's prefix; a state's name; what somebody
+	                * who hears of events asks for */
 };
 
 enum origin {
@@ -214,6 +237,11 @@ struct request {
 	uint64_t deadline;
 	ob_call_id self;
 	bool handled; /* a handler was called */
+	ob_gate gate; /* a filter holds it; 0: none */
+	int gate_when;
+	const struct reg *gate_by;
+	const struct reg *handler; /* that it is for, while a filter holds it there */
+	uint8_t *gate_bytes;
 	bool running;
 	bool held;
 	bool ended;
@@ -234,7 +262,17 @@ struct timer {
 	struct obj obj;
 	uint64_t due;
 	uint64_t repeat;
+	uint64_t left; /* times to fire; 0: no end */
+	char *cron;    /* schedule, or NULL */
 	ob_timer_fn fn;
+	void *arg;
+};
+
+struct watch {
+	struct obj obj;
+	int fd;
+	uint32_t events;
+	ob_fd_fn fn;
 	void *arg;
 };
 
@@ -341,6 +379,9 @@ struct ob_mock {
 	struct vec requests; /* oldest first; ended ones up to KEPT_MAX */
 	size_t requests_ended;
 	struct vec timers;
+	struct vec watches;
+	struct vec adopted; /* ob_mock_adopted */
+	int adopt_says;
 	struct vec msgs;
 	struct vec pushes;
 	struct vec broadcasts;
@@ -355,6 +396,15 @@ struct ob_mock {
 	ob_session client; /* who sends when ob_mock_as() said nothing */
 	ob_req current;    /* whose handler runs */
 	json_t *role_sizes;
+	bool changing;            /* a session's state is */
+	unsigned changes;         /* since it is */
+	struct vec events;        /* of mock_event.c, that wait */
+	struct vec sent;          /* of mock_event.c, to other nodes */
+	uint32_t depth;           /* of the event that is being told */
+	struct request *filtered; /* whose message a filter sees, */
+	const struct reg *asked_by;
+	int asked_when;
+	struct vec todo; /* of mock_state.c: changes that wait for it */
 	uint64_t unended;
 
 	pthread_mutex_t lock; /* for the queue */
@@ -417,6 +467,8 @@ struct section *ob__mock_blob_find(const ob_mock_blob *b, uint32_t tag);
 
 /* mock_reg.c: registering */
 int ob__mock_reg_id(ob_mock *m, uint32_t id, ob_handler_fn fn, uint32_t flags);
+int ob__mock_off_id(ob_mock *m, uint32_t id);
+int ob__mock_off_method(ob_mock *m, const char *name);
 int ob__mock_reg_method(ob_mock *m, const char *name, ob_handler_fn fn, uint32_t flags);
 int ob__mock_reg_http(ob_mock *m, const char *method, const char *path, ob_handler_fn fn,
                       uint32_t flags);
@@ -425,10 +477,16 @@ int ob__mock_reg_filter(ob_mock *m, int priority, ob_filter_fn fn);
 int ob__mock_reg_call_filter(ob_mock *m, int when, int priority, ob_call_filter_fn fn);
 int ob__mock_reg_single(ob_mock *m, enum reg_kind kind, const char *what, struct reg **out);
 int ob__mock_reg_codec(ob_mock *m, const ob_codec *codec);
+
+/* Names of messages: 0 or NULL when there is none; know answers 0 or OB_E_*. */
+uint32_t ob__mock_name_id(const ob_mock *m, const char *name, size_t len);
+int ob__mock_name_know(ob_mock *m, const char *name, size_t len, uint32_t *id);
+const char *ob__mock_name_of(const ob_mock *m, uint32_t id);
 void ob__mock_reg_codecs_live(ob_mock *m);
 int ob__mock_reg_policy(ob_mock *m, const char *name, ob_policy_fn fn);
 int ob__mock_reg_listen(ob_mock *m, const ob_listen_options *options);
 int ob__mock_reg_transport(ob_mock *m, const ob_transport *transport);
+int ob__mock_reg_client_transport(ob_mock *m, const ob_client_transport *transport);
 void ob__mock_reg_drop(ob_mock *m);
 bool ob__mock_reg_verb_writes(const ob_mock *m, const char *verb);
 const struct reg *ob__mock_reg_by_id(const ob_mock *m, bool client, uint32_t id);
@@ -482,6 +540,14 @@ int ob__mock_user_push(ob_mock *m, const char *user, uint32_t id, const void *da
 int ob__mock_push_users(ob_mock *m, const char *const *users, size_t count, uint32_t id,
                         const void *data, size_t len);
 int ob__mock_user_kick(ob_mock *m, const char *user, const char *reason);
+int ob__mock_group_join(ob_mock *m, ob_session session, const char *group);
+int ob__mock_group_leave(ob_mock *m, ob_session session, const char *group);
+void ob__mock_group_session_ends(ob_mock *m, ob_session session);
+void ob__mock_groups_free(struct world *w);
+int ob__mock_group_push(ob_mock *m, const char *group, uint32_t id, const void *data, size_t len);
+int ob__mock_group_members(const ob_mock *m, const char *group, ob_session *sessions, size_t cap);
+int ob__mock_group_count(ob_mock *m, const char *group, ob_group_count_fn fn, void *arg);
+int ob__mock_reg_group(ob_mock *m, const char *prefix, ob_group_fn fn);
 int ob__mock_session_set(ob_mock *m, ob_session session, const char *key, const void *value,
                          size_t len);
 const void *ob__mock_session_attr(const ob_mock *m, ob_session session, const char *key,
@@ -490,9 +556,47 @@ int ob__mock_session_lock(ob_mock *m, ob_session session, const char *key, uint3
 int ob__mock_session_unlock(ob_mock *m, ob_session session, const char *key, uint32_t flags);
 void ob__mock_session_free(struct session *s);
 
+/* mock_brought.c: descriptors that are watched, clients that are brought */
+ob_watch ob__mock_fd_watch(ob_mock *m, int fd, uint32_t events, ob_fd_fn fn, void *arg);
+int ob__mock_fd_unwatch(ob_mock *m, ob_watch watch);
+void ob__mock_watches_end(ob_mock *m);
+int ob__mock_client_adopt(ob_mock *m, int fd, const ob_adopt_options *options);
+void ob__mock_brought_free(ob_mock *m);
+
+/* mock_gate.c: filters around messages */
+int ob__mock_reg_message_filter(ob_mock *m, int when, int priority, ob_message_filter_fn fn);
+ob_gate ob__mock_gate_hold(ob_mock *m);
+int ob__mock_gate_pass(ob_mock *m, ob_gate gate);
+int ob__mock_gate_end(ob_mock *m, ob_gate gate, int code, const char *text, const void *data,
+                      size_t len);
+enum asked { ASKED_ON, ASKED_TAKEN, ASKED_REFUSED };
+/* The filters at `when` behind `after` (NULL: all); *code is why one refuses. */
+enum asked ob__mock_gate_ask(ob_mock *m, struct request *r, int when, const struct reg *after,
+                             int *code);
+void ob__mock_gate_ended(ob_mock *m, const struct request *r, int when);
+void ob__mock_request_go_on(ob_mock *m, struct request *r, int when, const struct reg *after);
+
+/* mock_event.c: events by name */
+int ob__mock_reg_raised(ob_mock *m, const ob_listener *listener, ob_raised_fn fn);
+int ob__mock_event_raise(ob_mock *m, uint32_t role, const char *name, json_t *data, uint32_t flags);
+size_t ob__mock_events_run(ob_mock *m, size_t most);
+void ob__mock_events_free(ob_mock *m);
+
+/* mock_state.c: states of sessions */
+int ob__mock_state_allow(ob_mock *m, const char *state, uint32_t lo, uint32_t hi);
+int ob__mock_reg_state(ob_mock *m, const char *state, ob_session_change_fn enter,
+                       ob_session_change_fn leave);
+int ob__mock_state_enter(ob_mock *m, ob_session session, const char *state, json_t *data);
+const char *ob__mock_state_get(const ob_mock *m, ob_session session, const json_t **data);
+bool ob__mock_state_allows(const ob_mock *m, ob_session session, uint32_t id);
+void ob__mock_state_session(ob_mock *m, ob_session session, bool begins);
+void ob__mock_states_free(ob_mock *m);
+int ob__mock_reg_chained(ob_mock *m, enum reg_kind kind, struct reg **out);
+
 /* mock_work.c: timers, jobs, posts, kept messages */
 ob_timer ob__mock_work_timer(ob_mock *m, uint64_t delay, uint64_t repeat, ob_timer_fn fn,
                              void *arg);
+ob_timer ob__mock_work_timer_with(ob_mock *m, const ob_timer_options *o, ob_timer_fn fn, void *arg);
 int ob__mock_work_timer_stop(ob_mock *m, ob_timer timer);
 int ob__mock_work_queue(ob_mock *m, const struct work *work);
 ob_msg ob__mock_work_msg(ob_mock *m, const ob_view *view);

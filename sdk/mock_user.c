@@ -305,6 +305,7 @@ void ob__mock_session_free(struct session *s)
 	for (size_t i = 0; i < s->attrs_len; i++) {
 		free(s->attrs[i]);
 	}
+	json_decref(s->state_data);
 	free(s->node);
 	free(s);
 }

@@ -7,13 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/cron.h"
+
 /* ---- timers ---- */
 
 static void timer_end(ob_mock *m, struct timer *t)
 {
 	ob__mock_vec_take(&m->timers, t);
 	ob__mock_obj_close(m->world, &t->obj);
+	free(t->cron);
 	free(t);
+}
+
+/* When the schedule comes next, by the world's clock; 0: it is none, or never comes. */
+static uint64_t cron_due(const ob_mock *m, const char *schedule)
+{
+	struct ob__cron c;
+	int64_t now = OB_MOCK_EPOCH + (int64_t)(m->world->now / 1000);
+	int64_t next = ob__cron_parse(&c, schedule) == 0 ? ob__cron_next(&c, now, NULL, NULL)
+	                                                 : OB__CRON_NEVER;
+
+	return next != OB__CRON_NEVER ? (uint64_t)(next - OB_MOCK_EPOCH) * 1000 : 0;
 }
 
 ob_timer ob__mock_work_timer(ob_mock *m, uint64_t delay, uint64_t repeat, ob_timer_fn fn, void *arg)
@@ -40,6 +54,34 @@ ob_timer ob__mock_work_timer(ob_mock *m, uint64_t delay, uint64_t repeat, ob_tim
 	return t->obj.handle;
 }
 
+ob_timer ob__mock_work_timer_with(ob_mock *m, const ob_timer_options *o, ob_timer_fn fn, void *arg)
+{
+	bool by_calendar = o != NULL && o->cron != NULL;
+
+	if (o == NULL || o->size != sizeof(*o) ||
+	    (o->flags & ~(OB_TIMER_FIXED | OB_TIMER_LOCAL)) != 0 ||
+	    (!by_calendar && (o->flags & OB_TIMER_LOCAL) != 0) ||
+	    (by_calendar && (o->delay_ms != 0 || o->repeat_ms != 0 || o->flags & OB_TIMER_FIXED)) ||
+	    (!by_calendar && o->repeat_ms == 0 && o->count > 1)) {
+		return 0;
+	}
+	uint64_t due = by_calendar ? cron_due(m, o->cron) : 0;
+	char *cron = by_calendar ? strdup(o->cron) : NULL;
+	ob_timer handle = !by_calendar || (due != 0 && cron != NULL)
+	                          ? ob__mock_work_timer(m, o->delay_ms,
+	                                                by_calendar ? 1 : o->repeat_ms, fn, arg)
+	                          : 0;
+	struct timer *t = ob__mock_obj_get(m->world, handle, KIND_TIMER);
+	if (t == NULL) {
+		free(cron);
+		return 0;
+	}
+	t->left = o->count;
+	t->cron = cron;
+	t->due = by_calendar ? due : t->due;
+	return handle;
+}
+
 int ob__mock_work_timer_stop(ob_mock *m, ob_timer timer)
 {
 	struct timer *t = ob__mock_obj_get(m->world, timer, KIND_TIMER);
@@ -57,8 +99,9 @@ static void timer_fire(ob_mock *m, struct timer *t)
 	ob_timer_fn fn = t->fn;
 	void *arg = t->arg;
 
-	if (t->repeat != 0) {
-		t->due += t->repeat;
+	if (t->repeat != 0 && t->left != 1) {
+		t->left -= t->left > 0;
+		t->due = t->cron != NULL ? cron_due(m, t->cron) : t->due + t->repeat;
 	} else {
 		timer_end(m, t);
 	}
@@ -175,8 +218,15 @@ size_t ob_mock_run(ob_mock *m)
 	size_t done = 0;
 	struct work *work;
 
-	while (done < LIST_MAX && (work = work_next(m)) != NULL) {
+	while (done < LIST_MAX) {
+		work = work_next(m);
+		if (work == NULL && ob__mock_events_run(m, 1) == 0) {
+			break;
+		}
 		done++;
+		if (work == NULL) {
+			continue;
+		}
 		if (work->self != 0) {
 			ob__mock_self_call(m, work->self);
 		} else {
@@ -265,6 +315,7 @@ void ob_mock_advance(ob_mock *m, uint64_t ms)
 
 void ob__mock_work_drain(ob_mock *m)
 {
+	ob__mock_watches_end(m);
 	for (size_t i = m->timers.len; i > 0; i--) {
 		struct timer *t = m->timers.at[i - 1];
 		if (t->repeat != 0) {
@@ -290,6 +341,7 @@ void ob__mock_work_free(ob_mock *m)
 {
 	struct work *work;
 
+	ob__mock_brought_free(m);
 	while (m->timers.len > 0) {
 		timer_end(m, m->timers.at[0]);
 	}

@@ -9,6 +9,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -315,7 +316,7 @@ static int start_next(struct ob__load *l, const struct addrinfo *ai)
 /* How many connections may have been started by now. */
 static unsigned may_start(const struct ob__load *l, uint64_t begin, uint64_t now)
 {
-	unsigned limit = l->opened + CONNECTS;
+	unsigned limit = l->measuring_back ? ob__load_all(l) : l->opened + CONNECTS;
 
 	if (l->opts->ramp > 0) {
 		double n = 1 + (double)(now - begin) / (double)SECOND * l->opts->ramp;
@@ -324,37 +325,140 @@ static unsigned may_start(const struct ob__load *l, uint64_t begin, uint64_t now
 	return limit < ob__load_all(l) ? limit : ob__load_all(l);
 }
 
-static int connect_rest(struct ob__load *l, const struct addrinfo *ai, const volatile int *stop)
+/* Connections that were started go on; -1 when one has failed, or none has for too long. */
+static int connect_turn(struct ob__load *l, uint64_t wait, uint64_t *progress,
+                        const volatile int *stop)
+{
+	unsigned before = l->asked + l->opened;
+	uint64_t now = ob__load_now();
+
+	if (*stop) {
+		return fail(l, "connect", "interrupted");
+	}
+	turn(l, now, now + wait);
+	if (l->report->broken) {
+		return -1;
+	}
+	if (l->asked + l->opened != before) {
+		*progress = now;
+	}
+	if (l->opened < l->started && now > *progress + CONNECT_SECONDS * SECOND) {
+		return fail(l, "handshake", "no answer in 10 seconds");
+	}
+	return 0;
+}
+
+static int connect_rest(struct ob__load *l, const struct addrinfo *ai, double *seconds,
+                        const volatile int *stop)
 {
 	uint64_t begin = ob__load_now();
 	uint64_t progress = begin;
-	unsigned opened = 0;
 
 	while (l->opened < ob__load_all(l)) {
 		uint64_t now = ob__load_now();
-		if (*stop) {
-			return fail(l, "connect", "interrupted");
-		}
 		for (unsigned n = may_start(l, begin, now); l->started < n;) {
 			if (start_next(l, ai) < 0) {
 				return -1;
 			}
 			progress = now;
 		}
-		turn(l, now, now + (l->started < ob__load_all(l) ? SECOND / 1000 : SECOND / 10));
-		if (l->report->broken) {
+		if (connect_turn(l, l->started < ob__load_all(l) ? SECOND / 1000 : SECOND / 10,
+		                 &progress, stop) < 0) {
 			return -1;
 		}
-		if (l->opened > opened) {
-			opened = l->opened;
-			progress = now;
-		}
-		if (l->opened < l->started && now > progress + CONNECT_SECONDS * SECOND) {
-			return fail(l, "handshake", "no answer in 10 seconds");
+	}
+	*seconds = (double)(ob__load_now() - begin) / (double)SECOND;
+	return 0;
+}
+
+/* ---- connecting while the servers are stopped ---- */
+
+static void tell_servers(const struct ob__load *l, int signal)
+{
+	for (unsigned i = 0; i < l->opts->npids; i++) {
+		kill(l->opts->pids[i], signal);
+	}
+}
+
+static int wait_for(struct ob__load *l, const unsigned *what, unsigned count,
+                    const volatile int *stop)
+{
+	uint64_t progress = ob__load_now();
+
+	while (*what < count) {
+		if (connect_turn(l, SECOND / 10, &progress, stop) < 0) {
+			return -1;
 		}
 	}
-	l->report->connect_seconds = (double)(ob__load_now() - begin) / (double)SECOND;
 	return 0;
+}
+
+/* As many as are to be started are there, and have asked. */
+static int queue_batch(struct ob__load *l, const struct addrinfo *ai, unsigned all,
+                       const volatile int *stop)
+{
+	while (l->started < all) {
+		if (start_next(l, ai) < 0) {
+			return -1;
+		}
+	}
+	return wait_for(l, &l->asked, all, stop);
+}
+
+static double servers_us(const struct ob__load *l)
+{
+	struct ob__proc_use use;
+	double us = 0;
+
+	for (unsigned i = 0; i < l->opts->npids; i++) {
+		us += ob__proc_read(l->opts->pids[i], &use) == 0 ? use.user_us + use.sys_us : 0;
+	}
+	return us;
+}
+
+static int connect_batches(struct ob__load *l, const struct addrinfo *ai, const volatile int *stop)
+{
+	struct ob__load_report *r = l->report;
+
+	if (wait_for(l, &l->opened, l->started, stop) < 0) {
+		return -1;
+	}
+	unsigned first = l->opened;
+	double us = servers_us(l);
+	while (l->started < ob__load_all(l)) {
+		unsigned all = l->started + l->opts->batch;
+		all = all < ob__load_all(l) ? all : ob__load_all(l);
+		tell_servers(l, SIGSTOP);
+		int rc = queue_batch(l, ai, all, stop);
+		uint64_t begin = ob__load_now();
+		tell_servers(l, SIGCONT);
+		if (rc < 0 || wait_for(l, &l->opened, all, stop) < 0) {
+			return -1;
+		}
+		r->connect_seconds += (double)(ob__load_now() - begin) / (double)SECOND;
+	}
+	r->accept_us = l->opened > first ? (servers_us(l) - us) / (l->opened - first) : 0;
+	return 0;
+}
+
+/* ---- all of them again ---- */
+
+static int cut_all(struct ob__load *l, const struct addrinfo *ai, const volatile int *stop)
+{
+	struct ob__load_report *r = l->report;
+	double seconds = 0;
+
+	for (unsigned i = 0; i < l->started; i++) {
+		ob__load_conn_cut(l, &l->conns[i]);
+	}
+	l->started = 0;
+	l->asked = 0;
+	l->opened = 0;
+	l->measuring_back = true;
+	int rc = connect_rest(l, ai, &seconds, stop);
+	l->measuring_back = false;
+	r->back_seconds = seconds > r->back_seconds ? seconds : r->back_seconds;
+	return rc;
 }
 
 static int connect_all(struct ob__load *l, const volatile int *stop)
@@ -377,7 +481,11 @@ static int connect_all(struct ob__load *l, const volatile int *stop)
 		fail(l, "connection", "out of memory");
 		goto out;
 	}
-	rc = connect_rest(l, ai, stop);
+	rc = l->opts->batch ? connect_batches(l, ai, stop)
+	                    : connect_rest(l, ai, &l->report->connect_seconds, stop);
+	for (unsigned i = 0; rc == 0 && i < l->opts->cuts; i++) {
+		rc = cut_all(l, ai, stop);
+	}
 out:
 	freeaddrinfo(list);
 	return rc;
@@ -530,9 +638,13 @@ static int set_up(struct ob__load *l)
 	if (l->opts->rate <= 0 && conns * l->opts->depth > (UINT64_C(4) << 30) / l->frame_len) {
 		return fail(l, "memory", "connections x depth x body is over 4 GiB");
 	}
+	if (l->opts->tls && ob__load_tls_init(l) < 0) {
+		return fail(l, "TLS", "out of memory");
+	}
+	l->missing = l->opts->broadcast ? calloc(l->ring, sizeof(*l->missing)) : NULL;
 	l->conns = calloc(ob__load_all(l), sizeof(*l->conns));
 	l->read_buf = malloc(OB__LOAD_MAX_FRAME + OB__WSC_HEADER_MAX + OB__LOAD_READ);
-	if (!l->conns || !l->read_buf) {
+	if (!l->conns || !l->read_buf || (l->opts->broadcast && !l->missing)) {
 		return fail(l, "connections", "out of memory");
 	}
 	for (unsigned i = 0; i < ob__load_all(l); i++) {
@@ -560,7 +672,9 @@ static void tear_down(struct ob__load *l)
 	}
 	free(l->conns);
 	free(l->frames);
+	free(l->missing);
 	free(l->read_buf);
+	SSL_CTX_free(l->tls);
 }
 
 static void say_goodbye(struct ob__load *l)

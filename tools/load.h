@@ -14,6 +14,15 @@
  * With `pieces` no frame is sent at once: each connection gives a few bytes of what it has to send,
  * a random number of them, once every so many milliseconds. At any moment nearly all of them are in
  * the middle of a frame, and with `fragments` in the middle of a message of several frames.
+ *
+ * With `broadcast` one connection sends, and what it sends comes to all of them: each arrival
+ * counts, and the message is answered when all have it.
+ *
+ * How fast a server takes connections is hidden by a client that has no more of the processors than
+ * the server. So with `batch` the servers are stopped while so many connections are made, which the
+ * system does without them, and their requests sent; the clock runs from when they go on until all
+ * of the batch are answered. With `cuts` all connections are there, end at once by a reset, and
+ * come back at once, so many times.
  */
 #ifndef OB__LOAD_H
 #define OB__LOAD_H
@@ -35,6 +44,8 @@ enum {
 	OB__LOAD_MAX_CODES = 16,
 	OB__LOAD_MAX_VERSIONS = 64,
 	OB__LOAD_MAX_FRAGMENTS = 64,
+	OB__LOAD_MAX_BATCH = 4000, /* a system's queue before accept() is hardly ever longer */
+	OB__LOAD_MAX_CUTS = 1000,
 };
 
 /* Strings are borrowed for the run. */
@@ -55,6 +66,10 @@ struct ob__load_opts {
 	double ramp;        /* connects per second; 0: as fast as the server takes them */
 	double pieces;      /* ms between the pieces a message is sent in; 0: whole */
 	unsigned fragments; /* frames of a message; 0 and 1: one */
+	unsigned batch;     /* connections made while the servers are stopped; 0: these go on */
+	unsigned cuts;      /* how often all connections end and come back */
+	bool tls;
+	bool broadcast;
 	bool verify;
 	bool check_code;
 	bool versions; /* count the replies by their "v" */
@@ -74,9 +89,12 @@ struct ob__load_code {
 };
 
 struct ob__load_report {
-	double elapsed; /* seconds measured */
-	double connect_seconds;
-	uint64_t done; /* replies during the measurement */
+	double elapsed;         /* seconds measured */
+	double connect_seconds; /* for all of them; with batch: in which the servers ran */
+	double accept_us;       /* CPU time of the servers for each connection */
+	double back_seconds;    /* the longest time that it took all to come back */
+	struct ob__lat back;    /* from a connection's begin to its handshake's end, after a cut */
+	uint64_t done;          /* replies during the measurement */
 	struct ob__lat lat;
 	struct ob__proc_use self;
 	struct ob__load_server server[OB__LOAD_MAX_PIDS];

@@ -15,6 +15,8 @@
 
 #include <time.h>
 
+#include <openssl/ssl.h>
+
 #include "tools/load.h"
 #include "tools/wskey.h"
 
@@ -28,6 +30,7 @@ enum {
 
 enum ob__load_state {
 	OB__LOAD_CONNECTING,
+	OB__LOAD_SECURING, /* TLS shakes hands */
 	OB__LOAD_UPGRADING,
 	OB__LOAD_OPEN,
 	OB__LOAD_CLOSING, /* our close frame is out */
@@ -52,6 +55,8 @@ struct ob__load_conn {
 	uint64_t top;                 /* one above the highest answered, with --verify */
 	int64_t version;              /* of the last reply; -1: none yet */
 	uint64_t *when;               /* ring of L->ring: start of latency in ns; 0 = answered */
+	uint64_t begun;               /* to connect, in ns */
+	SSL *ssl;                     /* NULL: plain */
 	struct ob__load_bytes in;     /* an incomplete frame */
 	struct ob__load_bytes packet; /* an incomplete packet */
 	struct ob__load_bytes out;    /* what the socket did not take */
@@ -65,6 +70,7 @@ struct ob__load {
 	bool coarse; /* no epoll_pwait2 (before Linux 5.11): waits are whole milliseconds */
 	struct ob__load_conn *conns;
 	unsigned started; /* connections begun */
+	unsigned asked;   /* requests for a handshake sent */
 	unsigned opened;  /* handshakes done */
 	unsigned alive;   /* not GONE, of those begun */
 	uint64_t ring;    /* power of two */
@@ -72,9 +78,13 @@ struct ob__load {
 	uint64_t queued;
 	uint64_t schedule; /* open loop: messages due so far */
 
+	uint32_t *missing; /* broadcast: ring of how many have not had it */
+	SSL_CTX *tls;
+
 	bool sending; /* closed loop: an answered message is followed by a new one */
 	bool measuring;
-	uint64_t from_ns; /* of the measurement */
+	bool measuring_back; /* connections come back after a cut */
+	uint64_t from_ns;    /* of the measurement */
 	uint64_t last_reply_ns;
 
 	uint8_t *frames;
@@ -131,5 +141,17 @@ void ob__load_conn_close(struct ob__load *l, struct ob__load_conn *c);
 
 /* Closes the socket and frees what the connection holds; safe to repeat. */
 void ob__load_conn_free(struct ob__load *l, struct ob__load_conn *c);
+
+/* Ends a connection by a reset, and makes it one that can be started again. */
+void ob__load_conn_cut(struct ob__load *l, struct ob__load_conn *c);
+
+/* loadtls.c: sockets with TLS or without.  As send() and recv(), which they are without. */
+int ob__load_tls_init(struct ob__load *l);
+int ob__load_tls_start(struct ob__load *l, struct ob__load_conn *c);
+ssize_t ob__load_io_send(struct ob__load_conn *c, const uint8_t *p, size_t n);
+ssize_t ob__load_io_recv(struct ob__load_conn *c, uint8_t *p, size_t n);
+
+/* The handshake's next step: 1 done, 0 more to come, -1 with its failure in why. */
+int ob__load_tls_step(struct ob__load_conn *c, char *why, size_t cap);
 
 #endif

@@ -100,7 +100,7 @@ static void push(struct ob__load *l, struct ob__load_conn *c, const uint8_t *p, 
 	size_t taken = 0;
 
 	if (!c->out.len && !in_pieces(l, c)) {
-		ssize_t put = send(c->fd, p, n, MSG_NOSIGNAL);
+		ssize_t put = ob__load_io_send(c, p, n);
 		if (put < 0 && errno != EAGAIN && errno != EINTR) {
 			give_up(l, c, "send: %s", strerror(errno));
 			return;
@@ -126,7 +126,7 @@ void ob__load_conn_piece(struct ob__load *l, struct ob__load_conn *c, size_t n)
 	if (!left || !in_pieces(l, c)) {
 		return;
 	}
-	ssize_t put = send(c->fd, c->out.data + c->out_off, n < left ? n : left, MSG_NOSIGNAL);
+	ssize_t put = ob__load_io_send(c, c->out.data + c->out_off, n < left ? n : left);
 	if (put < 0) {
 		if (errno != EAGAIN && errno != EINTR) {
 			give_up(l, c, "send: %s", strerror(errno));
@@ -144,8 +144,8 @@ void ob__load_conn_piece(struct ob__load *l, struct ob__load_conn *c, size_t n)
 static void push_rest(struct ob__load *l, struct ob__load_conn *c)
 {
 	while (c->out_off < c->out.len) {
-		ssize_t put = send(c->fd, c->out.data + c->out_off, c->out.len - c->out_off,
-		                   MSG_NOSIGNAL);
+		ssize_t put =
+			ob__load_io_send(c, c->out.data + c->out_off, c->out.len - c->out_off);
 		if (put < 0 && errno == EINTR) {
 			continue;
 		}
@@ -183,6 +183,9 @@ bool ob__load_conn_queue(struct ob__load *l, struct ob__load_conn *c, uint64_t s
 		return false;
 	}
 	c->when[c->next & (l->ring - 1)] = start;
+	if (l->missing) {
+		l->missing[c->next & (l->ring - 1)] = ob__load_all(l);
+	}
 	c->next++;
 	c->owed++;
 	c->unsent++;
@@ -301,12 +304,45 @@ static bool find_awaited(struct ob__load *l, struct ob__load_conn *c, const uint
 	return true;
 }
 
+static void answered(struct ob__load *l, struct ob__load_conn *c, uint64_t *when, uint64_t now)
+{
+	if (l->opts->rate > 0 ? *when >= l->from_ns && l->from_ns : l->measuring) {
+		ob__lat_record(&l->report->lat, now - *when);
+	}
+	l->report->answered++;
+	*when = 0;
+	c->owed--;
+	l->owed--;
+}
+
+/* One that has come to this connection; the next one of those that the first one has sent. */
+static void take_broadcast(struct ob__load *l, struct ob__load_conn *c, uint64_t now)
+{
+	struct ob__load_conn *from = &l->conns[0];
+	uint64_t at = c->top & (l->ring - 1);
+
+	if (c->top >= from->next) {
+		l->report->duplicated++;
+		return;
+	}
+	c->top++;
+	l->report->done += l->measuring;
+	if (--l->missing[at] == 0) {
+		answered(l, from, &from->when[at], now);
+		from->base++;
+	}
+}
+
 static void take_reply(struct ob__load *l, struct ob__load_conn *c, const uint8_t *body, size_t n,
                        uint64_t now)
 {
 	uint64_t seq = c->base;
 	bool failed = false;
 
+	if (l->missing) {
+		take_broadcast(l, c, now);
+		return;
+	}
 	if (l->opts->check_code) {
 		int64_t code = find_number(body, n, "\"code\"");
 		failed = code >= 0 && code != 200;
@@ -324,15 +360,8 @@ static void take_reply(struct ob__load *l, struct ob__load_conn *c, const uint8_
 	if (l->opts->verify && !find_awaited(l, c, body, n, failed, &seq)) {
 		return;
 	}
-	uint64_t *when = &c->when[seq & (l->ring - 1)];
-	if (l->opts->rate > 0 ? *when >= l->from_ns && l->from_ns : l->measuring) {
-		ob__lat_record(&l->report->lat, now - *when);
-	}
 	l->report->done += l->measuring;
-	l->report->answered++;
-	*when = 0;
-	c->owed--;
-	l->owed--;
+	answered(l, c, &c->when[seq & (l->ring - 1)], now);
 	while (c->base < c->next && !c->when[c->base & (l->ring - 1)]) {
 		c->base++;
 	}
@@ -443,6 +472,9 @@ static ssize_t take_upgrade(struct ob__load *l, struct ob__load_conn *c, const u
 	if (used > 0) {
 		c->state = OB__LOAD_OPEN;
 		l->opened++;
+		if (l->measuring_back) {
+			ob__lat_record(&l->report->back, ob__load_now() - c->begun);
+		}
 	}
 	return used;
 }
@@ -474,7 +506,7 @@ static void on_readable(struct ob__load *l, struct ob__load_conn *c)
 	if (have) {
 		memcpy(l->read_buf, c->in.data, have);
 	}
-	ssize_t n = recv(c->fd, l->read_buf + have, OB__LOAD_READ, 0);
+	ssize_t n = ob__load_io_recv(c, l->read_buf + have, OB__LOAD_READ);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 		return;
 	}
@@ -486,8 +518,28 @@ static void on_readable(struct ob__load *l, struct ob__load_conn *c)
 	uint64_t now = ob__load_now();
 	l->last_reply_ns = now;
 	on_bytes(l, c, l->read_buf, have + (size_t)n, now);
+	c = l->missing ? &l->conns[0] : c;
 	if (l->sending && c->state == OB__LOAD_OPEN) {
 		ob__load_conn_fill(l, c, now);
+	}
+}
+
+static void ask(struct ob__load *l, struct ob__load_conn *c)
+{
+	c->state = OB__LOAD_UPGRADING;
+	l->asked++;
+	push(l, c, (const uint8_t *)l->request, l->request_len);
+}
+
+static void secure(struct ob__load *l, struct ob__load_conn *c)
+{
+	char why[160];
+	int rc = ob__load_tls_step(c, why, sizeof(why));
+
+	if (rc < 0) {
+		give_up(l, c, "TLS: %s", why);
+	} else if (rc > 0) {
+		ask(l, c);
 	}
 }
 
@@ -501,15 +553,27 @@ static void on_connected(struct ob__load *l, struct ob__load_conn *c)
 		give_up(l, c, "connect: %s", strerror(err));
 		return;
 	}
-	c->state = OB__LOAD_UPGRADING;
 	arm(l, c, EPOLLIN);
-	push(l, c, (const uint8_t *)l->request, l->request_len);
+	if (!l->tls) {
+		ask(l, c);
+		return;
+	}
+	c->state = OB__LOAD_SECURING;
+	if (ob__load_tls_start(l, c) < 0) {
+		give_up(l, c, "out of memory");
+		return;
+	}
+	secure(l, c);
 }
 
 void ob__load_conn_event(struct ob__load *l, struct ob__load_conn *c, uint32_t events)
 {
 	if (c->state == OB__LOAD_CONNECTING) {
 		on_connected(l, c);
+		return;
+	}
+	if (c->state == OB__LOAD_SECURING) {
+		secure(l, c);
 		return;
 	}
 	if (c->state != OB__LOAD_GONE && events & EPOLLOUT) {
@@ -525,6 +589,7 @@ int ob__load_conn_start(struct ob__load *l, struct ob__load_conn *c, int fd)
 	struct epoll_event ev = {.events = EPOLLOUT, .data.ptr = c};
 
 	c->fd = fd;
+	c->begun = ob__load_now();
 	c->state = OB__LOAD_CONNECTING;
 	c->events = EPOLLOUT;
 	bool sends = l->ring && c->index < l->opts->conns;
@@ -555,6 +620,8 @@ void ob__load_conn_free(struct ob__load *l, struct ob__load_conn *c)
 		return;
 	}
 	c->state = OB__LOAD_GONE;
+	SSL_free(c->ssl);
+	c->ssl = NULL;
 	close(c->fd);
 	c->fd = -1;
 	free(c->when);
@@ -563,4 +630,16 @@ void ob__load_conn_free(struct ob__load *l, struct ob__load_conn *c)
 	free(c->out.data);
 	l->alive--;
 	l->owed -= c->owed;
+}
+
+void ob__load_conn_cut(struct ob__load *l, struct ob__load_conn *c)
+{
+	const struct linger at_once = {.l_onoff = 1};
+
+	if (c->state != OB__LOAD_GONE) {
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+		ob__load_conn_free(l, c);
+	}
+	*c = (struct ob__load_conn){
+		.index = c->index, .fd = -1, .state = OB__LOAD_GONE, .version = -1};
 }

@@ -28,6 +28,9 @@ enum {
 	OPT_PIECES,
 	OPT_VERSIONS,
 	OPT_ANNOUNCE,
+	OPT_BROADCAST,
+	OPT_BATCH,
+	OPT_CUTS,
 };
 
 struct args {
@@ -51,10 +54,11 @@ static void on_signal(int sig)
 }
 
 static const char usage_text[] =
-	"usage: obbench [options] [ws://]HOST:PORT[/PATH]\n"
+	"usage: obbench [options] [ws://|wss://]HOST:PORT[/PATH]\n"
 	"\n"
 	"Load over WebSocket with seed packets: 12 bytes of header, then a JSON body; each packet is\n"
 	"one binary message. A reply is the next packet with the same id on the same connection.\n"
+	"With wss:// no certificate is refused.\n"
 	"\n"
 	"  -c N       connections (50)\n"
 	"  -d N       messages in flight on each (1); 0 keeps idle connections;\n"
@@ -76,6 +80,10 @@ static const char usage_text[] =
 	"  --versions     count the replies by the number behind \"v\", and its changes\n"
 	"  --check-code   count replies whose body has a \"code\" other than 200, by code\n"
 	"  --ramp N       open N connections per second\n"
+	"  --broadcast    with -c 1 and --idle N: what it sends comes to all N + 1, each arrival counts\n"
+	"  --batch N      stop the servers of -p while N connections are made, and so on; the time\n"
+	"                 to connect is that in which they run\n"
+	"  --cuts N       cut all connections at once, and have all come back at once, N times\n"
 	"  --announce     write \"connected\" to stderr when all connections are there\n"
 	"  --json         print one JSON object\n"
 	"  -h         this help          -V         version\n"
@@ -150,8 +158,9 @@ static int parse_target(struct args *a, const char *text)
 	char *at = a->target;
 
 	a->given = text;
-	if (!strncmp(text, "ws://", 5)) {
-		text += 5;
+	a->load.tls = !strncmp(text, "wss://", 6);
+	if (a->load.tls || !strncmp(text, "ws://", 5)) {
+		text = strchr(text, '/') + 2;
 	}
 	if (strlen(text) >= sizeof(a->target)) {
 		return usage("the address is too long");
@@ -210,6 +219,14 @@ static int parse_integer_option(struct args *a, int opt)
 		rc = parse_count("--fragments", optarg, 1, OB__LOAD_MAX_FRAGMENTS, &v);
 		o->fragments = (unsigned)v;
 		return rc;
+	case OPT_BATCH:
+		rc = parse_count("--batch", optarg, 1, OB__LOAD_MAX_BATCH, &v);
+		o->batch = (unsigned)v;
+		return rc;
+	case OPT_CUTS:
+		rc = parse_count("--cuts", optarg, 1, OB__LOAD_MAX_CUTS, &v);
+		o->cuts = (unsigned)v;
+		return rc;
 	case 'n':
 		return parse_count("-n", optarg, 1, 1e9, &o->total);
 	default:
@@ -254,6 +271,9 @@ static int parse_option(struct args *a, int opt)
 	case OPT_ANNOUNCE:
 		o->announce = true;
 		return 0;
+	case OPT_BROADCAST:
+		o->broadcast = true;
+		return 0;
 	case '?':
 		return usage("wrong option");
 	default:
@@ -276,6 +296,12 @@ static int settle(struct args *a)
 	}
 	if (!o->depth && (o->rate > 0 || o->total)) {
 		return usage("-d 0 keeps idle connections: it does not go with -n or -R");
+	}
+	if (o->broadcast && (o->conns != 1 || !o->depth || o->verify)) {
+		return usage("--broadcast needs -c 1 and does not go with -d 0 or --verify");
+	}
+	if (o->batch && (!o->npids || o->tls || o->ramp > 0)) {
+		return usage("--batch needs -p and does not go with wss:// or --ramp");
 	}
 	if (o->body && (o->verify || a->size_set)) {
 		return usage("--body does not go with --verify or -s");
@@ -303,6 +329,9 @@ static int parse_args(struct args *a, int argc, char **argv)
 		{"pieces", required_argument, NULL, OPT_PIECES},
 		{"versions", no_argument, NULL, OPT_VERSIONS},
 		{"announce", no_argument, NULL, OPT_ANNOUNCE},
+		{"broadcast", no_argument, NULL, OPT_BROADCAST},
+		{"batch", required_argument, NULL, OPT_BATCH},
+		{"cuts", required_argument, NULL, OPT_CUTS},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
@@ -455,6 +484,14 @@ static void print_text(const struct args *a, const struct ob__load_report *r)
 		printf("idle          %u more connections\n", o->idle);
 	}
 	printf("connected     in %.3f s\n", r->connect_seconds);
+	if (o->batch) {
+		printf("  servers     %.3f us of CPU time for each\n", r->accept_us);
+	}
+	if (o->cuts) {
+		printf("came back     in %.3f s at most, p50 %.1f ms, max %.1f ms\n",
+		       r->back_seconds, (double)ob__lat_quantile(&r->back, .5) / 1e6,
+		       (double)r->back.max / 1e6);
+	}
 	printf("messages/s    %.0f (%" PRIu64 " in %.3f s)\n", t.rate, r->done, r->elapsed);
 	printf("latency us    p50 %.1f  p99 %.1f  p99.9 %.1f  max %.1f  mean %.1f\n", lat_us(r, .5),
 	       lat_us(r, .99), lat_us(r, .999), (double)r->lat.max / 1000, mean_us(r));
@@ -536,6 +573,9 @@ static void print_json(const struct args *a, const struct ob__load_report *r)
 	       o->id);
 	printf(",\"interrupted\":%s,\"connect_s\":%.6f,\"elapsed_s\":%.6f",
 	       r->interrupted ? "true" : "false", r->connect_seconds, r->elapsed);
+	printf(",\"accept_cpu_us\":%.4f,\"back_s\":%.6f,\"back_ms\":{\"p50\":%.3f,\"max\":%.3f}",
+	       r->accept_us, r->back_seconds, (double)ob__lat_quantile(&r->back, .5) / 1e6,
+	       (double)r->back.max / 1e6);
 	printf(",\"sent\":%" PRIu64 ",\"answered\":%" PRIu64 ",\"messages\":%" PRIu64
 	       ",\"msgs_per_s\":%.3f",
 	       r->sent, r->answered, r->done, t.rate);

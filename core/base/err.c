@@ -19,7 +19,7 @@ static struct result describe(enum ob_result_code code)
 	/* No default: a code without a sentence is a warning of the compiler. */
 	switch (code) {
 	case OB_OK:
-		return (struct result){"ok", "OK", 200};
+		return (struct result){OB__OK_SENTENCE, "OK", 200};
 	case OB_E_APP:
 		return (struct result){"the handler failed", "APP", 500};
 	case OB_E_NOT_FOUND:

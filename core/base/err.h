@@ -12,6 +12,8 @@
 #ifndef OB__ERR_H
 #define OB__ERR_H
 
+#define OB__OK_SENTENCE "ok" /* ob__strerror(OB_OK) */
+
 /* A short English sentence; static storage, never NULL. */
 const char *ob__strerror(int code);
 

@@ -15,7 +15,6 @@
 #include "base/log.h"
 
 #define FREE_MS 5000u /* how long ob__loop_free() waits for handles */
-#define LATE_MS 100u  /* so late, the wheel waits for one more poll */
 
 /* Work to do once; deferred or posted. */
 struct job {
@@ -35,7 +34,7 @@ struct ob__loop {
 	uv_loop_t uv;
 	uv_prepare_t prepare; /* runs the hooks and arms the wheel's timer */
 	uv_timer_t wheel_timer;
-	uv_check_t check; /* ends a turn for deferred work; active only when there is some */
+	uv_check_t check; /* notes the time of a poll, and ends a turn for deferred work */
 	uv_idle_t idle;   /* runs it; as long as it is active a poll does not block */
 	uv_async_t async; /* wakes the loop for posts */
 	uv_timer_t guard; /* ends ob__loop_free() */
@@ -44,7 +43,7 @@ struct ob__loop {
 	bool guard_fired;
 	uint64_t wheel_due; /* when wheel_timer fires; UINT64_MAX: it is not armed */
 	bool wheel_changed; /* an entry may be due before wheel_due */
-	bool wheel_waits;   /* it is late, and what came meanwhile is read first */
+	uint64_t polled;    /* when the last poll returned */
 	struct ob__list hooks;
 	struct ob__list deferred; /* of this turn */
 	struct ob__list ready;    /* of earlier turns: run by the next idle callback */
@@ -108,21 +107,16 @@ static void on_timeout(struct ob__wheel_entry *entry, void *arg)
 	t->fn(t->arg);
 }
 
+/* What was due when the last poll returned: what has come due since then, in a turn that took long
+ * or while the process slept, waits for the next poll.  So nobody is taken for silent whose word
+ * may be waiting here. */
 static void on_wheel_timer(uv_timer_t *timer)
 {
 	struct ob__loop *l = timer->data;
 	uint64_t now = uv_now(&l->uv);
-	/* The turn before took long, or the process slept: nobody is taken for silent whose word
-	 * may be waiting here. */
-	l->wheel_waits = !l->wheel_waits && now >= l->wheel_due + LATE_MS;
-	if (l->wheel_waits) {
-		l->wheel_due = now + 1; /* behind the next poll */
-		uv_timer_start(timer, on_wheel_timer, 1, 0);
-		return;
-	}
 	l->wheel_due = UINT64_MAX;
 	l->wheel_changed = true;
-	ob__wheel_advance(&l->wheel, now, on_timeout, NULL);
+	ob__wheel_advance(&l->wheel, l->polled < now ? l->polled : now, on_timeout, NULL);
 }
 
 void ob__loop_before_poll(struct ob__loop *l, struct ob__loop_hook *hook)
@@ -197,6 +191,7 @@ static void run_jobs(struct ob__list *jobs)
 static void on_check(uv_check_t *handle)
 {
 	struct ob__loop *l = handle->data;
+	l->polled = uv_now(&l->uv);
 	ob__list_splice(&l->ready, &l->deferred);
 }
 
@@ -206,7 +201,6 @@ static void on_idle(uv_idle_t *handle)
 	run_jobs(&l->ready);
 	if (ob__list_empty(&l->deferred)) {
 		uv_idle_stop(&l->idle);
-		uv_check_stop(&l->check);
 	}
 }
 
@@ -218,7 +212,6 @@ int ob__loop_defer(struct ob__loop *l, ob__loop_fn fn, void *arg)
 	}
 	ob__list_append(&l->deferred, &job->link);
 	uv_idle_start(&l->idle, on_idle);
-	uv_check_start(&l->check, on_check);
 	return 0;
 }
 
@@ -294,6 +287,7 @@ struct ob__loop *ob__loop_new(void)
 	adopt(l, (uv_handle_t *)&l->idle);
 	adopt(l, (uv_handle_t *)&l->guard);
 	uv_prepare_start(&l->prepare, on_prepare);
+	uv_check_start(&l->check, on_check);
 
 	ob__list_init(&l->hooks);
 	ob__list_init(&l->deferred);
@@ -302,6 +296,7 @@ struct ob__loop *ob__loop_new(void)
 	ob__list_init(&l->posted);
 	pthread_mutex_init(&l->post_lock, NULL);
 	ob__wheel_init(&l->wheel, uv_now(&l->uv));
+	l->polled = uv_now(&l->uv);
 	l->wheel_due = UINT64_MAX;
 	return l;
 

@@ -22,12 +22,13 @@
 #include "cmd/template.h"
 #include "host/exit.h"
 
-#define TEMPLATE_MAX 65536u
-#define NAME_MAX_LEN 40u
-#define AUTHOR_MAX   100u
-#define CODEC_PREFIX "codec_"
-#define TEXT_OF(x)   #x
-#define TEXT(x)      TEXT_OF(x)
+#define TEMPLATE_MAX     65536u
+#define NAME_MAX_LEN     40u
+#define AUTHOR_MAX       100u
+#define CODEC_PREFIX     "codec_"
+#define TRANSPORT_PREFIX "transport_"
+#define TEXT_OF(x)       #x
+#define TEXT(x)          TEXT_OF(x)
 
 enum kind {
 	HANDLER = 1u << 0,
@@ -35,7 +36,8 @@ enum kind {
 	POLICY = 1u << 2,
 	LISTENER = 1u << 3,
 	HTTP = 1u << 4,
-	ALL = HANDLER | CODEC | POLICY | LISTENER | HTTP,
+	TRANSPORT = 1u << 5,
+	ALL = HANDLER | CODEC | POLICY | LISTENER | HTTP | TRANSPORT,
 };
 
 static const struct {
@@ -43,7 +45,7 @@ static const struct {
 	unsigned kind;
 } kinds[] = {
 	{"handler", HANDLER},   {"codec", CODEC}, {"policy", POLICY},
-	{"listener", LISTENER}, {"http", HTTP},
+	{"listener", LISTENER}, {"http", HTTP},   {"transport", TRANSPORT},
 };
 
 /* What a project is made of.  @KIND@ and @NAME@ stand in the paths, too. */
@@ -96,6 +98,7 @@ static void usage(FILE *out)
 	      "                   codec: turns bytes into messages; NAME is codec_WORD\n"
 	      "                   listener: opens a port of its own\n"
 	      "                   policy: chooses the node a message goes to\n"
+	      "                   transport: makes the sockets for links between nodes\n"
 	      "  -d, --dir DIR    where (default: here)\n"
 	      "  -a, --author N   who stands in the files (default: the user's name)\n"
 	      "  --templates DIR  other templates; or $OBHOST_PROJECT_DIR\n"
@@ -173,7 +176,8 @@ static int set_kind(struct project *p, const char *word)
 		}
 	}
 	return complain(OB__EXIT_USAGE,
-	                "--kind %s: there are handler, codec, policy, listener and http", word);
+	                "--kind %s: there are handler, codec, policy, listener, http and transport",
+	                word);
 }
 
 /* The name goes into comments and shell commands of no file, so only lines may not break. */
@@ -403,6 +407,8 @@ static void settle(struct project *p)
 	time_t now = time(NULL);
 	struct tm tm;
 	const char *codec = p->name;
+	const char *transport = p->name;
+	size_t prefix = strlen(TRANSPORT_PREFIX);
 
 	if (p->author[0] == '\0') {
 		default_author(p);
@@ -413,6 +419,9 @@ static void settle(struct project *p)
 	if (p->kind == CODEC) {
 		codec += strlen(CODEC_PREFIX);
 	}
+	if (strncmp(p->name, TRANSPORT_PREFIX, prefix) == 0 && p->name[prefix] != '\0') {
+		transport += prefix;
+	}
 	snprintf(p->year, sizeof(p->year), "%d",
 	         localtime_r(&now, &tm) != NULL ? 1900 + tm.tm_year : 1970);
 	const struct ob__template_word words[] = {
@@ -421,6 +430,7 @@ static void settle(struct project *p)
 		{"AUTHOR", p->author},
 		{"YEAR", p->year},
 		{"CODEC", codec},
+		{"TRANSPORT", transport},
 		{"TEST_PROGRAMS", p->kind == CODEC ? "test/line_client" : ""},
 		{"TEST_FILES", p->kind == LISTENER ? "test/lint.json test/swap.json" : ""},
 		{"LINT_FLAGS", p->kind == LISTENER ? "-c $(srcdir)/test/lint.json" : ""},

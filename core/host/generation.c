@@ -102,10 +102,12 @@ struct ob__gen *ob__gen_new(struct ob__node *node, struct ob__module *m)
 	g->since = ob__loop_now(node->loop);
 	ob__list_init(&g->regs);
 	ob__list_init(&g->timers);
+	ob__list_init(&g->watches);
 	ob__list_init(&g->msgs);
 	ob__list_init(&g->reqs);
 	ob__list_init(&g->calls);
 	ob__list_init(&g->plans);
+	ob__list_init(&g->gates);
 	ob__list_init(&g->waits);
 	ob__list_append(&m->gens, &g->link);
 	m->gen_count++;

@@ -84,13 +84,15 @@ struct ob__gen {
 	char why[256];      /* why it is a zombie */
 	json_t *conf;       /* what it was started with; reference */
 
-	struct ob__list regs;   /* ob__reg.gen_link */
-	struct ob__list timers; /* ob__timer.gen_link */
-	struct ob__list msgs;   /* ob__held_msg.gen_link */
-	struct ob__list reqs;   /* held requests */
-	struct ob__list calls;  /* ob__pending.u.call.gen_link */
-	struct ob__list plans;  /* ob__call.gen_link: calls of several tries */
-	struct ob__list waits;  /* ob__wait.gen_link: jobs, posts, http and admin calls */
+	struct ob__list regs;    /* ob__reg.gen_link */
+	struct ob__list timers;  /* ob__timer.gen_link */
+	struct ob__list watches; /* host/fdwatch.c */
+	struct ob__list msgs;    /* ob__held_msg.gen_link */
+	struct ob__list reqs;    /* held requests */
+	struct ob__list calls;   /* ob__pending.u.call.gen_link */
+	struct ob__list plans;   /* ob__call.gen_link: calls of several tries */
+	struct ob__list gates;   /* messages that its filters hold (host/message/gate.h) */
+	struct ob__list waits;   /* ob__wait.gen_link: jobs, posts, http and admin calls */
 	struct ob__state **states;
 	size_t states_len;
 

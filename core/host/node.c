@@ -20,13 +20,13 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "host/admin.h"
-#include "host/confhistory.h"
-#include "host/confreload.h"
-#include "host/conn.h"
+#include "host/admin/admin.h"
+#include "host/admin/confhistory.h"
+#include "host/admin/confreload.h"
+#include "host/client/conn.h"
+#include "host/cluster/policy.h"
 #include "host/exit.h"
 #include "host/node_mesh.h"
-#include "host/policy.h"
 #include "host/swap/swap.h"
 
 #define HTTP_HELD_MS 120000u
@@ -258,9 +258,11 @@ static int start_host(struct ob__node *node)
 
 	snprintf(stage, sizeof(stage), "%s/stage", node->dir);
 	ob__slots_init(&node->slots, node->self.incarnation);
+	ob__msgnames_init(&node->msgnames, node->self.incarnation);
 	ob__works_init(&node->works);
 	ob__clients_init(node);
-	if (ob__conf_apply_policies(node) != 0) {
+	if (ob__msgnames_load(&node->msgnames, node->conf->names) != 0 ||
+	    ob__conf_apply_policies(node) != 0) {
 		ob__node_module_dirs_free(dirs);
 		return -1;
 	}
@@ -452,6 +454,7 @@ struct ob__node *ob__node_start(struct ob__nodeconf *conf, const char *const *ex
 	    (step = "listeners", start_listeners(node)) != 0 ||
 	    (step = "user", become_user(node)) != 0 ||
 	    (step = "accept", start_accepting(node)) != 0) {
+		*exit_code = node->conf_wrong ? OB__EXIT_USAGE : OB__EXIT_FAILURE;
 		ob__error("node", "%s: not started (at %s)", conf->name, step);
 		(void)ob__notify_send(&node->notify, OB__NOTIFY_SAME,
 		                      "%s: not started (at %s), the log says why", conf->name,
@@ -635,6 +638,7 @@ int ob__node_free(struct ob__node *node)
 	ob__registry_free(&node->registry);
 	ob__clients_free(node);
 	ob__slots_free(&node->slots);
+	ob__msgnames_free(&node->msgnames);
 	ob__works_free(&node->works);
 	ob__swap_free(node);
 	ob__stats_free(node->stats);

@@ -24,23 +24,29 @@
 #include "base/loop.h"
 #include "base/notify.h"
 #include "base/stat.h"
-#include "host/callfilter.h"
-#include "host/calls.h"
-#include "host/cancel.h"
-#include "host/client.h"
-#include "host/cluster.h"
-#include "host/dispatch.h"
-#include "host/drain.h"
+#include "host/call/callfilter.h"
+#include "host/call/calls.h"
+#include "host/call/cancel.h"
+#include "host/call/keys.h"
+#include "host/call/methods.h"
+#include "host/client/client.h"
+#include "host/cluster/cluster.h"
+#include "host/cluster/drain.h"
+#include "host/cluster/permit.h"
+#include "host/cluster/transport.h"
+#include "host/event.h"
 #include "host/generation.h"
-#include "host/ignored.h"
-#include "host/keys.h"
-#include "host/methods.h"
+#include "host/message/dispatch.h"
+#include "host/message/gate.h"
+#include "host/message/ignored.h"
+#include "host/message/msgname.h"
 #include "host/nodeconf.h"
-#include "host/permit.h"
-#include "host/session_lost.h"
+#include "host/push/groups.h"
+#include "host/session/lost.h"
+#include "host/session/resume.h"
+#include "host/session/states.h"
 #include "host/slot.h"
 #include "host/swap/loader.h"
-#include "host/transport.h"
 #include "host/web.h"
 #include "host/work.h"
 #include "mesh/firsts.h"
@@ -59,7 +65,7 @@ struct ob__users;
 enum ob__node_phase {
 	OB__NODE_STARTING = 1,
 	OB__NODE_RUNNING,
-	OB__NODE_DRAINING, /* takes nothing new (host/drain.h) */
+	OB__NODE_DRAINING, /* takes nothing new (host/cluster/drain.h) */
 	OB__NODE_LEAVING,  /* drains, then stops */
 	OB__NODE_STOPPING,
 };
@@ -96,8 +102,12 @@ struct ob__node {
 	struct ob__pendings pendings;
 	struct ob__sessions sessions;
 	struct ob__users *users;
+	struct ob__hostgroups groups;
+	struct ob__states states;
+	struct ob__events events;
+	struct ob__resumes resumes;
 	struct ob__losses losses;
-	struct ob__map names; /* node id -> owned name (host/names.h) */
+	struct ob__map names; /* node id -> owned name (host/cluster/names.h) */
 	struct ob__timeout notice_timeout;
 	uint32_t notices_at; /* slot in the table of notices that is sent next */
 	bool notices_again;  /* and when that is at its end, all once more */
@@ -110,6 +120,7 @@ struct ob__node {
 	struct ob__log_limit served_limit;
 
 	struct ob__slots slots;
+	struct ob__msgnames msgnames;
 	struct ob__list modules;
 	struct ob__loader *loader;
 	bool rehearses; /* there is a program for it */
@@ -121,6 +132,7 @@ struct ob__node {
 	struct ob__cancels cancels;
 	struct ob__keys keys;
 	struct ob__callfilter callfilter;
+	struct ob__gates gates;
 	struct ob__methods methods;
 	struct ob__clients clients;
 	struct ob__web web;
@@ -129,6 +141,7 @@ struct ob__node {
 	uint64_t http_timeout_ms; /* of HTTP requests that a handler holds */
 
 	struct ob__drain drain;
+	bool conf_wrong; /* it does not start because of what it is configured with */
 	enum ob__node_phase phase;
 	bool conf_reloading; /* a configuration is being taken over */
 	bool conf_again;     /* HUP came meanwhile: the file is read once more */
@@ -192,6 +205,9 @@ struct ob__session *ob__node_session(const struct ob__node *node, const char *te
 
 /* 1 equal, 0 not, OB_E_NOT_FOUND when none is set. */
 int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given);
+
+/* 1 equal, 0 not, or no secret; in constant time. */
+int ob__node_secret_equal(const char *secret, const char *given);
 
 /* Pages of the administration; new references. */
 json_t *ob__node_json(const struct ob__node *node);

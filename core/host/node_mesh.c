@@ -4,11 +4,11 @@
 
 #include "host/node_mesh.h"
 
-#include "host/conn.h"
-#include "host/names.h"
+#include "host/client/conn.h"
+#include "host/cluster/names.h"
 #include "host/node.h"
-#include "host/session_end.h"
-#include "host/users.h"
+#include "host/session/end.h"
+#include "host/user/users.h"
 #include "lib/many.h"
 
 /* ---- what the mesh tells ---- */
@@ -22,6 +22,7 @@ static void link_up(void *arg, struct ob__peer *peer)
 	ob__methods_up(node, peer);
 	ob__losses_link_up(node, peer);
 	ob__users_peers_changed(node);
+	ob__groups_ways_changed(node);
 	ob__drain_link_up(node, peer);
 	ob__dispatch_peer_up(node);
 	ob__served_again(node);
@@ -42,6 +43,7 @@ static void link_down(void *arg, struct ob__peer *peer, const char *reason)
 	ob__clients_link_drained(node, peer);
 	ob__losses_link_down(node, peer);
 	ob__users_peers_changed(node);
+	ob__groups_ways_changed(node);
 }
 
 /* Whatever is said once when a link comes up is said once more. */
@@ -56,6 +58,7 @@ static void link_gap(void *arg, struct ob__peer *peer)
 	ob__methods_up(node, peer);
 	ob__drain_link_up(node, peer);
 	ob__users_peers_changed(node);
+	ob__groups_ways_changed(node);
 	ob__served_again(node);
 }
 
@@ -124,6 +127,9 @@ int ob__mesh_start(struct ob__node *node)
 	node->links = ob__links_new(&node->streams, &node->registry, node->stats, &options,
 	                            &links_ops, node);
 	ob__losses_init(node);
+	ob__hostgroups_init(node);
+	ob__states_init(node);
+	ob__events_init(node);
 	ob__ignored_init(node);
 	ob__permits_init(node);
 	if (node->links == NULL || ob__permits_apply(node) != 0 || ob__cluster_init(node) != 0 ||
@@ -143,5 +149,8 @@ void ob__mesh_free(struct ob__node *node)
 	ob__sessions_free(&node->sessions);
 	ob__losses_free(node);
 	ob__users_free(node);
+	ob__hostgroups_free(node);
+	ob__states_free(node);
+	ob__events_free(node);
 	ob__names_free(node);
 }

@@ -13,12 +13,12 @@
 #include <openssl/evp.h>
 
 #include "base/err.h"
-#include "host/conn.h"
-#include "host/listen.h"
-#include "host/names.h"
+#include "host/client/conn.h"
+#include "host/client/listen.h"
+#include "host/cluster/names.h"
+#include "host/cluster/policy.h"
 #include "host/node.h"
-#include "host/policy.h"
-#include "host/users.h"
+#include "host/user/users.h"
 
 bool ob__module_name_ok(const char *name)
 {
@@ -79,6 +79,7 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 	char peer[80] = "";
 	const struct ob__conn *conn =
 		s->conn != 0 ? ob__slab_get(&node->clients.conns, s->conn) : NULL;
+	const struct ob__resume *away = ob__resume_get(node, s->conn);
 	json_t *served = json_array();
 	const char *user = ob__session_user(s);
 
@@ -86,7 +87,7 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 	json_t *utf8 = json_string(user); /* NULL: it is no UTF-8 */
 	json_decref(utf8);
 	if (conn != NULL) {
-		ob__stream_peer(&conn->stream, peer, sizeof(peer));
+		ob__conn_peer(conn, peer, sizeof(peer));
 	}
 	for (uint8_t i = 0; i < s->served_len; i++) {
 		const char *name = ob__names_get(node, s->served[i]);
@@ -94,13 +95,18 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 		snprintf(id, sizeof(id), "%016" PRIx64, s->served[i]);
 		json_array_append_new(served, json_string(name != NULL ? name : id));
 	}
-	return json_pack("{s:s, s:b, s:s, s:I, s:i, s:I, s:o, s:s, s:I, s:o}", "id", text, "local",
-	                 s->conn != 0, "peer", peer, "messages", (json_int_t)s->messages,
-	                 "in_flight", conn != NULL ? (int)conn->in_flight : 0, "queued",
-	                 (json_int_t)(conn != NULL ? conn->stream.queued : 0), "served_by", served,
-	                 "user", utf8 != NULL ? user : "(no text)", "epoch",
-	                 (json_int_t)(s->more != NULL ? s->more->epoch : 0), "attrs",
-	                 attrs_json(s));
+	json_t *state =
+		node->states.on && s->conn != 0 ? json_string(ob__states_of(node, s)->name) : NULL;
+	return json_pack("{s:s, s:b, s:s, s:I, s:i, s:I, s:o, s:s, s:I, s:o, s:b, s:o*}", "id",
+	                 text, "local", s->conn != 0, "peer", peer, "messages",
+	                 (json_int_t)s->messages, "in_flight",
+	                 (int)(away != NULL   ? away->in_flight
+	                       : conn != NULL ? conn->in_flight
+	                                      : 0),
+	                 "queued", (json_int_t)(conn != NULL ? conn->stream.queued : 0),
+	                 "served_by", served, "user", utf8 != NULL ? user : "(no text)", "epoch",
+	                 (json_int_t)(s->more != NULL ? s->more->epoch : 0), "attrs", attrs_json(s),
+	                 "detached", away != NULL, "state", state);
 }
 
 json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, const char *after)
@@ -201,12 +207,13 @@ json_t *ob__node_routes_json(const struct ob__node *node)
 	const struct ob__idrange *m = node->router.served;
 
 	return json_pack(
-		"{s:o, s:o, s:o, s:o, s:o}", "served",
+		"{s:o, s:o, s:o, s:o, s:o, s:o}", "served",
 		spans_json(node, m != NULL ? m->flat : NULL, m != NULL ? m->flat_len : 0), "ranges",
 		spans_json(node, t != NULL ? t->flat : NULL, t != NULL ? t->flat_len : 0),
 		"special",
 		spans_json(node, t != NULL ? t->special : NULL, t != NULL ? t->special_len : 0),
-		"policies", ob__policy_json(node), "policy_ranges", ob__policy_ranges_json(node));
+		"policies", ob__policy_json(node), "policy_ranges", ob__policy_ranges_json(node),
+		"names", ob__msgnames_json(&node->msgnames));
 }
 
 /* ---- the node ---- */
@@ -248,16 +255,13 @@ json_t *ob__node_json(const struct ob__node *node)
 		ob__methods_own_json(node), "drain", ob__drain_json(node));
 }
 
-int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given)
+int ob__node_secret_equal(const char *secret, const char *given)
 {
-	const char *secret = strcmp(path, "http.token") == 0
-	                             ? node->conf->http_token
-	                             : ob__conf_str(node->conf->root, path, NULL);
 	uint8_t a[EVP_MAX_MD_SIZE];
 	uint8_t b[EVP_MAX_MD_SIZE];
 
-	if (secret == NULL) {
-		return OB_E_NOT_FOUND;
+	if (secret == NULL || *secret == '\0') {
+		return 0;
 	}
 	given = given != NULL ? given : "";
 	if (EVP_Digest(secret, strlen(secret), a, NULL, EVP_sha256(), NULL) != 1 ||
@@ -265,6 +269,15 @@ int ob__node_secret_check(const struct ob__node *node, const char *path, const c
 		return 0;
 	}
 	return CRYPTO_memcmp(a, b, 32) == 0;
+}
+
+int ob__node_secret_check(const struct ob__node *node, const char *path, const char *given)
+{
+	const char *secret = strcmp(path, "http.token") == 0
+	                             ? node->conf->http_token
+	                             : ob__conf_str(node->conf->root, path, NULL);
+
+	return secret != NULL ? ob__node_secret_equal(secret, given) : OB_E_NOT_FOUND;
 }
 
 /* ---- gauges ---- */
@@ -388,6 +401,7 @@ void ob__node_gauges(struct ob__node *node)
 	ob__stat_gauge(s, "obhost_deadlines", NULL, "Requests and calls that ended by deadline.",
 	               gauge_u64, &node->pendings.deadlines);
 	ob__users_gauges(node);
+	ob__hostgroups_gauges(node);
 	heap_gauges(s);
 	ob__stat_gauge(s, "obhost_log_dropped", NULL, "Log lines dropped.", gauge_log_dropped,
 	               NULL);

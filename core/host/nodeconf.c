@@ -14,13 +14,16 @@
 #include <obhost/obhost.h>
 
 #include "base/log.h"
-#include "host/transport.h"
+#include "host/cluster/transport.h"
+#include "host/message/msgname.h"
+#include "host/session/states.h"
 #include "mesh/dialer.h"
 #include "mesh/hello.h"
 #include "net/tls.h"
 
-#define SEED_TOKEN    "helloworldiloveyou~1234567890123"
-#define DEFAULT_CODEC "obespoir"
+#define SEED_TOKEN       "helloworldiloveyou~1234567890123"
+#define DEFAULT_CODEC    "obespoir"
+#define SUGGEST_DISTANCE 2u
 
 /* clang-format off */
 const struct ob__conf_row ob__nodeconf_rows[] = {
@@ -43,8 +46,8 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"websocket", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "A WebSocket listener for clients of the obespoir protocol; short for one entry of listen."},
 	{"websocket.port", OB__CONF_INT, 0, 0, 65535, NULL, "0", "Port; 0: no listener."},
 	{"websocket.timeout", OB__CONF_SECONDS, 0, 0, 86400, NULL, "300", "Seconds without a byte from a client until it is closed; 0: never."},
-	{"websocket.token", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "Key of the client protocol's encryption; used with encode only."},
-	{"websocket.encode", OB__CONF_INT, 0, 0, 1, NULL, "0", "1: the body is encrypted (not built yet, refused)."},
+	{"websocket.token", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "A secret for the codec, as the key of its encryption."},
+	{"websocket.encode", OB__CONF_INT, 0, 0, 2, NULL, "0", "How the codec encrypts; 0: it does not. Refused at the start where the codec can't."},
 	{"websocket.no_state", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Message ids that need not stay with one node."},
 	{"websocket.no_state.range", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Ranges of them, both ends included."},
 	{"websocket.no_state.range[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high]."},
@@ -52,18 +55,51 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"websocket.no_state.special[]", OB__CONF_INT, 0, 1, 2147483647, NULL, NULL, "A message id."},
 	{"listen", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Listeners for clients."},
 	{"listen[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One listener."},
-	{"listen[].transport", OB__CONF_STRING, 0, 0, 0, "ws|tcp|unix", "ws", "What moves the bytes."},
+	{"listen[].transport", OB__CONF_STRING, 0, 0, 0, NULL, "ws", "What moves the bytes: ws, wss, tcp, tls, tcp+ws, tls+wss, unix, or what the module transport_NAME offers by that NAME. With a + the first bytes of a client tell whether it speaks HTTP (GET, POST, PUT, HEAD), and so WebSocket, or packets."},
 	{"listen[].codec", OB__CONF_STRING, 0, 0, 0, NULL, "obespoir", "What turns bytes into messages: offered by the module codec_NAME."},
 	{"listen[].host", OB__CONF_STRING, 0, 0, 0, NULL, "host", "Address to bind."},
 	{"listen[].port", OB__CONF_INT, 0, 0, 65535, NULL, "0", "Port; 0: any free one."},
 	{"listen[].path", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "Path of a unix socket."},
 	{"listen[].reuseport", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Let several nodes share the port."},
 	{"listen[].timeout", OB__CONF_SECONDS, 0, 0, 86400, NULL, "300", "As websocket.timeout."},
+	{"listen[].tls", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Certificates of wss and tls. Files are read again when the configuration is; connections that are there go on with what they began with."},
+	{"listen[].tls.cert", OB__CONF_STRING, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "PEM file of the certificate, and its chain."},
+	{"listen[].tls.key", OB__CONF_STRING, 0, 0, 0, NULL, "cert", "PEM file of its private key."},
+	{"listen[].tls.ca", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "PEM file of the authorities that may have signed clients' certificates. With it a client must show one; absent: none is asked for."},
+	{"listen[].tls.ciphers", OB__CONF_STRING, 0, 0, 0, NULL, "see text", "Ciphers of TLS 1.2, as OpenSSL writes them; absent: ECDHE with AES-GCM or ChaCha20. Those of TLS 1.3 are all good."},
+	{"listen[].deflate", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Compression of WebSocket messages (permessage-deflate), each by itself, for clients that offer it."},
+	{"listen[].deflate.enabled", OB__CONF_BOOL, 0, 0, 0, NULL, "false", "Accept it."},
+	{"listen[].deflate.level", OB__CONF_INT, 0, 1, 9, NULL, "6", "From 1, the quickest, to 9, the smallest."},
+	{"listen[].deflate.memory", OB__CONF_SIZE, 0, 0, 1073741824, NULL, "4m", "Bytes for what compresses, of all the listener's clients together: 260 KiB for each size of window that clients ask for, 2 MiB if they ask for all of them. Without memory messages go as they are; 0: any."},
+	{"listen[].deflate.min", OB__CONF_SIZE, 0, 0, 67108864, NULL, "256", "A message with a payload of fewer bytes goes as it is."},
+	{"listen[].limits", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Bounds of this listener and its clients."},
+	{"listen[].limits.connections", OB__CONF_INT, 0, 0, 1000000, NULL, "0", "Most connections, handshakes included; 0: limits.connections for all listeners together."},
+	{"listen[].limits.excess", OB__CONF_STRING, 0, 0, 0, "refuse|close", "refuse", "What becomes of messages beyond messages_per_second and per_id: they end with 503, or the client is closed with 1008."},
+	{"listen[].limits.first_message", OB__CONF_SECONDS, 0, 0, 86400, NULL, "0", "Seconds a client has for its first message, then it is closed; 0: any."},
+	{"listen[].limits.handshake_timeout", OB__CONF_SECONDS, 0, 0, 300, NULL, "10", "Seconds a newcomer has until it is a client: for the TLS handshake, the WebSocket handshake, and to say what it speaks, in all."},
+	{"listen[].limits.message", OB__CONF_SIZE, 0, 0, 67108864, NULL, "limits.message", "Bytes of one message, if fewer than limits.message."},
+	{"listen[].limits.messages_per_second", OB__CONF_INT, 0, 0, 1000000, NULL, "0", "Messages a client may send in a second, in the long run; 0: any number."},
+	{"listen[].limits.burst", OB__CONF_INT, 0, 0, 1000000, NULL, "messages_per_second", "Messages it may send at once."},
+	{"listen[].limits.packet_timeout", OB__CONF_SECONDS, 0, 0, 86400, NULL, "30", "Seconds within which a message that has begun must be whole, else the client is closed with 1008; 0: any."},
+	{"listen[].limits.send_timeout", OB__CONF_SECONDS, 0, 0, 86400, NULL, "60", "Seconds in which a client that is read no further, because it does not read what is queued for it, must take some of that, else it is closed with 1008; 0: any. It may take up to twice as long until that is noticed."},
+	{"listen[].limits.per_address", OB__CONF_INT, 0, 0, 1000000, NULL, "0", "Most connections from one IPv4 address or IPv6 network (64 bits); 0: any number."},
+	{"listen[].limits.per_id", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Rates for ranges of message ids, besides messages_per_second; of overlapping ones the last wins. At most 64."},
+	{"listen[].limits.per_id[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One range, for each client."},
+	{"listen[].limits.per_id[].range", OB__CONF_PAIR, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "[low, high], both ends included."},
+	{"listen[].limits.per_id[].per_second", OB__CONF_INT, OB__CONF_REQUIRED, 1, 1000000, NULL, NULL, "Messages in a second."},
+	{"listen[].limits.per_id[].burst", OB__CONF_INT, 0, 1, 1000000, NULL, "per_second", "Messages at once."},
+	{"listen[].origins", OB__CONF_LIST, 0, 0, 0, NULL, "any", "Origins of the pages whose WebSockets are accepted: https://game.example.org, a host alone for any scheme and port, *.example.org for all below it. Others get 403; a client that is no browser names none and is accepted."},
+	{"listen[].origins[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "One of them."},
+	{"listen[].proxy_protocol", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Addresses of load balancers, and ranges of them (10.0.0.0/8), or unix: a connection from there must begin with a header of the PROXY protocol, version 1 or 2, which says who the client is. From others none is looked for."},
+	{"listen[].proxy_protocol[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "One of them."},
 	{"listen[].no_state", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "As websocket.no_state."},
 	{"listen[].no_state.range", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "As websocket.no_state.range."},
 	{"listen[].no_state.range[]", OB__CONF_PAIR, 0, 0, 0, NULL, NULL, "[low, high]."},
 	{"listen[].no_state.special", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "As websocket.no_state.special."},
 	{"listen[].no_state.special[]", OB__CONF_INT, 0, 1, 2147483647, NULL, NULL, "A message id."},
+	{"listen[].token", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "As websocket.token."},
+	{"listen[].encode", OB__CONF_INT, 0, 0, 2, NULL, "0", "As websocket.encode."},
+	{"listen[].codec_conf", OB__CONF_ANY, 0, 0, 0, NULL, NULL, "An object: the codec's own configuration, which says what may be in it."},
 	{"http", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "The HTTP listener."},
 	{"http.port", OB__CONF_INT, 0, 0, 65535, NULL, "0", "Port; 0: no listener."},
 	{"http.token", OB__CONF_SECRET, 0, 0, 0, NULL, NULL, "Token of administrative requests: Authorization: Bearer TOKEN. Without one they are taken from this machine only."},
@@ -156,12 +192,38 @@ const struct ob__conf_row ob__nodeconf_rows[] = {
 	{"limits.keys", OB__CONF_INT, 0, 16, 4000000, NULL, "100000", "Most requests with an idempotency key that are remembered; beyond it the oldest ends are forgotten, or, while their senders may still ask, new requests with a key end with 503."},
 	{"limits.keys_bytes", OB__CONF_SIZE, 0, 65536, 1073741824, NULL, "32m", "Bytes of these keys and of the answers kept with them."},
 	{"limits.users", OB__CONF_INT, 0, 1, 16000000, NULL, "1000000", "Most users that a route node keeps the whereabouts of; beyond it 503."},
+	{"limits.groups", OB__CONF_INT, 0, 1, 1000000, NULL, "65536", "Most groups that clients of this node are in; who would begin another one does not join it."},
+	{"limits.group_members", OB__CONF_INT, 0, 1, 65536, NULL, "64", "Most groups that one client is a member of."},
+	{"names", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "Names of messages, each with its id: 1 to 255 bytes of text without control characters. A name that is not here has an id of its own from 1073741824 on, the same on all nodes; what is here must be the same on all of them, too."},
+	{"names.*", OB__CONF_INT, 0, 1, 2147483647, NULL, NULL, "A message id, of this name only."},
 	{"sessions", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Sessions and their users."},
 	{"sessions.bind_timeout", OB__CONF_SECONDS, 0, 0, 120, NULL, "5", "Seconds that binding a session to a user may take, waiting for the user's former session included; then it ends with 504."},
 	{"sessions.carry", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Keys of session attributes that go along with a session's messages to route nodes, for the policies there (ob_choice_attr). At most 4."},
 	{"sessions.carry[]", OB__CONF_STRING, 0, 0, 0, NULL, NULL, "A key: 1 to 32 bytes."},
 	{"sessions.home_time", OB__CONF_SECONDS, 0, 0, 86400, NULL, "300", "Of route nodes: seconds after a user's session for which it is remembered which nodes his messages stayed with (rpc.sticky with by user), so that his next session gets to them; 0: not at all."},
 	{"sessions.kick_id", OB__CONF_INT, 0, 0, 2147483647, NULL, "0", "Message id under which a client gets {\"reason\": TEXT} before it is closed because its user has logged in elsewhere or was kicked; 0: none."},
+	{"sessions.resume", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Sessions that outlive their connection, until their clients are back. See clients.md."},
+	{"sessions.resume.window", OB__CONF_SECONDS, 0, 0, 86400, NULL, "0", "Seconds that a session whose connection broke waits for its client; 0: none does."},
+	{"sessions.resume.messages", OB__CONF_INT, 0, 1, 65536, NULL, "256", "Most messages to a client that are kept until it says that it has seen them; the oldest ones go."},
+	{"sessions.resume.bytes", OB__CONF_SIZE, 0, 1024, 16777216, NULL, "64k", "Most bytes of these, overhead included; at most limits.client_queue."},
+	{"sessions.resume.all", OB__CONF_SIZE, 0, 1024, 1099511627776, NULL, "256m", "Most bytes kept for all clients of the node together."},
+	{"sessions.resume.detached", OB__CONF_INT, 0, 1, 1000000, NULL, "10000", "Most sessions without a connection; beyond it a session ends with its connection."},
+	{"filters", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Filters for messages of this node's clients that are built in."},
+	{"filters.serial", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One at a time: a client's message waits until the client's request before it has ended."},
+	{"filters.serial.queue", OB__CONF_INT, 0, 1, 1024, NULL, "16", "Most messages of one client that wait; beyond it 503."},
+	{"filters.serial.wait", OB__CONF_SECONDS, 0, 0, 3600, NULL, "3", "Seconds that one waits; then it ends with 504."},
+	{"filters.time", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Measures how long clients' messages take, here and at their handlers: the histogram obhost_message_seconds, and a line in the log for slow ones, at most ten in ten seconds."},
+	{"filters.time.slow", OB__CONF_SECONDS, 0, 0, 3600, NULL, "1", "Seconds from which on one is slow."},
+	{"filters.timeout", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "Less or more time than call_timeout for some message ids; of overlapping ranges the last wins."},
+	{"filters.timeout[]", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One range."},
+	{"filters.timeout[].range", OB__CONF_PAIR, OB__CONF_REQUIRED, 0, 0, NULL, NULL, "[low, high], both ends included."},
+	{"filters.timeout[].seconds", OB__CONF_SECONDS, OB__CONF_REQUIRED, 0, 3600, NULL, NULL, "Seconds until a request with such an id ends with 504."},
+	{"filters.too_busy", OB__CONF_SECONDS, 0, 0, 60, NULL, "0", "When the node is so late with its work, clients' requests end with 503 at once; 0: never. For those of other nodes there is rpc.too_busy."},
+	{"states", OB__CONF_MAP, 0, 0, 0, NULL, "{}", "States of sessions: what a client may send in each. A session begins in the first one; modules take it to others (ob_session_enter). Where neither this nor a module declares any, everything may be sent."},
+	{"states.*", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "One state, whose name is 1 to 32 letters, digits, '_', '-' or '.'."},
+	{"states.*.ids", OB__CONF_LIST, 0, 0, 0, NULL, "[]", "What is allowed in it: message ids, [low, high] for ranges of them, both ends included, and names of messages."},
+	{"states.*.ids[]", OB__CONF_ANY, 0, 0, 0, NULL, NULL, "A message id, a range or a name."},
+	{"states.*.refuse", OB__CONF_STRING, 0, 0, 0, "answer|close", "answer", "What comes of any other message: it is answered with 403, or closes the client with 1008."},
 	{"reload", OB__CONF_OBJECT, 0, 0, 0, NULL, NULL, "Replacing modules."},
 	{"reload.budget", OB__CONF_SECONDS, 0, 0, 60, NULL, "0.1", "Seconds that handing over state may hold the loop when its version changed; 0: any."},
 	{"reload.drain", OB__CONF_SECONDS, 0, 0, 86400, NULL, "60", "Seconds a replaced module may take to finish what it holds."},
@@ -252,6 +314,26 @@ static void read_reload(struct reading *r)
 	};
 }
 
+static void read_resume(struct reading *r)
+{
+	const json_t *j = r->c->root;
+
+	r->c->resume = (struct ob__resume_conf){
+		.window_ms = ob__conf_ms(j, "sessions.resume.window", 0),
+		.detached = (uint32_t)ob__conf_int(j, "sessions.resume.detached", 10000),
+		.bounds =
+			{
+				.messages =
+					(uint32_t)ob__conf_int(j, "sessions.resume.messages", 256),
+				.bytes = (size_t)ob__conf_int(j, "sessions.resume.bytes", 64 << 10),
+				.all = (size_t)ob__conf_int(j, "sessions.resume.all", 256 << 20),
+			},
+	};
+	if (r->c->resume.window_ms > 0 && r->c->resume.bounds.bytes > r->c->limits.client_queue) {
+		wrong(r, "sessions.resume.bytes", "must not be above limits.client_queue");
+	}
+}
+
 static void read_carry(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -270,6 +352,129 @@ static void read_carry(struct reading *r)
 	}
 }
 
+/* No two have one id; ids that come from the host only have none. */
+static void read_names(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	struct ob__msgnames seen = {.by_id = {.seed = 0}};
+	const char *name;
+	json_t *id;
+
+	c->names = json_object_get(c->root, "names");
+	json_object_foreach ((json_t *)(uintptr_t)c->names, name, id) {
+		uint32_t n = (uint32_t)json_integer_value(id);
+		if (!ob__msgname_ok(name, strlen(name))) {
+			wrong(r, "names", "has a name that is empty, too long or no text");
+		} else if (n == OB__OFFLINE_ID || n == c->session_closed_id) {
+			wrong(r, "names", "has an id that is reserved");
+		} else if (ob__msgnames_choose(&seen, name, n) != 0) {
+			wrong(r, "names", "has two names with one id");
+		}
+	}
+	ob__msgnames_free(&seen);
+}
+
+/* The id of a name as the node will know it. */
+static uint32_t id_of_name(const struct ob__nodeconf *c, const char *name)
+{
+	const json_t *given = json_object_get(c->names, name);
+
+	if (given != NULL) {
+		return (uint32_t)json_integer_value(given);
+	}
+	return ob__msgname_ok(name, strlen(name)) ? ob__msgname_hash(name, strlen(name)) : 0;
+}
+
+/* One item of states.*.ids. */
+static bool read_state_ids(const struct ob__nodeconf *c, const json_t *item,
+                           struct ob__state_ids *ids)
+{
+	json_int_t lo = json_integer_value(item);
+	json_int_t hi = lo;
+
+	if (json_is_string(item)) {
+		lo = hi = id_of_name(c, json_string_value(item));
+	} else if (json_is_array(item) && json_array_size(item) == 2) {
+		lo = json_integer_value(json_array_get(item, 0));
+		hi = json_integer_value(json_array_get(item, 1));
+	}
+	*ids = (struct ob__state_ids){(uint32_t)lo, (uint32_t)hi};
+	return lo > 0 && lo <= hi && hi <= INT32_MAX;
+}
+
+static void read_state(struct reading *r, const char *name, const json_t *conf,
+                       struct ob__state_conf *s)
+{
+	const json_t *list = json_object_get(conf, "ids");
+	char path[128];
+	size_t i;
+	json_t *item;
+
+	s->name = name;
+	s->closes = strcmp(ob__conf_str(conf, "refuse", "answer"), "close") == 0;
+	s->ids = calloc(json_array_size(list) + 1, sizeof(*s->ids));
+	if (!ob__state_name_ok(name)) {
+		wrong(r, "states",
+		      "has a name that is not 1 to 32 letters, digits, '_', '-' or '.'");
+		return;
+	}
+	json_array_foreach (list, i, item) {
+		if (s->ids == NULL || !read_state_ids(r->c, item, &s->ids[s->ids_len++])) {
+			snprintf(path, sizeof(path), "states[\"%s\"].ids[%zu]", name, i);
+			wrong(r, path,
+			      "is no message id (1 to 2147483647), range of them, or name");
+		}
+	}
+}
+
+static void read_states(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	json_t *map = (json_t *)(uintptr_t)json_object_get(c->root, "states");
+	const char *name;
+	json_t *conf;
+
+	c->states = calloc(json_object_size(map) + 1, sizeof(*c->states));
+	if (c->states == NULL || json_object_size(map) > OB__STATES_MAX / 2) {
+		wrong(r, "states", "has more than 128 states");
+		return;
+	}
+	json_object_foreach (map, name, conf) {
+		read_state(r, name, conf, &c->states[c->states_len++]);
+	}
+}
+
+static void read_filters(struct reading *r)
+{
+	const json_t *j = r->c->root;
+	struct ob__filters_conf *f = &r->c->filters;
+	size_t i;
+	json_t *item;
+	int rc = 0;
+
+	f->time = ob__conf_get(j, "filters.time") != NULL;
+	f->slow_ms = ob__conf_ms(j, "filters.time.slow", 1000);
+	f->too_busy_ms = ob__conf_ms(j, "filters.too_busy", 0);
+	if (ob__conf_get(j, "filters.serial") != NULL) {
+		f->serial_queue = (uint32_t)ob__conf_int(j, "filters.serial.queue", 16);
+		f->serial_wait_ms = ob__conf_ms(j, "filters.serial.wait", 3000);
+	}
+	ob__idrange_init(&f->timeouts);
+	json_array_foreach (ob__conf_get(j, "filters.timeout"), i, item) {
+		const json_t *range = json_object_get(item, "range");
+		uint64_t ms = ob__conf_ms(item, "seconds", 0);
+		if (ms == 0) {
+			wrong(r, "filters.timeout", "has seconds that are not above 0");
+		}
+		rc |= ob__idrange_add(
+			&f->timeouts, (uint32_t)json_integer_value(json_array_get(range, 0)),
+			(uint32_t)json_integer_value(json_array_get(range, 1)), (uint32_t)ms);
+	}
+	if (rc != 0 || ob__idrange_seal(&f->timeouts, NULL, NULL) != 0) {
+		wrong(r, "filters.timeout", "has too many entries");
+	}
+}
+
 static void read_node(struct reading *r)
 {
 	struct ob__nodeconf *c = r->c;
@@ -285,6 +490,9 @@ static void read_node(struct reading *r)
 	c->bind_timeout_ms = ob__conf_ms(j, "sessions.bind_timeout", 5000);
 	c->home_ms = ob__conf_ms(j, "sessions.home_time", 300000);
 	read_carry(r);
+	read_names(r);
+	read_states(r);
+	read_filters(r);
 	c->state_dir = ob__conf_str(j, "state_dir", NULL);
 	c->pid = ob__conf_str(j, "pid", NULL);
 	c->user = ob__conf_str(j, "user", NULL);
@@ -339,6 +547,8 @@ static void read_limits(struct reading *r)
 		.keys = (uint32_t)ob__conf_int(j, "limits.keys", 100000),
 		.keys_bytes = (size_t)ob__conf_int(j, "limits.keys_bytes", 32 << 20),
 		.users = (uint32_t)ob__conf_int(j, "limits.users", 1000000),
+		.groups = (uint32_t)ob__conf_int(j, "limits.groups", 65536),
+		.group_members = (uint32_t)ob__conf_int(j, "limits.group_members", 64),
 	};
 }
 
@@ -366,6 +576,7 @@ static void read_listen(struct reading *r, const json_t *item, const char *where
                         struct ob__listen_conf *l)
 {
 	const char *path = ob__conf_str(item, "path", NULL);
+	const char *token = ob__conf_str(item, "token", NULL);
 
 	l->where = where;
 	l->transport = strdup(ob__conf_str(item, "transport", "ws"));
@@ -375,19 +586,39 @@ static void read_listen(struct reading *r, const json_t *item, const char *where
 	l->port = (int)ob__conf_int(item, "port", 0);
 	l->reuseport = ob__conf_bool(item, "reuseport", false);
 	l->timeout_ms = ob__conf_ms(item, "timeout", 300000);
+	l->encode = (uint32_t)ob__conf_int(item, "encode", 0);
+	l->codec_conf = json_incref(json_object_get(item, "codec_conf"));
 	read_no_state(r, json_object_get(item, "no_state"), &l->no_state);
+	l->token = token != NULL ? strdup(token) : NULL;
 	if (l->transport == NULL || l->codec == NULL || l->host == NULL ||
-	    (path != NULL && l->path == NULL)) {
+	    (path != NULL && l->path == NULL) || (token != NULL && l->token == NULL)) {
 		wrong(r, where, "out of memory");
 		return;
 	}
-	bool is_unix = strcmp(l->transport, "unix") == 0;
+	bool is_unix = (ob__listen_kind(l->transport) & OB__LISTEN_UNIX) != 0;
 	if (is_unix != (l->path != NULL)) {
 		wrong(r, where, "path goes with transport \"unix\", and only with it");
 	}
 	if (!word_ok(l->codec)) {
 		wrong(r, where, "codec must be letters, digits, '.', '_' or '-'");
 	}
+	if (l->codec_conf != NULL && !json_is_object(l->codec_conf)) {
+		wrong(r, where, "codec_conf must be an object");
+	}
+}
+
+struct place {
+	struct reading *r;
+	char path[32];
+};
+
+static void wrong_in(void *arg, const char *key, const char *text)
+{
+	struct place *p = arg;
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s.%s", p->path, key);
+	wrong(p->r, path, text);
 }
 
 static void read_listens(struct reading *r)
@@ -403,14 +634,16 @@ static void read_listens(struct reading *r)
 		return;
 	}
 	if (has_ws) {
-		read_listen(r, ws, "websocket", &c->listens[c->listens_len++]);
-	}
-	if (ob__conf_int(c->root, "websocket.encode", 0) != 0) {
-		wrong(r, "websocket.encode",
-		      "encryption of the client protocol is not built; use 0");
+		struct place p = {r, "websocket"};
+		read_listen(r, ws, "websocket", &c->listens[c->listens_len]);
+		ob__listen_conf_read(&c->listens[c->listens_len++], ws, wrong_in, &p);
 	}
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		read_listen(r, json_array_get(list, i), "listen", &c->listens[c->listens_len++]);
+		const json_t *item = json_array_get(list, i);
+		struct place p = {r, ""};
+		snprintf(p.path, sizeof(p.path), "listen[%zu]", i);
+		read_listen(r, item, "listen", &c->listens[c->listens_len]);
+		ob__listen_conf_read(&c->listens[c->listens_len++], item, wrong_in, &p);
 	}
 }
 
@@ -959,6 +1192,56 @@ static void imply_modules(struct reading *r)
 	}
 }
 
+/* A word that is nearly one of those that are built in is a mistake, unless its module is named. */
+static const char *nearly_built_in(const char *transport)
+{
+	static const char *const words[] = {"ws", "wss", "tcp", "tls", "tcp+ws", "tls+wss", "unix"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t d = ob__conf_distance(transport, words[i]);
+		if (d <= SUGGEST_DISTANCE && d < strlen(transport) && d < strlen(words[i])) {
+			return words[i];
+		}
+	}
+	return NULL;
+}
+
+/* The module of a listener's transport is loaded, named or not. */
+static void imply_transports(struct reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	size_t first = c->listens_len - json_array_size(json_object_get(c->root, "listen"));
+	char module[OB__HELLO_NAME + 16];
+	char text[256];
+	char path[64];
+
+	for (size_t i = first; i < c->listens_len; i++) {
+		const char *word = c->listens[i].transport;
+		if (word == NULL || ob__listen_kind(word) != 0) {
+			continue;
+		}
+		snprintf(path, sizeof(path), "listen[%zu].transport", i - first);
+		if (!word_ok(word) || strchr(word, '.') != NULL) {
+			wrong(r, path, "must be letters, digits, '_' or '-', or one with a +");
+			continue;
+		}
+		snprintf(module, sizeof(module), "transport_%.63s", word);
+		const char *near = nearly_built_in(word);
+		if (find_module(c, module) != NULL) {
+			continue;
+		}
+		if (near == NULL) {
+			add_module(r, module, NULL, NULL, false, true);
+			continue;
+		}
+		snprintf(text, sizeof(text),
+		         "\"%.63s\" is not built in; did you mean \"%s\"? (A module that offers it "
+		         "is to be named in `modules`: %.80s)",
+		         word, near, module);
+		wrong(r, path, text);
+	}
+}
+
 static void read_modules(struct reading *r, const char *const *extra, size_t extra_len)
 {
 	struct ob__nodeconf *c = r->c;
@@ -970,6 +1253,7 @@ static void read_modules(struct reading *r, const char *const *extra, size_t ext
 	} else {
 		imply_modules(r);
 	}
+	imply_transports(r);
 	for (size_t i = 0; i < c->listens_len; i++) {
 		char codec[OB__HELLO_NAME + 8];
 		snprintf(codec, sizeof(codec), "codec_%s", c->listens[i].codec);
@@ -1008,6 +1292,7 @@ struct ob__nodeconf *ob__nodeconf_load_kept(const char *path, const char *kept,
 	c->root = ob__conf_root(c->file);
 	read_node(&r);
 	read_limits(&r);
+	read_resume(&r);
 	read_listens(&r);
 	read_http(&r);
 	read_rpc(&r);
@@ -1033,17 +1318,18 @@ void ob__nodeconf_free(struct ob__nodeconf *c)
 		return;
 	}
 	for (size_t i = 0; i < c->listens_len; i++) {
-		ob__idrange_free(&c->listens[i].no_state);
-		free(c->listens[i].transport);
-		free(c->listens[i].codec);
-		free(c->listens[i].host);
-		free(c->listens[i].path);
+		ob__listen_conf_free(&c->listens[i]);
 	}
 	for (size_t i = 0; i < c->modules_len; i++) {
 		free(c->modules[i].name);
 		free(c->modules[i].path);
 		json_decref(c->modules[i].conf);
 	}
+	for (size_t i = 0; i < c->states_len; i++) {
+		free(c->states[i].ids);
+	}
+	free(c->states);
+	ob__idrange_free(&c->filters.timeouts);
 	ob__idrange_free(&c->policy_range);
 	free(c->choosers);
 	ob__idrange_free(&c->sticky);

@@ -22,7 +22,9 @@
 #include <jansson.h>
 
 #include "base/conf.h"
+#include "host/session/resume.h"
 #include "lib/idrange.h"
+#include "lib/ip.h"
 #include "mesh/link.h"
 #include "mesh/member.h"
 #include "mesh/registry.h"
@@ -30,17 +32,64 @@
 
 #define OB__OFFLINE_ID 999u /* the seed's name for a closed client; reserved */
 
+#define OB__HANDSHAKE_MS 10000u
+#define OB__PACKET_MS    30000u
+#define OB__SEND_MS      60000u
+
+/* How many messages a client may send. */
+struct ob__listen_rate {
+	uint32_t per_second; /* 0: any number */
+	uint32_t burst;
+};
+
+/* What a transport for clients is made of. */
+enum ob__listen_kind {
+	OB__LISTEN_RAW = 1u << 0, /* packets of the codec */
+	OB__LISTEN_WS = 1u << 1,  /* WebSocket; with RAW: the first bytes tell */
+	OB__LISTEN_TLS = 1u << 2, /* below either */
+	OB__LISTEN_UNIX = 1u << 3,
+	OB__LISTEN_MODULE = 1u << 4, /* with RAW: a module brings the clients */
+};
+
 /* The strings are owned: a listener keeps what it was bound with over a reload. */
 struct ob__listen_conf {
-	char *transport; /* "ws", "tcp" or "unix" */
+	char *transport;
+	uint8_t kind; /* of it, enum ob__listen_kind */
 	char *codec;
 	char *host;
 	char *path; /* unix */
 	int port;
 	bool reuseport;
 	uint64_t timeout_ms; /* 0: none */
+	char *tls_cert;      /* or NULL, as those below */
+	char *tls_key;
+	char *tls_ca;
+	char *tls_ciphers;
+	struct ob__cidr *trusted; /* who speaks for others, by the PROXY protocol */
+	size_t trusted_len;
+	bool trusts_unix;
+	bool deflate; /* WebSocket messages may be compressed */
+	uint8_t deflate_level;
+	size_t deflate_min;    /* shorter ones are not */
+	size_t deflate_memory; /* 0: any */
+	json_t *origins;       /* a list, or NULL: any */
+	uint64_t handshake_ms;
+	uint64_t packet_ms;   /* for one that has begun; 0: any */
+	uint64_t first_ms;    /* for a client's first message; 0: any */
+	uint64_t send_ms;     /* for some of what is queued to be taken; 0: any */
+	size_t message;       /* bytes; 0: limits.message */
+	uint32_t connections; /* these two 0: any */
+	uint32_t per_address;
+	bool close_excess;           /* whoever sends more than: */
+	struct ob__listen_rate rate; /* of all messages */
+	struct ob__listen_rate *rates;
+	size_t rates_len;
+	struct ob__idrange per_id; /* an index into rates */
 	struct ob__idrange no_state;
-	const char *where; /* static: path in the file, for messages */
+	char *token; /* NULL: none */
+	uint32_t encode;
+	json_t *codec_conf; /* owned reference to an object, or NULL */
+	const char *where;  /* static: path in the file, for messages */
 };
 
 struct ob__module_conf {
@@ -97,6 +146,32 @@ struct ob__limits {
 	uint32_t keys;        /* requests with an idempotency key that are remembered */
 	size_t keys_bytes;    /* theirs and of their answers */
 	uint32_t users;       /* whose whereabouts this node keeps */
+
+	uint32_t groups;        /* that clients of this node are in */
+	uint32_t group_members; /* groups that one client is in */
+};
+
+/* The filters for clients' messages that are built in. */
+struct ob__filters_conf {
+	bool time;
+	uint64_t slow_ms;
+	uint64_t too_busy_ms;  /* 0: never */
+	uint32_t serial_queue; /* 0: no such filter */
+	uint64_t serial_wait_ms;
+	struct ob__idrange timeouts; /* ms */
+};
+
+struct ob__state_ids {
+	uint32_t lo;
+	uint32_t hi;
+};
+
+/* A state of sessions. */
+struct ob__state_conf {
+	const char *name;
+	bool closes; /* whoever sends what is not allowed */
+	struct ob__state_ids *ids;
+	size_t ids_len;
 };
 
 /* What becomes of a message that is to stay with a node that is gone. */
@@ -129,14 +204,19 @@ struct ob__nodeconf {
 	const char *host;
 	uint64_t call_timeout_ms;
 	struct ob__reload_conf reload;
+	struct ob__resume_conf resume;
 	const char *probe_exe;     /* static: the program that rehearses modules; NULL: none does */
 	const char *probe_program; /* static: obhost-probe, quicker for most; NULL: no such one */
 	uint32_t session_closed_id;
-	uint32_t kick_id; /* 0: none */
+	uint32_t kick_id;    /* 0: none */
+	const json_t *names; /* of messages: name to id; or NULL */
 	uint64_t bind_timeout_ms;
 	uint64_t home_ms;                 /* where a user was served is kept after his session */
 	const char *carry[OB__CARRY_MAX]; /* keys of attributes that go along with messages */
 	size_t carry_len;
+	struct ob__filters_conf filters;
+	struct ob__state_conf *states; /* the first one is where sessions begin */
+	size_t states_len;
 	struct ob__listen_conf *listens;
 	size_t listens_len;
 	int http_port;
@@ -204,6 +284,31 @@ struct ob__idrange *ob__nodeconf_routes(const struct ob__nodeconf *c,
                                         uint32_t (*role_id)(void *arg, const char *word),
                                         const char *(*role_word)(void *arg, uint32_t id),
                                         void *id_arg, ob__conf_report report, void *arg);
+
+/* ---- nodeconf_listen.c: a listener's parts ---- */
+
+/* Of a transport's name; 0: none that is built in. */
+uint8_t ob__listen_kind(const char *transport);
+
+/* The name of what a client of such a listener came by. */
+const char *ob__listen_transport(uint8_t kind, bool is_ws);
+
+/* Tells what is wrong with a key of the entry. */
+typedef void (*ob__listen_wrong)(void *arg, const char *key, const char *text);
+
+/* Fills in all but what websocket and listen had from the beginning. */
+void ob__listen_conf_read(struct ob__listen_conf *l, const json_t *item, ob__listen_wrong wrong,
+                          void *arg);
+void ob__listen_conf_free(struct ob__listen_conf *l);
+
+/* The same for a listener that is not configured. 0 or OB_E_NOMEM. */
+int ob__listen_conf_init(struct ob__listen_conf *l);
+
+/* A page of that origin may open connections; NULL: no page has. */
+bool ob__listen_conf_origin_ok(const struct ob__listen_conf *l, const char *origin);
+
+/* A context of its certificates; NULL with a sentence that names the file. */
+struct ob__tls_ctx *ob__listen_conf_tls(const struct ob__listen_conf *l, char *err, size_t cap);
 
 /* The host is one that only this machine reaches. */
 bool ob__host_is_loopback(const char *host);

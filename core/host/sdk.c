@@ -11,21 +11,24 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "host/admin.h"
-#include "host/codec_state.h"
-#include "host/conn.h"
-#include "host/dispatch.h"
+#include "host/admin/admin.h"
+#include "host/client/codec_state.h"
+#include "host/client/conn.h"
+#include "host/client/door.h"
+#include "host/client/listen.h"
+#include "host/cluster/policy.h"
+#include "host/cluster/transport.h"
+#include "host/fdwatch.h"
 #include "host/generation.h"
 #include "host/kv.h"
-#include "host/listen.h"
+#include "host/message/dispatch.h"
+#include "host/message/request.h"
 #include "host/node.h"
-#include "host/policy.h"
-#include "host/push_many.h"
-#include "host/request.h"
-#include "host/session_lock.h"
+#include "host/push/groups.h"
+#include "host/push/push_many.h"
+#include "host/session/lock.h"
 #include "host/slot.h"
-#include "host/transport.h"
-#include "host/users.h"
+#include "host/user/users.h"
 #include "host/work.h"
 #include "lib/blob.h"
 #include "lib/map.h"
@@ -342,6 +345,48 @@ static bool is_of_the_host(const struct ob__module *m)
 	       strcmp(m->name, "proxy") == 0;
 }
 
+static int sdk_on_name(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
+{
+	struct ob__gen *g = gen_of(ctx);
+	uint32_t id;
+
+	if (name == NULL || fn == NULL) {
+		return OB_E_INVAL;
+	}
+	int rc = ob__msgname_know(&g->node->msgnames, name, strlen(name), &id);
+	if (rc != 0) {
+		snprintf(g->refused, sizeof(g->refused), "\"%.64s\"", name);
+		return rc;
+	}
+	return sdk_on_id(ctx, id, fn, flags);
+}
+
+static uint32_t sdk_name_id(ob_ctx *ctx, const char *name, size_t len, uint32_t flags)
+{
+	struct ob__msgnames *names = &node_of(ctx)->msgnames;
+	uint32_t id;
+
+	if (name == NULL) {
+		return 0;
+	}
+	if ((flags & OB_NAME_KNOW) == 0) {
+		return ob__msgname_id(names, name, len);
+	}
+	return ob__msgname_know(names, name, len, &id) == 0 ? id : 0;
+}
+
+static const char *sdk_name_of(ob_ctx *ctx, uint32_t id)
+{
+	const struct ob__msgname *known = ob__msgname_of(&node_of(ctx)->msgnames, id);
+
+	return known != NULL ? known->name : NULL;
+}
+
+static uint32_t sdk_route_name(ob_ctx *ctx, const char *name, size_t len)
+{
+	return name != NULL ? ob__msgname_role(node_of(ctx), name, len) : 0;
+}
+
 static int sdk_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
 {
 	struct ob__gen *g = gen_of(ctx);
@@ -361,6 +406,35 @@ static int sdk_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32
 		reg->flags = flags;
 	}
 	return rc;
+}
+
+static int take_back(ob_ctx *ctx, const struct ob__slot_key *keys, size_t count)
+{
+	const struct ob__gen *g = gen_of(ctx);
+	int rc = OB_E_NOT_FOUND;
+
+	if (g->state != OB__GEN_STARTING && g->state != OB__GEN_ACTIVE) {
+		return OB_E_STATE;
+	}
+	for (size_t i = 0; i < count; i++) {
+		rc = ob__slot_off(&g->node->slots, g, &keys[i]) ? 0 : rc;
+	}
+	return rc;
+}
+
+static int sdk_off_id(ob_ctx *ctx, uint32_t id)
+{
+	const struct ob__slot_key keys[] = {{OB__SLOT_CLIENT_ID, id, NULL},
+	                                    {OB__SLOT_LINK_ID, id, NULL}};
+
+	return take_back(ctx, keys, 2);
+}
+
+static int sdk_off_method(ob_ctx *ctx, const char *name)
+{
+	const struct ob__slot_key key = {OB__SLOT_METHOD, 0, name};
+
+	return name != NULL ? take_back(ctx, &key, 1) : OB_E_INVAL;
 }
 
 static int sdk_on_http(ob_ctx *ctx, const char *method, const char *path, ob_handler_fn fn,
@@ -412,6 +486,25 @@ static int sdk_on_event(ob_ctx *ctx, int event, ob_event_fn fn)
 	if (rc == 0) {
 		reg->fn.event = fn;
 		reg->priority = event;
+	}
+	return rc;
+}
+
+static int sdk_on_group(ob_ctx *ctx, const char *prefix, ob_group_fn fn)
+{
+	struct ob__gen *g = gen_of(ctx);
+	struct ob__reg *reg;
+
+	if (fn == NULL || prefix == NULL || (*prefix != '\0' && !ob__group_ok(prefix))) {
+		return OB_E_INVAL;
+	}
+	if (g->state != OB__GEN_STARTING) {
+		return OB_E_STATE;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_GROUP, 0, NULL, &reg);
+	if (rc == 0) {
+		reg->fn.group.fn = fn;
+		memcpy(reg->fn.group.prefix, prefix, strlen(prefix) + 1);
 	}
 	return rc;
 }
@@ -503,24 +596,28 @@ static int sdk_on_error_body(ob_ctx *ctx, ob_error_body_fn fn)
 	return rc;
 }
 
-static int sdk_on_codec(ob_ctx *ctx, const ob_codec *codec)
+#define CODEC_SIZE_1_0 offsetof(ob_codec, arg)
+
+static int sdk_on_codec(ob_ctx *ctx, const ob_codec *given)
 {
 	struct ob__gen *g = gen_of(ctx);
 	struct ob__reg *reg;
 	uint32_t flags;
 
-	if (codec == NULL || codec->size != sizeof(*codec) || codec->name == NULL ||
-	    codec->decode == NULL || codec->encode == NULL || codec->state_size > 65536 ||
-	    codec->overhead > 4096) {
+	if (given == NULL || given->size < CODEC_SIZE_1_0 || given->name == NULL ||
+	    given->decode == NULL || given->encode == NULL || given->state_size > 65536 ||
+	    given->overhead > 4096) {
 		return OB_E_INVAL;
 	}
-	int rc = ob__codec_acceptable(g, codec, &flags);
-	rc = rc == 0 ? reg_slot(ctx, OB__SLOT_CODEC, 0, codec->name, &reg) : rc;
+	ob_codec codec = {.size = 0};
+	memcpy(&codec, given, given->size < sizeof(codec) ? given->size : sizeof(codec));
+	int rc = ob__codec_acceptable(g, &codec, &flags);
+	rc = rc == 0 ? reg_slot(ctx, OB__SLOT_CODEC, 0, codec.name, &reg) : rc;
 	if (rc != 0) {
 		return rc;
 	}
 	reg->flags = flags;
-	reg->codec = *codec;
+	reg->codec = codec;
 	reg->codec.name = reg->slot->name;
 	rc = ob__codec_registered(g, reg);
 	if (rc != 0) {
@@ -569,12 +666,38 @@ static int sdk_listen(ob_ctx *ctx, const ob_listen_options *options)
 	return ob__listen(gen_of(ctx), options);
 }
 
+static int sdk_on_client_transport(ob_ctx *ctx, const ob_client_transport *transport)
+{
+	struct ob__reg *reg;
+
+	if (!ob__client_transport_ok(transport)) {
+		return OB_E_INVAL;
+	}
+	if (gen_of(ctx)->state != OB__GEN_STARTING) {
+		return OB_E_STATE;
+	}
+	if (ob__transport_built_in(transport->name) || ob__listen_kind(transport->name) != 0) {
+		return OB_E_EXISTS;
+	}
+	int rc = reg_slot(ctx, OB__SLOT_CLIENT_TRANSPORT, 0, transport->name, &reg);
+	if (rc == 0) {
+		reg->fn.client_transport = *transport;
+		reg->fn.client_transport.name = reg->slot->name;
+	}
+	return rc;
+}
+
+static int sdk_client_adopt(ob_ctx *ctx, int fd, const ob_adopt_options *options)
+{
+	return ob__client_adopt(gen_of(ctx), fd, options);
+}
+
 /* ---- requests ---- */
 
 /* The request, if it is one of this module's. */
-static struct ob__req *req_of(ob_ctx *ctx, ob_req req)
+static inline struct ob__req *req_of(ob_ctx *ctx, ob_req req)
 {
-	struct ob__req *r = ob__req_get(node_of(ctx), req);
+	struct ob__req *r = ob__req_of(&node_of(ctx)->dispatch.reqs, req);
 
 	return r != NULL && r->gen->module == gen_of(ctx)->module ? r : NULL;
 }
@@ -583,14 +706,15 @@ static int sdk_req_view(ob_ctx *ctx, ob_req req, ob_view *view)
 {
 	const struct ob__req *r = req_of(ctx, req);
 
-	if (view->size != sizeof(*view)) {
+	uint32_t size = view->size;
+	if (size != sizeof(*view) && size != OB__VIEW_1_0) {
 		return OB_E_INVAL;
 	}
 	if (r == NULL) {
 		return OB_E_STALE;
 	}
-	*view = r->view;
-	view->size = sizeof(*view);
+	memcpy(view, &r->view, size);
+	view->size = size;
 	return 0;
 }
 
@@ -698,7 +822,7 @@ static int sdk_session_info(ob_ctx *ctx, ob_session session, ob_session_info *in
 	const struct ob__conn *conn = s->conn != 0 ? ob__conn_get(node, s->conn) : NULL;
 	node->peer_text[0] = '\0';
 	if (conn != NULL) {
-		ob__stream_peer(&conn->stream, node->peer_text, sizeof(node->peer_text));
+		ob__conn_peer(conn, node->peer_text, sizeof(node->peer_text));
 	}
 	ob_session_info full = {
 		.size = size,
@@ -815,6 +939,43 @@ static int sdk_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *dat
 	return ob__push_all(node_of(ctx), role, id, data, len);
 }
 
+static int sdk_group_join(ob_ctx *ctx, ob_session session, const char *group)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__groups_join(node_of(ctx), session, group);
+}
+
+static int sdk_group_leave(ob_ctx *ctx, ob_session session, const char *group)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__groups_leave(node_of(ctx), session, group);
+}
+
+static int sdk_push_group(ob_ctx *ctx, const char *group, uint32_t id, const void *data, size_t len)
+{
+	if (!ob__gen_live(gen_of(ctx))) {
+		return OB_E_STATE;
+	}
+	return ob__groups_push(node_of(ctx), group, id, data, len);
+}
+
+static int sdk_group_count(ob_ctx *ctx, const char *group, ob_group_count_fn fn, void *arg)
+{
+	return ob__groups_count_members(gen_of(ctx), group, fn, arg);
+}
+
+static int sdk_group_members(ob_ctx *ctx, const char *group, ob_session *sessions, size_t cap)
+{
+	if (!ob__group_ok(group) || (sessions == NULL && cap > 0)) {
+		return OB_E_INVAL;
+	}
+	return (int)ob__groups_members_here(node_of(ctx), group, sessions, cap);
+}
+
 static int sdk_kick_user(ob_ctx *ctx, const char *user, const char *reason)
 {
 	if (!ob__gen_live(gen_of(ctx))) {
@@ -868,6 +1029,151 @@ static int sdk_session_unlock(ob_ctx *ctx, ob_session session, const char *key, 
 	return ob__lock_end(node_of(ctx), session, key, (flags & OB_UNLOCK_KEEP) != 0);
 }
 
+/* ---- states ---- */
+
+/* What stands in a chain, which may be under way once the module is live. */
+static int reg_chained(ob_ctx *ctx, enum ob__slot_kind kind, struct ob__reg **out)
+{
+	if (gen_of(ctx)->state != OB__GEN_STARTING) {
+		return OB_E_STATE;
+	}
+	return reg_slot(ctx, kind, 0, NULL, out);
+}
+
+static int sdk_session_allow(ob_ctx *ctx, const char *state, uint32_t lo, uint32_t hi)
+{
+	struct ob__reg *reg;
+	bool none = lo == 1 && hi == 0;
+
+	if (!ob__state_name_ok(state) || (!none && (lo == 0 || lo > hi || hi > 0x7fffffffu))) {
+		return OB_E_INVAL;
+	}
+	int rc = reg_chained(ctx, OB__SLOT_STATE, &reg);
+	if (rc == 0) {
+		reg->flags = OB__STATE_ALLOWS;
+		reg->fn.state.lo = lo;
+		reg->fn.state.hi = hi;
+		memcpy(reg->fn.state.name, state, strlen(state) + 1);
+	}
+	return rc;
+}
+
+static int sdk_on_session_state(ob_ctx *ctx, const char *state, ob_session_change_fn enter,
+                                ob_session_change_fn leave)
+{
+	struct ob__reg *reg;
+
+	if ((enter == NULL && leave == NULL) || (state != NULL && !ob__state_name_ok(state))) {
+		return OB_E_INVAL;
+	}
+	int rc = reg_chained(ctx, OB__SLOT_STATE, &reg);
+	if (rc == 0) {
+		reg->flags = OB__STATE_HEARS;
+		reg->fn.state.enter = enter;
+		reg->fn.state.leave = leave;
+		if (state != NULL) {
+			memcpy(reg->fn.state.name, state, strlen(state) + 1);
+		}
+	}
+	return rc;
+}
+
+static int sdk_session_enter(ob_ctx *ctx, ob_session session, const char *state,
+                             json_t *data_stolen)
+{
+	int rc = ob__gen_live(gen_of(ctx))
+	                 ? ob__states_enter(node_of(ctx), session, state, data_stolen)
+	                 : OB_E_STATE;
+
+	json_decref(data_stolen);
+	return rc;
+}
+
+static const char *sdk_session_state(ob_ctx *ctx, ob_session session, const json_t **data)
+{
+	return ob__states_get(node_of(ctx), session, data);
+}
+
+/* ---- filters around messages ---- */
+
+static int sdk_on_message_filter(ob_ctx *ctx, int when, int priority, ob_message_filter_fn fn)
+{
+	enum ob__slot_kind kind =
+		when == OB_MESSAGE_BEFORE_CLIENT ? OB__SLOT_FILTER : OB__SLOT_MESSAGE_FILTER;
+	struct ob__reg *reg;
+
+	if (fn == NULL || when < OB_MESSAGE_BEFORE_CLIENT || when > OB_MESSAGE_AFTER_HANDLER) {
+		return OB_E_INVAL;
+	}
+	int rc = reg_chained(ctx, kind, &reg);
+	if (rc == 0) {
+		reg->fn.message_filter = fn;
+		reg->flags = (uint32_t)when;
+		reg->priority = priority;
+	}
+	return rc;
+}
+
+static ob_gate sdk_message_hold(ob_ctx *ctx)
+{
+	return ob__gate_hold(gen_of(ctx));
+}
+
+static int sdk_message_pass(ob_ctx *ctx, ob_gate gate)
+{
+	return ob__gate_pass(gen_of(ctx), gate);
+}
+
+static int sdk_message_end(ob_ctx *ctx, ob_gate gate, int code, const char *text, const void *data,
+                           size_t len)
+{
+	return ob__gate_end(gen_of(ctx), gate, code, text, data, len);
+}
+
+/* ---- events by name ---- */
+
+static int sdk_on_raised(ob_ctx *ctx, const ob_listener *l, ob_raised_fn fn)
+{
+	const char *prefix = l != NULL && l->prefix != NULL ? l->prefix : "";
+	struct ob__reg *reg;
+
+	if (fn == NULL || l == NULL || l->size != sizeof(*l) ||
+	    (prefix[0] != '\0' && !ob__event_name_ok(prefix)) ||
+	    (l->key == NULL) != (l->value == NULL)) {
+		return OB_E_INVAL;
+	}
+	size_t prefix_len = strlen(prefix) + 1;
+	size_t key_len = l->key != NULL ? strlen(l->key) + 1 : 0;
+	size_t value_len = l->key != NULL ? strlen(l->value) + 1 : 0;
+	int rc = reg_chained(ctx, OB__SLOT_RAISED, &reg);
+	if (rc != 0) {
+		return rc;
+	}
+	char *words = malloc(prefix_len + key_len + value_len);
+	if (words == NULL) {
+		ob__slot_unregister(reg);
+		return OB_E_NOMEM;
+	}
+	memcpy(words, prefix, prefix_len);
+	if (l->key != NULL) {
+		reg->fn.raised.key = memcpy(words + prefix_len, l->key, key_len);
+		reg->fn.raised.value = memcpy(words + prefix_len + key_len, l->value, value_len);
+	}
+	reg->fn.raised.words = words;
+	reg->fn.raised.fn = fn;
+	reg->priority = l->priority;
+	return 0;
+}
+
+static int sdk_event_raise(ob_ctx *ctx, uint32_t role, const char *name, json_t *data_stolen,
+                           uint32_t flags)
+{
+	int rc = ob__event_raise(gen_of(ctx), role, name, data_stolen, flags);
+
+	json_decref(data_stolen);
+	return rc;
+}
+
 /* ---- going out ---- */
 
 static ob_call_id sdk_call(ob_ctx *ctx, const ob_target *target, uint32_t id, const char *method,
@@ -918,9 +1224,25 @@ static ob_timer sdk_timer_start(ob_ctx *ctx, uint64_t delay_ms, uint64_t repeat_
 	return ob__work_timer(gen_of(ctx), delay_ms, repeat_ms, fn, arg);
 }
 
+static ob_timer sdk_timer_with(ob_ctx *ctx, const ob_timer_options *options, ob_timer_fn fn,
+                               void *arg)
+{
+	return ob__work_timer_with(gen_of(ctx), options, fn, arg);
+}
+
 static int sdk_timer_stop(ob_ctx *ctx, ob_timer timer)
 {
 	return ob__work_timer_stop(gen_of(ctx), timer);
+}
+
+static ob_watch sdk_fd_watch(ob_ctx *ctx, int fd, uint32_t events, ob_fd_fn fn, void *arg)
+{
+	return ob__fd_watch(gen_of(ctx), fd, events, fn, arg);
+}
+
+static int sdk_fd_unwatch(ob_ctx *ctx, ob_watch watch)
+{
+	return ob__fd_unwatch(gen_of(ctx), watch);
 }
 
 static int sdk_job(ob_ctx *ctx, ob_work_fn work, ob_post_fn done, void *arg)
@@ -1016,6 +1338,12 @@ static int sdk_secret_check(ob_ctx *ctx, const char *path, const char *given)
 	return ob__node_secret_check(node_of(ctx), path, given);
 }
 
+static int sdk_secret_equal(ob_ctx *ctx, const char *secret, const char *given)
+{
+	(void)ctx;
+	return ob__node_secret_equal(secret, given);
+}
+
 const ob_api ob__sdk_api = {
 	.size = sizeof(ob_api),
 	.abi_major = OB_ABI_MAJOR,
@@ -1103,4 +1431,40 @@ const ob_api ob__sdk_api = {
 	.on_transport = sdk_on_transport,
 	/* in policies */
 	.choice_attr = sdk_choice_attr,
+	/* groups */
+	.on_group = sdk_on_group,
+	.group_join = sdk_group_join,
+	.group_leave = sdk_group_leave,
+	.push_group = sdk_push_group,
+	.group_count = sdk_group_count,
+	.group_members = sdk_group_members,
+	.secret_equal = sdk_secret_equal,
+	/* names of messages */
+	.on_name = sdk_on_name,
+	.name_id = sdk_name_id,
+	.name_of = sdk_name_of,
+	.route_name = sdk_route_name,
+	/* handlers are taken back */
+	.off_id = sdk_off_id,
+	.off_method = sdk_off_method,
+	/* descriptors, and clients that a module brings */
+	.fd_watch = sdk_fd_watch,
+	.fd_unwatch = sdk_fd_unwatch,
+	.on_client_transport = sdk_on_client_transport,
+	.client_adopt = sdk_client_adopt,
+	/* states of sessions */
+	.session_allow = sdk_session_allow,
+	.on_session_state = sdk_on_session_state,
+	.session_enter = sdk_session_enter,
+	.session_state = sdk_session_state,
+	/* filters around messages */
+	.on_message_filter = sdk_on_message_filter,
+	.message_hold = sdk_message_hold,
+	.message_pass = sdk_message_pass,
+	.message_end = sdk_message_end,
+	/* events by name */
+	.on_raised = sdk_on_raised,
+	.event_raise = sdk_event_raise,
+	/* timers */
+	.timer_with = sdk_timer_with,
 };

@@ -161,6 +161,53 @@ static int dead_on_id(ob_ctx *ctx, uint32_t id, ob_handler_fn fn, uint32_t flags
 	return OB_E_DEAD;
 }
 
+static int dead_on_name(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
+{
+	(void)ctx;
+	(void)name;
+	(void)fn;
+	(void)flags;
+	return OB_E_DEAD;
+}
+
+static uint32_t dead_name_id(ob_ctx *ctx, const char *name, size_t len, uint32_t flags)
+{
+	(void)ctx;
+	(void)name;
+	(void)len;
+	(void)flags;
+	return 0;
+}
+
+static const char *dead_name_of(ob_ctx *ctx, uint32_t id)
+{
+	(void)ctx;
+	(void)id;
+	return NULL;
+}
+
+static uint32_t dead_route_name(ob_ctx *ctx, const char *name, size_t len)
+{
+	(void)ctx;
+	(void)name;
+	(void)len;
+	return 0;
+}
+
+static int dead_off_id(ob_ctx *ctx, uint32_t id)
+{
+	(void)ctx;
+	(void)id;
+	return OB_E_DEAD;
+}
+
+static int dead_off_method(ob_ctx *ctx, const char *name)
+{
+	(void)ctx;
+	(void)name;
+	return OB_E_DEAD;
+}
+
 static int dead_on_method(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
 {
 	(void)ctx;
@@ -627,6 +674,67 @@ static int dead_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *da
 	return OB_E_DEAD;
 }
 
+static int dead_on_group(ob_ctx *ctx, const char *prefix, ob_group_fn fn)
+{
+	(void)ctx;
+	(void)prefix;
+	(void)fn;
+	return OB_E_DEAD;
+}
+
+static int dead_group_join(ob_ctx *ctx, ob_session session, const char *group)
+{
+	(void)ctx;
+	(void)session;
+	(void)group;
+	return OB_E_DEAD;
+}
+
+static int dead_group_leave(ob_ctx *ctx, ob_session session, const char *group)
+{
+	(void)ctx;
+	(void)session;
+	(void)group;
+	return OB_E_DEAD;
+}
+
+static int dead_push_group(ob_ctx *ctx, const char *group, uint32_t id, const void *data,
+                           size_t len)
+{
+	(void)ctx;
+	(void)group;
+	(void)id;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static int dead_group_count(ob_ctx *ctx, const char *group, ob_group_count_fn fn, void *arg)
+{
+	(void)ctx;
+	(void)group;
+	(void)fn;
+	(void)arg;
+	return OB_E_DEAD;
+}
+
+static int dead_group_members(ob_ctx *ctx, const char *group, ob_session *sessions, size_t cap)
+{
+	(void)ctx;
+	(void)group;
+	(void)sessions;
+	(void)cap;
+	return OB_E_DEAD;
+}
+
+static int dead_secret_equal(ob_ctx *ctx, const char *secret, const char *given)
+{
+	(void)ctx;
+	(void)secret;
+	(void)given;
+	return OB_E_DEAD;
+}
+
 static int dead_kick_user(ob_ctx *ctx, const char *user, const char *reason)
 {
 	(void)ctx;
@@ -679,6 +787,140 @@ static int dead_session_unlock(ob_ctx *ctx, ob_session session, const char *key,
 	(void)session;
 	(void)key;
 	(void)flags;
+	return OB_E_DEAD;
+}
+
+static ob_watch dead_fd_watch(ob_ctx *ctx, int fd, uint32_t events, ob_fd_fn fn, void *arg)
+{
+	(void)ctx;
+	(void)fd;
+	(void)events;
+	(void)fn;
+	(void)arg;
+	return 0;
+}
+
+static int dead_session_allow(ob_ctx *ctx, const char *state, uint32_t lo, uint32_t hi)
+{
+	(void)ctx;
+	(void)state;
+	(void)lo;
+	(void)hi;
+	return OB_E_DEAD;
+}
+
+static int dead_on_session_state(ob_ctx *ctx, const char *state, ob_session_change_fn enter,
+                                 ob_session_change_fn leave)
+{
+	(void)ctx;
+	(void)state;
+	(void)enter;
+	(void)leave;
+	return OB_E_DEAD;
+}
+
+static int dead_session_enter(ob_ctx *ctx, ob_session session, const char *state,
+                              json_t *data_stolen)
+{
+	(void)ctx;
+	(void)session;
+	(void)state;
+	json_decref(data_stolen);
+	return OB_E_DEAD;
+}
+
+static const char *dead_session_state(ob_ctx *ctx, ob_session session, const json_t **data)
+{
+	(void)ctx;
+	(void)session;
+	if (data != NULL) {
+		*data = NULL;
+	}
+	return NULL;
+}
+
+static int dead_on_message_filter(ob_ctx *ctx, int when, int priority, ob_message_filter_fn fn)
+{
+	(void)ctx;
+	(void)when;
+	(void)priority;
+	(void)fn;
+	return OB_E_DEAD;
+}
+
+static ob_gate dead_message_hold(ob_ctx *ctx)
+{
+	(void)ctx;
+	return 0;
+}
+
+static int dead_message_pass(ob_ctx *ctx, ob_gate gate)
+{
+	(void)ctx;
+	(void)gate;
+	return OB_E_DEAD;
+}
+
+static int dead_message_end(ob_ctx *ctx, ob_gate gate, int code, const char *text, const void *data,
+                            size_t len)
+{
+	(void)ctx;
+	(void)gate;
+	(void)code;
+	(void)text;
+	(void)data;
+	(void)len;
+	return OB_E_DEAD;
+}
+
+static int dead_on_raised(ob_ctx *ctx, const ob_listener *listener, ob_raised_fn fn)
+{
+	(void)ctx;
+	(void)listener;
+	(void)fn;
+	return OB_E_DEAD;
+}
+
+static int dead_event_raise(ob_ctx *ctx, uint32_t role, const char *name, json_t *data_stolen,
+                            uint32_t flags)
+{
+	(void)ctx;
+	(void)role;
+	(void)name;
+	(void)flags;
+	json_decref(data_stolen);
+	return OB_E_DEAD;
+}
+
+static ob_timer dead_timer_with(ob_ctx *ctx, const ob_timer_options *options, ob_timer_fn fn,
+                                void *arg)
+{
+	(void)ctx;
+	(void)options;
+	(void)fn;
+	(void)arg;
+	return 0;
+}
+
+static int dead_fd_unwatch(ob_ctx *ctx, ob_watch watch)
+{
+	(void)ctx;
+	(void)watch;
+	return OB_E_DEAD;
+}
+
+static int dead_on_client_transport(ob_ctx *ctx, const ob_client_transport *transport)
+{
+	(void)ctx;
+	(void)transport;
+	return OB_E_DEAD;
+}
+
+static int dead_client_adopt(ob_ctx *ctx, int fd, const ob_adopt_options *options)
+{
+	(void)ctx;
+	(void)fd;
+	(void)options;
 	return OB_E_DEAD;
 }
 
@@ -769,4 +1011,33 @@ const ob_api ob__sdk_dead_api = {
 	.on_transport = dead_on_transport,
 	/* in policies */
 	.choice_attr = dead_choice_attr,
+	/* groups */
+	.on_group = dead_on_group,
+	.group_join = dead_group_join,
+	.group_leave = dead_group_leave,
+	.push_group = dead_push_group,
+	.group_count = dead_group_count,
+	.group_members = dead_group_members,
+	.secret_equal = dead_secret_equal,
+	.on_name = dead_on_name,
+	.name_id = dead_name_id,
+	.name_of = dead_name_of,
+	.route_name = dead_route_name,
+	.off_id = dead_off_id,
+	.off_method = dead_off_method,
+	.fd_watch = dead_fd_watch,
+	.fd_unwatch = dead_fd_unwatch,
+	.on_client_transport = dead_on_client_transport,
+	.client_adopt = dead_client_adopt,
+	.session_allow = dead_session_allow,
+	.on_session_state = dead_on_session_state,
+	.session_enter = dead_session_enter,
+	.session_state = dead_session_state,
+	.on_message_filter = dead_on_message_filter,
+	.message_hold = dead_message_hold,
+	.message_pass = dead_message_pass,
+	.message_end = dead_message_end,
+	.on_raised = dead_on_raised,
+	.event_raise = dead_event_raise,
+	.timer_with = dead_timer_with,
 };

@@ -22,6 +22,7 @@ void ob__slots_init(struct ob__slots *s, uint64_t seed)
 	ob__strmap_init(&s->listens, seed);
 	ob__strmap_init(&s->policies, seed);
 	ob__strmap_init(&s->transports, seed);
+	ob__strmap_init(&s->client_transports, seed);
 	for (int kind = 0; kind < OB__SLOT_KINDS; kind++) {
 		s->single[kind].kind = (enum ob__slot_kind)kind;
 	}
@@ -56,8 +57,19 @@ static void namemap_free(struct ob__strmap *m)
 
 static void chains_free(struct ob__slots *s)
 {
-	struct ob__chain *all[] = {&s->filters,         &s->events,          &s->call_filters[0],
-	                           &s->call_filters[1], &s->call_filters[2], &s->call_filters[3]};
+	struct ob__chain *all[] = {&s->filters,
+	                           &s->events,
+	                           &s->call_filters[0],
+	                           &s->call_filters[1],
+	                           &s->call_filters[2],
+	                           &s->call_filters[3],
+	                           &s->groups,
+	                           &s->states,
+	                           &s->raised,
+	                           &s->message_filters[0],
+	                           &s->message_filters[1],
+	                           &s->message_filters[2],
+	                           &s->message_filters[3]};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		free(all[i]->regs);
@@ -75,6 +87,7 @@ void ob__slots_free(struct ob__slots *s)
 	namemap_free(&s->listens);
 	namemap_free(&s->policies);
 	namemap_free(&s->transports);
+	namemap_free(&s->client_transports);
 	chains_free(s);
 	memset(s, 0, sizeof(*s));
 }
@@ -102,6 +115,8 @@ static struct ob__strmap *names_of(struct ob__slots *s, enum ob__slot_kind kind)
 		return &s->policies;
 	case OB__SLOT_TRANSPORT:
 		return &s->transports;
+	case OB__SLOT_CLIENT_TRANSPORT:
+		return &s->client_transports;
 	default:
 		return NULL;
 	}
@@ -152,7 +167,9 @@ int ob__slots_get(struct ob__slots *s, const struct ob__slot_key *key, struct ob
 
 static bool many_of(enum ob__slot_kind kind)
 {
-	return kind == OB__SLOT_EVENT || kind == OB__SLOT_FILTER || kind == OB__SLOT_CALL_FILTER;
+	return kind == OB__SLOT_EVENT || kind == OB__SLOT_FILTER || kind == OB__SLOT_CALL_FILTER ||
+	       kind == OB__SLOT_GROUP || kind == OB__SLOT_STATE ||
+	       kind == OB__SLOT_MESSAGE_FILTER || kind == OB__SLOT_RAISED;
 }
 
 static bool taken(const struct ob__reg *reg, const struct ob__gen *g)
@@ -299,6 +316,14 @@ static struct ob__chain *chain_of(struct ob__slots *s, const struct ob__reg *reg
 		return &s->filters;
 	case OB__SLOT_EVENT:
 		return &s->events;
+	case OB__SLOT_GROUP:
+		return &s->groups;
+	case OB__SLOT_STATE:
+		return &s->states;
+	case OB__SLOT_RAISED:
+		return &s->raised;
+	case OB__SLOT_MESSAGE_FILTER:
+		return &s->message_filters[reg->flags - 1];
 	default:
 		return &s->call_filters[reg->flags - 1];
 	}
@@ -318,6 +343,7 @@ static int chain_module(struct ob__slots *s, struct ob__gen *g)
 int ob__slots_rebuild(struct ob__slots *s, struct ob__list *modules)
 {
 	chains_free(s);
+	s->chains_version++;
 	OB__LIST_EACH (it, modules) {
 		struct ob__module *m = OB__CONTAINER(it, struct ob__module, link);
 		if (m->active != NULL && chain_module(s, m->active) != 0) {
@@ -340,7 +366,30 @@ void ob__slot_unregister(struct ob__reg *reg)
 		reg->slot->shadow = NULL;
 	}
 	ob__list_del(&reg->gen_link);
+	if (reg->slot->kind == OB__SLOT_RAISED) {
+		free(reg->fn.raised.words);
+	}
 	free(reg);
+}
+
+bool ob__slot_off(struct ob__slots *s, const struct ob__gen *g, const struct ob__slot_key *key)
+{
+	const struct ob__map *ids = ids_of(s, key->kind);
+	const struct ob__slot *slot = ids != NULL
+	                                      ? ob__map_get(ids, key->id, 0)
+	                                      : ob__strmap_get(names_of(s, key->kind), key->name);
+	struct ob__reg *regs[] = {slot != NULL ? slot->active : NULL,
+	                          slot != NULL ? slot->canary : NULL,
+	                          slot != NULL ? slot->shadow : NULL};
+
+	for (size_t i = 0; i < sizeof(regs) / sizeof(regs[0]); i++) {
+		if (regs[i] != NULL && regs[i]->gen == g) {
+			ob__slot_unregister(regs[i]);
+			s->methods_version += key->kind == OB__SLOT_METHOD;
+			return true;
+		}
+	}
+	return false;
 }
 
 void ob__slots_drop(struct ob__slots *s, struct ob__gen *g)
@@ -351,12 +400,14 @@ void ob__slots_drop(struct ob__slots *s, struct ob__gen *g)
 	}
 }
 
-struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id, uint64_t node,
-                                uint64_t seq)
+struct ob__reg *ob__slots_find(struct ob__slots *s, bool client, uint32_t id, uint64_t node,
+                               uint64_t seq)
 {
 	const struct ob__map *ids = client ? &s->client_ids : &s->link_ids;
-	struct ob__reg *reg = ob__slot_pick(ob__map_get(ids, id, 0), node, seq);
+	struct ob__slot *slot = ob__map_get(ids, id, 0);
+	struct ob__reg *reg = ob__slot_pick(slot, node, seq);
 
+	s->last[client] = slot;
 	return reg != NULL ? reg : ob__slot_pick(ob__map_get(ids, 0, 0), node, seq);
 }
 

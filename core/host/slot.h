@@ -44,10 +44,22 @@ enum ob__slot_kind {
 	OB__SLOT_POLICY,
 	OB__SLOT_CALL_FILTER,
 	OB__SLOT_TRANSPORT,
+	OB__SLOT_GROUP,
+	OB__SLOT_CLIENT_TRANSPORT,
+	OB__SLOT_STATE,
+	OB__SLOT_MESSAGE_FILTER,
+	OB__SLOT_RAISED,
 	OB__SLOT_KINDS,
 };
 
-#define OB__CALL_WHENS 4 /* enum ob_call_when has so many */
+/* Of STATE, in flags: what it is; */
+enum ob__state_reg {
+	OB__STATE_ALLOWS = 1,
+	OB__STATE_HEARS,
+};
+
+#define OB__CALL_WHENS    4 /* enum ob_call_when has so many */
+#define OB__MESSAGE_WHENS 4 /* and enum ob_message_when */
 
 struct ob__client_listener;
 struct ob__codec_states;
@@ -56,8 +68,9 @@ struct ob__reg {
 	struct ob__slot *slot;
 	struct ob__gen *gen;
 	struct ob__list gen_link;
-	uint32_t flags; /* of CALL_FILTER: enum ob_call_when */
-	int priority;   /* FILTER, CALL_FILTER; the event's number for EVENT */
+	uint32_t flags; /* of CALL_FILTER: enum ob_call_when; of FILTER, MESSAGE_FILTER: enum
+	                 * ob_message_when, 0: fn.filter; of STATE: enum ob__state_reg */
+	int priority;   /* filters, RAISED; the event's number for EVENT */
 	union {
 		ob_handler_fn handler;
 		ob_decide_fn decide;
@@ -66,7 +79,26 @@ struct ob__reg {
 		ob_error_body_fn error_body;
 		ob_policy_fn policy;
 		ob_call_filter_fn call_filter;
-		ob_transport transport; /* its name is the slot's */
+		ob_transport transport;               /* its name is the slot's */
+		ob_client_transport client_transport; /* the same */
+		struct {
+			ob_group_fn fn;
+			char prefix[OB_GROUP_MAX + 1];
+		} group;
+		ob_message_filter_fn message_filter;
+		struct {
+			ob_session_change_fn enter;
+			ob_session_change_fn leave;
+			uint32_t lo;
+			uint32_t hi;
+			char name[OB_STATE_MAX + 1]; /* "": all */
+		} state;
+		struct {
+			ob_raised_fn fn;
+			char *words;     /* owned: prefix, key, value, each terminated */
+			const char *key; /* in it, or NULL */
+			const char *value;
+		} raised;
 		struct {
 			struct ob__slot *codec;
 			uint32_t idle_ms;
@@ -81,11 +113,12 @@ struct ob__slot {
 	char *name;  /* method, "METHOD /path", codec, "tcp HOST:PORT", policy, transport; NULL for
 	              * others */
 	struct ob__reg *active;
-	struct ob__reg *canary;               /* takes a share of the sessions, or NULL */
-	struct ob__reg *shadow;               /* of a generation that is starting */
-	struct ob__client_listener *listener; /* of LISTEN, while it is open (host/listen.h) */
-	uint32_t conns;                       /* of CODEC: connections that use it */
-	struct ob__codec_states *states;      /* of CODEC: owned (host/codec_state.h) */
+	struct ob__reg *canary; /* takes a share of the sessions, or NULL */
+	struct ob__reg *shadow; /* of a generation that is starting */
+	struct ob__client_listener
+		*listener;               /* of LISTEN, while it is open (host/client/listen.h) */
+	uint32_t conns;                  /* of CODEC: connections that use it */
+	struct ob__codec_states *states; /* of CODEC: owned (host/client/codec_state.h) */
 };
 
 /* Registrations of a kind that takes many, those of active generations, in order. */
@@ -103,11 +136,20 @@ struct ob__slots {
 	struct ob__strmap listens;
 	struct ob__strmap policies;
 	struct ob__strmap transports;
+	struct ob__strmap client_transports;
+	struct ob__slot *last[2]; /* of the link's and the client's message id that were looked up
+	                           * last, or NULL; a slot stays, whoever has it */
 	struct ob__slot single[OB__SLOT_KINDS]; /* the decisions, by kind */
 	struct ob__chain filters;
 	struct ob__chain events;
-	struct ob__chain call_filters[OB__CALL_WHENS]; /* by enum ob_call_when, from 0 */
+	struct ob__chain groups;
+	struct ob__chain states;
+	struct ob__chain raised;
+	struct ob__chain message_filters[OB__MESSAGE_WHENS]; /* by enum ob_message_when, from 0; the
+	                                                      * first is `filters` */
+	struct ob__chain call_filters[OB__CALL_WHENS];       /* by enum ob_call_when, from 0 */
 	uint32_t count;
+	uint32_t chains_version;  /* grows when they are rebuilt */
 	uint32_t methods_version; /* grows with each change of what methods there are */
 };
 
@@ -128,6 +170,9 @@ int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__s
 
 /* Takes one registration back. */
 void ob__slot_unregister(struct ob__reg *reg);
+
+/* Takes back what the generation has registered for this id or method; false: nothing. */
+bool ob__slot_off(struct ob__slots *s, const struct ob__gen *g, const struct ob__slot_key *key);
 
 /* The switch: slots that point at this generation point at nothing; and the generation's
  * registrations are what their slots point at from now.  The number of registrations. */
@@ -163,9 +208,23 @@ static inline struct ob__reg *ob__slot_pick(const struct ob__slot *slot, uint64_
 	return ob__slot_share(slot, node, seq);
 }
 
+/* The half of the function below that has something to look for. */
+struct ob__reg *ob__slots_find(struct ob__slots *s, bool client, uint32_t id, uint64_t node,
+                               uint64_t seq);
+
 /* The registration for a message id, or of id 0, or NULL. */
-struct ob__reg *ob__slots_by_id(const struct ob__slots *s, bool client, uint32_t id, uint64_t node,
-                                uint64_t seq);
+static inline struct ob__reg *ob__slots_by_id(struct ob__slots *s, bool client, uint32_t id,
+                                              uint64_t node, uint64_t seq)
+{
+	const struct ob__slot *last = s->last[client];
+
+	if (last != NULL && last->id == id && last->active != NULL && last->canary == NULL) {
+		return last->active;
+	}
+	return (client ? s->client_ids.count : s->link_ids.count) != 0
+	               ? ob__slots_find(s, client, id, node, seq)
+	               : NULL;
+}
 struct ob__reg *ob__slots_method(const struct ob__slots *s, const char *name, size_t len,
                                  uint64_t node, uint64_t seq);
 

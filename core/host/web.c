@@ -9,8 +9,8 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "host/admin.h"
-#include "host/dispatch.h"
+#include "host/admin/admin.h"
+#include "host/message/dispatch.h"
 #include "host/node.h"
 #include "host/slot.h"
 

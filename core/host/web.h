@@ -6,7 +6,7 @@
  * Private to the host, floor F4.  HTTP for applications and for administration.
  *
  * Handlers of modules are slots named "METHOD /path".  Administrative paths are those of the verb
- * table (host/admin.h); only modules with "admin": true may register them, and when the
+ * table (host/admin/admin.h); only modules with "admin": true may register them, and when the
  * configuration has `admin`, they answer on that listener only.
  */
 

@@ -6,19 +6,24 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <uv.h>
 
 #include "base/loop.h"
-#include "host/admin.h"
+#include "host/admin/admin.h"
+#include "host/fdwatch.h"
 #include "host/node.h"
 #include "mesh/handles.h"
 #include "net/httpc.h"
 
-#define TIMERS_MAX (1u << 20)
-#define MSGS_MAX   (1u << 20)
-#define DELAY_MAX  (366ull * 24 * 3600 * 1000)
-#define ADMIN_DEEP 8u /* verbs asked for in the answer to another, on one stack */
+#define TIMERS_MAX   (1u << 20)
+#define MSGS_MAX     (1u << 20)
+#define DELAY_MAX    (366ull * 24 * 3600 * 1000)
+#define CRON_LOOK_S  20 /* between two looks at the clock */
+#define CRON_SOON_MS 50u
+#define CRON_BACK_S  (3 * 3600)
+#define ADMIN_DEEP   8u /* verbs asked for in the answer to another, on one stack */
 
 struct timer {
 	uint64_t handle;
@@ -27,7 +32,19 @@ struct timer {
 	struct ob__gen *gen;
 	ob_timer_fn fn;
 	void *arg;
-	uint64_t repeat;
+	uint64_t repeat; /* not 0 of all that ends when a newer generation takes over */
+	uint64_t due;    /* of a fixed one: loop ms */
+	uint64_t left;   /* times to fire; 0: no end */
+	bool fixed;
+	struct by_calendar *cron; /* or NULL */
+};
+
+/* By the calendar. */
+struct by_calendar {
+	struct ob__cron cron;
+	bool local;
+	int64_t last; /* what it was looked for behind last */
+	int64_t next; /* when it fires, s; or OB__CRON_NEVER */
 };
 
 struct held_msg {
@@ -53,16 +70,34 @@ struct wait {
 	uv_work_t req;
 };
 
+static int64_t wall_now(void *arg)
+{
+	(void)arg;
+	return (int64_t)time(NULL);
+}
+
+static int32_t local_offset(void *arg, int64_t at)
+{
+	time_t t = (time_t)at;
+	struct tm tm;
+
+	(void)arg;
+	return localtime_r(&t, &tm) != NULL ? (int32_t)tm.tm_gmtoff : 0;
+}
+
 void ob__works_init(struct ob__works *w)
 {
+	w->wall = (struct ob__wall){.now = wall_now, .offset = local_offset};
 	ob__slab_init(&w->timers, sizeof(struct timer), OB__KIND_TIMER, TIMERS_MAX);
 	ob__slab_init(&w->msgs, sizeof(struct held_msg), OB__KIND_MSG, MSGS_MAX);
+	ob__fd_watches_init(w);
 }
 
 void ob__works_free(struct ob__works *w)
 {
 	ob__slab_destroy(&w->timers);
 	ob__slab_destroy(&w->msgs);
+	ob__slab_destroy(&w->watches);
 }
 
 /* ---- timers ---- */
@@ -74,10 +109,72 @@ static void timer_end(struct timer *t)
 
 	ob__timeout_clear(g->node->loop, &t->timeout);
 	ob__list_del(&t->gen_link);
+	free(t->cron);
 	ob__slab_free(&g->node->works.timers, t);
 	if (single) {
 		ob__gen_unref(g);
 	}
+}
+
+/* ---- by the calendar ---- */
+
+/* How long to wait, in ms: till it is due, but not so long that a clock which is set goes
+ * unnoticed. */
+static uint64_t cron_wait(const struct ob__node *node, const struct by_calendar *c)
+{
+	int64_t left = c->next == OB__CRON_NEVER
+	                       ? CRON_LOOK_S
+	                       : c->next - node->works.wall.now(node->works.wall.arg);
+
+	left = left < 0 ? 0 : left > CRON_LOOK_S ? CRON_LOOK_S : left;
+	/* Within the last second it looks often enough to be in time. */
+	return left > 1 ? (uint64_t)(left - 1) * 1000 : CRON_SOON_MS;
+}
+
+static void cron_plan(const struct ob__node *node, struct by_calendar *c, int64_t after)
+{
+	const struct ob__wall *wall = &node->works.wall;
+
+	c->last = after;
+	c->next = ob__cron_next(&c->cron, after, c->local ? wall->offset : NULL, wall->arg);
+}
+
+/* True when it is due; then what comes next is planned. */
+static bool cron_due(const struct ob__node *node, struct by_calendar *c)
+{
+	int64_t now = node->works.wall.now(node->works.wall.arg);
+
+	if (now <
+	    c->last - CRON_BACK_S) { /* the clock was set back by more than one makes up for */
+		cron_plan(node, c, now);
+		return false;
+	}
+	if (c->next == OB__CRON_NEVER || now < c->next) {
+		return false;
+	}
+	cron_plan(node, c, now);
+	return true;
+}
+
+/* ---- all timers ---- */
+
+/* When it fires next; it is armed. */
+static void timer_again(struct timer *t)
+{
+	struct ob__loop *loop = t->gen->node->loop;
+	uint64_t now = ob__loop_now(loop);
+	uint64_t wait = t->repeat;
+
+	if (t->cron != NULL) {
+		wait = cron_wait(t->gen->node, t->cron);
+	} else if (t->fixed) {
+		t->due += t->repeat;
+		if (t->due + t->repeat <= now) { /* what was missed comes once */
+			t->due = now - (now - t->due) % t->repeat;
+		}
+		wait = t->due > now ? t->due - now : 0;
+	}
+	ob__timeout_set(loop, &t->timeout, wait);
 }
 
 static void timer_fire(void *arg)
@@ -88,15 +185,20 @@ static void timer_fire(void *arg)
 	ob_timer_fn fn = t->fn;
 	void *fn_arg = t->arg;
 
+	if (t->cron != NULL && !cron_due(g->node, t->cron)) {
+		timer_again(t);
+		return;
+	}
 	if (t->repeat != 0 && g->state == OB__GEN_STANDBY) {
-		ob__timeout_set(g->node->loop, &t->timeout, t->repeat);
+		timer_again(t);
 		return; /* the generation that serves has its own */
 	}
 	ob__gen_ref(g);
-	if (t->repeat != 0) {
-		ob__timeout_set(g->node->loop, &t->timeout, t->repeat);
-	} else {
+	if (t->repeat == 0 || t->left == 1) {
 		timer_end(t);
+	} else {
+		t->left -= t->left > 0;
+		timer_again(t);
 	}
 	uint64_t entered = ob__gen_enter(g);
 	fn(&g->ctx, handle, fn_arg);
@@ -104,33 +206,88 @@ static void timer_fire(void *arg)
 	ob__gen_unref(g);
 }
 
-uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
-                        void *arg)
+static struct timer *timer_new(struct ob__gen *g, uint64_t repeat, ob_timer_fn fn, void *arg)
 {
 	uint64_t handle;
 
-	if (!ob__gen_may_begin(g) || fn == NULL || delay_ms > DELAY_MAX || repeat_ms > DELAY_MAX) {
-		return 0;
-	}
-	if (repeat_ms != 0 && g->state != OB__GEN_ACTIVE && g->state != OB__GEN_CANARY) {
-		return 0;
+	if (!ob__gen_may_begin(g) || fn == NULL ||
+	    (repeat != 0 && g->state != OB__GEN_ACTIVE && g->state != OB__GEN_CANARY)) {
+		return NULL;
 	}
 	struct timer *t = ob__slab_alloc(&g->node->works.timers, &handle);
 	if (t == NULL) {
-		return 0;
+		return NULL;
 	}
 	t->handle = handle;
 	t->gen = g;
 	t->fn = fn;
 	t->arg = arg;
-	t->repeat = repeat_ms;
+	t->repeat = repeat;
 	ob__list_append(&g->timers, &t->gen_link);
 	ob__timeout_init(&t->timeout, timer_fire, t);
-	ob__timeout_set(g->node->loop, &t->timeout, delay_ms);
-	if (repeat_ms == 0) {
+	if (repeat == 0) {
 		ob__gen_ref(g);
 	}
-	return handle;
+	return t;
+}
+
+uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
+                        void *arg)
+{
+	struct timer *t = delay_ms <= DELAY_MAX && repeat_ms <= DELAY_MAX
+	                          ? timer_new(g, repeat_ms, fn, arg)
+	                          : NULL;
+
+	if (t == NULL) {
+		return 0;
+	}
+	ob__timeout_set(g->node->loop, &t->timeout, delay_ms);
+	return t->handle;
+}
+
+static uint64_t timer_cron(struct ob__gen *g, const ob_timer_options *o, ob_timer_fn fn, void *arg)
+{
+	struct by_calendar *c = calloc(1, sizeof(*c));
+	struct timer *t = NULL;
+
+	if (c != NULL && ob__cron_parse(&c->cron, o->cron) == 0) {
+		c->local = (o->flags & OB_TIMER_LOCAL) != 0;
+		cron_plan(g->node, c, g->node->works.wall.now(g->node->works.wall.arg));
+		t = c->next != OB__CRON_NEVER ? timer_new(g, 1, fn, arg) : NULL;
+	}
+	if (t == NULL) {
+		free(c);
+		return 0;
+	}
+	t->cron = c;
+	t->left = o->count;
+	timer_again(t);
+	return t->handle;
+}
+
+uint64_t ob__work_timer_with(struct ob__gen *g, const ob_timer_options *o, ob_timer_fn fn,
+                             void *arg)
+{
+	if (o == NULL || o->size != sizeof(*o) ||
+	    (o->flags & ~(OB_TIMER_FIXED | OB_TIMER_LOCAL)) != 0 || o->delay_ms > DELAY_MAX ||
+	    o->repeat_ms > DELAY_MAX || (o->cron == NULL && (o->flags & OB_TIMER_LOCAL) != 0) ||
+	    (o->cron != NULL &&
+	     (o->delay_ms != 0 || o->repeat_ms != 0 || o->flags & OB_TIMER_FIXED)) ||
+	    (o->cron == NULL && o->repeat_ms == 0 && o->count > 1)) {
+		return 0;
+	}
+	if (o->cron != NULL) {
+		return timer_cron(g, o, fn, arg);
+	}
+	struct timer *t = timer_new(g, o->repeat_ms, fn, arg);
+	if (t == NULL) {
+		return 0;
+	}
+	t->fixed = (o->flags & OB_TIMER_FIXED) != 0;
+	t->left = o->count;
+	t->due = ob__loop_now(g->node->loop) + o->delay_ms;
+	ob__timeout_set(g->node->loop, &t->timeout, o->delay_ms);
+	return t->handle;
 }
 
 int ob__work_timer_stop(struct ob__gen *g, uint64_t timer)
@@ -184,8 +341,11 @@ uint64_t ob__work_msg(struct ob__gen *g, const ob_view *view)
 	m->handle = handle;
 	m->gen = g;
 	m->bytes = bytes;
-	m->view = *view;
+	m->view = (ob_view){.size = sizeof(m->view)};
+	memcpy(&m->view, view, view->size < sizeof(*view) ? OB__VIEW_1_0 : sizeof(*view));
+	m->view.size = sizeof(m->view);
 	m->view.data = bytes;
+	ob__msgname_show(&g->node->msgnames, &m->view);
 	if (method_len > 0) {
 		memcpy(bytes + view->len, view->method, method_len);
 		m->view.method = (const char *)bytes + view->len;
@@ -208,7 +368,8 @@ int ob__work_msg_view(struct ob__gen *g, uint64_t msg, ob_view *view)
 	if (m == NULL) {
 		return OB_E_STALE;
 	}
-	*view = m->view;
+	/* Modules of 1.0 have a shorter one, and need not say so. */
+	memcpy(view, &m->view, g->desc->abi_minor == 0 ? OB__VIEW_1_0 : sizeof(*view));
 	return 0;
 }
 
@@ -461,6 +622,7 @@ int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_
 void ob__work_drain(struct ob__gen *g)
 {
 	timers_end(g, false);
+	ob__fd_watches_end(g);
 }
 
 bool ob__work_running(const struct ob__gen *g)
@@ -475,6 +637,7 @@ bool ob__work_running(const struct ob__gen *g)
 
 void ob__work_expire(struct ob__gen *g)
 {
+	ob__fd_watches_end(g);
 	timers_fire(g);
 	OB__LIST_EACH_SAFE (it, &g->waits) {
 		struct wait *w = OB__CONTAINER(it, struct wait, gen_link);
@@ -491,6 +654,7 @@ void ob__work_expire(struct ob__gen *g)
 void ob__work_drop(struct ob__gen *g)
 {
 	timers_end(g, true);
+	ob__fd_watches_end(g);
 	OB__LIST_EACH_SAFE (it, &g->msgs) {
 		msg_free(OB__CONTAINER(it, struct held_msg, gen_link));
 	}

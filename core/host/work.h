@@ -19,13 +19,26 @@
 #include <obhost/obhost.h>
 
 #include "host/generation.h"
+#include "lib/cron.h"
 #include "lib/slab.h"
 
+#define OB__VIEW_1_0 offsetof(ob_view, name) /* what an ob_view had at first */
+
+/* Seconds since 1970 of the machine's clock, and how far local time is ahead of it then; a test's
+ * own in tests. */
+struct ob__wall {
+	int64_t (*now)(void *arg);
+	ob__cron_offset offset;
+	void *arg;
+};
+
 struct ob__works {
+	struct ob__wall wall;
 	struct ob__slab timers;
 	struct ob__slab msgs;
-	uint32_t jobs;       /* on the thread pool */
-	uint32_t admin_deep; /* verbs on the stack that a module asked for */
+	struct ob__slab watches; /* host/fdwatch.h */
+	uint32_t jobs;           /* on the thread pool */
+	uint32_t admin_deep;     /* verbs on the stack that a module asked for */
 };
 
 void ob__works_init(struct ob__works *w);
@@ -33,6 +46,8 @@ void ob__works_free(struct ob__works *w);
 
 uint64_t ob__work_timer(struct ob__gen *g, uint64_t delay_ms, uint64_t repeat_ms, ob_timer_fn fn,
                         void *arg);
+uint64_t ob__work_timer_with(struct ob__gen *g, const ob_timer_options *options, ob_timer_fn fn,
+                             void *arg);
 int ob__work_timer_stop(struct ob__gen *g, uint64_t timer);
 
 uint64_t ob__work_msg(struct ob__gen *g, const ob_view *view);
@@ -48,7 +63,7 @@ int ob__work_admin(struct ob__gen *g, const char *verb, json_t *args_stolen, ob_
 /* A job of the generation waits for, or runs on, the thread pool. */
 bool ob__work_running(const struct ob__gen *g);
 
-/* The generation drains: repeating timers end. */
+/* The generation drains: repeating timers end, and watches. */
 void ob__work_drain(struct ob__gen *g);
 
 /* Its time to drain is over: single timers fire now, HTTP requests end with GONE, and no timer can

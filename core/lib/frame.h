@@ -24,11 +24,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#include "lib/le.h"
 
 #define OB__FRAME_HEADER   64u
 #define OB__FRAME_VERSION  1u
 #define OB__FRAME_HOPS     4u
 #define OB__FRAME_OFF_KIND 5u
+#define OB__FRAME_OFF_DST  32u
 
 #define OB__FRAME_EXT_HEADER 4u /* of an extension */
 
@@ -92,6 +96,24 @@ struct ob__frame {
  * looked at), a version of 0 is written as OB__FRAME_VERSION. */
 void ob__frame_put_header(uint8_t out[OB__FRAME_HEADER], const struct ob__frame *f);
 
+/* How long a frame is that has these extensions and this payload. */
+static inline size_t ob__frame_size(const struct ob__frame *f)
+{
+	return OB__FRAME_HEADER + (size_t)f->ext_len + f->payload_len;
+}
+
+/* Writes the whole frame, ob__frame_size() bytes: header as above, extensions, payload. */
+static inline void ob__frame_put(uint8_t *out, const struct ob__frame *f)
+{
+	ob__frame_put_header(out, f);
+	if (f->ext_len > 0) {
+		memcpy(out + OB__FRAME_HEADER, f->ext, f->ext_len);
+	}
+	if (f->payload_len > 0) {
+		memcpy(out + OB__FRAME_HEADER + f->ext_len, f->payload, f->payload_len);
+	}
+}
+
 /*
  * Reads one frame.  Returns its length when `data` holds it whole; 0 when more bytes are needed,
  * then *need is the whole frame's length if known, else OB__FRAME_HEADER; or a negative errno, as
@@ -119,6 +141,12 @@ size_t ob__frame_ext_put(uint8_t *out, size_t at, size_t cap, uint8_t type, cons
 
 /* Writes the header of an extension whose `len` bytes are there already, behind it; the end. */
 size_t ob__frame_ext_head(uint8_t *out, uint8_t type, uint16_t len);
+
+/* The destination of a whole frame. */
+static inline uint64_t ob__frame_dst(const uint8_t *frame)
+{
+	return ob__get64(frame + OB__FRAME_OFF_DST);
+}
 
 /* Patches a whole frame in place for its next hop. */
 void ob__frame_patch_forward(uint8_t *frame, uint8_t hops, uint32_t budget, uint32_t role,

@@ -216,13 +216,10 @@ out:
 	return rc;
 }
 
-bool ob__idrange_find(const struct ob__idrange *t, uint32_t id, uint32_t *value)
+bool ob__idrange_search(const struct ob__idrange *t, uint32_t id, uint32_t *value)
 {
 	const struct ob__idrange_span *base = t->flat;
 	size_t len = t->flat_len;
-	if (len == 0) {
-		return false;
-	}
 	while (len > 1) { /* the last span that begins at or before `id` is in [base, base + len) */
 		size_t half = len / 2;
 		base = base[half].lo <= id ? base + half : base;

@@ -59,7 +59,13 @@ int ob__idrange_add_special(struct ob__idrange *t, uint32_t id, uint32_t value);
  * specials are for.  0, or -ENOMEM with the earlier flat form in place. */
 int ob__idrange_seal(struct ob__idrange *t, ob__idrange_overlap_cb cb, void *arg);
 
+/* The half of the function below that has something to look at. */
+bool ob__idrange_search(const struct ob__idrange *t, uint32_t id, uint32_t *value);
+
 /* True and *value set if the id is covered.  Only after seal. */
-bool ob__idrange_find(const struct ob__idrange *t, uint32_t id, uint32_t *value);
+static inline bool ob__idrange_find(const struct ob__idrange *t, uint32_t id, uint32_t *value)
+{
+	return t->flat_len != 0 && ob__idrange_search(t, id, value);
+}
 
 #endif

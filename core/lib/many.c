@@ -102,15 +102,19 @@ bool ob__many_alike(const uint8_t *last, uint32_t count, const struct ob__frame 
 	       same_ext(last + OB__FRAME_HEADER, count, f);
 }
 
-size_t ob__many_grows(const uint8_t *last, size_t len, size_t payload_len)
+static inline bool is_many(const uint8_t *last)
 {
-	bool is_many = (ob__get16(last + OFF_FLAGS) & OB__FRAME_MANY) != 0;
-	size_t more = OB__MANY_HEAD + payload_len + (is_many ? 0 : OB__MANY_HEAD);
+	return (ob__get16(last + OFF_FLAGS) & OB__FRAME_MANY) != 0;
+}
+
+static inline size_t grows(const uint8_t *last, size_t len, size_t payload_len)
+{
+	size_t more = OB__MANY_HEAD + payload_len + (is_many(last) ? 0 : OB__MANY_HEAD);
 
 	return payload_len <= OB__MANY_ITEM && len + more <= OB__MANY_BYTES ? more : 0;
 }
 
-static uint8_t *put_item(uint8_t *at, uint64_t call, uint32_t len)
+static inline uint8_t *put_item(uint8_t *at, uint64_t call, uint32_t len)
 {
 	ob__put64(at, call);
 	ob__put32(at + sizeof(call), len);
@@ -129,15 +133,38 @@ static void begin_row(uint8_t *last, size_t len)
 	ob__put16(last + OFF_FLAGS, ob__get16(last + OFF_FLAGS) | OB__FRAME_MANY);
 }
 
-void ob__many_add(uint8_t *last, size_t len, uint64_t call, const void *payload, size_t payload_len)
+static inline void add(uint8_t *last, size_t len, uint64_t call, const void *payload,
+                       size_t payload_len)
 {
-	if ((ob__get16(last + OFF_FLAGS) & OB__FRAME_MANY) == 0) {
+	if (!is_many(last)) {
 		begin_row(last, len);
 		len += OB__MANY_HEAD;
 	}
+	ob__put32(last + OFF_LEN, (uint32_t)(len + OB__MANY_HEAD + payload_len));
 	uint8_t *bytes = put_item(last + len, call, (uint32_t)payload_len);
 	if (payload_len > 0) {
 		memcpy(bytes, payload, payload_len);
 	}
-	ob__put32(last + OFF_LEN, (uint32_t)(len + OB__MANY_HEAD + payload_len));
+}
+
+size_t ob__many_grows(const uint8_t *last, size_t len, size_t payload_len)
+{
+	return grows(last, len, payload_len);
+}
+
+void ob__many_add(uint8_t *last, size_t len, uint64_t call, const void *payload, size_t payload_len)
+{
+	add(last, len, call, payload, payload_len);
+}
+
+size_t ob__many_put(uint8_t *last, size_t len, size_t max, uint64_t call, const void *payload,
+                    size_t payload_len)
+{
+	size_t more = grows(last, len, payload_len);
+
+	if (more == 0 || more > max - len) {
+		return 0;
+	}
+	add(last, len, call, payload, payload_len);
+	return more;
 }

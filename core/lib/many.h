@@ -5,9 +5,9 @@
 /*
  * Private to the host, floor F0.  Several messages in one frame.
  *
- * What one client sends in a burst goes the same way, and so do the answers.  Messages whose frames
- * would differ in nothing but the call id and the payload share one frame, with the flag MANY: its
- * payload is a row of at least one
+ * What one client sends in a burst goes the same way, and so do calls of one kind, and the answers.
+ * Messages whose frames would differ in nothing but the call id and the payload share one frame,
+ * with the flag MANY: its payload is a row of at least one
  *
  *     u64 call id   u32 length   bytes
  *
@@ -81,5 +81,10 @@ size_t ob__many_grows(const uint8_t *last, size_t len, size_t payload_len);
 /* Adds a message, for which there is that much room behind the frame. */
 void ob__many_add(uint8_t *last, size_t len, uint64_t call, const void *payload,
                   size_t payload_len);
+
+/* Both: adds it if the frame has no more than `max` bytes (max >= len) then, and says by how many
+ * it has grown; else 0.  There is room for 2 * OB__MANY_HEAD and the payload behind it. */
+size_t ob__many_put(uint8_t *last, size_t len, size_t max, uint64_t call, const void *payload,
+                    size_t payload_len);
 
 #endif

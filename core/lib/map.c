@@ -315,12 +315,3 @@ struct ob__strmap_entry *ob__strmap_next(const struct ob__strmap *m, size_t *pos
 	}
 	return NULL;
 }
-
-uint32_t ob__fnv1a32(const char *s)
-{
-	uint32_t h = 2166136261u;
-	for (; *s != '\0'; s++) {
-		h = (h ^ (uint8_t)*s) * 16777619u;
-	}
-	return h;
-}

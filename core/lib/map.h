@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/fnv.h"
+
 struct ob__map_entry {
 	uint64_t a;
 	uint64_t b;
@@ -106,8 +108,5 @@ struct ob__strmap_entry *ob__strmap_next(const struct ob__strmap *m, size_t *pos
 /* Of bytes that come from outside: who does not know the seed, which is random and secret, can't
  * find two that have the same hash. */
 uint64_t ob__hash(uint64_t seed, const void *bytes, size_t len);
-
-/* FNV-1a, 32 bits: the wire form of a role word. */
-uint32_t ob__fnv1a32(const char *s);
 
 #endif

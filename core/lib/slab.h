@@ -20,14 +20,16 @@
 #ifndef OB__SLAB_H
 #define OB__SLAB_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define OB__SLAB_PAGE       256u /* objects in one page */
-#define OB__SLAB_SLOT_BITS  24u
-#define OB__SLAB_SLOTS_MAX  (1u << OB__SLAB_SLOT_BITS)
-#define OB__SLAB_SLOT_MASK  (OB__SLAB_SLOTS_MAX - 1)
-#define OB__SLAB_KIND_SHIFT 60u
+#define OB__SLAB_PAGE        256u /* objects in one page */
+#define OB__SLAB_SLOT_BITS   24u
+#define OB__SLAB_SLOTS_MAX   (1u << OB__SLAB_SLOT_BITS)
+#define OB__SLAB_SLOT_MASK   (OB__SLAB_SLOTS_MAX - 1)
+#define OB__SLAB_KIND_SHIFT  60u
+#define OB__SLAB_SERIAL_MASK ((UINT64_C(1) << (OB__SLAB_KIND_SHIFT - OB__SLAB_SLOT_BITS)) - 1)
 
 /* Stands before each object, and keeps it aligned to 16 bytes. */
 struct ob__slab_head {
@@ -72,11 +74,43 @@ static inline struct ob__slab_head *ob__slab_at(const struct ob__slab *s, uint32
 	return (struct ob__slab_head *)(void *)(page + slot % OB__SLAB_PAGE * s->stride);
 }
 
+/* A freed object stays mapped, so only AddressSanitizer can tell its use from its successor's. */
+#if defined(__SANITIZE_ADDRESS__)
+#define OB__SLAB_POISON 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define OB__SLAB_POISON 1
+#endif
+#endif
+#ifdef OB__SLAB_POISON
+void __asan_poison_memory_region(const volatile void *addr, size_t size);
+void __asan_unpoison_memory_region(const volatile void *addr, size_t size);
+#define ob__slab_poison   __asan_poison_memory_region
+#define ob__slab_unpoison __asan_unpoison_memory_region
+#else
+#define ob__slab_poison(object, size)   ((void)(object))
+#define ob__slab_unpoison(object, size) ((void)(object))
+#endif
+
 /* A zeroed object, its handle in *handle.  NULL at the limit or when out of memory. */
 void *ob__slab_alloc(struct ob__slab *s, uint64_t *handle);
 
+/* The rare half of the function below: a slot that was never used. */
+void *ob__slab_take_fresh(struct ob__slab *s);
+
 /* As alloc, but for whoever sets every byte that counts: the object is not zeroed. */
-void *ob__slab_take(struct ob__slab *s, uint64_t *handle);
+static inline void *ob__slab_take(struct ob__slab *s)
+{
+	if (s->free_head == 0 || s->live >= s->limit) {
+		return ob__slab_take_fresh(s);
+	}
+	struct ob__slab_head *head = ob__slab_at(s, s->free_head - 1);
+	s->free_head = head->next_free;
+	s->live++;
+	head->handle |= (uint64_t)s->kind << OB__SLAB_KIND_SHIFT;
+	ob__slab_unpoison(head + 1, s->stride - sizeof(*head));
+	return head + 1;
+}
 
 /* The object, or NULL when the handle is stale, of another kind or nonsense. */
 static inline void *ob__slab_get(const struct ob__slab *s, uint64_t handle)
@@ -97,7 +131,18 @@ static inline uint64_t ob__slab_handle(const struct ob__slab *s, const void *obj
 }
 
 /* Ends a live object of this slab; its handle is stale from now on. */
-void ob__slab_free(struct ob__slab *s, void *object);
+static inline void ob__slab_free(struct ob__slab *s, void *object)
+{
+	struct ob__slab_head *head = (struct ob__slab_head *)object - 1;
+	assert(ob__handle_kind(head->handle) == s->kind);
+	uint32_t slot = (uint32_t)(head->handle & OB__SLAB_SLOT_MASK);
+	uint64_t serial = ((head->handle >> OB__SLAB_SLOT_BITS) + 1) & OB__SLAB_SERIAL_MASK;
+	head->handle = serial << OB__SLAB_SLOT_BITS | slot; /* kind 0: matches no handle */
+	head->next_free = s->free_head;
+	s->free_head = slot + 1;
+	s->live--;
+	ob__slab_poison(object, s->stride - sizeof(*head));
+}
 
 /* The next live object at or after slot *pos, moving *pos past it; NULL at the end.  The one
  * returned may be freed during the walk. */

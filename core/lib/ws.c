@@ -7,8 +7,11 @@
 #include <endian.h>
 #include <string.h>
 
+#include "lib/apart.h"
+
 #define FIN         0x80u
 #define RSV         0x70u
+#define RSV1        0x40u
 #define OPCODE      0x0fu
 #define CONTROL     0x08u
 #define MASKED      0x80u
@@ -19,6 +22,7 @@
 #define MASK_SIZE   4u
 #define HIGH_BITS   UINT64_C(0x8080808080808080)
 #define UTF8_BAD    UINT32_MAX
+#define NOT_UTF8    "text is not valid UTF-8"
 
 enum {
 	OP_CONTINUATION = 0,
@@ -33,6 +37,7 @@ enum {
 struct head {
 	uint8_t op;
 	bool fin;
+	bool packed;
 	size_t size; /* of the header, the mask included */
 	uint64_t len;
 };
@@ -133,47 +138,87 @@ bool ob__utf8_ok(const uint8_t *data, size_t len)
 	return utf8_run(0, data, len) == 0;
 }
 
-/* Eight bytes at a time, four such words in each step of the long loop.  Returns the OR of all
- * plain bytes in no order: its high bits say whether any byte is not ASCII, for free. */
-static uint64_t unmask(uint8_t *p, size_t len, const uint8_t mask[MASK_SIZE])
+size_t ob__utf8_front(const uint8_t *data, size_t len)
 {
-	uint32_t mask32;
-	memcpy(&mask32, mask, sizeof(mask32));
-	uint64_t mask64 = (uint64_t)mask32 << 32 | mask32;
+	uint32_t state = 0;
+	size_t good = 0;
+	for (size_t i = 0; i < len && state != UTF8_BAD; i++) {
+		state = utf8_step(state, data[i]);
+		good = state == 0 ? i + 1 : good;
+	}
+	return good;
+}
+
+/* Less than sixteen bytes. */
+static OB__APART uint64_t unmask_few(uint8_t *p, size_t len, uint64_t mask)
+{
 	uint64_t seen = 0;
-	uint64_t w[4];
-	for (; len >= sizeof(w); len -= sizeof(w), p += sizeof(w)) {
-		memcpy(w, p, sizeof(w));
-		w[0] ^= mask64;
-		w[1] ^= mask64;
-		w[2] ^= mask64;
-		w[3] ^= mask64;
-		seen |= w[0] | w[1] | w[2] | w[3];
-		memcpy(p, w, sizeof(w));
+	if (len >= sizeof(uint64_t)) {
+		uint64_t w;
+		memcpy(&w, p, sizeof(w));
+		seen = w ^= mask;
+		memcpy(p, &w, sizeof(w));
+		p += sizeof(w);
+		len -= sizeof(w);
 	}
-	for (; len >= sizeof(w[0]); len -= sizeof(w[0]), p += sizeof(w[0])) {
-		memcpy(w, p, sizeof(w[0]));
-		w[0] ^= mask64;
-		seen |= w[0];
-		memcpy(p, w, sizeof(w[0]));
-	}
-	if (len >= sizeof(mask32)) {
-		uint32_t half;
-		memcpy(&half, p, sizeof(half));
-		half ^= mask32;
-		seen |= half;
-		memcpy(p, &half, sizeof(half));
-		len -= sizeof(half);
-		p += sizeof(half);
-	}
+	uint8_t bytes[sizeof(mask)];
+	memcpy(bytes, &mask, sizeof(bytes));
 	for (size_t i = 0; i < len; i++) {
-		p[i] ^= mask[i % MASK_SIZE];
+		p[i] ^= bytes[i];
 		seen |= p[i];
 	}
 	return seen;
 }
 
-void ob__ws_init(struct ob__ws *ws, uint64_t max_message)
+/* As the compiler has it for the machine. */
+typedef uint64_t words __attribute__((vector_size(16)));
+
+static inline words load(const uint8_t *p)
+{
+	words w;
+	memcpy(&w, p, sizeof(w));
+	return w;
+}
+
+static inline void store(uint8_t *p, words w)
+{
+	memcpy(p, &w, sizeof(w));
+}
+
+/* The mask as it stands to the bytes that many places on. */
+static inline uint64_t mask_at(uint64_t mask, size_t place)
+{
+	unsigned bits = place % MASK_SIZE * 8;
+	mask = le64toh(mask);
+	return htole64(mask >> bits | mask << (-bits & 63));
+}
+
+/* Sixteen bytes at a time.  The last sixteen are read first and written last, so what is left over
+ * needs no steps of its own.  Returns the OR of all plain bytes in no order: its high bits say
+ * whether any byte is not ASCII, for free. */
+static uint64_t unmask(uint8_t *p, size_t len, const uint8_t mask[MASK_SIZE])
+{
+	uint32_t mask32;
+	memcpy(&mask32, mask, sizeof(mask32));
+	uint64_t mask64 = (uint64_t)mask32 << 32 | mask32;
+	if (len < sizeof(words)) {
+		return unmask_few(p, len, mask64);
+	}
+	uint8_t *end = p + len - sizeof(words);
+	uint64_t end64 = mask_at(mask64, len);
+	words mask128 = {mask64, mask64};
+	words last = load(end) ^ (words) { end64, end64 };
+	words seen = last;
+	for (; p < end; p += sizeof(words)) {
+		words w = load(p) ^ mask128;
+		seen |= w;
+		store(p, w);
+	}
+	store(end, last);
+	return seen[0] | seen[1];
+}
+
+void ob__ws_init(struct ob__ws *ws, uint32_t max_message)
 {
 	*ws = (struct ob__ws){.max_message = max_message};
 }
@@ -196,7 +241,8 @@ static size_t fail(struct ob__ws *ws, struct ob__ws_item *item, uint16_t code, c
 static const char *check_start(const struct ob__ws *ws, uint8_t b0, uint8_t b1)
 {
 	uint8_t op = b0 & OPCODE;
-	if ((b0 & RSV) != 0) {
+	uint8_t rsv = b0 & RSV;
+	if (rsv != 0 && (rsv != RSV1 || !ws->deflate || (op != OP_TEXT && op != OP_BINARY))) {
 		return "reserved bits are set";
 	}
 	if (op > OP_PONG || (op > OP_BINARY && op < OP_CLOSE)) {
@@ -245,6 +291,47 @@ static size_t length_size(uint8_t b1)
 	return len < LENGTH_16 ? 2 : len == LENGTH_16 ? 4 : 10;
 }
 
+/* Text whose bytes are those on the wire. */
+static bool is_text(const struct ob__ws *ws, const struct head *h)
+{
+	return !h->packed &&
+	       (h->op == OP_TEXT || (h->op == OP_CONTINUATION && ws->message_op == OP_TEXT));
+}
+
+/* Checks what has come of a text frame that is not whole; false when it can't become valid any
+ * more.  The bytes stay masked: they are looked at in a copy. */
+static bool look_ahead(struct ob__ws *ws, const uint8_t *payload, size_t len)
+{
+	const uint8_t *mask = payload - MASK_SIZE;
+	uint8_t clear[256];
+	while (ws->ahead < len && ws->utf8 != UTF8_BAD) {
+		size_t at = (size_t)ws->ahead;
+		size_t n = len - at < sizeof(clear) ? len - at : sizeof(clear);
+		uint8_t turned[MASK_SIZE];
+		for (size_t i = 0; i < MASK_SIZE; i++) {
+			turned[i] = mask[(at + i) % MASK_SIZE];
+		}
+		memcpy(clear, payload + at, n);
+		uint64_t seen = unmask(clear, n, turned);
+		if ((seen & HIGH_BITS) != 0 || ws->utf8 != 0) {
+			ws->utf8 = utf8_run(ws->utf8, clear, n);
+		}
+		ws->ahead += (uint32_t)n;
+	}
+	return ws->utf8 != UTF8_BAD;
+}
+
+/* The frame is not whole. */
+static void await(struct ob__ws *ws, const uint8_t *data, size_t len, const struct head *h,
+                  struct ob__ws_item *item)
+{
+	if (len > h->size && is_text(ws, h) && !look_ahead(ws, data + h->size, len - h->size)) {
+		fail(ws, item, OB__WS_BAD_DATA, NOT_UTF8);
+		return;
+	}
+	more(item, h->size + (size_t)h->len);
+}
+
 /* Reads the header.  True when the whole frame is there; else `item` is MORE or ERROR. */
 static bool read_head(struct ob__ws *ws, const uint8_t *data, size_t len, struct head *h,
                       struct ob__ws_item *item)
@@ -265,6 +352,7 @@ static bool read_head(struct ob__ws *ws, const uint8_t *data, size_t len, struct
 	}
 	h->op = data[0] & OPCODE;
 	h->fin = (data[0] & FIN) != 0;
+	h->packed = h->op == OP_CONTINUATION ? ws->packed : (data[0] & RSV1) != 0;
 	h->size = told + MASK_SIZE;
 	reason = read_length(h, data);
 	if (reason != NULL) {
@@ -278,7 +366,7 @@ static bool read_head(struct ob__ws *ws, const uint8_t *data, size_t len, struct
 		return false;
 	}
 	if (len < h->size + h->len) {
-		more(item, h->size + (size_t)h->len);
+		await(ws, data, len, h, item);
 		return false;
 	}
 	return true;
@@ -287,8 +375,10 @@ static bool read_head(struct ob__ws *ws, const uint8_t *data, size_t len, struct
 /* Goes on with the check of a text message; false when it can't become valid any more. */
 static bool text_goes_on(struct ob__ws *ws, const struct ob__ws_item *item, uint64_t seen)
 {
+	size_t had = (size_t)ws->ahead;
+	ws->ahead = 0;
 	if ((seen & HIGH_BITS) != 0 || (ws->utf8 != 0 && item->len > 0)) {
-		ws->utf8 = utf8_run(ws->utf8, item->data, item->len);
+		ws->utf8 = utf8_run(ws->utf8, item->data + had, item->len - had);
 	}
 	return ws->utf8 == 0 || (ws->utf8 != UTF8_BAD && !item->fin);
 }
@@ -301,12 +391,14 @@ static bool take_data(struct ob__ws *ws, const struct head *h, struct ob__ws_ite
 	item->first = h->op != OP_CONTINUATION;
 	item->fin = h->fin;
 	item->text = op == OP_TEXT;
-	if (item->text && !text_goes_on(ws, item, seen)) {
-		fail(ws, item, OB__WS_BAD_DATA, "text is not valid UTF-8");
+	item->packed = h->packed;
+	if (item->text && !h->packed && !text_goes_on(ws, item, seen)) {
+		fail(ws, item, OB__WS_BAD_DATA, NOT_UTF8);
 		return false;
 	}
 	ws->message_op = h->fin ? 0 : op;
-	ws->message_len = h->fin ? 0 : ws->message_len + h->len;
+	ws->packed = h->packed && !h->fin;
+	ws->message_len = h->fin ? 0 : ws->message_len + (uint32_t)h->len;
 	return true;
 }
 
@@ -350,22 +442,20 @@ static size_t take_plain(uint8_t *data, struct ob__ws_item *item)
 {
 	size_t len = data[1] & LENGTH;
 	uint8_t *payload = data + 2 + MASK_SIZE;
-	*item = (struct ob__ws_item){
-		.kind = OB__WS_DATA,
-		.first = true,
-		.fin = true,
-		.data = payload,
-		.len = len,
-	};
+	item->kind = OB__WS_DATA;
+	item->data = payload;
+	item->len = len;
+	item->first = true;
+	item->fin = true;
+	item->text = false;
+	item->packed = false;
 	(void)unmask(payload, len, payload - MASK_SIZE);
 	return 2 + MASK_SIZE + len;
 }
 
-size_t ob__ws_decode(struct ob__ws *ws, uint8_t *data, size_t len, struct ob__ws_item *item)
+static OB__APART size_t take_any(struct ob__ws *ws, uint8_t *data, size_t len,
+                                 struct ob__ws_item *item)
 {
-	if (is_plain(ws, data, len)) {
-		return take_plain(data, item);
-	}
 	*item = (struct ob__ws_item){.kind = OB__WS_MORE};
 	if (ws->closed) {
 		return len;
@@ -395,13 +485,14 @@ size_t ob__ws_decode(struct ob__ws *ws, uint8_t *data, size_t len, struct ob__ws
 	return ok ? h.size + (size_t)h.len : 0;
 }
 
-size_t ob__ws_put_header(uint8_t out[OB__WS_HEADER_MAX], uint8_t op, uint64_t len)
+size_t ob__ws_decode(struct ob__ws *ws, uint8_t *data, size_t len, struct ob__ws_item *item)
+{
+	return is_plain(ws, data, len) ? take_plain(data, item) : take_any(ws, data, len, item);
+}
+
+size_t ob__ws_put_long_header(uint8_t out[OB__WS_HEADER_MAX], uint8_t op, uint64_t len)
 {
 	out[0] = (uint8_t)(FIN | op);
-	if (len < LENGTH_16) {
-		out[1] = (uint8_t)len;
-		return 2;
-	}
 	if (len <= UINT16_MAX) {
 		out[1] = LENGTH_16;
 		out[2] = (uint8_t)(len >> 8);

@@ -12,9 +12,10 @@
  *
  * Fragments of one message are handed out one by one with `first` and `fin`; text is checked as
  * UTF-8 across them (section 8.1), a message's length is limited across them.  Control frames may
- * stand between.  No extension is ever negotiated, so RSV bits are errors (section 5.2).  What a
- * header shows to be wrong is an error as soon as those bytes are there; text, when its frame is
- * whole.
+ * stand between.  RSV bits are errors (section 5.2), but for the first one on the first frame of a
+ * data message where permessage-deflate was negotiated (RFC 7692): such a message is handed out as
+ * it came, `packed`, and whoever unpacks it checks its text.  What is wrong is an error as soon as
+ * the bytes are there that show it, in a header and in text.
  */
 
 #ifndef OB__WS_H
@@ -24,7 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OB__WS_HEADER_MAX 10u /* of a frame that a server sends */
+#define OB__WS_HEADER_MAX 10u   /* of a frame that a server sends */
+#define OB__WS_RSV1       0x40u /* with an opcode: the message is compressed */
 
 enum ob__ws_close {
 	OB__WS_NORMAL = 1000,
@@ -57,22 +59,27 @@ struct ob__ws_item {
 	bool first;
 	bool fin;
 	bool text;
+	bool packed; /* compressed: neither its text nor its length without that was looked at */
 	const char *reason; /* ERROR: static text */
 };
 
 struct ob__ws {
-	uint64_t message_len; /* so far, over the fragments of the message being read */
-	uint64_t max_message; /* bytes */
+	uint32_t message_len; /* so far, over the fragments of the message being read */
+	uint32_t max_message; /* bytes */
+	uint32_t ahead;       /* bytes of a text frame that is not whole which the check has had */
 	uint32_t utf8;        /* state of the check across fragments */
 	uint8_t message_op;   /* 0 when no fragmented message is open */
+	bool deflate;         /* set by the owner: messages may be compressed */
+	bool packed;          /* the fragmented message that is open is */
 	bool closed;          /* a close frame or an error was seen; nothing more is decoded */
 };
 
-void ob__ws_init(struct ob__ws *ws, uint64_t max_message);
+void ob__ws_init(struct ob__ws *ws, uint32_t max_message);
 
 /* Decodes at most one frame from the front of `data`, which it unmasks in place.  Returns the bytes
  * consumed: 0 for MORE and ERROR.  Never reads beyond `len`; may be called again with the same
- * front plus further bytes after MORE (unmasking happens only when a frame is whole).
+ * front plus further bytes after MORE (unmasking happens only when a frame is whole): not before
+ * there are `need`, or sooner, to see sooner that a text is not valid.
  *
  * After CLOSE or ERROR every call consumes all it is given and says MORE with need 0: a peer that
  * goes on sending is not listened to (section 5.5.1). */
@@ -84,8 +91,25 @@ static inline size_t ob__ws_header_len(uint64_t len)
 	return len < 126 ? 2 : len <= UINT16_MAX ? 4 : 10;
 }
 
+/* The same of a frame that is there. */
+static inline size_t ob__ws_header_of(const uint8_t *frame)
+{
+	return frame[1] < 126 ? 2 : frame[1] == 126 ? 4 : 10;
+}
+
+/* The half of the function below for more than 125 bytes. */
+size_t ob__ws_put_long_header(uint8_t out[OB__WS_HEADER_MAX], uint8_t op, uint64_t len);
+
 /* Writes that header (FIN set) and returns its size. `op`: 1 text, 2 binary, 8 close, 9, 10. */
-size_t ob__ws_put_header(uint8_t out[OB__WS_HEADER_MAX], uint8_t op, uint64_t len);
+static inline size_t ob__ws_put_header(uint8_t out[OB__WS_HEADER_MAX], uint8_t op, uint64_t len)
+{
+	if (len >= 126) {
+		return ob__ws_put_long_header(out, op, len);
+	}
+	out[0] = (uint8_t)(0x80 | op);
+	out[1] = (uint8_t)len;
+	return 2;
+}
 
 /* True for a code that may stand in a close frame (section 7.4 and the registry: 1000..1014 less
  * 1004, 1005, 1006; 3000..4999). */
@@ -93,5 +117,8 @@ bool ob__ws_close_code_ok(uint16_t code);
 
 /* True if the bytes are whole, valid UTF-8 (RFC 3629). */
 bool ob__utf8_ok(const uint8_t *data, size_t len);
+
+/* The bytes at the front that are whole, valid UTF-8. */
+size_t ob__utf8_front(const uint8_t *data, size_t len);
 
 #endif

@@ -5,10 +5,10 @@
 /*
  * Private to the host, floor F3.  A keeper's table: which session a user is logged in with.
  *
- * Every user has a keeper, one of the route nodes (host/users.h chooses).  The proxies claim users
- * for their sessions; at the keeper, at most one session has the user.  Each claim that is granted
- * gets an epoch, a number that only grows; of two claims that meet, the higher epoch stays and the
- * other is fenced: its proxy is told that the user is somebody else's now.
+ * Every user has a keeper, one of the route nodes (host/user/users.h chooses).  The proxies claim
+ * users for their sessions; at the keeper, at most one session has the user.  Each claim that is
+ * granted gets an epoch, a number that only grows; of two claims that meet, the higher epoch stays
+ * and the other is fenced: its proxy is told that the user is somebody else's now.
  *
  * - A new claim gets a higher epoch than any before.  Its epoch begins at the wall clock, so it
  *   also grows when the user's keeper is another one; its low bits are the keeper's own, so that

@@ -19,8 +19,11 @@ enum ob__handle_kind {
 	OB__KIND_MSG,
 	OB__KIND_HTTP,
 	OB__KIND_WAITER,
-	OB__KIND_CALL, /* one of several tries (host/calls.h) */
+	OB__KIND_CALL, /* one of several tries (host/call/calls.h) */
 	OB__KIND_KEY,
+	OB__KIND_RESUME,
+	OB__KIND_WATCH,
+	OB__KIND_GATE,
 };
 
 #endif

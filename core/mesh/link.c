@@ -373,7 +373,8 @@ static void finish(struct ob__link *l, enum ob__link_reason why, enum ending end
 	if (was != OB__LINK_DIALING) {
 		log_closed(l, why);
 	}
-	bool gap = peer != NULL && peer->link != NULL && peer->link->old == l;
+	bool gap =
+		why != OB__LINK_LEFT && peer != NULL && peer->link != NULL && peer->link->old == l;
 	bool down = peer != NULL && leave_path(l);
 	if (l->remote != NULL) {
 		ob__remote_closed(l->remote, l, was, why);
@@ -762,78 +763,70 @@ void ob__link_fence_back(struct ob__link *l)
 
 int ob__link_put(struct ob__link *l, const struct ob__frame *f)
 {
-	size_t head = OB__FRAME_HEADER + f->ext_len;
-	size_t total = head + f->payload_len;
+	size_t total = ob__frame_size(f);
 	uint8_t *out = ob__stream_reserve(&l->stream, total);
 	if (out == NULL) {
 		return l->stream.closing || l->stream.failed != 0 ? OB_E_NOT_SENT : OB_E_NOMEM;
 	}
-	ob__frame_put_header(out, f);
-	if (f->ext_len > 0) {
-		memcpy(out + OB__FRAME_HEADER, f->ext, f->ext_len);
-	}
-	if (f->payload_len > 0) {
-		memcpy(out + head, f->payload, f->payload_len);
-	}
+	ob__frame_put(out, f);
 	l->appended += total;
 	l->frames_out++;
 	ob__stream_commit(&l->stream, total);
 	return 0;
 }
 
-/* The frame that was put last, if a message of that much payload may be added to it.  What comes
- * while the path is held is behind the fence, whatever was put before. */
-static uint8_t *growing(const struct ob__link *l, size_t payload_len, size_t *more)
+/* The frame that was put last, if nothing of it has been sent and there is room for a message of
+ * that much payload behind it.  What comes while the path is held is behind the fence, whatever was
+ * put before. */
+static inline uint8_t *growing(const struct ob__link *l, size_t payload_len)
 {
-	const struct ob__links *ls = l->links;
-	if (is_holding(l) || l->appended != l->last_end || l->last_len == 0 ||
-	    (l->theirs.features & OB__HELLO_MANY) == 0 || l->stream.queued >= ls->window) {
+	if (l->last_len == 0 || l->appended != l->last_end || is_holding(l) ||
+	    l->stream.queued >= l->links->window) {
 		return NULL;
 	}
-	uint8_t *last = ob__stream_tail(&l->stream, l->last_len, 2 * OB__MANY_HEAD + payload_len);
-	*more = last != NULL ? ob__many_grows(last, l->last_len, payload_len) : 0;
-	return *more != 0 && l->last_len + *more <= ls->options.max_frame &&
-	                       l->stream.queued + *more <= ls->options.hard
-	               ? last
-	               : NULL;
+	return ob__stream_tail(&l->stream, l->last_len, 2 * OB__MANY_HEAD + payload_len);
 }
 
-static void grow(struct ob__link *l, uint8_t *last, size_t more, uint64_t call, const void *payload,
-                 size_t payload_len)
+/* Adds the message, which is alike, to that frame, if no bound is in the way. */
+static inline bool grow(struct ob__link *l, uint8_t *last, uint64_t call, const void *payload,
+                        size_t payload_len)
 {
-	ob__many_add(last, l->last_len, call, payload, payload_len);
+	const struct ob__links_options *o = &l->links->options;
+	size_t room = o->hard > l->stream.queued ? o->hard - l->stream.queued : 0;
+	size_t max = l->last_len + room < o->max_frame ? l->last_len + room : o->max_frame;
+	size_t more = ob__many_put(last, l->last_len, max, call, payload, payload_len);
+
+	if (more == 0) {
+		return false;
+	}
 	l->appended += more;
 	l->last_end = l->appended;
 	l->last_len += (uint32_t)more;
 	l->last_count++;
 	ob__stream_commit(&l->stream, more);
+	return true;
 }
 
 /* Adds the message to the frame before it, if they are alike and nothing of that has been sent. */
 static bool put_more(struct ob__link *l, const struct ob__frame *f)
 {
-	size_t more;
-	uint8_t *last = growing(l, f->payload_len, &more);
+	uint8_t *last = growing(l, f->payload_len);
 
-	if (last == NULL || !ob__many_alike(last, l->last_count, f)) {
-		return false;
-	}
-	grow(l, last, more, f->call, f->payload, f->payload_len);
-	return true;
+	return last != NULL && ob__many_alike(last, l->last_count, f) &&
+	       grow(l, last, f->call, f->payload, f->payload_len);
 }
 
-bool ob__peer_add(struct ob__peer *peer, uint64_t mark, uint64_t call, const void *payload,
+bool ob__peer_add(struct ob__peer *peer, uint64_t *mark, uint64_t call, const void *payload,
                   size_t len)
 {
 	struct ob__link *l = peer->link;
-	size_t more;
-	uint8_t *last = l != NULL && l->last_end == mark ? growing(l, len, &more) : NULL;
+	uint8_t *last = l != NULL && l->last_end == *mark ? growing(l, len) : NULL;
 
-	if (last == NULL) {
+	if (last == NULL || !grow(l, last, call, payload, len)) {
 		return false;
 	}
+	*mark = l->last_end;
 	l->traffic++;
-	grow(l, last, more, call, payload, len);
 	return true;
 }
 
@@ -842,7 +835,7 @@ static int put_first(struct ob__link *l, const struct ob__frame *f, size_t len)
 {
 	int rc = ob__link_put(l, f);
 	l->last_end = l->appended;
-	l->last_len = rc == 0 ? (uint32_t)len : 0;
+	l->last_len = rc == 0 && (l->theirs.features & OB__HELLO_MANY) != 0 ? (uint32_t)len : 0;
 	l->last_count = 1;
 	return rc;
 }
@@ -940,7 +933,7 @@ static inline bool goes_at_once(const struct ob__link *l, size_t len)
 
 int ob__peer_send(struct ob__links *ls, struct ob__peer *peer, struct ob__frame *f)
 {
-	size_t total = OB__FRAME_HEADER + (size_t)f->ext_len + f->payload_len;
+	size_t total = ob__frame_size(f);
 	struct ob__link *l = peer->link;
 	f->len = (uint32_t)total;
 	f->version = OB__FRAME_VERSION;
@@ -1019,12 +1012,8 @@ int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uin
 	return rc;
 }
 
-bool ob__peer_congested(const struct ob__peer *peer)
+bool ob__link_congested(struct ob__link *l)
 {
-	struct ob__link *l = peer->link;
-	if (l == NULL) {
-		return false;
-	}
 	return is_congested(l) || (is_holding(l) && l->held.len >= l->links->options.high) ||
 	       (l->old != NULL && is_congested(l->old));
 }

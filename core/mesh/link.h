@@ -321,9 +321,9 @@ static inline uint64_t ob__peer_mark(const struct ob__peer *peer)
 }
 
 /* Adds a message that differs in nothing but call and payload to the frame of that mark, if that is
- * still the last one and nothing of it has been sent; the mark is another one then.  False: it is
- * to be sent as others are. */
-bool ob__peer_add(struct ob__peer *peer, uint64_t mark, uint64_t call, const void *payload,
+ * still the last one and nothing of it has been sent; the mark becomes another one then.  False: it
+ * is to be sent as others are. */
+bool ob__peer_add(struct ob__peer *peer, uint64_t *mark, uint64_t call, const void *payload,
                   size_t len);
 
 /* Passes on a whole frame that arrived from elsewhere, as it is (the caller has patched it). */
@@ -333,8 +333,20 @@ int ob__peer_forward(struct ob__links *ls, struct ob__peer *peer, const uint8_t 
 int ob__peer_forward_past(struct ob__links *ls, struct ob__peer *peer, const uint8_t *raw,
                           size_t len);
 
-/* The peer's queue is above its high mark. */
-bool ob__peer_congested(const struct ob__peer *peer);
+/* The half of the function below that has something to look at. */
+bool ob__link_congested(struct ob__link *l);
+
+/* The peer's queue is above its high mark, of which the stream's own is no more than half. */
+static inline bool ob__peer_congested(const struct ob__peer *peer)
+{
+	struct ob__link *l = peer->link;
+
+	if (l == NULL || (!l->congested && l->stream.queued < l->stream.high &&
+	                  l->backlog.bytes == 0 && l->held.len == 0 && l->old == NULL)) {
+		return false;
+	}
+	return ob__link_congested(l);
+}
 
 /* Keeps what is sent to the peer from now on, until ob__peer_release(), as often as this was
  * called, or the link's end.  Frames that have gone another way before must arrive first. */

@@ -4,18 +4,19 @@
 
 #include "mesh/link_priv.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
 
+#include "lib/le.h"
 #include "net/tls.h"
 
 /* What a dialer calls its PSK: u64 own id | u64 the acceptor's id, 0 if it has never met it |
  * the name of the key; numbers little-endian. */
-#define PSK_ID_LEN (8u + 8u + OB__HELLO_PSK_ID)
+#define PSK_WHO    (8u + 8u)
+#define PSK_ID_LEN (PSK_WHO + OB__HELLO_PSK_ID)
 
 #define EXPORTER_PROOF "EXPORTER-obhost-link-1"
 #define EXPORTER_KEY   "EXPORTER-obhost-link-key-1"
@@ -31,21 +32,20 @@ static int find_psk(struct ob__stream *s, const uint8_t *id, size_t len,
 	struct ob__link *l = s->owner;
 	const struct ob__links *ls = l->links;
 	uint64_t self = ls->registry->self.id;
-	uint64_t who[2];
 	l->psk_refused = OB__LINK_WRONG_TOKEN;
 	if (len != PSK_ID_LEN) {
 		return -EINVAL;
 	}
-	memcpy(who, id, sizeof(who));
-	l->psk_dialer = le64toh(who[0]);
-	if (l->psk_dialer == self || (who[1] != 0 && le64toh(who[1]) != self)) {
+	l->psk_dialer = ob__get64(id);
+	uint64_t acceptor = ob__get64(id + 8);
+	if (l->psk_dialer == self || (acceptor != 0 && acceptor != self)) {
 		l->psk_refused = OB__LINK_SELF;
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < ls->keys.len; i++) {
 		const struct ob__link_key *k = &ls->keys.list[i];
 		if ((!ls->keys.by_role || k->role[0] != '\0') &&
-		    CRYPTO_memcmp(k->psk_id, id + sizeof(who), sizeof(k->psk_id)) == 0) {
+		    CRYPTO_memcmp(k->psk_id, id + PSK_WHO, sizeof(k->psk_id)) == 0) {
 			memcpy(key, k->psk, sizeof(k->psk));
 			l->psk_refused = 0;
 			return 0;
@@ -152,10 +152,9 @@ static void on_secure(struct ob__stream *s)
 static void name_psk(const struct ob__link *l, const struct ob__link_key *key,
                      struct ob__tls_start *start)
 {
-	uint64_t who[2] = {htole64(l->links->registry->self.id),
-	                   htole64(ob__remote_expects(l->remote))};
-	memcpy(start->psk_id, who, sizeof(who));
-	memcpy(start->psk_id + sizeof(who), key->psk_id, sizeof(key->psk_id));
+	ob__put64(start->psk_id, l->links->registry->self.id);
+	ob__put64(start->psk_id + 8, ob__remote_expects(l->remote));
+	memcpy(start->psk_id + PSK_WHO, key->psk_id, sizeof(key->psk_id));
 	start->psk_id_len = PSK_ID_LEN;
 	memcpy(start->psk_key, key->psk, sizeof(key->psk));
 }

@@ -25,7 +25,7 @@
  *                        "NAME@MACHINE ADDRESS" of a transport that a module offers
  *     4 ranges           once, up to 32 of { u32 lo, u32 hi }
  *     5 module           up to 64 of { u32 generation, name, version }
- *     6 methods          once: u64, a digest of its methods' names, not 0 (host/methods.h)
+ *     6 methods          once: u64, a digest of its methods' names, not 0 (host/call/methods.h)
  *
  * State and draining are apart because the first is for a route node to say (it may take the node
  * for suspect) and the second for the node itself.

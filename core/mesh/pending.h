@@ -8,10 +8,10 @@
  * An entry is made when a request leaves this node and is ended exactly once: by the reply that
  * carries its handle as call id, by its deadline, or by the loss of the link it went out on.  It
  * lives in a slab and its deadline on the loop's wheel, so making one costs neither malloc nor a
- * timer handle (those of clients' requests, which all have the same budget, are in one queue, of
- * which the wheel knows the first); a reply for an entry that has ended finds a stale handle and is
- * counted.  So does one for a request of this node's former process, which a route node may still
- * have: handles begin at random.
+ * timer handle (clients' requests, which all have the same budget, are in one queue, of which the
+ * wheel knows the first; so are modules' calls with the budget that most have); a reply for an
+ * entry that has ended finds a stale handle and is counted.  So does one for a request of this
+ * node's former process, which a route node may still have: handles begin at random.
  */
 
 #ifndef OB__PENDING_H
@@ -34,9 +34,10 @@ struct ob__pendings;
 enum ob__pending_kind {
 	OB__PENDING_CLIENT = 1, /* a client's request: encode the end for its connection */
 	OB__PENDING_CALL,       /* a module's call: give the end to its callback */
-	OB__PENDING_TRY,        /* a try of one that may have several (host/calls.h) */
-	OB__PENDING_USER,       /* a module's question about a user (host/users.h); in u.call */
-	OB__PENDING_ASK,        /* the host's own; u.call.arg */
+	OB__PENDING_TRY,        /* a try of one that may have several (host/call/calls.h) */
+	OB__PENDING_USER,  /* a module's question about a user (host/user/users.h); in u.call */
+	OB__PENDING_ASK,   /* the host's own; u.call.arg */
+	OB__PENDING_GROUP, /* a question for a group's members (host/push/groups.h); u.call */
 };
 
 struct ob__pending {
@@ -48,7 +49,7 @@ struct ob__pending {
 	struct ob__pendings *all;
 	uint8_t kind;
 	bool ending;         /* on_end is on the stack */
-	bool usual;          /* its timeout is in ob__pendings.usual, not on the wheel */
+	bool queued;         /* its timeout is in one of ob__pendings.queues, not on the wheel */
 	uint32_t id;         /* message id */
 	uint64_t started_us; /* of one in OB__PENDING_SAMPLE; else 0 */
 	union {
@@ -71,6 +72,7 @@ struct ob__pending {
 		struct {
 			uint64_t call;        /* handle */
 			uint64_t node;        /* that it went to, or 0 */
+			uint64_t by;          /* then: the route node that chose one, or 0 */
 			struct ob__list link; /* in the call's tries */
 		} attempt;
 	} u;
@@ -88,16 +90,21 @@ struct ob__end {
 
 typedef void (*ob__pending_fn)(void *arg, struct ob__pending *p, const struct ob__end *end);
 
+/* Entries with one budget: the first ends first. */
+struct ob__pending_queue {
+	struct ob__pendings *all;
+	struct ob__list entries; /* ob__pending.timeout.entry.link */
+	uint64_t ms;             /* the budget */
+	struct ob__timeout timeout;
+};
+
 struct ob__pendings {
 	struct ob__slab slab;
 	struct ob__loop *loop;
 	ob__pending_fn on_end; /* called once per entry, which is freed behind it */
 	void *arg;
-	struct ob__list
-		usual; /* clients' requests: they have one budget, so the first ends first */
-	uint64_t usual_ms;
-	struct ob__timeout usual_timeout;
-	uint64_t stale; /* replies that came too late */
+	struct ob__pending_queue queues[OB__PENDING_CALL]; /* by kind: CLIENT and CALL */
+	uint64_t stale;                                    /* replies that came too late */
 	uint64_t deadlines;
 	uint64_t made;
 };
@@ -114,8 +121,19 @@ void ob__pendings_free(struct ob__pendings *ps);
 struct ob__pending *ob__pending_new(struct ob__pendings *ps, enum ob__pending_kind kind,
                                     uint64_t budget_ms);
 
+/* The same of kind CLIENT, for whoever sets `id` and all of u.client: they are not zeroed. */
+struct ob__pending *ob__pending_client(struct ob__pendings *ps, uint64_t budget_ms);
+
 /* Finds a live entry; counts a stale handle. */
-struct ob__pending *ob__pending_find(struct ob__pendings *ps, uint64_t handle);
+static inline struct ob__pending *ob__pending_find(struct ob__pendings *ps, uint64_t handle)
+{
+	struct ob__pending *p = ob__slab_get(&ps->slab, handle);
+	if (p == NULL || p->ending) {
+		ps->stale++;
+		return NULL;
+	}
+	return p;
+}
 
 /* Notes that the entry's frame was just appended to `link`, for the node `to`: the link's own peer,
  * or one that it is passed on to. */

@@ -43,7 +43,7 @@ enum ob__system_id {
 	OB__SYS_IDLE_OK, /* yes, and I send nothing on it any more; no is not said */
 	OB__SYS_STAY,    /* there is traffic after all: go on sending on it */
 	OB__SYS_PART,    /* link only; a piece of a frame of `call` bytes (mesh/backlog.h) */
-	OB__SYS_METHODS, /* link only; the names of the sender's methods (host/methods.h) */
+	OB__SYS_METHODS, /* link only; the names of the sender's methods (host/call/methods.h) */
 	/* Users (mesh/userwire.h).  To a session's proxy: */
 	OB__SYS_BIND = 32,        /* the session is this user's; answered by a REPLY */
 	OB__SYS_UNBIND = 33,      /* it is no longer */
@@ -62,7 +62,7 @@ enum ob__system_id {
 	OB__SYS_USER_STALE = 43,   /* a SEND back: the session has not that user */
 	OB__SYS_SESSION_USER = 44, /* to a node that has met the session: whose it is */
 
-	/* A node that drains (host/drain.h). */
+	/* A node that drains (host/cluster/drain.h). */
 	OB__SYS_DRAINING = 48, /* to each linked peer; status 1: nothing new for me, 0: again */
 	OB__SYS_DRAINING_HEARD = 49, /* its echo: what comes after it is nothing new; call 1: the
 	                              * sender waits for answers to what it has sent this way */
@@ -75,10 +75,27 @@ enum ob__system_id {
 	OB__SYS_USER_HOME = 54, /* to a user's keeper: which nodes his messages stay with; and back,
 	                         * with status 1, before the end of a claim */
 
+	OB__SYS_SESSION_ENTER = 55, /* to a session's proxy: it goes to this state */
+
 	/* Calls. */
-	OB__SYS_CANCEL = 64, /* `src` has cancelled its request with this call id (host/cancel.h) */
-	OB__SYS_METHODS_ASK = 65,  /* which methods have you? (host/methods_far.h) */
+	OB__SYS_CANCEL =
+		64, /* `src` has cancelled its request with this call id (host/call/cancel.h) */
+	OB__SYS_METHODS_ASK = 65,  /* which methods have you? (host/call/methods_far.h) */
 	OB__SYS_METHODS_LIST = 66, /* their names; call id: their digest */
+
+	/* Groups (mesh/groupwire.h). */
+	OB__SYS_GROUP_JOIN = 72, /* to a session's proxy; call id: a number */
+	OB__SYS_GROUP_LEAVE = 73,
+	OB__SYS_GROUP_HEARD = 74, /* back: the JOIN of that number was done */
+	OB__SYS_GROUPS_ASK = 75,  /* which groups have members at your node? */
+	OB__SYS_GROUPS_TELL = 76,
+	OB__SYS_GROUP_COUNT = 77, /* how many members has it at your node? answered by a REPLY */
+
+	OB__SYS_EVENT = 80, /* something was raised; status: its depth (host/event.h) */
+
+	/* Clients that come back to another proxy (mesh/resumewire.h). */
+	OB__SYS_RESUME_ASK = 88,  /* to the proxy that has the session; call id: a number */
+	OB__SYS_RESUME_GIVE = 89, /* back; status: what came of it */
 };
 
 /* Steps of the handshake, in `status` of a HELLO frame. */

@@ -16,6 +16,7 @@
  *     SESSIONS     u32 count | u32 zero | count times: u64 seq | data
  *     USERS        u32 count | u32 at | count times: u64 seq | u64 tag | word user | data
  *     ALL          data
+ *     GROUP        word group | data (mesh/groupwire.h)
  *
  * A list has 1 to OB__PUSH_LIST_MAX members, all of them the proxy's; `at` and `tag` are those of a
  * USER_SEND (mesh/userwire.h) for that user.
@@ -39,7 +40,8 @@ enum ob__push_to {
 	OB__PUSH_SESSION = 0, /* the frame's */
 	OB__PUSH_SESSIONS,
 	OB__PUSH_USERS,
-	OB__PUSH_ALL, /* every client of the proxy */
+	OB__PUSH_ALL,   /* every client of the proxy */
+	OB__PUSH_GROUP, /* those that are in the group */
 };
 
 struct ob__push_user {

@@ -32,20 +32,22 @@ static void replace(struct ob__idrange **at, struct ob__idrange *table)
 void ob__router_set_table(struct ob__router *r, struct ob__idrange *table)
 {
 	replace(&r->table, table);
+	r->last_role.known = false;
 }
 
 void ob__router_set_served(struct ob__router *r, struct ob__idrange *table)
 {
 	replace(&r->served, table);
+	r->last_role.known = false;
 }
 
-uint32_t ob__router_role(const struct ob__router *r, uint32_t id)
+uint32_t ob__router_find_role(struct ob__router *r, uint32_t id)
 {
 	uint32_t role;
-	if (r->table != NULL && ob__idrange_find(r->table, id, &role)) {
-		return role;
-	}
-	return r->served != NULL && ob__idrange_find(r->served, id, &role) ? role : 0;
+	bool found = (r->table != NULL && ob__idrange_find(r->table, id, &role)) ||
+	             (r->served != NULL && ob__idrange_find(r->served, id, &role));
+	r->last_role = (struct ob__router_role){id, found ? role : 0, true};
+	return r->last_role.role;
 }
 
 static struct ob__peer *peer_of(struct ob__balance_node *n)
@@ -198,6 +200,22 @@ struct ob__chooser ob__router_chooser(const struct ob__router *r,
 	return r->choosers[i];
 }
 
+/* From here there is one way to the role, and no policy has a say. */
+static void note_only(struct ob__router *r, const struct ob__registry_role *role,
+                      const struct ob__route_query *q, const struct ob__route *route)
+{
+	if (role->ready.len == 1 && role->id == q->role && q->node == 0 && q->prefer == 0 &&
+	    q->from == NULL && role->chooser.policy == NULL && r->chooser_of == NULL &&
+	    route->kind == OB__ROUTE_PEER) {
+		r->only = (struct ob__router_last){
+			.role = q->role,
+			.changes = r->registry->changes,
+			.peer = route->peer,
+			.to = route->to,
+		};
+	}
+}
+
 static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob__route_query *q)
 {
 	struct ob__registry_role *role =
@@ -222,7 +240,9 @@ static struct ob__route pick(struct ob__router *r, uint32_t id, const struct ob_
 	if (p == NULL) {
 		p = peer_of(ob__balance_pick(&role->ready, way, key, from));
 	}
-	return towards(r, p, q->from);
+	route = towards(r, p, q->from);
+	note_only(r, role, q, &route);
+	return route;
 }
 
 /* Another node of the role will do: the one that was chosen is gone; or it can't be reached from
@@ -272,12 +292,14 @@ static struct ob__peer *beaten_track(struct ob__router *r, const struct ob__rout
 	return routes != NULL && routes->chooser.policy == NULL ? preferred(r, q) : NULL;
 }
 
-/* To a node and nothing else, from here: the same as the time before, if nothing has changed. */
-static bool is_repeated(const struct ob__router *r, const struct ob__route_query *q)
+/* To a node, or to any of a role that has only one, from here: the same as the time before, if
+ * nothing has changed. */
+static bool is_repeated(const struct ob__router *r, const struct ob__router_last *last,
+                        const struct ob__route_query *q)
 {
-	const struct ob__router_last *last = &r->last;
 	return q->node == last->node && last->changes == r->registry->changes && q->from == NULL &&
-	       q->role == 0 && (last->peer == last->to || last->to->dialing != NULL);
+	       q->role == last->role && q->prefer == 0 &&
+	       (last->peer == last->to || last->to->dialing != NULL);
 }
 
 static struct ob__route repeat(const struct ob__router_last *last)
@@ -285,8 +307,9 @@ static struct ob__route repeat(const struct ob__router_last *last)
 	return (struct ob__route){
 		.kind = OB__ROUTE_PEER,
 		.peer = last->peer,
-		.dst = last->peer != last->to ? last->node : 0,
+		.dst = last->peer != last->to ? last->to->who.id : 0,
 		.to = last->to,
+		.stands = true,
 	};
 }
 
@@ -296,15 +319,23 @@ static struct ob__route to_known(struct ob__router *r, const struct ob__route_qu
 {
 	struct ob__route route = towards(r, p, q->from);
 	if (route.kind == OB__ROUTE_PEER && q->from == NULL) {
-		r->last = (struct ob__router_last){q->node, r->registry->changes, route.peer, p};
+		r->last = (struct ob__router_last){
+			.node = q->node,
+			.changes = r->registry->changes,
+			.peer = route.peer,
+			.to = p,
+		};
 	}
 	return route;
 }
 
 struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_query *q)
 {
-	if (is_repeated(r, q)) {
+	if (is_repeated(r, &r->last, q)) {
 		return repeat(&r->last);
+	}
+	if (is_repeated(r, &r->only, q)) {
+		return repeat(&r->only);
 	}
 	const struct ob__identity *self = &r->registry->self;
 	if (q->node != 0 ? q->node == self->id : q->role != 0 && q->role == self->role_id) {
@@ -313,7 +344,12 @@ struct ob__route ob__router_find(struct ob__router *r, const struct ob__route_qu
 	struct ob__peer *p = q->node != 0 ? ob__registry_get(r->registry, q->node) : NULL;
 	struct ob__peer *known = beaten_track(r, q, p);
 	if (known != NULL) {
-		return (struct ob__route){.kind = OB__ROUTE_PEER, .peer = known, .to = known};
+		return (struct ob__route){
+			.kind = OB__ROUTE_PEER,
+			.peer = known,
+			.to = known,
+			.stands = q->node != 0,
+		};
 	}
 	bool moves = may_move(q, p);
 	if (p != NULL && !moves && (p->link != NULL || ob__peer_is_listed(p))) {

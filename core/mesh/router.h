@@ -65,9 +65,11 @@ typedef void (*ob__route_switched)(void *arg, struct ob__peer *peer, struct ob__
 
 #define OB__ROUTE_STRANGERS 64u
 
-/* The way to the node that was asked for last: answers go to the same one many times. */
+/* The way to the node that was asked for last: answers go to the same one many times; or to the
+ * only node of a role, for calls. */
 struct ob__router_last {
-	uint64_t node;
+	uint64_t node; /* 0: the only one of the role */
+	uint32_t role;
 	uint64_t changes; /* of the registry; 0: none is known */
 	struct ob__peer *peer;
 	struct ob__peer *to;
@@ -77,6 +79,13 @@ struct ob__router_last {
 struct ob__route_stranger {
 	uint64_t node;
 	struct ob__peer *via;
+};
+
+/* The role of the id that was asked for last: messages of one kind come in a row. */
+struct ob__router_role {
+	uint32_t id;
+	uint32_t role;
+	bool known; /* until a table is another one */
 };
 
 struct ob__router {
@@ -95,6 +104,8 @@ struct ob__router {
 	void *switched_arg;
 	struct ob__route_stranger strangers[OB__ROUTE_STRANGERS];
 	struct ob__router_last last;
+	struct ob__router_role last_role;
+	struct ob__router_last only;
 };
 
 enum ob__route_kind {
@@ -110,6 +121,7 @@ struct ob__route {
 	uint64_t dst;          /* what the frame's destination must be: 0, or a node that was chosen
 	                        * and is more than one step away */
 	struct ob__peer *to;   /* the node that was chosen, or `peer` */
+	bool stands; /* who asks the same gets the same, as long as the registry does not change */
 	int code;
 };
 
@@ -136,8 +148,15 @@ void ob__router_set_table(struct ob__router *r, struct ob__idrange *table);
 /* As above, for what the members serve; this comes second. */
 void ob__router_set_served(struct ob__router *r, struct ob__idrange *table);
 
+/* The half of the function below that looks at the tables. */
+uint32_t ob__router_find_role(struct ob__router *r, uint32_t id);
+
 /* The role for an id, or 0. */
-uint32_t ob__router_role(const struct ob__router *r, uint32_t id);
+static inline uint32_t ob__router_role(struct ob__router *r, uint32_t id)
+{
+	return r->last_role.known && r->last_role.id == id ? r->last_role.role
+	                                                   : ob__router_find_role(r, id);
+}
 
 /* How a node of the role is chosen for a message (or NULL). */
 struct ob__chooser ob__router_chooser(const struct ob__router *r,

@@ -36,6 +36,7 @@ static void more_free(struct ob__session *s)
 	}
 	free(m->attrs);
 	free(m->carried);
+	json_decref(m->state_data);
 	free(m);
 	s->more = NULL;
 }
@@ -179,24 +180,13 @@ void ob__session_pusher(struct ob__session *s, uint64_t node, uint64_t number)
 	s->pushers[s->pushers_len++] = (struct ob__push_row){node, number};
 }
 
-struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role)
+struct ob__session_choice *ob__session_choose(struct ob__session *s, uint32_t role)
 {
-	for (size_t i = 0; i < s->sticky_len; i++) {
-		if (s->sticky[i].role == role) {
-			return &s->sticky[i];
-		}
-	}
-	return NULL;
-}
-
-/* The same, made if need be; NULL when there is no room. */
-static struct ob__session_choice *choice_put(struct ob__session *s, uint32_t role)
-{
-	struct ob__session_choice *c = ob__session_choice(s, role);
-	if (c != NULL || s->sticky_len == OB__SESSION_NODES_MAX) {
-		return c;
-	}
+	struct ob__session_choice *c;
 	void *sticky = s->sticky;
+	if (s->sticky_len == OB__SESSION_NODES_MAX) {
+		return NULL;
+	}
 	if (grow(&sticky, s->sticky_len, sizeof(*s->sticky)) < 0) {
 		return NULL;
 	}
@@ -204,6 +194,12 @@ static struct ob__session_choice *choice_put(struct ob__session *s, uint32_t rol
 	c = &s->sticky[s->sticky_len++];
 	*c = (struct ob__session_choice){.role = role};
 	return c;
+}
+
+static inline struct ob__session_choice *choice_put(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = ob__session_choice(s, role);
+	return c != NULL ? c : ob__session_choose(s, role);
 }
 
 /* Keeps a choice only as long as it says something, but for that which most messages count in. */
@@ -360,14 +356,6 @@ bool ob__session_may_move(const struct ob__session *s, uint32_t role)
 	return (known == NULL || known->stays == 0) && (any == NULL || any->stays == 0);
 }
 
-void ob__session_begin(struct ob__session *s, uint32_t role)
-{
-	struct ob__session_choice *c = choice_put(s, role);
-	if (c != NULL) {
-		c->busy++;
-	}
-}
-
 static void go_next(struct ob__session *s, struct ob__session_choice *c)
 {
 	uint64_t before = c->node != 0 ? c->node : c->from;
@@ -415,16 +403,12 @@ uint8_t ob__session_homes(const struct ob__session *s, uint32_t except,
 	return len;
 }
 
-void ob__session_ended(struct ob__session *s, uint32_t role)
+void ob__session_quiet(struct ob__session *s, struct ob__session_choice *c)
 {
-	struct ob__session_choice *c = ob__session_choice(s, role);
-	if (c != NULL && c->busy > 0) {
-		c->busy--;
-		if (c->busy == 0 && c->next != 0) {
-			go_next(s, c);
-		}
-		choice_tidy(s, c);
+	if (c->next != 0) {
+		go_next(s, c);
 	}
+	choice_tidy(s, c);
 }
 
 bool ob__session_first(struct ob__session *s, uint32_t role)

@@ -24,6 +24,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "base/loop.h"
 #include "lib/list.h"
 #include "lib/map.h"
@@ -62,8 +64,10 @@ struct ob__session_more {
 	struct ob__session_attr **attrs;
 	uint8_t attrs_len;
 	uint16_t carried_len;
-	uint8_t *carried; /* on its proxy: the attributes that go along with its messages, as they
-	                   * are on the wire; NULL: none */
+	uint16_t state;     /* on its proxy: the number of its state, from 1 on; 0: the first one */
+	json_t *state_data; /* what it has in it; owned, or NULL */
+	uint8_t *carried;   /* on its proxy: the attributes that go along with its messages, as they
+	                     * are on the wire; NULL: none */
 
 	/* On its proxy, the floor above's own: */
 	bool bound;
@@ -186,11 +190,38 @@ const struct ob__session_attr *ob__session_attr(const struct ob__session *s, con
 int ob__session_carry(struct ob__session *s, const char *const *keys, size_t len);
 
 /* What is known of the session and a role, or NULL; valid until the next call for the session. */
-struct ob__session_choice *ob__session_choice(const struct ob__session *s, uint32_t role);
+static inline struct ob__session_choice *ob__session_choice(const struct ob__session *s,
+                                                            uint32_t role)
+{
+	for (uint8_t i = 0; i < s->sticky_len; i++) {
+		if (s->sticky[i].role == role) {
+			return &s->sticky[i];
+		}
+	}
+	return NULL;
+}
+
+/* For the functions below: one for a role that has none; NULL when there is no room.  And what
+ * follows when the last request to the role has ended. */
+struct ob__session_choice *ob__session_choose(struct ob__session *s, uint32_t role);
+void ob__session_quiet(struct ob__session *s, struct ob__session_choice *c);
 
 /* A request of the session's client goes to the role; and has ended. */
-void ob__session_begin(struct ob__session *s, uint32_t role);
-void ob__session_ended(struct ob__session *s, uint32_t role);
+static inline void ob__session_begin(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = ob__session_choice(s, role);
+	if (c != NULL || (c = ob__session_choose(s, role)) != NULL) {
+		c->busy++;
+	}
+}
+
+static inline void ob__session_ended(struct ob__session *s, uint32_t role)
+{
+	struct ob__session_choice *c = ob__session_choice(s, role);
+	if (c != NULL && c->busy > 0 && --c->busy == 0) {
+		ob__session_quiet(s, c);
+	}
+}
 
 /* No message of it that may be to the role has been left to others to place, as far as that is not
  * known by now: wherever this one goes is the session's first choice.  And there is room to note

@@ -193,6 +193,21 @@ int ob__attr_get(struct ob__attr_msg *m, const uint8_t *data, size_t len)
 	return 0;
 }
 
+size_t ob__named_put_head(uint8_t out[1 + OB__NAMED_WORD_MAX], const char *name)
+{
+	return put_word(out, name, OB__NAMED_WORD_MAX);
+}
+
+int ob__named_get(struct ob__named_msg *m, const uint8_t *data, size_t len)
+{
+	if (get_word(m->name, OB__NAMED_WORD_MAX, false, &data, &len) != 0) {
+		return -EPROTO;
+	}
+	m->data = data;
+	m->len = len;
+	return 0;
+}
+
 size_t ob__carry_put(uint8_t *out, const char *key, const void *value, size_t len)
 {
 	size_t at = put_word(out, key, OB__KEY_MAX);

@@ -16,6 +16,8 @@
  *                  u8 kind | u8 tries | u16 zero | u32 id | u32 at | u64 tag | word user | data
  *     USER_HOME    the same as CLAIM, then any number of: u32 role | u64 node
  *     SESSION_SET  word key | value
+ *     SESSION_ENTER, EVENT
+ *                  word name | data, as JSON text, or nothing
  *     the extension ATTRS of a request: any number of
  *                  word key | u16 length | value
  *     the end of a BIND, USER_CLAIM or USER_FIND
@@ -86,6 +88,15 @@ struct ob__attr_msg {
 	size_t len;
 };
 
+/* The name of a state or of an event, and what goes with it. */
+#define OB__NAMED_WORD_MAX 64u
+
+struct ob__named_msg {
+	char name[OB__NAMED_WORD_MAX + 1];
+	const uint8_t *data; /* borrowed */
+	size_t len;
+};
+
 /* The node that has had a user's messages to a role. */
 struct ob__home {
 	uint32_t role;
@@ -115,6 +126,7 @@ size_t ob__home_put(uint8_t out[OB__HOME_WIRE_MAX], const struct ob__home_msg *m
 size_t ob__lock_put(uint8_t out[OB__LOCK_WIRE_MAX], const struct ob__lock_msg *m);
 size_t ob__send_put_head(uint8_t out[OB__SEND_HEAD_MAX], const struct ob__send_msg *m);
 size_t ob__attr_put(uint8_t out[OB__ATTR_WIRE_MAX], const char *key, const void *value, size_t len);
+size_t ob__named_put_head(uint8_t out[1 + OB__NAMED_WORD_MAX], const char *name);
 /* Appends one attribute of an extension ATTRS, whose value has at most OB__VALUE_MAX bytes; `out`
  * has room for 35 bytes more.  And finds one in it: NULL if it is not there, or the extension is
  * none.
@@ -130,6 +142,7 @@ int ob__home_get(struct ob__home_msg *m, const uint8_t *data, size_t len);
 int ob__lock_get(struct ob__lock_msg *m, const uint8_t *data, size_t len);
 int ob__send_get(struct ob__send_msg *m, const uint8_t *data, size_t len);
 int ob__attr_get(struct ob__attr_msg *m, const uint8_t *data, size_t len);
+int ob__named_get(struct ob__named_msg *m, const uint8_t *data, size_t len);
 int ob__place_get(struct ob__place *p, const uint8_t *data, size_t len);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "net/http.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,12 +35,14 @@ struct ob__http_server *ob__http_server_new(struct ob__streams *m,
 	ob__list_init(&srv->conns);
 	ob__slab_init(&srv->waiting, sizeof(struct ob__http_waiting), HANDLE_KIND,
 	              OB__SLAB_SLOTS_MAX);
+	srv->sha1 = o->on_upgrade ? EVP_MD_fetch(NULL, "SHA1", NULL) : NULL;
 	return srv;
 }
 
 static void server_gone(struct ob__http_server *srv)
 {
 	ob__slab_destroy(&srv->waiting);
+	EVP_MD_free(srv->sha1);
 	free(srv);
 }
 
@@ -87,6 +90,16 @@ static void idle_over(struct ob__http_conn *c)
 	ob__stream_close(&c->stream);
 }
 
+/* It has said nothing at all, and gets no answer. */
+static void count_late(struct ob__http_conn *c)
+{
+	const struct ob__http_options *o = &c->srv->options;
+	c->srv->counts.timeouts++;
+	if (o->on_refused && !c->srv->freed) {
+		o->on_refused(408, o->arg);
+	}
+}
+
 static void on_timeout(void *arg)
 {
 	struct ob__http_conn *c = arg;
@@ -94,6 +107,9 @@ static void on_timeout(void *arg)
 		return;
 	}
 	if (!ob__http_parse_begun(&c->parse)) {
+		if (c->hurried) {
+			count_late(c);
+		}
 		idle_over(c);
 		return;
 	}
@@ -164,11 +180,23 @@ static handler_fn choose(struct ob__http_conn *c)
 	return o->on_upgrade;
 }
 
+/* Who opens a WebSocket is looked at where that goes to. */
+static void say_who(struct ob__http_conn *c, struct ob__http_request *req)
+{
+	if (c->peer[0] == '\0' && !c->handshake) {
+		c->loopback = ob__stream_is_loopback(&c->stream);
+		ob__stream_peer(&c->stream, c->peer, sizeof(c->peer));
+	}
+	req->loopback = c->loopback;
+	req->peer = c->peer;
+}
+
 static void dispatch(struct ob__http_conn *c)
 {
 	struct ob__http_server *srv = c->srv;
 	uint64_t handle;
 	ob__timeout_clear(srv->m->loop, &c->timeout);
+	c->hurried = false;
 	srv->counts.requests++;
 	handler_fn fn = choose(c);
 	if (!fn) {
@@ -188,10 +216,9 @@ static void dispatch(struct ob__http_conn *c)
 		.query = c->parse.query,
 		.body = c->parse.body.data ? c->parse.body.data : (const uint8_t *)"",
 		.body_len = c->parse.body.len,
-		.loopback = c->loopback,
 		.unix_socket = ob__stream_is_unix(&c->stream),
-		.peer = c->peer,
 	};
+	say_who(c, &req);
 	c->calling = true;
 	fn(srv, &req, srv->options.arg);
 	c->calling = false;
@@ -217,7 +244,7 @@ static bool step(struct ob__http_conn *c)
 	enum ob__http_parsed what = ob__http_parse(&c->parse, c->in, c->in_len, &used);
 	c->in += used;
 	c->in_len -= used;
-	if (!begun && ob__http_parse_begun(&c->parse)) {
+	if (!begun && ob__http_parse_begun(&c->parse) && !c->hurried) {
 		set_timeout(c, c->srv->options.request_ms);
 	}
 	switch (what) {
@@ -284,6 +311,9 @@ static void on_close(struct ob__stream *s)
 	ob__list_del(&c->link);
 	ob__http_parse_free(&c->parse);
 	ob__buf_free(&c->headers);
+	if (c->guest && srv->options.on_gone) {
+		srv->options.on_gone(c->guest);
+	}
 	free(c);
 	if (--srv->open == 0 && srv->freed) {
 		server_gone(srv);
@@ -297,30 +327,65 @@ static const struct ob__stream_ops conn_ops = {
 	.on_close = on_close,
 };
 
-void ob__http_accept(struct ob__http_server *srv, uv_stream_t *server)
+/* A connection without a socket; NULL when out of memory. */
+static struct ob__http_conn *conn_new(struct ob__http_server *srv)
 {
 	struct ob__http_conn *c = malloc(sizeof(*c));
+	if (!c) {
+		return NULL;
+	}
+	*c = (struct ob__http_conn){.srv = srv, .hurried = srv->options.upgrade_only};
+	ob__stream_init(&c->stream, srv->m, &conn_ops, c);
+	ob__http_parse_init(&c->parse, srv->options.max_body);
+	c->parse.sha1 = srv->sha1;
+	ob__timeout_init(&c->timeout, on_timeout, c);
+	ob__list_append(&srv->conns, &c->link);
+	srv->open++;
+	return c;
+}
+
+static void conn_begin(struct ob__http_conn *c, uint64_t ms)
+{
+	c->stream.high = HIGH;
+	ob__timeout_set(c->srv->m->loop, &c->timeout, ms);
+	ob__stream_read(&c->stream, true);
+}
+
+void ob__http_accept(struct ob__http_server *srv, uv_stream_t *server)
+{
+	bool over = srv->open >= srv->options.max_conns;
+	struct ob__http_conn *c = conn_new(srv);
 	if (!c) {
 		srv->counts.refused++; /* the listener closes what nobody took */
 		return;
 	}
-	*c = (struct ob__http_conn){.srv = srv};
-	ob__stream_init(&c->stream, srv->m, &conn_ops, c);
-	ob__http_parse_init(&c->parse, srv->options.max_body);
-	ob__timeout_init(&c->timeout, on_timeout, c);
-	ob__list_append(&srv->conns, &c->link);
-	bool over = srv->open >= srv->options.max_conns;
-	srv->open++;
 	if (ob__stream_accept(&c->stream, server) < 0 || over) {
 		srv->counts.refused += over;
 		ob__stream_close(&c->stream);
 		return;
 	}
-	c->stream.high = HIGH;
-	c->loopback = ob__stream_is_loopback(&c->stream);
-	ob__stream_peer(&c->stream, c->peer, sizeof(c->peer));
-	set_timeout(c, srv->options.request_ms);
-	ob__stream_read(&c->stream, true);
+	conn_begin(c, srv->options.request_ms);
+}
+
+int ob__http_take(struct ob__http_server *srv, struct ob__stream *from, void *guest, uint64_t ms)
+{
+	if (srv->freed || srv->open >= srv->options.max_conns) {
+		srv->counts.refused++;
+		return -EBUSY;
+	}
+	struct ob__http_conn *c = conn_new(srv);
+	if (!c) {
+		return -ENOMEM;
+	}
+	int rc = ob__stream_adopt(&c->stream, from);
+	if (rc < 0) {
+		ob__stream_close(&c->stream);
+		return rc;
+	}
+	c->guest = guest;
+	c->hurried = true;
+	conn_begin(c, ms);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- asking */
@@ -335,6 +400,16 @@ const char *ob__http_header(struct ob__http_server *srv, uint64_t handle, const 
 {
 	struct ob__http_waiting *w = ob__http_find(srv, handle);
 	return w ? ob__http_parse_field(&w->conn->parse, name) : NULL;
+}
+
+void *ob__http_guest(struct ob__http_server *srv, uint64_t handle)
+{
+	struct ob__http_waiting *w = ob__http_find(srv, handle);
+	void *guest = w ? w->conn->guest : NULL;
+	if (w) {
+		w->conn->guest = NULL;
+	}
+	return guest;
 }
 
 bool ob__http_waiting(const struct ob__http_server *srv, uint64_t handle)

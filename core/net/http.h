@@ -57,6 +57,13 @@ struct ob__http_options {
 	 * get 426 or 400. */
 	void (*on_upgrade)(struct ob__http_server *srv, const struct ob__http_request *req,
 	                   void *arg);
+
+	/* Whoever ob__http_take() was told of is not taken over by an upgrade, and gone.  Comes
+	 * after ob__http_server_free() as well.  May be NULL. */
+	void (*on_gone)(void *guest);
+
+	/* Something that is no request was answered with that status.  May be NULL. */
+	void (*on_refused)(int status, void *arg);
 	void *arg;
 };
 
@@ -76,6 +83,14 @@ void ob__http_server_free(struct ob__http_server *srv);
 
 /* For a listener's callback: takes the waiting connection. */
 void ob__http_accept(struct ob__http_server *srv, uv_stream_t *server);
+
+/* Takes over a connection that somebody else has accepted, with what was put back to be read, and
+ * closes `from`; its first request must be whole in `ms`.  `guest` is the caller's own.  0, or what
+ * ob__stream_adopt() says: then `from` is as it was, and the guest still the caller's. */
+int ob__http_take(struct ob__http_server *srv, struct ob__stream *from, void *guest, uint64_t ms);
+
+/* Of a request that is about to be upgraded: its guest, who is the caller's again.  NULL: none. */
+void *ob__http_guest(struct ob__http_server *srv, uint64_t handle);
 
 uint32_t ob__http_conns(const struct ob__http_server *srv);
 const struct ob__http_counts *ob__http_counts(const struct ob__http_server *srv);

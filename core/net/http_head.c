@@ -272,7 +272,7 @@ static bool key_ok(const char *key)
 	       EVP_DecodeBlock(bytes, (const uint8_t *)key, KEY_TEXT) == sizeof(bytes);
 }
 
-static bool accept_of(const char *key, char accept[OB__HTTP_ACCEPT_LEN + 1])
+static bool accept_of(const char *key, const EVP_MD *sha1, char accept[OB__HTTP_ACCEPT_LEN + 1])
 {
 	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 	char text[KEY_TEXT + sizeof(guid) - 1];
@@ -280,10 +280,90 @@ static bool accept_of(const char *key, char accept[OB__HTTP_ACCEPT_LEN + 1])
 	memcpy(text, key, KEY_TEXT);
 	memcpy(text + KEY_TEXT, guid, sizeof(guid) - 1);
 	unsigned len = 0;
-	if (EVP_Digest(text, sizeof(text), hash, &len, EVP_sha1(), NULL) != 1) {
+	if (EVP_Digest(text, sizeof(text), hash, &len, sha1 ? sha1 : EVP_sha1(), NULL) != 1) {
 		return false;
 	}
 	return EVP_EncodeBlock((uint8_t *)accept, hash, (int)len) == OB__HTTP_ACCEPT_LEN;
+}
+
+static const char *skip_space(const char *s)
+{
+	return s + strspn(s, " \t");
+}
+
+/* The end of the token at `s`, or NULL if there is none. */
+static const char *skip_token(const char *s)
+{
+	const char *end = s;
+	while (ob__http_is_token(end, 1)) {
+		end++;
+	}
+	return end > s ? end : NULL;
+}
+
+/* The end of a quoted string that stands for a token. */
+static const char *skip_quoted(const char *s)
+{
+	const char *from = ++s;
+	for (; *s != '"'; s++) {
+		s += *s == '\\';
+		if (!ob__http_is_token(s, 1)) {
+			return NULL;
+		}
+	}
+	return s > from ? s + 1 : NULL;
+}
+
+/* RFC 6455 section 9.1: a name, and parameters with or without a value. */
+static const char *skip_extension(const char *s)
+{
+	s = skip_token(s);
+	while (s && *skip_space(s) == ';') {
+		s = skip_token(skip_space(skip_space(s) + 1));
+		if (s && *skip_space(s) == '=') {
+			s = skip_space(skip_space(s) + 1);
+			s = *s == '"' ? skip_quoted(s) : skip_token(s);
+		}
+	}
+	return s;
+}
+
+/* A list of at least one element; elements that are empty don't count. */
+static bool is_list(const char *s, const char *(*skip)(const char *))
+{
+	bool any = false;
+	while (*(s += strspn(s, ", \t")) != '\0') {
+		s = skip(s);
+		if (!s || (*skip_space(s) != ',' && *skip_space(s) != '\0')) {
+			return false;
+		}
+		any = true;
+	}
+	return any;
+}
+
+static bool are_lists(const struct ob__http_parse *p, const char *name,
+                      const char *(*skip)(const char *))
+{
+	for (size_t i = 0; i < p->fields_len; i++) {
+		if (strcasecmp(p->fields[i].name, name) == 0 &&
+		    !is_list(p->fields[i].value, skip)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* What is offered and never taken up must be well-formed even so (section 4.2.1). */
+static int check_offers(struct ob__http_parse *p)
+{
+	if (!are_lists(p, "sec-websocket-protocol", skip_token)) {
+		return say(p, 400, "malformed Sec-WebSocket-Protocol");
+	}
+	if (!are_lists(p, "sec-websocket-extensions", skip_extension)) {
+		return say(p, 400, "malformed Sec-WebSocket-Extensions");
+	}
+	return 0;
 }
 
 int ob__http_handshake(struct ob__http_parse *p, char accept[OB__HTTP_ACCEPT_LEN + 1])
@@ -294,6 +374,9 @@ int ob__http_handshake(struct ob__http_parse *p, char accept[OB__HTTP_ACCEPT_LEN
 	if (!p->wants_websocket || !ob__http_parse_word(p, "connection", "upgrade")) {
 		return say(p, 400, "a WebSocket handshake says Upgrade and Connection");
 	}
+	if (count(p, "sec-websocket-version") > 1) {
+		return say(p, 400, "more than one Sec-WebSocket-Version");
+	}
 	const char *version = ob__http_parse_field(p, "sec-websocket-version");
 	if (!version || strcmp(version, "13") != 0) {
 		return say(p, 426, "WebSocket version 13 is spoken here");
@@ -302,5 +385,9 @@ int ob__http_handshake(struct ob__http_parse *p, char accept[OB__HTTP_ACCEPT_LEN
 	if (count(p, "sec-websocket-key") != 1 || !key_ok(key)) {
 		return say(p, 400, "Sec-WebSocket-Key is not 16 bytes in base64");
 	}
-	return accept_of(key, accept) ? 0 : say(p, 500, "SHA-1 is not available");
+	int status = check_offers(p);
+	if (status != 0) {
+		return status;
+	}
+	return accept_of(key, p->sha1, accept) ? 0 : say(p, 500, "SHA-1 is not available");
 }

@@ -68,6 +68,7 @@ void ob__http_parse_reset(struct ob__http_parse *p)
 	trim(&p->head);
 	trim(&p->body);
 	*p = (struct ob__http_parse){
+		.sha1 = p->sha1,
 		.max_body = p->max_body,
 		.head = p->head,
 		.body = p->body,
@@ -235,6 +236,9 @@ static const char *guard(struct ob__http_parse *p, uint8_t c)
 	}
 	if (c == '\n') {
 		return "LF without CR";
+	}
+	if (c > 0x7e && p->lines == 0) {
+		return "malformed request line"; /* a frame, say, in which no line end may come */
 	}
 	return is_control(c) ? "control character in the head" : NULL;
 }

@@ -61,6 +61,9 @@ struct ob__http_parse {
 	int status;
 	const char *reason;
 
+	/* May be set after init: SHA-1, so that no handshake has to look for it. */
+	const struct evp_md_st *sha1;
+
 	/* Private. */
 	struct ob__buf head;
 	size_t max_body;

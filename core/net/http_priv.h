@@ -12,6 +12,8 @@
 
 #include <time.h>
 
+#include <openssl/evp.h>
+
 #include "lib/buf.h"
 #include "lib/list.h"
 #include "lib/slab.h"
@@ -33,6 +35,7 @@ struct ob__http_server {
 	struct ob__slab waiting; /* requests that wait for their answers */
 	uint32_t open;           /* connections, those on their way out included */
 	bool freed;              /* the last connection takes it along */
+	EVP_MD *sha1;            /* for handshakes; NULL: it is looked for each time */
 	time_t date_second;
 	char date[32];
 };
@@ -47,12 +50,14 @@ struct ob__http_conn {
 	struct ob__buf headers;           /* of the coming answer */
 	const uint8_t *in;                /* not parsed yet; only during on_read */
 	size_t in_len;
+	void *guest;          /* of ob__http_take(), or NULL */
 	size_t queued_before; /* at the last look of the idle timeout */
 	bool calling;         /* on_request or on_upgrade is on the stack */
 	bool handshake;       /* the request is a good one; `accept` answers it */
 	bool loopback;
+	bool hurried; /* the time for its first request runs already */
 	char accept[OB__HTTP_ACCEPT_LEN + 1];
-	char peer[64];
+	char peer[64]; /* "": not looked at yet */
 };
 
 /* The request that waits under that handle, or NULL when it has ended or its client is gone. */

@@ -213,6 +213,9 @@ void ob__http_refuse(struct ob__http_conn *c, int status, const char *reason)
 	if (status == 426) {
 		ob__buf_printf(&c->headers, "Sec-WebSocket-Version: 13\r\n");
 	}
+	if (c->srv->options.on_refused && !c->srv->freed) {
+		c->srv->options.on_refused(status, c->srv->options.arg);
+	}
 	put_answer(c, status, NULL, text, (size_t)len, false);
 	ob__stream_close_flushed(&c->stream, OB__HTTP_REFUSE_MS);
 }
@@ -238,11 +241,8 @@ int ob__http_upgrade(struct ob__http_server *srv, uint64_t handle, struct ob__st
 	if (!c->handshake) {
 		return -EINVAL;
 	}
-	char head[256];
-	int len = snprintf(head, sizeof(head),
-	                   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-	                   "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n",
-	                   c->accept);
+	static const char head[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+				   "Connection: Upgrade\r\nSec-WebSocket-Accept: ";
 	/* Before the socket has moved everything can still be undone. */
 	if (c->in_len > 0) {
 		int rc = ob__stream_unread(&c->stream, c->in, c->in_len);
@@ -255,7 +255,9 @@ int ob__http_upgrade(struct ob__http_server *srv, uint64_t handle, struct ob__st
 	if (rc < 0) {
 		return rc;
 	}
-	if (ob__stream_append(into, head, (size_t)len) < 0 ||
+	if (ob__stream_append(into, head, sizeof(head) - 1) < 0 ||
+	    ob__stream_append(into, c->accept, OB__HTTP_ACCEPT_LEN) < 0 ||
+	    ob__stream_append(into, "\r\n", 2) < 0 ||
 	    ob__stream_append(into, c->headers.data, c->headers.len) < 0 ||
 	    ob__stream_append(into, "\r\n", 2) < 0) {
 		ob__stream_close(into);

@@ -20,9 +20,9 @@
 
 #include "base/log.h"
 
-#define BATCH         64u /* connections per turn */
-#define BACKLOG       1024
-#define FD_RESERVE    16 /* descriptors kept for everything else */
+#define BATCH         64u  /* connections per turn */
+#define BACKLOG       4096 /* if the system allows as many (net.core.somaxconn) */
+#define FD_RESERVE    16   /* descriptors kept for everything else */
 #define FULL_PAUSE_MS 100u
 
 struct ob__listener {
@@ -49,6 +49,7 @@ struct ob__listener {
 	bool closed;   /* and frees */
 	uint64_t turn; /* loop time of the batch */
 	unsigned in_turn;
+	rlim_t fds; /* that may be open, as of the batch's begin */
 	uint64_t accepted;
 	uint64_t refused;
 	struct ob__log_limit limit;
@@ -381,15 +382,31 @@ static bool turn_away(struct ob__listener *l)
 	return true;
 }
 
-/* True when the descriptors that are left are those for everything else: numbers are given out
- * lowest first. */
-static bool out_of_descriptors(int fd)
+/* How many descriptors there may be.  It can be changed from outside, so it is asked for again, but
+ * not for each of many connections. */
+static rlim_t descriptors(void)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY) {
+	return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? RLIM_INFINITY : limit.rlim_cur;
+}
+
+/* True when the descriptors that are left are those for everything else: numbers are given out
+ * lowest first. */
+static bool out_of_descriptors(const struct ob__listener *l, int fd)
+{
+	return l->fds != RLIM_INFINITY && fd >= 0 && (rlim_t)fd + FD_RESERVE >= l->fds;
+}
+
+/* Others may have been closed since that one came. */
+static bool room_again(struct ob__listener *l)
+{
+	int lowest = fcntl(held(l), F_DUPFD_CLOEXEC, 0);
+	if (lowest < 0) {
 		return false;
 	}
-	return fd >= 0 && (rlim_t)fd + FD_RESERVE >= limit.rlim_cur;
+	close(lowest);
+	l->fds = descriptors();
+	return !out_of_descriptors(l, lowest);
 }
 
 static void say_full(struct ob__listener *l)
@@ -424,7 +441,6 @@ static void wait_a_moment(struct ob__listener *l)
 {
 	l->waiting = true;
 	l->full = true;
-	say_full(l);
 	ob__timeout_set(l->loop, &l->resume, FULL_PAUSE_MS);
 }
 
@@ -446,7 +462,20 @@ static bool batch_full(struct ob__listener *l)
 		l->turn = now;
 		l->in_turn = 0;
 	}
+	if (l->in_turn == 0) {
+		l->fds = descriptors();
+	}
 	return l->in_turn >= BATCH;
+}
+
+static void hand_over(struct ob__listener *l)
+{
+	l->waiting = false;
+	l->accepted++;
+	l->cb(l, &l->uv.stream, l->arg);
+	if (!l->closing && held(l) >= 0 && !turn_away(l)) {
+		wait_a_moment(l);
+	}
 }
 
 /* A connection is held.  Leaving it held stops libuv from accepting more. */
@@ -456,21 +485,16 @@ static void take_one(struct ob__listener *l)
 	if (l->paused) {
 		return;
 	}
-	if (out_of_descriptors(held(l))) {
-		wait_a_moment(l);
-		return;
-	}
 	if (batch_full(l)) {
 		wait_a_turn(l);
 		return;
 	}
-	l->in_turn++;
-	l->waiting = false;
-	l->accepted++;
-	l->cb(l, &l->uv.stream, l->arg);
-	if (!l->closing && held(l) >= 0 && !turn_away(l)) {
+	if (out_of_descriptors(l, held(l))) {
 		wait_a_moment(l);
+		return;
 	}
+	l->in_turn++;
+	hand_over(l);
 }
 
 static void on_connection(uv_stream_t *server, int status)
@@ -493,8 +517,20 @@ static void on_pause_over(void *arg)
 {
 	struct ob__listener *l = arg;
 	l->full = false;
+	if (held(l) >= 0 && room_again(l)) {
+		l->waiting = l->paused;
+		if (!l->paused) {
+			hand_over(l);
+		}
+		return;
+	}
 	l->waiting = false;
-	if (held(l) >= 0 && !turn_away(l)) {
+	if (held(l) < 0) {
+		return;
+	}
+	if (turn_away(l)) {
+		say_full(l);
+	} else {
 		wait_a_moment(l);
 	}
 }

@@ -8,7 +8,8 @@
  * Opening is split from accepting: a listener is bound when a configuration is tried, and accepts
  * only when it goes live.  It accepts in bounded batches per turn and never ends by itself.  The
  * last sixteen file descriptors of the process are left to everything else: a caller that would get
- * one of them is turned away, after a moment in which nothing is accepted.
+ * one of them is turned away, after a moment in which nothing is accepted, unless others have gone
+ * meanwhile.
  */
 
 #ifndef OB__LISTENER_H

@@ -17,10 +17,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/ip.h"
 #include "net/stream_priv.h"
 
-#define READ_TURN  (1u << 20) /* bytes that all streams read in a turn, as long as ... */
-#define READ_LEAST (4u << 10) /* ... each has read so many */
+#define READ_TURN  (1u << 20)  /* bytes that all streams read in a turn, as long as ... */
+#define READ_LEAST (32u << 10) /* ... each has read so many, ... */
+#define READ_LATE  (4u << 10)  /* or so many, when the turn ... */
+#define LATE_MS    50u         /* ... has taken so long */
 
 /* ---------------------------------------------------------------- telling owners */
 
@@ -164,6 +167,7 @@ void ob__stream_init(struct ob__stream *s, struct ob__streams *m, const struct o
 	ob__list_init(&s->all_link);
 	ob__list_init(&s->dirty_link);
 	ob__list_init(&s->notify_link);
+	ob__timeout_init(&s->timer, NULL, NULL);
 }
 
 static void on_linger_over(void *arg)
@@ -181,7 +185,6 @@ int ob__stream_open_handle(struct ob__stream *s, bool is_pipe)
 	}
 	s->uv.handle.data = s;
 	s->opened = true;
-	ob__timeout_init(&s->linger, on_linger_over, s);
 	s->last_read = ob__loop_now(s->m->loop);
 	ob__list_append(&s->m->all, &s->all_link);
 	return 0;
@@ -331,6 +334,13 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
 
 /* ---------------------------------------------------------------- reading */
 
+/* Each read and each flush has its price, so a stream reads its due at once while there is time. */
+static size_t least(const struct ob__streams *m)
+{
+	uint64_t ms = uv_hrtime() / 1000000u;
+	return ms > ob__loop_now(m->loop) + LATE_MS ? READ_LATE : READ_LEAST;
+}
+
 /* libuv asks again as long as a buffer comes back full; no buffer ends that for this turn. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -340,7 +350,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 	size_t at = s->tls ? OB__TLS_READ_AT : 0;
 	size_t most = OB__LOOP_READ_BUFFER - at;
 	size_t room = m->turn_share < m->turn_left ? m->turn_share : m->turn_left;
-	if (s->read_turn == m->turn) {
+	if (s->read_turn == (uint32_t)m->turn) {
 		m->hungry += !s->trunk;
 		*buf = uv_buf_init(NULL, 0);
 		return;
@@ -348,9 +358,10 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 	if (s->trunk || room > most) {
 		room = most;
 	} else if (room < READ_LEAST) {
-		room = READ_LEAST;
+		size_t due = least(m);
+		room = room < due ? due : room;
 	}
-	s->read_turn = m->turn;
+	s->read_turn = (uint32_t)m->turn;
 	*buf = uv_buf_init((char *)ob__loop_read_buffer(m->loop) + at, (unsigned)room);
 }
 
@@ -514,7 +525,7 @@ static void close_now(struct ob__stream *s, bool reset)
 	forget_notice(s);
 	ob__rbuf_unref(s->unread);
 	s->unread = NULL;
-	ob__timeout_clear(s->m->loop, &s->linger);
+	ob__timeout_clear(s->m->loop, &s->timer);
 	if (!reset || uv_tcp_close_reset(&s->uv.tcp, on_handle_closed) < 0) {
 		uv_close(&s->uv.handle, on_handle_closed);
 	}
@@ -576,7 +587,9 @@ void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms)
 	forget_notice(s);
 	ob__rbuf_unref(s->unread);
 	s->unread = NULL;
-	ob__timeout_set(s->m->loop, &s->linger, ms);
+	ob__timeout_clear(s->m->loop, &s->timer);
+	ob__timeout_init(&s->timer, on_linger_over, s);
+	ob__timeout_set(s->m->loop, &s->timer, ms);
 	if (!s->ended) {
 		uv_read_start(&s->uv.stream, on_alloc, on_uv_read);
 	}
@@ -601,6 +614,41 @@ bool ob__stream_is_unix(const struct ob__stream *s)
 	return s->opened && s->uv.handle.type == UV_NAMED_PIPE;
 }
 
+/* The number in decimal; behind it. */
+static char *put_number(char *out, unsigned n)
+{
+	char digits[10];
+	size_t len = 0;
+	do {
+		digits[len++] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	while (len > 0) {
+		*out++ = digits[--len];
+	}
+	return out;
+}
+
+/* Asked for with every connection, so without printf's detours. */
+static void put_v4(const struct sockaddr_in *in, char *out, size_t cap)
+{
+	uint8_t ip[4];
+	char text[INET_ADDRSTRLEN + 8];
+	char *end = text;
+	memcpy(ip, &in->sin_addr, sizeof(ip));
+	for (size_t i = 0; i < sizeof(ip); i++) {
+		end = put_number(end, ip[i]);
+		*end++ = i + 1 < sizeof(ip) ? '.' : ':';
+	}
+	end = put_number(end, ntohs(in->sin_port));
+	*end++ = '\0';
+	size_t len = (size_t)(end - text);
+	if (cap > 0) {
+		memcpy(out, text, len < cap ? len : cap);
+		out[(len < cap ? len : cap) - 1] = '\0';
+	}
+}
+
 void ob__stream_peer(const struct ob__stream *s, char *out, size_t cap)
 {
 	struct sockaddr_storage addr;
@@ -619,9 +667,29 @@ void ob__stream_peer(const struct ob__stream *s, char *out, size_t cap)
 		snprintf(out, cap, "[%s]:%u", host, ntohs(in6->sin6_port));
 		return;
 	}
-	const struct sockaddr_in *in = (const struct sockaddr_in *)&addr;
-	uv_ip4_name(in, host, sizeof(host));
-	snprintf(out, cap, "%s:%u", host, ntohs(in->sin_port));
+	put_v4((const struct sockaddr_in *)&addr, out, cap);
+}
+
+bool ob__stream_peer_ip(const struct ob__stream *s, uint8_t ip[16], uint16_t *port)
+{
+	struct sockaddr_storage addr;
+	struct ob__ip number;
+	if (ob__stream_is_unix(s) || peer_address(s, &addr) < 0) {
+		return false;
+	}
+	if (addr.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&addr;
+		memcpy(number.b, &in6->sin6_addr, sizeof(number.b));
+		*port = ntohs(in6->sin6_port);
+	} else {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)&addr;
+		uint8_t v4[4];
+		memcpy(v4, &in->sin_addr, sizeof(v4));
+		ob__ip_from_v4(&number, v4);
+		*port = ntohs(in->sin_port);
+	}
+	memcpy(ip, number.b, sizeof(number.b));
+	return true;
 }
 
 bool ob__stream_is_loopback(const struct ob__stream *s)

@@ -130,25 +130,27 @@ struct ob__stream {
 	struct ob__rbuf *unread;         /* bytes to hand out before any others */
 	struct ob__tls *tls;             /* NULL: bytes go as they are */
 	struct ob__stream_dial *fd_dial; /* of ob__stream_connect_fd(), or NULL */
-	struct ob__timeout linger;       /* the end of ob__stream_close_flushed() */
+	struct ob__timeout timer; /* the owner's, to init and use until it closes the stream; then
+	                           * the end of ob__stream_close_flushed() */
 	size_t in_write_len;
 	size_t queued;      /* read-only: bytes waiting, those in uv_write included */
 	size_t high;        /* set by the owner; 0: no mark */
 	uint64_t last_read; /* read-only: loop ms of the last bytes from the peer */
-	uint64_t read_turn; /* when it last had its part */
-	bool trunk;         /* set by the owner: carries what many send, so it reads a full part */
+	uint32_t read_turn; /* when it last had its part */
 	int failed;         /* why the socket is broken, or 0 */
+	uint32_t taken;     /* of what was queued, by writes that have ended */
 	bool above;         /* read-only: at or above `high` since it was last reached */
-	bool reading;
 	bool connecting;
-	bool ended;        /* the peer has sent all it will */
-	bool tell_drained; /* on_drained or on_end are due */
-	bool tell_failed;
-	bool opened;  /* the uv handle exists */
-	bool closing; /* read-only */
-	bool close_after_flush;
-	bool shut; /* our FIN is out */
-	bool closed;
+	bool opened;    /* the uv handle exists */
+	bool closing;   /* read-only */
+	bool trunk : 1; /* set by the owner: carries what many send, so it reads a full part */
+	bool reading : 1;
+	bool ended : 1;        /* the peer has sent all it will */
+	bool tell_drained : 1; /* on_drained or on_end are due */
+	bool tell_failed : 1;
+	bool close_after_flush : 1;
+	bool shut : 1; /* our FIN is out */
+	bool closed : 1;
 };
 
 /* Prepares for one of accept/connect below. */
@@ -172,6 +174,10 @@ int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const 
  * already). */
 int ob__stream_connect_fd(struct ob__stream *s, int fd, ob__stream_connect_cb cb);
 
+/* A connected stream socket that somebody else has made: takes it as it is. 0; or negative, then it
+ * is still the caller's, and the stream needs ob__stream_close() if `opened`. */
+int ob__stream_take_fd(struct ob__stream *s, int fd);
+
 /* It is a stream socket, so that streams and listeners can take it: 1, of TCP; 0, of another kind;
  * -ENOTSOCK, -EBADF or -ESOCKTNOSUPPORT. */
 int ob__stream_socket(int fd);
@@ -189,6 +195,10 @@ int ob__stream_socket(int fd);
  */
 int ob__stream_tls(struct ob__stream *s, struct ob__tls_ctx *ctx,
                    const struct ob__tls_start *start);
+
+/* Bytes that were read before TLS was put below it and belong to it, as when something else came in
+ * front: within on_read only, and at once.  on_end may come from within. */
+void ob__stream_tls_feed(struct ob__stream *s, const void *data, size_t len);
 
 /* The handshake is done. */
 bool ob__stream_is_secure(const struct ob__stream *s);
@@ -264,9 +274,16 @@ int ob__stream_append(struct ob__stream *s, const void *data, size_t len);
 /* Appends bytes of a shared buffer, taking a reference of its own; copies when they are few. */
 int ob__stream_append_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, size_t len);
 
+/* The same, but hands them to the kernel at once if nothing waits in front of them; what it does
+ * not take is appended.  For one write to each of many streams. */
+int ob__stream_send_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, size_t len);
+
 /* Puts bytes back: a copy is handed to on_read once reading is on, before any others, and never
  * from within this call.  0, -ECANCELED when closing, -ENOMEM. */
 int ob__stream_unread(struct ob__stream *s, const void *data, size_t len);
+
+/* A number that changes whenever the peer takes something of what was queued. */
+uint32_t ob__stream_taken(const struct ob__stream *s);
 
 /* Moves the socket of `from`, with what it has queued and put back, into `into`, a stream that was
  * initialised and nothing more; then closes `from`.  0; -ECANCELED when `from` is closing or
@@ -290,6 +307,8 @@ void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms);
 
 /* The peer's address as "127.0.0.1:2000", "[::1]:2000" or "unix"; "-" when there is none. */
 void ob__stream_peer(const struct ob__stream *s, char *out, size_t cap);
+/* The same in numbers (lib/ip.h); false when it has none. */
+bool ob__stream_peer_ip(const struct ob__stream *s, uint8_t ip[16], uint16_t *port);
 bool ob__stream_is_unix(const struct ob__stream *s);
 
 /* The peer is on this machine: a unix socket, 127/8, ::1 or ::ffff:127/104. */

@@ -133,3 +133,19 @@ int ob__stream_connect_fd(struct ob__stream *s, int fd, ob__stream_connect_cb cb
 	s->connecting = true;
 	return 0;
 }
+
+int ob__stream_take_fd(struct ob__stream *s, int fd)
+{
+	int is_tcp = ob__stream_socket(fd);
+	if (is_tcp < 0) {
+		return is_tcp;
+	}
+	int err = ob__stream_open_handle(s, is_tcp == 0);
+	if (err == 0) {
+		err = take(s, fd);
+	}
+	if (err == 0) {
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	}
+	return err;
+}

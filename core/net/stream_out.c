@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "net/stream_priv.h"
 
@@ -265,6 +266,24 @@ int ob__stream_append_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, 
 	return 0;
 }
 
+int ob__stream_send_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, size_t len)
+{
+	assert(off <= r->len && len <= r->len - off);
+	if (!can_append(s) || s->queued > 0 || s->tls || !s->opened || s->connecting || len == 0) {
+		return ob__stream_append_ref(s, r, off, len);
+	}
+	uv_buf_t buf = uv_buf_init((char *)r->data + off, (unsigned)len);
+	s->m->syscalls_out++;
+	int done = uv_try_write(&s->uv.stream, &buf, 1);
+	if (done < 0 && done != UV_EAGAIN) {
+		ob__stream_fail(s, done);
+		return done;
+	}
+	size_t taken = done > 0 ? (size_t)done : 0;
+	s->m->bytes_out += taken;
+	return taken == len ? 0 : ob__stream_append_ref(s, r, off + taken, len - taken);
+}
+
 void ob__stream_drop_queue(struct ob__stream *s)
 {
 	unmark_dirty(s);
@@ -333,6 +352,7 @@ void ob__stream_drop_front(struct ob__stream *s, size_t n)
 static void took(struct ob__stream *s, size_t n)
 {
 	s->queued -= n;
+	s->taken += (uint32_t)n;
 	s->m->bytes_out += n;
 	ob__stream_drop_front(s, n);
 }
@@ -355,6 +375,7 @@ static void on_written(uv_write_t *req, int status)
 	s->in_write = NULL;
 	s->in_write_len = 0;
 	s->queued -= len;
+	s->taken += (uint32_t)len;
 	if (s->closing && !s->close_after_flush) {
 		return;
 	}
@@ -384,6 +405,19 @@ void ob__stream_write(struct ob__stream *s, struct ob__chunk *list, const uv_buf
 		s->queued -= stands_for;
 		ob__stream_fail(s, err);
 	}
+}
+
+uint32_t ob__stream_taken(const struct ob__stream *s)
+{
+	size_t left = s->in_write ? s->uv.stream.write_queue_size : 0;
+	uv_os_fd_t fd;
+	int unacked = 0;
+
+	/* A kernel with large buffers asks for more long after it has got rid of some. */
+	if (uv_fileno(&s->uv.handle, &fd) < 0 || ioctl(fd, TIOCOUTQ, &unacked) < 0) {
+		unacked = 0;
+	}
+	return s->taken + (uint32_t)(s->in_write_len - left) - (uint32_t)unacked;
 }
 
 /* The kernel is full: libuv waits with the front of the queue. */

@@ -345,6 +345,13 @@ void ob__tls_read(struct ob__stream *s, const uint8_t *data, size_t len)
 	}
 }
 
+void ob__stream_tls_feed(struct ob__stream *s, const void *data, size_t len)
+{
+	if (len > 0) {
+		ob__tls_read(s, data, len);
+	}
+}
+
 /* ---------------------------------------------------------------- writing */
 
 /* Makes ciphertext of the front of the queue; *plain is how much of it. */
@@ -392,6 +399,7 @@ static bool write_output(struct ob__stream *s, size_t plain)
 	if (done >= 0 && (size_t)done == total) {
 		ob__chunks_free(s->m, list);
 		s->queued -= plain;
+		s->taken += (uint32_t)plain;
 		return true;
 	}
 	unsigned gone = 0; /* whole pieces, which stay in the list until all is written */

@@ -23,11 +23,14 @@
 struct ob__tls_ctx {
 	uint32_t refs; /* the maker's, and one per stream */
 	SSL_CTX *ssl;  /* what streams to come are made of */
+	SSL_CTX *read; /* read anew and not taken yet, or NULL */
 	BIO_METHOD *bio;
 	struct ob__tls_options options;
 	char *cert;
 	char *key;
 	char *ca;
+	char *ciphers;
+	char *alpn;
 };
 
 /* ---------------------------------------------------------------- bytes in and out */
@@ -192,7 +195,29 @@ static int set_certificates(SSL_CTX *ctx, const struct ob__tls_options *o, char 
 	if (o->ca != NULL || !o->server) {
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	}
-	return SSL_CTX_set_cipher_list(ctx, OLD_CIPHERS) == 1 ? 0 : -EINVAL;
+	if (o->ciphers != NULL && SSL_CTX_set_cipher_list(ctx, o->ciphers) != 1) {
+		return complain(err, cap, o->ciphers, " (names of TLS 1.2 ciphers are wanted)");
+	}
+	return o->ciphers != NULL || SSL_CTX_set_cipher_list(ctx, OLD_CIPHERS) == 1 ? 0 : -EINVAL;
+}
+
+/* ---------------------------------------------------------------- what is spoken within */
+
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                   const unsigned char *in, unsigned in_len, void *arg)
+{
+	const char *ours = arg;
+	size_t len = strlen(ours);
+	(void)ssl;
+	for (unsigned at = 0; at < in_len; at += 1u + in[at]) {
+		if (in[at] == len && at + 1 + len <= in_len &&
+		    memcmp(in + at + 1, ours, len) == 0) {
+			*out = in + at + 1;
+			*out_len = in[at];
+			return SSL_TLSEXT_ERR_OK;
+		}
+	}
+	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 /* ---------------------------------------------------------------- contexts */
@@ -214,6 +239,15 @@ static SSL_CTX *make(const struct ob__tls_options *o, char *err, size_t cap)
 		/* Who proves something proves it each time. */
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 		SSL_CTX_set_num_tickets(ctx, 0);
+	}
+	if (o->many) {
+		SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	}
+	if (o->server) {
+		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+	}
+	if (o->alpn != NULL) {
+		SSL_CTX_set_alpn_select_cb(ctx, on_alpn, (void *)(uintptr_t)o->alpn);
 	}
 	err[0] = '\0';
 	if ((o->psk ? set_psk(ctx, o->server) : set_certificates(ctx, o, err, cap)) == 0) {
@@ -244,13 +278,16 @@ struct ob__tls_ctx *ob__tls_ctx_new(const struct ob__tls_options *options, char 
 	ctx->options = *options;
 	ctx->bio = bio_method();
 	if (ctx->bio == NULL || copy(&ctx->cert, options->cert) < 0 ||
-	    copy(&ctx->key, options->key) < 0 || copy(&ctx->ca, options->ca) < 0) {
+	    copy(&ctx->key, options->key) < 0 || copy(&ctx->ca, options->ca) < 0 ||
+	    copy(&ctx->ciphers, options->ciphers) < 0 || copy(&ctx->alpn, options->alpn) < 0) {
 		ob__tls_ctx_free(ctx);
 		return NULL;
 	}
 	ctx->options.cert = ctx->cert;
 	ctx->options.key = ctx->key;
 	ctx->options.ca = ctx->ca;
+	ctx->options.ciphers = ctx->ciphers;
+	ctx->options.alpn = ctx->alpn;
 	ctx->ssl = make(&ctx->options, err, err_cap);
 	if (ctx->ssl == NULL) {
 		ob__tls_ctx_free(ctx);
@@ -259,15 +296,29 @@ struct ob__tls_ctx *ob__tls_ctx_new(const struct ob__tls_options *options, char 
 	return ctx;
 }
 
+int ob__tls_ctx_read(struct ob__tls_ctx *ctx, char *err, size_t err_cap)
+{
+	ob__tls_ctx_take(ctx, false);
+	ctx->read = make(&ctx->options, err, err_cap);
+	return ctx->read != NULL ? 0 : -EINVAL;
+}
+
+void ob__tls_ctx_take(struct ob__tls_ctx *ctx, bool take)
+{
+	SSL_CTX *old = ctx->read;
+	if (take && ctx->read != NULL) {
+		old = ctx->ssl; /* streams hold it too */
+		ctx->ssl = ctx->read;
+	}
+	SSL_CTX_free(old);
+	ctx->read = NULL;
+}
+
 int ob__tls_ctx_reload(struct ob__tls_ctx *ctx, char *err, size_t err_cap)
 {
-	SSL_CTX *fresh = make(&ctx->options, err, err_cap);
-	if (fresh == NULL) {
-		return -EINVAL;
-	}
-	SSL_CTX_free(ctx->ssl); /* streams hold it too */
-	ctx->ssl = fresh;
-	return 0;
+	int rc = ob__tls_ctx_read(ctx, err, err_cap);
+	ob__tls_ctx_take(ctx, rc == 0);
+	return rc;
 }
 
 void ob__tls_ctx_free(struct ob__tls_ctx *ctx)
@@ -276,10 +327,13 @@ void ob__tls_ctx_free(struct ob__tls_ctx *ctx)
 		return;
 	}
 	SSL_CTX_free(ctx->ssl);
+	SSL_CTX_free(ctx->read);
 	BIO_meth_free(ctx->bio);
 	free(ctx->cert);
 	free(ctx->key);
 	free(ctx->ca);
+	free(ctx->ciphers);
+	free(ctx->alpn);
 	free(ctx);
 }
 

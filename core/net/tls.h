@@ -37,13 +37,18 @@ typedef int (*ob__tls_psk_find)(struct ob__stream *s, const uint8_t *id, size_t 
 /* Either certificates or a PSK.  Strings are copied. */
 struct ob__tls_options {
 	bool server;
-	bool psk;         /* a key both sides have; TLS 1.3 with ephemeral keys (psk_dhe_ke) */
-	bool only_13;     /* certificates: TLS 1.3 and nothing older; else 1.2 is spoken too */
-	const char *cert; /* PEM file, the chain behind it; a server needs one */
-	const char *key;  /* PEM file; NULL: in `cert` */
-	const char *ca;   /* PEM file of who may have signed the peer's certificate, which is
-	                   * asked for and must be right; NULL: a server asks for none, a client
-	                   * trusts what the system does */
+	bool psk;            /* a key both sides have; TLS 1.3 with ephemeral keys (psk_dhe_ke) */
+	bool only_13;        /* certificates: TLS 1.3 and nothing older; else 1.2 is spoken too */
+	bool many;           /* of many connections most are idle: those hold no buffers */
+	const char *cert;    /* PEM file, the chain behind it; a server needs one */
+	const char *key;     /* PEM file; NULL: in `cert` */
+	const char *ca;      /* PEM file of who may have signed the peer's certificate, which is
+	                      * asked for and must be right; NULL: a server asks for none, a client
+	                      * trusts what the system does */
+	const char *ciphers; /* of TLS 1.2, as OpenSSL writes them; NULL: ECDHE with AES-GCM or
+	                      * ChaCha20 */
+	const char *alpn;    /* a server's one protocol (RFC 7301): a client that names others only
+	                      * is refused; NULL: what it names is not looked at */
 	ob__tls_psk_find psk_find; /* a server's */
 };
 
@@ -53,6 +58,11 @@ struct ob__tls_ctx *ob__tls_ctx_new(const struct ob__tls_options *options, char 
 
 /* Reads the files again, for streams to come. 0; or -EINVAL with err, and nothing has changed. */
 int ob__tls_ctx_reload(struct ob__tls_ctx *ctx, char *err, size_t err_cap);
+
+/* The same in two steps, so that several are exchanged or none: what was read waits until it is
+ * taken, or dropped. */
+int ob__tls_ctx_read(struct ob__tls_ctx *ctx, char *err, size_t err_cap);
+void ob__tls_ctx_take(struct ob__tls_ctx *ctx, bool take);
 
 /* Streams that use it go on. NULL is accepted. */
 void ob__tls_ctx_free(struct ob__tls_ctx *ctx);

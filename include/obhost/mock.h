@@ -188,6 +188,10 @@ int ob_mock_bind(ob_mock *m, ob_session session, const char *user);
  * when it was left to its deadline. */
 bool ob_mock_locked(const ob_mock *m, ob_session session, const char *key);
 
+/* The session's state, "" where there are none; of another node's client the one it was sent to.
+ * States are those that the module declares, behind those of ob_mock_config(m, "states", ...). */
+const char *ob_mock_state(const ob_mock *m, ob_session session);
+
 /* OB_EVENT_NODE_UP or _DOWN. */
 int ob_mock_node_event(ob_mock *m, int event, const char *name, const char *role);
 
@@ -218,6 +222,21 @@ typedef struct ob_mock_broadcast {
 } ob_mock_broadcast;
 
 const ob_mock_broadcast *ob_mock_broadcast_at(const ob_mock *m, size_t i);
+
+/* Events that it sent to the nodes of a role. */
+typedef struct ob_mock_raised {
+	uint32_t role;
+	const char *name;
+	const json_t *data; /* or NULL */
+} ob_mock_raised;
+
+const ob_mock_raised *ob_mock_raised_at(const ob_mock *m, size_t i);
+
+/* Another module, or another node, raises an event; who hears of it does in ob_mock_run(). */
+int ob_mock_raise(ob_mock *m, const char *name, json_t *data_stolen);
+
+/* The session is in that group. A push to it is in the list of pushes, once for each member. */
+bool ob_mock_in_group(const ob_mock *m, ob_session session, const char *group);
 
 typedef struct ob_mock_close {
 	ob_session session;
@@ -307,13 +326,24 @@ size_t ob_mock_run(ob_mock *m);
  * reach their deadlines, each at its time and in order. */
 void ob_mock_advance(ob_mock *m, uint64_t ms);
 
+/* The calendar of ob_cron(): when the clock began, 2000-01-01 00:00:00, in s since 1970.  Local
+ * time is UTC here. */
+#define OB_MOCK_EPOCH INT64_C(946684800)
+
 /* Timers that are set. */
 size_t ob_mock_timers(const ob_mock *m);
+
+/* The events that a descriptor is watched for; 0: it is not. */
+uint32_t ob_mock_watched(const ob_mock *m, int fd);
+
+/* Tells the module that a descriptor is ready: nothing is polled by itself.  OB_E_NOT_FOUND: it is
+ * not watched for that. */
+int ob_mock_fd_ready(ob_mock *m, int fd, uint32_t events);
 
 /* ---------------------------------------------------------------- what it registered -------- */
 
 /* How many ids, methods, paths, events, filters, deciders, codecs, policies, listeners and
- * transports. */
+ * transports, of either kind. */
 size_t ob_mock_registered(const ob_mock *m);
 
 /* The codec of that name, or NULL. */
@@ -321,12 +351,23 @@ const ob_codec *ob_mock_codec(const ob_mock *m, const char *name);
 
 /* decode() and encode() of the codec, with what the host insists on checked: OB_E_NOT_FOUND: no
  * such codec, OB_E_BAD with ob_mock_error(): it breaks its contract.  decode returns the bytes
- * consumed, encode those written (0: it can't be expressed). `state` is state_size bytes of the
- * test's own, zeroed at first.  out->size and packet->size are set here. */
+ * consumed, encode those written (0: it can't be expressed; more than cap: it needs so much room).
+ * `state` is state_size bytes of the test's own, zeroed at first.  out->size and packet->size are
+ * set here. */
 ssize_t ob_mock_decode(ob_mock *m, const char *name, void *state, uint8_t *data, size_t len,
                        bool boundary, size_t max, ob_packet *out);
 ssize_t ob_mock_encode(ob_mock *m, const char *name, void *state, ob_packet *packet, uint8_t *out,
                        size_t cap);
+
+/* The codec's other hooks, checked in the same way; those that it has not do nothing.
+ * info->size and info->arg are set here; info NULL: a WebSocket listener with nothing configured.
+ * ob_mock_codec_check is what is asked about a listener before it opens: 0, or negative with the
+ * reason; wake is OB_E_NOT_FOUND without the hook. */
+int ob_mock_codec_check(ob_mock *m, const char *name, const ob_codec_open *info, ob_err *err);
+int ob_mock_codec_open(ob_mock *m, const char *name, void *state, const ob_codec_open *info);
+ssize_t ob_mock_codec_close(ob_mock *m, const char *name, void *state, uint16_t code,
+                            const char *reason, uint8_t *out, size_t cap);
+int ob_mock_codec_wake(ob_mock *m, const char *name, void *state, ob_packet *out);
 
 /* Asks a policy: the index of the candidate, or a result code; OB_E_NOT_FOUND: no such policy,
  * OB_E_APP: an index that is none. */
@@ -340,6 +381,24 @@ const ob_transport *ob_mock_transport_at(const ob_mock *m, size_t i);
  * ob_mock_error(): no stream socket, or one that blocks. */
 int ob_mock_socket(ob_mock *m, const char *name, const char *address, bool listens, int *fd,
                    ob_err *err);
+
+/* A transport for clients that the module offers, for its hooks to be called; or NULL. */
+const ob_client_transport *ob_mock_client_transport(const ob_mock *m, const char *name);
+
+/* A client that the module has handed over: fd is the host's, so the test's to read and write.  It
+ * is closed in the end, unless the test takes it (and sets it to -1 here). */
+typedef struct ob_mock_adopted {
+	int fd;
+	ob_door door;
+	uint64_t client;
+	char peer[80];
+} ob_mock_adopted;
+
+/* The first one is 0; NULL after the last. */
+ob_mock_adopted *ob_mock_adopted_at(const ob_mock *m, size_t i);
+
+/* From now on ob_client_adopt() answers this; 0: it takes them. */
+void ob_mock_adopt_says(ob_mock *m, int code);
 
 /* ---------------------------------------------------------------- state --------------------- */
 

@@ -55,7 +55,11 @@
  *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
  *                    unbind, find, push and kick by user, locks; session attributes; sessions
  *                    that are replaced, lost or moved; pushes to many; OB_CODEC_SHARED;
- *                    ob_on_transport(); what policies see of candidates and sessions
+ *                    ob_on_transport(); what policies see of candidates and sessions; codecs that
+ *                    open, wake, answer and say goodbye; groups; messages with names; listeners
+ *                    with TLS; ob_secret_equal(); descriptors that are watched; transports for
+ *                    clients; states of sessions; filters around messages; events by name;
+ *                    timers that count, keep their pace or go by a calendar
  *   1.0  2026-11-22  the whole transaction: state hand-over, standing by, rehearsal, interfaces,
  *                    key-value store, listeners, policies; the identity note
  *   0.1  2026-11-21  first form
@@ -69,6 +73,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -134,6 +139,8 @@ typedef uint64_t ob_session;
 typedef uint64_t ob_timer;
 typedef uint64_t ob_call_id;
 typedef uint64_t ob_msg;
+typedef uint64_t ob_watch; /* a descriptor that is watched */
+typedef uint64_t ob_door;  /* a listener of a module's transport */
 
 enum ob_view_flag {
 	OB_VIEW_CLIENT = 1u << 0,   /* from a client of this node */
@@ -156,6 +163,15 @@ typedef struct ob_view {
 	uint64_t source;     /* id of the node it came from; our own for a client's */
 	const uint8_t *data; /* payload, not terminated */
 	size_t len;
+
+	/* Since 1.1, if view->size covers them: */
+	/* Name of the message, not terminated; NULL: it has none, or none that this node knows as
+	 * its own.  Of a client's message what the client said; of a held one what the node knows
+	 * (ob_name()).  It is not the only way to say a message: a client may say the id, and the
+	 * node know no name for it.  So who allows or denies decides by the id:
+	 * view->id == ob_name_id(ctx, "the.name"). */
+	const char *name;
+	size_t name_len;
 } ob_view;
 
 /* Where a message or call goes.  Zero fields are open. */
@@ -168,6 +184,11 @@ typedef struct ob_target {
 #define OB_TARGET_STICKY  1u /* stay with the node that served the session before */
 #define OB_TARGET_SESSION 2u /* calls: the node that the session's client is connected to */
 #define OB_TARGET_ALL     4u /* calls: each node of the role, this one too if it is of it */
+
+/* Where a check that says no writes why: ob_err_set(). */
+typedef struct ob_err {
+	char text[256];
+} ob_err;
 
 /* ---------------------------------------------------------------- callbacks ---------------- */
 
@@ -211,6 +232,8 @@ enum ob_event {
 	OB_EVENT_SESSION_LOST,     /* since 1.1: its proxy is gone: comes instead of CLOSED, once */
 	OB_EVENT_SESSION_MOVED,    /* since 1.1: it sticks here now; `node`: where it did before */
 	OB_EVENT_SESSION_LEFT,     /* since 1.1: one that stuck here sticks elsewhere now */
+	OB_EVENT_GROUP_JOINED,     /* since 1.1: see ob_on_group() */
+	OB_EVENT_GROUP_LEFT,
 };
 
 typedef struct ob_event_info {
@@ -233,10 +256,115 @@ typedef struct ob_user_result {
 	uint64_t epoch;     /* of the binding: grows with every login of the user */
 } ob_user_result;
 
+/* Who has joined or left a group on this node. */
+typedef struct ob_group_info {
+	uint32_t size;
+	int event; /* OB_EVENT_GROUP_JOINED or OB_EVENT_GROUP_LEFT */
+	const char *group;
+	ob_session session; /* of a client of this node; still valid during the callback */
+	uint32_t members;   /* that the group has on this node then */
+	uint32_t ended;     /* 1: it left because it ends */
+} ob_group_info;
+
+/* How many members a group has. */
+typedef struct ob_group_result {
+	uint32_t size;
+	int code;         /* OB_OK: of all nodes; OB_E_DEADLINE: of those that answered in time */
+	const char *text; /* why, for a failure; never NULL */
+	const char *group;
+	uint64_t members;
+	uint32_t nodes;          /* that have answered, this one included */
+	uint32_t missing_len;    /* those that have not: */
+	const uint64_t *missing; /* their ids */
+} ob_group_result;
+
+typedef void (*ob_group_fn)(ob_ctx *ctx, const ob_group_info *info);
+typedef void (*ob_group_count_fn)(ob_ctx *ctx, const ob_group_result *res, void *arg);
+
 typedef void (*ob_user_fn)(ob_ctx *ctx, const ob_user_result *res, void *arg);
+
+/* A session of this node's clients goes from one state to another. */
+typedef struct ob_session_change {
+	uint32_t size;
+	uint32_t flags;     /* 0 */
+	ob_session session; /* still valid during the callback */
+	const char *from;   /* "": the session begins */
+	const char *to;     /* "": it ends */
+	const json_t *data; /* what it has in `to`; NULL: nothing */
+	const json_t *left; /* what it had in `from`; NULL: nothing */
+} ob_session_change;
+
+typedef void (*ob_session_change_fn)(ob_ctx *ctx, const ob_session_change *change);
+
+typedef uint64_t ob_gate; /* a message that a filter holds */
+
+/* Where a filter stands around messages of clients: on the node whose client it is, and on the node
+ * whose handler takes it, which may be the same one. */
+enum ob_message_when {
+	OB_MESSAGE_BEFORE_CLIENT = 1, /* it has come from a client of this node */
+	OB_MESSAGE_AFTER_CLIENT,      /* its end has gone back to the client */
+	OB_MESSAGE_BEFORE_HANDLER,    /* it is about to reach a handler here */
+	OB_MESSAGE_AFTER_HANDLER,     /* the handler has ended it */
+};
+
+/* What such a filter sees; all borrowed. */
+typedef struct ob_message_event {
+	uint32_t size;
+	int when;            /* enum ob_message_when */
+	const ob_view *view; /* the message; AFTER_*: without its payload */
+	uint32_t took_ms;    /* AFTER_*: since it came to this node */
+	int code;            /* AFTER_*: its end */
+	const char *text;    /* why it failed, "" otherwise */
+	size_t len;          /* AFTER_*: bytes of the answer */
+} ob_message_event;
+
+/* BEFORE_*: 0 lets it pass, a negative result code ends it with that code, and so do
+ * ob_message_hold() and what follows that.  AFTER_*: what it returns counts for nothing. */
+typedef int (*ob_message_filter_fn)(ob_ctx *ctx, const ob_message_event *event);
+
+#define OB_RAISED_NOTICE 1u /* nobody can stop it */
+
+/* An event by name. */
+typedef struct ob_raised {
+	uint32_t size;
+	uint32_t flags;     /* OB_RAISED_NOTICE */
+	const char *name;   /* borrowed, as is: */
+	const json_t *data; /* NULL: nothing */
+	uint64_t node;      /* that it was raised on */
+	uint32_t depth;     /* of events that were raised by who heard of another one */
+} ob_raised;
+
+#define OB_RAISED_STOP 1 /* nobody else hears of it */
+
+/* 0, or OB_RAISED_STOP. */
+typedef int (*ob_raised_fn)(ob_ctx *ctx, const ob_raised *raised);
+
+/* Which events somebody hears of. */
+typedef struct ob_listener {
+	uint32_t size;
+	int priority;       /* smaller ones first */
+	const char *prefix; /* their names begin so; NULL: all */
+	const char *key;    /* not NULL: a member of the data, whose value is the text: */
+	const char *value;
+} ob_listener;
 
 typedef void (*ob_event_fn)(ob_ctx *ctx, const ob_event_info *info);
 typedef void (*ob_timer_fn)(ob_ctx *ctx, ob_timer timer, void *arg);
+typedef void (*ob_fd_fn)(ob_ctx *ctx, ob_watch watch, uint32_t events, void *arg);
+
+#define OB_TIMER_FIXED 1u /* repeats keep the pace of the first, however late one is */
+#define OB_TIMER_LOCAL 2u /* `cron` is meant in the machine's own time zone, not UTC */
+
+/* How a timer goes. */
+typedef struct ob_timer_options {
+	uint32_t size;
+	uint32_t flags; /* OB_TIMER_* */
+	uint64_t delay_ms;
+	uint64_t repeat_ms;
+	uint64_t count;   /* it ends when it has fired so often; 0: never, if it repeats */
+	const char *cron; /* not NULL: by the calendar, then delay_ms and repeat_ms are 0 */
+} ob_timer_options;
+
 typedef void (*ob_work_fn)(void *arg); /* on a pool thread: no SDK call but ob_post() */
 typedef void (*ob_post_fn)(ob_ctx *ctx, void *arg);
 
@@ -382,11 +510,23 @@ enum ob_packet_kind {
 	OB_PACKET_NEED,        /* the packet at the front has `need` bytes in all (or at least) */
 	OB_PACKET_SKIP,        /* consumed, nothing for anyone */
 	OB_PACKET_CLOSE,       /* close the connection: `code` (a WebSocket close code), `reason` */
+	OB_PACKET_ANSWER, /* since 1.1: consumed; `data`, `len` go back to this client at once, as
+	                   * they are, in a transport message: handshakes, heartbeats.  Nothing for
+	                   * anyone else; len 0: nothing is sent */
+	OB_PACKET_HELLO,  /* since 1.1, with OB_CODEC_RESUMES: the client begins; `data`, `len` are
+	                   * the token of a session that it had, if any, and then `cookie` is how
+	                   * many messages of that it has seen */
+	OB_PACKET_SEEN,   /* the same: `cookie` is how many messages it has seen by now */
 };
 
 enum ob_packet_out {
 	OB_PACKET_REPLY = 1, /* the answer to a request */
 	OB_PACKET_PUSH,      /* unasked */
+	OB_PACKET_WELCOME,   /* since 1.1, the answer to OB_PACKET_HELLO: `name`, `name_len` are the
+	                      * session, `data`, `len` its token (none: it can't be resumed),
+	                      * `status` is OB_OK when it is the one that was asked for, else `reason`
+	                      * says why not, and `cookie` is how many messages of the client it has
+	                      * had since its first hello */
 };
 
 /* A decoded packet, or one to be encoded. */
@@ -400,8 +540,23 @@ typedef struct ob_packet {
 	uint16_t code;
 	size_t need;
 	const char *reason;  /* static */
-	const uint8_t *data; /* decoded: points into the input */
+	const uint8_t *data; /* decoded: points into the input, since 1.1 or anywhere else where it
+	                      * stays as it is until the codec is called again, as with
+	                      * OB_PACKET_ANSWER */
 	size_t len;
+
+	/* Since 1.1, if packet->size covers them: */
+	const char *name; /* decoded: of a message that has one in the place of an id (then 0);
+	                   * where data may be, not terminated.  To encode: the name of `id`, if
+	                   * the host knows one, else NULL */
+	size_t name_len;
+	uint32_t idle_ms; /* decoded: not 0: from now on the client may be silent for so long;
+	                   * UINT32_MAX: for ever */
+	uint32_t wake_ms; /* decoded: not 0: call wake() after so long, once; a later one counts in
+	                   * its place */
+	const char *kind_word; /* decoded, with OB_PACKET_CLOSE: which kind of violation,
+	                        * [a-z_]{1,31}; counted as obhost_client_closed_total{reason="..."}.
+	                        * Copied at once.  NULL: bad_packet, or too_big with code 1009 */
 } ob_packet;
 
 #define OB_CODEC_STREAM 1u /* packets may span transport messages and share them */
@@ -411,10 +566,36 @@ typedef struct ob_packet {
 	    * packet, so that one for many clients is encoded once.  A codec that keeps no  \
 	    * state with connections (state_size 0) is taken to be so anyway */
 
+#define OB_CODEC_RESUMES                                                                     \
+	8u /* since 1.1: it knows OB_PACKET_HELLO, _SEEN and _WELCOME, and its clients count \
+	    * what they get, from the WELCOME on: 1 is the first packet behind it */
+
+#define OB_CODEC_NO_PUSH    UINT32_MAX        /* of variant */
+#define OB_CODEC_OWN        (UINT32_MAX - 1u) /* of variant */
+#define OB_CODEC_LAST_WORDS 512u              /* bytes that close() has room for, at least */
+#define OB_CODEC_WORDS_MAX                                                    \
+	64u /* different kind_words of a node's codecs; more are "bad_packet" \
+	     */
+
+/* Since 1.1.  A connection that begins, and the listener that it came through; all borrowed. */
+typedef struct ob_codec_open {
+	uint32_t size;
+	uint32_t encode;       /* the listener's, 0..2 */
+	uint64_t arg;          /* ob_codec.arg */
+	const char *transport; /* what it came by: "ws", "tcp", "unix", ... */
+	const char *token;     /* the listener's, a secret; NULL: none */
+	const json_t *conf;    /* the listener's codec_conf, as it is written; NULL: none */
+	uint32_t *wake_ms;     /* of open: where it may say that wake() is to be called after so
+	                        * long; and: */
+	uint32_t *idle_ms;     /* how long the client may be silent, as in a packet.  Of conf_check
+	                        * both are NULL */
+} ob_codec_open;
+
 /*
  * Turns bytes into messages.  The host allocates `state_size` zeroed bytes with each connection,
  * keeps undecoded bytes itself, and calls decode at packet edges only: so the next generation goes
- * on where this one stopped.  A generation with another state_ver needs migrate.
+ * on where this one stopped.  A generation with another state_ver needs migrate.  The host wipes
+ * the state before it frees it, however the connection ends: there may be keys in it.
  */
 typedef struct ob_codec {
 	uint32_t size;
@@ -432,7 +613,9 @@ typedef struct ob_codec {
 	                 size_t max, ob_packet *out);
 
 	/* Writes the packet into out[0..cap), cap >= len + overhead, and returns its size, or 0 if
-	 * it cannot be expressed.  The packet's data does not overlap out. */
+	 * it cannot be expressed.  The packet's data does not overlap out.  Since 1.1: more than
+	 * cap says that it needs so much room; it is called again with that, once, if the client's
+	 * queue has it. */
 	size_t (*encode)(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t *out,
 	                 size_t cap);
 
@@ -441,13 +624,42 @@ typedef struct ob_codec {
 	 * before is restored instead).  Pure: called at any time from start on, perhaps twice for
 	 * one state. */
 	int (*migrate)(ob_ctx *ctx, uint32_t from, const void *old_state, void *state);
+
+	/* Since 1.1, all of them optional.  None may close or push to the connection it is about.
+	 */
+
+	uint64_t arg; /* the module's own number, for open: so several codecs can share functions */
+
+	/* A connection begins: fills in its state, before anything else is called for it.  0, or
+	 * negative: it is closed with 1011, counted as "codec_open".  A generation that begins to
+	 * have open, for state of some size, needs another state_ver: no state is left zeroed. */
+	int (*open)(ob_ctx *ctx, void *state, const ob_codec_open *info);
+
+	/* The connection is being closed from this side: writes the last bytes for the client into
+	 * out[0..cap), cap >= OB_CODEC_LAST_WORDS, one transport message before the transport's own
+	 * close.  `reason` is never NULL.  How many, 0: none. */
+	size_t (*close)(ob_ctx *ctx, void *state, uint16_t code, const char *reason, uint8_t *out,
+	                size_t cap);
+
+	/* The time of wake_ms is over: sets out->kind to OB_PACKET_SKIP, _ANSWER or _CLOSE, and
+	 * perhaps idle_ms and wake_ms.  Returns 0. */
+	size_t (*wake)(ob_ctx *ctx, void *state, ob_packet *out);
+
+	/* Is what a listener is configured with right?  Asked before it opens, and by a new
+	 * generation for those that are open: before that, `encode`, `token` and `codec_conf` are
+	 * only known to be a number, a text and an object.  0, or negative with a sentence in
+	 * err->text.  Without conf_check and open, a listener can have neither encode nor
+	 * codec_conf. */
+	int (*conf_check)(ob_ctx *ctx, const ob_codec_open *info, ob_err *err);
+
+	/* Which form of a push to many a connection with this state gets: one encoding is for all
+	 * for whom this answers the same.  OB_CODEC_OWN: it is encoded for this one alone, in the
+	 * order in which it goes out.  OB_CODEC_NO_PUSH: none, it is lost for this one.
+	 * Without it OB_CODEC_SHARED counts. */
+	uint32_t (*variant)(ob_ctx *ctx, const void *state);
 } ob_codec;
 
 /* ---------------------------------------------------------------- the descriptor ----------- */
-
-typedef struct ob_err {
-	char text[256];
-} ob_err;
 
 /* For check and reconf: `return ob_err_set(err, "port: %d is taken", port);` Returns OB_E_INVAL. */
 OB_PRINTF(2, 3)
@@ -702,12 +914,19 @@ typedef int (*ob_policy_fn)(ob_ctx *ctx, const ob_choice *choice);
 /* A listener that a module opens. */
 typedef struct ob_listen_options {
 	uint32_t size;
-	const char *transport; /* "ws", "tcp" or "unix" */
+	const char *transport; /* "ws", "tcp" or "unix"; since 1.1 also "wss", "tls", "tcp+ws" and
+	                        * "tls+wss" */
 	const char *codec;     /* a codec's name */
 	const char *host;      /* in numbers, or localhost; NULL: the node's */
 	uint16_t port;         /* 0: any, for tests */
 	const char *path;      /* of transport unix */
 	uint32_t idle_ms;      /* close a client that sent nothing for so long; 0: never */
+
+	/* Since 1.1: PEM files of wss and tls, read again when the configuration is. */
+	const char *tls_cert; /* the certificate and its chain */
+	const char *tls_key;  /* NULL: in tls_cert */
+	const char *tls_ca;   /* clients must show a certificate that one of these has signed; NULL:
+	                       * none is asked for */
 } ob_listen_options;
 
 #define OB_TRANSPORT_LOCAL 1u /* its addresses mean something on the node's own machine only */
@@ -741,6 +960,72 @@ typedef struct ob_transport {
 	int (*check)(ob_ctx *ctx, const char *address, ob_err *err);
 } ob_transport;
 
+#define OB_FD_READABLE 1u
+#define OB_FD_WRITABLE 2u
+#define OB_FD_BROKEN   4u /* it can't be watched any more: the watch has ended */
+
+/* Since 1.1.  A listener of the configuration whose transport a module offers; all borrowed. */
+typedef struct ob_door_info {
+	uint32_t size;
+	uint32_t connections; /* most clients at once that it can have */
+	ob_door door;         /* names the listener as long as the node runs */
+	const char *host;     /* the address to bind, as it is configured */
+	uint16_t port;        /* 0: any free one */
+	bool reuseport;
+	uint32_t per_address; /* most from one address; 0: any number */
+	const char *where;    /* its place in the configuration, for messages */
+} ob_door_info;
+
+/*
+ * Since 1.1.  Brings clients by what is no stream socket: UDP with something reliable on top, a
+ * serial line, a helper process.  `listen` of the configuration names it.
+ *
+ * The module has the socket and speaks with the clients.  For each one it makes a pair of connected
+ * stream sockets, socketpair() above all, and gives the host one end (ob_client_adopt): what it
+ * writes into the other end are the packets of the listener's codec, and what it reads there is for
+ * the client.  To the host it is a client as any other: codec, session, bounds, pushes, groups.
+ * Whoever ends first closes its end, so the other one reads the end; the module closes its own when
+ * the last bytes have gone to the client, which the host waits for, two seconds at most.
+ *
+ * Hooks run on the loop and must not block.  Those that can fail return 0, or a negative code with
+ * a sentence in err->text.  All but leave are needed.
+ */
+typedef struct ob_client_transport {
+	uint32_t size;
+	uint32_t flags; /* 0 */
+	const char *name;
+
+	/* Binds the listener's address, so that one that is taken is an error now, and lets nobody
+	 * in yet.  `address` gets what is shown of it ("127.0.0.1:7000"), cut to cap.  The same
+	 * door may be opened again after close, while clients of before are still there. */
+	int (*open)(ob_ctx *ctx, const ob_door_info *info, char *address, size_t cap, ob_err *err);
+
+	/* Lets clients in from now on. */
+	int (*accept)(ob_ctx *ctx, ob_door door, ob_err *err);
+
+	/* No newcomers any more; clients that are there stay until they or the host end. */
+	void (*close)(ob_ctx *ctx, ob_door door);
+
+	/* Asked of a new generation before it takes over, for each door that is open or has
+	 * clients: does it go on with it, as the old one has left it in an ob_state() block?
+	 * Changes nothing.  Negative: the new generation is refused. */
+	int (*keep)(ob_ctx *ctx, ob_door door, ob_err *err);
+
+	/* Optional: the host closes a client, with a WebSocket close code and a reason that is
+	 * never NULL; what is still in the socket is for it.  `client` is the number that
+	 * ob_client_adopt() was given. May come from within that function. */
+	void (*leave)(ob_ctx *ctx, uint64_t client, uint16_t code, const char *reason);
+} ob_client_transport;
+
+/* Since 1.1.  A client that a transport of the module brings; all borrowed. */
+typedef struct ob_adopt_options {
+	uint32_t size;
+	ob_door door;     /* it came by */
+	uint64_t client;  /* the module's own number, for leave */
+	const char *peer; /* its address in numbers, "192.0.2.1:7000" or "[2001:db8::1]:7000", for
+	                   * GET /sessions, logs and limits.per_address; NULL: it has none */
+} ob_adopt_options;
+
 #define OB_SECTION_CRITICAL 1u /* a reader that does not know the section must refuse the whole */
 
 #define OB_FROM_CLIENT 1u /* ob_on_id: messages of this node's own clients */
@@ -748,11 +1033,23 @@ typedef struct ob_transport {
 #define OB_ONE_WAY     4u /* ob_on_id, ob_on_method: nobody is answered */
 #define OB_HTTP_ADMIN  8u /* ob_on_http: an administrative path; needs "admin": true */
 
+#define OB_NAME_MAX    255u        /* bytes of a message's name: text without control characters */
+#define OB_NAME_ID_MIN 0x40000000u /* ids from here on belong to names */
+#define OB_NAME_KNOW   1u          /* ob_api.name_id: it is known from now on */
+
 #define OB_USER_MAX    64u    /* bytes of a user id: text without control characters */
 #define OB_KEY_MAX     32u    /* of the key of a session's attribute or lock, of the same kind */
 #define OB_ATTR_MAX    256u   /* of an attribute's value */
 #define OB_ATTRS_MAX   16u    /* attributes of one session */
 #define OB_LOCK_MS_MAX 60000u /* the longest lock */
+
+#define OB_STATE_MAX      32u   /* bytes of a state's name: letters, digits, '_', '-' or '.' */
+#define OB_STATE_DATA_MAX 4096u /* of what a session has in a state, as JSON text */
+
+#define OB_RAISED_MAX      64u    /* bytes of an event's name: text without control characters */
+#define OB_RAISED_DATA_MAX 65536u /* of its data, as JSON text */
+
+#define OB_GROUP_MAX 64u /* bytes of a group's name: text without control characters */
 
 #define OB_PUSH_MANY_MAX 65536u /* receivers of one push */
 
@@ -876,6 +1173,56 @@ typedef struct ob_api {
 	/* from 1.1 on: in policies. */
 	const void *(*choice_attr)(ob_ctx *ctx, const ob_choice *choice, const char *key,
 	                           size_t *len);
+
+	/* from 1.1 on: groups. */
+	int (*on_group)(ob_ctx *ctx, const char *prefix, ob_group_fn fn);
+	int (*group_join)(ob_ctx *ctx, ob_session session, const char *group);
+	int (*group_leave)(ob_ctx *ctx, ob_session session, const char *group);
+	int (*push_group)(ob_ctx *ctx, const char *group, uint32_t id, const void *data,
+	                  size_t len);
+	int (*group_count)(ob_ctx *ctx, const char *group, ob_group_count_fn fn, void *arg);
+	int (*group_members)(ob_ctx *ctx, const char *group, ob_session *sessions, size_t cap);
+	int (*secret_equal)(ob_ctx *ctx, const char *secret, const char *given);
+
+	/* from 1.1 on: names of messages. */
+	int (*on_name)(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags);
+	uint32_t (*name_id)(ob_ctx *ctx, const char *name, size_t len, uint32_t flags);
+	const char *(*name_of)(ob_ctx *ctx, uint32_t id);
+	uint32_t (*route_name)(ob_ctx *ctx, const char *name, size_t len);
+
+	/* from 1.1 on: handlers are taken back. */
+	int (*off_id)(ob_ctx *ctx, uint32_t id);
+	int (*off_method)(ob_ctx *ctx, const char *name);
+
+	/* from 1.1 on: descriptors, and clients that a module brings. */
+	ob_watch (*fd_watch)(ob_ctx *ctx, int fd, uint32_t events, ob_fd_fn fn, void *arg);
+	int (*fd_unwatch)(ob_ctx *ctx, ob_watch watch);
+	int (*on_client_transport)(ob_ctx *ctx, const ob_client_transport *transport);
+	int (*client_adopt)(ob_ctx *ctx, int fd, const ob_adopt_options *options);
+
+	/* from 1.1 on: states of sessions. */
+	int (*session_allow)(ob_ctx *ctx, const char *state, uint32_t lo, uint32_t hi);
+	int (*on_session_state)(ob_ctx *ctx, const char *state, ob_session_change_fn enter,
+	                        ob_session_change_fn leave);
+	int (*session_enter)(ob_ctx *ctx, ob_session session, const char *state,
+	                     json_t *data_stolen);
+	const char *(*session_state)(ob_ctx *ctx, ob_session session, const json_t **data);
+
+	/* from 1.1 on: filters around messages. */
+	int (*on_message_filter)(ob_ctx *ctx, int when, int priority, ob_message_filter_fn fn);
+	ob_gate (*message_hold)(ob_ctx *ctx);
+	int (*message_pass)(ob_ctx *ctx, ob_gate gate);
+	int (*message_end)(ob_ctx *ctx, ob_gate gate, int code, const char *text, const void *data,
+	                   size_t len);
+
+	/* from 1.1 on: events by name. */
+	int (*on_raised)(ob_ctx *ctx, const ob_listener *listener, ob_raised_fn fn);
+	int (*event_raise)(ob_ctx *ctx, uint32_t role, const char *name, json_t *data_stolen,
+	                   uint32_t flags);
+
+	/* from 1.1 on: timers. */
+	ob_timer (*timer_with)(ob_ctx *ctx, const ob_timer_options *options, ob_timer_fn fn,
+	                       void *arg);
 } ob_api;
 
 struct ob_ctx {
@@ -1132,10 +1479,10 @@ static inline int ob_on_transport(ob_ctx *ctx, const ob_transport *transport)
 }
 
 /* Opens a listener for clients.  It is bound at once and accepts from live on.  A generation that
- * asks for the same one (transport, host and port, or path) takes it over as it is, its queue of
- * newcomers untouched; codec and idle_ms may differ, and count for newcomers from live on.  One
- * that nobody asks for any more is closed, its connections stay.  The module that offers the codec
- * comes before this one, or is called codec_NAME; a module's own codec is registered first.
+ * asks for the same one (transport, host and port, or path, and files) takes it over as it is, its
+ * queue of newcomers untouched; codec and idle_ms may differ, and count for newcomers from live on.
+ * One that nobody asks for any more is closed, its connections stay.  The module that offers the
+ * codec comes before this one, or is called codec_NAME; a module's own codec is registered first.
  * Only in start.  OB_E_EXISTS: another module's or the configuration's; -EADDRINUSE: another
  * program's; OB_E_NOT_FOUND: no such codec; OB_E_INVAL, OB_E_LIMIT. */
 static inline int ob_listen(ob_ctx *ctx, const ob_listen_options *options)
@@ -1335,7 +1682,7 @@ static inline int ob_trace(ob_ctx *ctx, ob_req req, ob_trace_info *info)
 
 /* Forgets a call: fn will not be called any more, and where a handler holds the request it ends
  * with OB_E_GONE, as it would at its deadline.  That is asked for once, and may get lost with a
- * link. */
+ * link.  OB_E_STATE in a policy. */
 static inline int ob_call_cancel(ob_ctx *ctx, ob_call_id call)
 {
 	return ctx->api->call_cancel(ctx, call);
@@ -1552,6 +1899,360 @@ static inline int ob_push_users(ob_ctx *ctx, const char *const *users, size_t co
 static inline int ob_push_all(ob_ctx *ctx, uint32_t role, uint32_t id, const void *data, size_t len)
 {
 	return ctx->api->push_all(ctx, role, id, data, len);
+}
+
+/* ---------------------------------------------------------------- groups (since 1.1) ------- */
+
+/* Puts a session into a group: a name, of 1 to OB_GROUP_MAX bytes, that is there as long as
+ * somebody is in it, and is the same on all nodes.  Who is in it already stays there once; a
+ * session's end leaves all its groups.  For a session of another node's client it is on its way
+ * there then: what this node sends to the group afterwards reaches the session as well. OB_E_STALE;
+ * OB_E_LIMIT beyond limits.groups and limits.group_members, OB_E_BUSY when modules have not heard
+ * of too many who joined (both only logged, at the proxy, for a session of another node). */
+static inline int ob_group_join(ob_ctx *ctx, ob_session session, const char *group)
+{
+	return ctx->api->group_join(ctx, session, group);
+}
+
+/* Takes it out again; 0 also if it was not in the group. */
+static inline int ob_group_leave(ob_ctx *ctx, ob_session session, const char *group)
+{
+	return ctx->api->group_leave(ctx, session, group);
+}
+
+/* Sends one message to all members of a group, wherever they are connected.  It travels once to
+ * each node that has members (a node that has not said yet which groups it has gets it, too), and
+ * is encoded there once for all whose codec allows that.  What this node sends to a group comes in
+ * its order, among what else it sends, as with ob_push_many().  Returns the number of nodes that it
+ * is on its way to, this one included if it has members.  Negative, and nothing was sent:
+ * OB_E_INVAL (the id, or no group's name), OB_E_TOO_BIG, OB_E_STATE, OB_E_NOMEM. */
+static inline int ob_push_group(ob_ctx *ctx, const char *group, uint32_t id, const void *data,
+                                size_t len)
+{
+	return ctx->api->push_group(ctx, group, id, data, len);
+}
+
+/* Asks how many members a group has on all nodes.  fn gets exactly one result, within call_timeout.
+ * Nonzero: fn is not called. */
+static inline int ob_group_count(ob_ctx *ctx, const char *group, ob_group_count_fn fn, void *arg)
+{
+	return ctx->api->group_count(ctx, group, fn, arg);
+}
+
+/* The members that are clients of this node: how many there are, the first `cap` of them in
+ * `sessions`, those who joined first. */
+static inline int ob_group_members(ob_ctx *ctx, const char *group, ob_session *sessions, size_t cap)
+{
+	return ctx->api->group_members(ctx, group, sessions, cap);
+}
+
+/* Hears who joins and leaves the groups on this node whose names begin with `prefix` ("": all), in
+ * the order in which it happens.  Only in start. */
+static inline int ob_on_group(ob_ctx *ctx, const char *prefix, ob_group_fn fn)
+{
+	return ctx->api->on_group(ctx, prefix, fn);
+}
+
+/* Compares a secret of the module's own configuration in constant time: 1 equal, 0 not (nor is
+ * anything equal to a secret that is NULL or empty). */
+static inline int ob_secret_equal(ob_ctx *ctx, const char *secret, const char *given)
+{
+	return ctx->api->secret_equal(ctx, secret, given);
+}
+
+/* ---------------------------------------------------------------- names (since 1.1) -------- */
+
+/*
+ * A message's name and its id are one thing.  The configuration gives ids to names (`names`); any
+ * other name has the id OB_NAME_ID_MIN | (its 32-bit FNV-1a & (OB_NAME_ID_MIN - 1)), on every node.
+ * So what goes by ids goes by names as well; ids from OB_NAME_ID_MIN on are meant for nothing else.
+ */
+
+/* As ob_on_id_flags() for a name.  OB_E_EXISTS also when another name has the same id, OB_E_LIMIT
+ * beyond 65,536 names, OB_E_INVAL for what is no name. */
+static inline int ob_on_name(ob_ctx *ctx, const char *name, ob_handler_fn fn, uint32_t flags)
+{
+	return ctx->api->on_name(ctx, name, fn, flags);
+}
+
+/* The id of a name; 0: it is none. */
+static inline uint32_t ob_name_id(ob_ctx *ctx, const char *name)
+{
+	return ctx->api->name_id(ctx, name, strlen(name), 0);
+}
+
+/* The same, and the node knows the name of that id from now on: it tells its codecs and, with
+ * pushes, other nodes.  0: it is no name, another one has the id, or there are too many.  Not for
+ * names that clients choose: none is ever forgotten. */
+static inline uint32_t ob_name(ob_ctx *ctx, const char *name)
+{
+	return ctx->api->name_id(ctx, name, strlen(name), OB_NAME_KNOW);
+}
+
+/* The name of an id that this node knows, for as long as it runs; or NULL. */
+static inline const char *ob_name_of(ob_ctx *ctx, uint32_t id)
+{
+	return ctx->api->name_of(ctx, id);
+}
+
+/* The role that takes a message with this name (view->name): what the route table says of its id,
+ * else the part before the first dot if there is, or was, a node of such a role and it is not this
+ * node's own; 0: neither. */
+static inline uint32_t ob_route_name(ob_ctx *ctx, const char *name, size_t len)
+{
+	return ctx->api->route_name(ctx, name, len);
+}
+
+/* Pushes by name; OB_E_INVAL when ob_name() can't take it. */
+static inline int ob_push_name(ob_ctx *ctx, ob_session session, const char *name, const void *data,
+                               size_t len)
+{
+	return ctx->api->push(ctx, session, ob_name(ctx, name), data, len);
+}
+
+static inline int ob_push_user_name(ob_ctx *ctx, const char *user, const char *name,
+                                    const void *data, size_t len)
+{
+	return ctx->api->push_user(ctx, user, ob_name(ctx, name), data, len);
+}
+
+static inline int ob_push_many_name(ob_ctx *ctx, const ob_session *sessions, size_t count,
+                                    const char *name, const void *data, size_t len)
+{
+	return ctx->api->push_many(ctx, sessions, count, ob_name(ctx, name), data, len);
+}
+
+static inline int ob_push_users_name(ob_ctx *ctx, const char *const *users, size_t count,
+                                     const char *name, const void *data, size_t len)
+{
+	return ctx->api->push_users(ctx, users, count, ob_name(ctx, name), data, len);
+}
+
+static inline int ob_push_group_name(ob_ctx *ctx, const char *group, const char *name,
+                                     const void *data, size_t len)
+{
+	return ctx->api->push_group(ctx, group, ob_name(ctx, name), data, len);
+}
+
+static inline int ob_push_all_name(ob_ctx *ctx, uint32_t role, const char *name, const void *data,
+                                   size_t len)
+{
+	return ctx->api->push_all(ctx, role, ob_name(ctx, name), data, len);
+}
+
+/* Takes this module's handler for an id back, from clients and links; requests that it holds stay
+ * its own.  With ob_on_id(), which works in a live module too, handlers are mapped and unmapped at
+ * run time.  What the next generation takes is what its own start registers.  OB_E_NOT_FOUND: it
+ * has none. */
+static inline int ob_off_id(ob_ctx *ctx, uint32_t id)
+{
+	return ctx->api->off_id(ctx, id);
+}
+
+/* The same by name, and of a method. */
+static inline int ob_off_name(ob_ctx *ctx, const char *name)
+{
+	return ctx->api->off_id(ctx, ob_name_id(ctx, name));
+}
+
+static inline int ob_off_method(ob_ctx *ctx, const char *name)
+{
+	return ctx->api->off_method(ctx, name);
+}
+
+/* ---------------------------------------------------------------- descriptors (since 1.1) -- */
+
+/* Calls fn whenever the descriptor can be read or written, `events`: OB_FD_READABLE, _WRITABLE or
+ * both, once a turn as long as it is so.  A socket, pipe, eventfd, timerfd, epoll descriptor or
+ * terminal, which is the module's: it is made non-blocking, and must be unwatched before it is
+ * closed.  One watch for a descriptor; for other events, or when it is to be exchanged, begin a new
+ * one.  0: not possible: no such descriptor, one that is watched already or can't be (files), too
+ * many, or not now, as with a repeating timer: before live, and when draining.
+ *
+ * It belongs to the generation: nothing is called while that stands by, and it ends when a newer
+ * one has taken over for good.  The newer one watches the same descriptor itself, from live on. */
+static inline ob_watch ob_fd_watch(ob_ctx *ctx, int fd, uint32_t events, ob_fd_fn fn, void *arg)
+{
+	return ctx->api->fd_watch(ctx, fd, events, fn, arg);
+}
+
+/* Ends it: fn is not called again.  Also from within fn.  OB_E_STALE: it has ended. */
+static inline int ob_fd_unwatch(ob_ctx *ctx, ob_watch watch)
+{
+	return ctx->api->fd_unwatch(ctx, watch);
+}
+
+/* ---------------------------------------------------------------- clients brought (1.1) ---- */
+
+/* Offers a transport for clients under transport->name; the struct is copied.  The configuration
+ * names it (`listen[].transport`), and all that is said there of a listener, its codec, token,
+ * limits, no_state, holds for the clients that it brings.  A module whose transport a listener uses
+ * can be replaced, not taken out.  Only in start.  The name: letters, digits, '_' or '-', at most
+ * 63; OB_E_EXISTS for what is built in (ws, wss, tcp, tls, unix), and for another module's. */
+static inline int ob_on_client_transport(ob_ctx *ctx, const ob_client_transport *transport)
+{
+	return ctx->api->on_client_transport(ctx, transport);
+}
+
+/* Hands over a client: a connected stream socket that is the host's from now on.  Negative: it is
+ * still the caller's.  OB_E_LIMIT: one too many, of the listener's, its address's or the node's;
+ * OB_E_STATE: no newcomers now; OB_E_NOT_FOUND: no such door of the module; OB_E_INVAL: no stream
+ * socket, or no address; OB_E_APP: the codec did not take it. */
+static inline int ob_client_adopt(ob_ctx *ctx, int fd, const ob_adopt_options *options)
+{
+	return ctx->api->client_adopt(ctx, fd, options);
+}
+
+/* ---------------------------------------------------------------- states (since 1.1) ------- */
+
+/*
+ * Where states are declared, in the configuration (`states`) or by modules, each session of this
+ * node's clients is in one of them, at first in the first one: that of the configuration, else the
+ * one that was declared first.  Its client may send the ids that are allowed in it; any other
+ * message is refused with OB_E_DENIED, or closes the client, before anybody sees it.  A session
+ * stays in its state whatever is replaced; in one that nobody declares any more it may send
+ * nothing.
+ */
+
+/* Allows a client's messages with the ids lo to hi in a state, and declares the state; lo 1, hi 0:
+ * declares it, and allows nothing.  Those of all modules and of the configuration count together.
+ * Of a name: ob_name_id().  Only in start. */
+static inline int ob_session_allow(ob_ctx *ctx, const char *state, uint32_t lo, uint32_t hi)
+{
+	return ctx->api->session_allow(ctx, state, lo, hi);
+}
+
+/* Hears when a session of this node's clients enters a state and when it leaves it; either may be
+ * NULL; `state` NULL: whichever.  It is still in the former state when it leaves that.  A session
+ * that begins enters its first state, one that ends leaves its last.  In the order of registration.
+ * Only in start. */
+static inline int ob_on_session_state(ob_ctx *ctx, const char *state, ob_session_change_fn enter,
+                                      ob_session_change_fn leave)
+{
+	return ctx->api->on_session_state(ctx, state, enter, leave);
+}
+
+/* Takes a session to a state, with data for it (NULL: none), which takes the place of what it had;
+ * also to the state that it is in.  For a client of this node it has happened when this returns,
+ * and those who wanted to know have heard; from one of them it happens when all have heard of the
+ * change before it.  For another node's client it is on its way there.  OB_E_NOT_FOUND: there is no
+ * such state (from another node only logged, at the proxy), OB_E_TOO_BIG beyond OB_STATE_DATA_MAX,
+ * OB_E_LIMIT: 64 changes came of one; OB_E_STALE, OB_E_INVAL. */
+static inline int ob_session_enter(ob_ctx *ctx, ob_session session, const char *state,
+                                   json_t *data_stolen)
+{
+	return ctx->api->session_enter(ctx, session, state, data_stolen);
+}
+
+/* The state of a session of this node's clients, and in *data (which may be NULL) what it has in
+ * it; both borrowed until it changes or the callback returns.  "" where no states are declared;
+ * NULL for any other session. */
+static inline const char *ob_session_state(ob_ctx *ctx, ob_session session, const json_t **data)
+{
+	return ctx->api->session_state(ctx, session, data);
+}
+
+/* ---------------------------------------------------------------- filters (since 1.1) ------ */
+
+/* Stands around messages of clients at `when`.  BEFORE_*: smaller priorities first, those of one
+ * priority in the order in which modules were loaded, ob_on_filter()'s among those of
+ * OB_MESSAGE_BEFORE_CLIENT; AFTER_* the other way round.  AFTER_CLIENT sees the end of requests,
+ * those too that never left; AFTER_HANDLER also that of one-way messages.  Only in start. */
+static inline int ob_on_message_filter(ob_ctx *ctx, int when, int priority, ob_message_filter_fn fn)
+{
+	return ctx->api->on_message_filter(ctx, when, priority, fn);
+}
+
+/* In a filter at BEFORE_*: the message waits, whatever the filter returns, until one of the two
+ * functions below is called, there and then or later; at its deadline it ends with OB_E_DEADLINE.
+ * The session's later messages overtake it, unless the configuration's `filters.serial` covers
+ * them. 0: not now, or too many or too much waits (limits.held). */
+static inline ob_gate ob_message_hold(ob_ctx *ctx)
+{
+	return ctx->api->message_hold(ctx);
+}
+
+/* It goes on to the filters behind this one.  OB_E_STALE: it has ended. */
+static inline int ob_message_pass(ob_ctx *ctx, ob_gate gate)
+{
+	return ctx->api->message_pass(ctx, gate);
+}
+
+/* It ends here: OB_OK with an answer, or a failure with `text`, which may be NULL. */
+static inline int ob_message_end(ob_ctx *ctx, ob_gate gate, int code, const char *text,
+                                 const void *data, size_t len)
+{
+	return ctx->api->message_end(ctx, gate, code, text, data, len);
+}
+
+/* ---------------------------------------------------------------- events by name (1.1) ----- */
+
+/* Hears of events by name.  Those of one priority hear in the order in which modules were loaded.
+ * Only in start. */
+static inline int ob_on_raised(ob_ctx *ctx, const ob_listener *listener, ob_raised_fn fn)
+{
+	return ctx->api->on_raised(ctx, listener, fn);
+}
+
+/* Raises an event: who wants to know hears of it after the callback that runs now, in the order in
+ * which events were raised, until one stops it.  `data` may be NULL.  OB_E_LIMIT when too many
+ * wait, or when 16 events have come of one another; both are counted and logged.  OB_E_INVAL,
+ * OB_E_TOO_BIG, OB_E_STATE. */
+static inline int ob_event_raise(ob_ctx *ctx, const char *name, json_t *data_stolen)
+{
+	return ctx->api->event_raise(ctx, 0, name, data_stolen, 0);
+}
+
+/* Says that something has happened: all who want to know hear of it before this returns, and nobody
+ * can stop it.  OB_E_LIMIT when 16 have come of one another. */
+static inline int ob_event_notify(ob_ctx *ctx, const char *name, json_t *data_stolen)
+{
+	return ctx->api->event_raise(ctx, 0, name, data_stolen, OB_RAISED_NOTICE);
+}
+
+/* Raises an event on each node of a role, ob_role(ctx, "game"), this one too if it is of it.  At
+ * most once on each.  Returns the number of nodes that it is on its way to; those that can't be
+ * reached are left out. */
+static inline int ob_event_send(ob_ctx *ctx, uint32_t role, const char *name, json_t *data_stolen)
+{
+	if (role == 0) {
+		json_decref(data_stolen);
+		return OB_E_INVAL;
+	}
+	return ctx->api->event_raise(ctx, role, name, data_stolen, 0);
+}
+
+/* ---------------------------------------------------------------- timers (since 1.1) ------- */
+
+/* As ob_timer_start(), in the ways of ob_timer_options; 0 also for options that make no sense.  A
+ * timer with a count or a calendar is a repeating one: it ends when a newer generation takes over.
+ */
+static inline ob_timer ob_timer_with(ob_ctx *ctx, const ob_timer_options *options, ob_timer_fn fn,
+                                     void *arg)
+{
+	return ctx->api->timer_with(ctx, options, fn, arg);
+}
+
+/* Calls fn by the calendar: "minute hour day month weekday", or six fields with the second first.
+ * A field is a star, a number, a range 1-5, a list 1,3,5-7, each with a step behind it (star/15,
+ * 10-40/10); months and weekdays have English names of three letters, Sunday is 0 or 7.  Where both
+ * the day and the weekday are restricted, either will do.  @yearly, @monthly, @weekly, @daily,
+ * @hourly stand for what they say.
+ *
+ * The clock that counts is the machine's.  When it is set forward, what was skipped fires once;
+ * when it is set back by up to three hours, nothing fires twice.  With OB_TIMER_LOCAL, a time that
+ * daylight saving skips fires when it begins, and one that comes twice the first time only;
+ * schedules of every hour go on by hours.  0: that is no schedule, or it never comes. */
+static inline ob_timer ob_cron(ob_ctx *ctx, const char *schedule, uint32_t flags, ob_timer_fn fn,
+                               void *arg)
+{
+	ob_timer_options options;
+
+	memset(&options, 0, sizeof(options));
+	options.size = sizeof(options);
+	options.flags = flags;
+	options.cron = schedule;
+	return ctx->api->timer_with(ctx, &options, fn, arg);
 }
 
 #ifdef __cplusplus

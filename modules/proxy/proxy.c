@@ -124,7 +124,8 @@ static int admit(ob_ctx *ctx, const ob_view *view)
 /* Role 0 goes to any route node, whose table knows more than this one's. */
 static ob_verdict decide(ob_ctx *ctx, const ob_view *view)
 {
-	uint32_t role = ob_route_role(ctx, view->id);
+	uint32_t role = view->name ? ob_route_name(ctx, view->name, view->name_len)
+	                           : ob_route_role(ctx, view->id);
 
 	if (role == own_role) {
 		return (ob_verdict){.action = OB_LOCAL};
@@ -140,11 +141,14 @@ static void on_session(ob_ctx *ctx, const ob_event_info *info)
 {
 	ob_session_info session = {.size = sizeof(session)};
 
-	/* A closed event also tells of other nodes' clients that this node has served. */
-	if (ob_session_get(ctx, info->session, &session) < 0 || !session.local) {
+	if (info->event == OB_EVENT_SESSION_OPENED) {
+		ob_count(ctx, opened, 1);
 		return;
 	}
-	ob_count(ctx, info->event == OB_EVENT_SESSION_OPENED ? opened : closed, 1);
+	/* A closed event also tells of other nodes' clients that this node has served. */
+	if (ob_session_get(ctx, info->session, &session) == 0 && session.local) {
+		ob_count(ctx, closed, 1);
+	}
 }
 
 static int check(const json_t *conf, ob_err *err)

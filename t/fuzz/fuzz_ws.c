@@ -8,8 +8,8 @@
  *
  * What must hold: decoding in pieces gives what decoding at once gives; a frame that is not whole
  * and the bytes behind a frame are not touched; `need` is a promise kept; what comes out obeys the
- * RFC.  Built with wslay, that library judges the same bytes; where the two disagree the difference
- * must be one of those in `explained`.
+ * RFC, and text that is not whole could still do so.  Built with wslay, that library judges the
+ * same bytes; where the two disagree the difference must be one of those in `explained`.
  */
 
 #include "lib/ws.h"
@@ -110,7 +110,7 @@ static void take_data(struct peer *p, const struct ob__ws_item *item)
 static void take_item(struct peer *p, const struct ob__ws_item *item)
 {
 	note(&p->items, item->kind | (uint32_t)item->first << 8 | (uint32_t)item->fin << 9,
-	     item->code, item->data, item->len);
+	     item->kind >= OB__WS_CLOSE ? item->code : 0, item->data, item->len);
 	switch (item->kind) {
 	case OB__WS_MORE:
 		break;
@@ -157,7 +157,8 @@ static bool step(struct peer *p)
 		p->need = item.need;
 	} else {
 		CHECK((used == 0) == (item.kind == OB__WS_ERROR));
-		CHECK(p->need <= len); /* it said so, and then it was enough or not yet all */
+		/* It said so, and then it was enough or not yet all; text may be refused before. */
+		CHECK(p->need <= len || item.code == OB__WS_BAD_DATA);
 		CHECK(item.data == NULL ||
 		      (item.data >= block && item.data + item.len <= block + used));
 		p->need = 0;
@@ -184,6 +185,60 @@ static void peer_run(struct peer *p, const uint8_t *data, size_t len, uint64_t l
 		}
 		while (step(p)) {
 		}
+	}
+	while (!p->ws.closed && p->kept.len > 0 && step(p)) {
+	}
+}
+
+/* Some bytes behind these would make it valid UTF-8. */
+static bool is_utf8_so_far(const struct ob__buf *b)
+{
+	static const uint8_t edges[] = {0x80, 0x90, 0xa0};
+	struct ob__buf all = {0};
+	bool good = is_utf8(b->data, b->len);
+	CHECK(ob__buf_append(&all, b->data, b->len) == 0 && ob__buf_append(&all, "123", 3) == 0);
+	for (unsigned i = 0; !good && i < 27; i++) {
+		all.data[b->len] = edges[i % 3];
+		all.data[b->len + 1] = edges[i / 3 % 3];
+		all.data[b->len + 2] = edges[i / 9];
+		for (size_t n = 1; !good && n <= 3; n++) {
+			good = is_utf8(all.data, b->len + n);
+		}
+	}
+	ob__buf_free(&all);
+	return good;
+}
+
+/* What is kept of a text frame could still become valid. */
+static void check_unfinished(const struct peer *p)
+{
+	const uint8_t *data = p->kept.data;
+	if (p->ws.closed || p->kept.len < 2) {
+		return;
+	}
+	uint8_t op = data[0] & 0x0f;
+	uint8_t told = data[1] & 0x7f;
+	size_t head = told < 126 ? 6 : told == 126 ? 8 : 14;
+	if (p->kept.len <= head || !(op == 1 || (op == 0 && p->text))) {
+		return;
+	}
+	struct ob__buf text = {0};
+	CHECK(ob__buf_append(&text, p->message.data, p->message.len) == 0);
+	CHECK(ob__buf_append(&text, data + head, p->kept.len - head) == 0);
+	for (size_t i = 0; i < p->kept.len - head; i++) {
+		text.data[p->message.len + i] ^= data[head - 4 + i % 4];
+	}
+	CHECK(is_utf8_so_far(&text));
+	ob__buf_free(&text);
+}
+
+static void check_front(const uint8_t *data, size_t len)
+{
+	size_t front = ob__utf8_front(data, len);
+	CHECK(front <= len && is_utf8(data, front) && ob__utf8_ok(data, front));
+	CHECK((front == len) == ob__utf8_ok(data, len));
+	for (size_t n = front + 1; n <= len && n <= front + 4; n++) {
+		CHECK(!is_utf8(data, n));
 	}
 }
 
@@ -264,7 +319,7 @@ static void oracle_run(struct oracle *o, uint64_t limit)
 	wslay_event_context_free(ctx);
 }
 
-/* The differences that are known; all but the first are about close frames. */
+/* The differences that are known; all are about close frames. */
 static bool explained(const struct verdict *ours, const struct verdict *theirs, bool close_frame)
 {
 	uint16_t code = ours->closed && ours->code == OB__WS_NO_STATUS ? 0 : ours->code;
@@ -272,11 +327,11 @@ static bool explained(const struct verdict *ours, const struct verdict *theirs, 
 	    code == theirs->code) {
 		return true;
 	}
-	if (!ours->closed && !ours->refused) { /* it looks at text before its frame is whole */
-		return theirs->refused && theirs->code == OB__WS_BAD_DATA;
-	}
 	if (!close_frame) {
 		return false;
+	}
+	if (!ours->closed && !ours->refused) { /* it looks at a reason before its frame is whole */
+		return theirs->refused && theirs->code == OB__WS_BAD_DATA;
 	}
 	if (ours->refused && ours->code == OB__WS_PROTOCOL) {
 		/* It takes a body of one byte for none, and the reason is looked at before the
@@ -374,6 +429,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	CHECK(same(&whole.items, &pieces.items));
 	CHECK(whole.ws.closed || same(&whole.kept, &pieces.kept));
 	CHECK(whole.ws.closed || whole.ws.utf8 == pieces.ws.utf8);
+	CHECK(whole.ws.closed || whole.ws.ahead == pieces.ws.ahead);
+	check_unfinished(&whole);
+	check_front(data + 2, len - 2);
 	compare(&whole, &stream, limit);
 	peer_free(&whole);
 	peer_free(&pieces);

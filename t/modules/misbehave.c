@@ -43,7 +43,7 @@ static void *sleeper(void *arg)
 
 static void *short_lived(void *arg)
 {
-	usleep(10000);
+	usleep(30000);
 	return NULL;
 }
 

@@ -16,8 +16,8 @@ import tempfile
 
 TOP = os.environ.get("OB_SRCDIR") or os.path.dirname(os.path.dirname(
     os.path.dirname(os.path.abspath(__file__))))
-DOCS = ("README.md", "README.zh.md", "docs/architecture.md", "docs/configuration.md",
-        "docs/writing-a-module.md")
+DOCS = ("README.md", "README.zh.md", "docs/architecture.md", "docs/clients.md",
+        "docs/configuration.md", "docs/writing-a-module.md")
 WARN = ("-Wall -Wextra -Werror -Wshadow -Wno-unused-parameter -Wno-missing-field-initializers "
         "-fvisibility=hidden").split()
 FENCE = re.compile(r"^```(c|cpp|json)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

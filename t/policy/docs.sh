@@ -96,4 +96,13 @@ for file in ./*.md docs/*.md modules/*/README.md examples/README.md bench/README
 "
 done
 result "links between documents lead somewhere" "$dead"
+
+# What a document shows of a file, behind a line that names it, is what the file has behind its
+# licence.
+awk '/^<!-- file: examples\/codec_line\/codec_line.c -->$/ { on = 1; next }
+	on == 1 && /^```c$/ { on = 2; next }
+	on == 2 && /^```$/ { exit }
+	on == 2' docs/clients.md >"$tmp/shown"
+sed -e 1,4d examples/codec_line/codec_line.c >"$tmp/file"
+result "docs/clients.md shows examples/codec_line as it is" "$(diff -U 0 "$tmp/file" "$tmp/shown")"
 plan_done

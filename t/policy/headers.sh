@@ -27,6 +27,28 @@ $out
 done
 result "each header of core/ compiles alone" "$bad"
 
+# compiles COMPILER FLAGS FILE: as alone.
+compiles() {
+	# shellcheck disable=SC2086 # flags are words
+	if ! out=$($1 $2 -c -o "$tmp/out.o" "$3" 2>&1); then
+		echo "${out:-failed}"
+	fi
+}
+
+bad='' cxx=
+for file in "$OB_SRCDIR"/clients/c/*.c; do
+	bad=$bad$(compiles "$OB_CC" "-std=gnu11 -Wall -Wextra -Werror" "$file")
+	[ -z "${OB_CXX-}" ] || cxx=$cxx$(compiles "$OB_CXX" "-x c++ -std=c++17 -Wall -Wextra -Werror" "$file")
+done
+result "clients/c compiles without the tree" "$bad"
+if [ -n "${OB_CXX-}" ]; then
+	result "clients/c compiles as C++" "$cxx"
+else
+	skip "clients/c compiles as C++" "no C++ compiler"
+fi
+header=$OB_SRCDIR/clients/c/obhost_client.h
+result "<obhost_client.h> compiles alone as C11" "$(alone "$OB_CC" "-std=c11 -pedantic -Wall -Wextra -Werror" c "$header")"
+
 for name in obhost mock; do
 	sdk=$OB_SRCDIR/include/obhost/$name.h
 	result "<obhost/$name.h> compiles alone as C11" \

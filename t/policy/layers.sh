@@ -3,7 +3,9 @@
 # Copyright (c) The obhost authors
 #
 # The floors: an include goes to the same floor or down, a library stops at its floor, and a module
-# or example includes the SDK, jansson, libc and its own folder.
+# or example includes the SDK, jansson, libc and its own folder. One that is about a library declares
+# it in the Makefile.inc of its folder, "# libraries: openssl jwt": headers in a folder of that name, or
+# called so.
 . "$(dirname "$0")/lib.sh"
 cd "$OB_SRCDIR" || exit 1
 
@@ -39,18 +41,33 @@ function check_core(path, at) {
 		if (FILENAME != "core/net/httpc.c" && FILENAME != "core/main.c") bad("libcurl stops at core/net/httpc.c")
 	} else if (name ~ /^(http_parser|llhttp)\.h$/) {
 		if (FILENAME !~ /^core\/net\/http_parse\.[ch]$/) bad("the HTTP parser stops at core/net/http_parse")
+	} else if (name == "zlib.h") {
+		if (FILENAME != "core/net/wsdeflate.c") bad("zlib stops at core/net/wsdeflate.c")
 	} else {
 		bad("a library the host does not use")
 	}
+}
+function is_declared(path, file, line, libraries, header) {
+	file = path[1] "/" path[2] "/Makefile.inc"
+	while ((getline line < file) > 0) {
+		if (sub(/^# libraries:/, "", line)) libraries = line " "
+	}
+	close(file)
+	header = name
+	sub(/(\/.*|\.h)$/, "", header)
+	return index(libraries, " " header " ") > 0
 }
 function check_module(path, own) {
 	if (!quoted) {
 		if (path[1] == "sdk" && name == "obhost/mock.h") {
 			return
 		}
-		if (name != "obhost/obhost.h" && name != "jansson.h" && !is_libc(name)) {
-			bad("a module includes <obhost/obhost.h>, <jansson.h> and libc")
+		if (name != "obhost/obhost.h" && name != "jansson.h" && !is_libc(name) && !is_declared(path)) {
+			bad("a module includes <obhost/obhost.h>, <jansson.h>, libc and what it declares")
 		}
+		return
+	}
+	if (path[1] == "sdk" && name == "lib/cron.h") { # the mock host keeps the same calendar
 		return
 	}
 	own = path[1] "/" (path[1] == "sdk" ? "" : path[2] "/") name
@@ -80,7 +97,7 @@ BEGIN {
 }')
 
 result "core: a floor includes itself and the floors below" "$(printf '%s' "$findings" | grep '^core/')"
-result "modules: the SDK, jansson, libc and the own folder" "$(printf '%s' "$findings" | grep '^modules/')"
-result "examples: the SDK, jansson, libc and the own folder" "$(printf '%s' "$findings" | grep '^examples/')"
+result "modules: the SDK, jansson, libc, declared libraries and the own folder" "$(printf '%s' "$findings" | grep '^modules/')"
+result "examples: the SDK, jansson, libc, declared libraries and the own folder" "$(printf '%s' "$findings" | grep '^examples/')"
 result "sdk: the SDK, jansson, libc and the own folder" "$(printf '%s' "$findings" | grep '^sdk/')"
 plan_done

@@ -33,6 +33,12 @@ for include in lib/buf.h core/lib/buf.h base/log.h core/base/log.h config.h; do
 	fi
 done
 
+# declares MODULE: its folder's Makefile.inc names libraries (layers.sh).
+declares() {
+	name=${1##*/}
+	grep -q '^# libraries: ' "$OB_SRCDIR/modules/${name%.la}/Makefile.inc" 2>/dev/null
+}
+
 bad=
 for la in $OB_MODULES; do
 	variable=$(printf '%s' "$la" | tr -c 'A-Za-z0-9_' _)
@@ -41,6 +47,8 @@ for la in $OB_MODULES; do
 		line=$(grep "^${variable}_$kind *=" "$OB_BUILDDIR/Makefile")
 		case $line in
 		*"= \$(${pair#* })") ;;
+		*"= \$(MOD_CPPFLAGS) \$("*"FLAGS)") declares "$la" || bad="$bad$la: ${variable}_$kind has more flags, and no library is declared
+" ;;
 		*) bad="$bad$la: ${variable}_$kind is not \$(${pair#* })
 " ;;
 		esac

@@ -74,6 +74,7 @@ OB_MODULE(hello, .version = "1.0.0", .start = start);
 SOURCE
 result "a plugin written from the manual" "$(plugin hello "$tmp/hello.c")"
 for source in "$OB_SRCDIR"/examples/*/*.c; do
+	grep -q '^OB_MODULE(' "$source" || continue # a part of one
 	name=${source##*/}
 	result "examples/$name" "$(plugin "${name%.c}" "$source")"
 done
@@ -112,7 +113,7 @@ fi
 
 OBHOST_PROJECT_DIR=$OB_SRCDIR/sdk/project
 export OBHOST_PROJECT_DIR
-for kind in handler http codec listener policy; do
+for kind in handler http codec listener policy transport; do
 	name=my_$kind
 	[ "$kind" != codec ] || name=codec_my
 	out=$("$OB_OBHOST" new "$name" --kind "$kind" --dir "$tmp" --author 'Ada "the first" O'"'"'Neill' 2>&1) || {

@@ -90,7 +90,7 @@ BAD = [
     ('{"name": "x", "type": "service", "rpc": {\n"port": 1}}', 1, "rpc.token"),
     ('{"name": "x", "type": "service", "rpc": {"port": 1, "token": "0123456789abcdef",\n'
      '"encode": 2}}', 2, "rpc.encode"),
-    ('{"name": "x", "type": "service", "websocket": {"port": 1,\n"encode": 1}}', 2,
+    ('{"name": "x", "type": "service", "websocket": {"port": 1,\n"encode": 3}}', 2,
      "websocket.encode"),
     ('{"name": "x", "type": "service", "host": "0.0.0.0",\n"http": {"port": 1,\n"token": "%s"}}' %
      SEED_TOKEN, 3, "http.token"),
@@ -359,7 +359,7 @@ def hup():
     node.send_signal(signal.SIGHUP)
     eventually(lambda: "nothing has changed" in node.log(), "the refusal")
     equal(node.get("/config").get("call_timeout"), 7)
-    contains(node.log(), "call_timeout: ")
+    node.says("call_timeout: ")
     node.stop()
 
 

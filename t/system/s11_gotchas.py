@@ -212,13 +212,13 @@ def no_route():
         equal(client.ask(6001)["code"], 200)
 
 
-@case("10: encryption that is not built is refused at start, not pretended")
+@case("10: encryption without a key is refused at start, not pretended")
 def no_encode():
-    node = Node("encode", "proxy", websocket={"encode": 1})
+    node = Node("encode", "proxy", websocket={"encode": 1, "token": "no key"})
     node.write_conf()
     run = node.run()
     equal(run.returncode, 2, run.stderr)
-    contains(run.stderr, "encode: ")
+    contains(run.stderr, "encode 1 needs a token of 32 bytes")
 
 
 @case("11: a handler on the client's own node answers the client")

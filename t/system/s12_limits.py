@@ -166,7 +166,7 @@ def asks_through_trio():
         for _ in range(2000):
             warm.packet()
     before = {node.name: node.rss_kib() for node in trio.nodes}
-    one = frame(packet(ECHO, b"z" * 200))
+    one = frame(packet(ECHO, b"z" * 200 * SLOW))  # as many bytes, however slow it is
     with Client(trio.proxy.ws_port, timeout=60, receive=KEPT) as client:
         sent = []
 

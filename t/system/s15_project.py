@@ -21,7 +21,7 @@ DOC = TOP / "docs/writing-a-module.md"
 CHAPTER = "## From nothing to a replaced plugin\n"
 FENCE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOOLS = ("autoconf", "automake", "libtoolize", "pkg-config", "curl", "make")
-KINDS = ("handler", "http", "codec", "listener", "policy")
+KINDS = ("handler", "http", "codec", "listener", "policy", "transport")
 FULL = KINDS if LONG else ("codec",)  # the document's is a handler
 SANITIZER_FLAGS = {"address": "-fsanitize=address,undefined", "thread": "-fsanitize=thread"}
 

@@ -33,7 +33,7 @@ from obtest.tap import (Failed, at_end, case, check, comment, contains, equal, e
 from obtest.temp import temp_dir
 
 NAMES = ("obhost", "obhost-dev", "obhost-modules-admin", "obhost-modules-core",
-         "obhost-modules-examples")
+         "obhost-modules-enet", "obhost-modules-examples")
 ROLES = ("proxy", "route", "service")
 DEMO_PORTS = (20000, 20001, 20002, 21001, 21002, 22001, 22002)
 PLUGIN_ID = 31000
@@ -363,8 +363,8 @@ on_failure(logs)
 # ---------------------------------------------------------------- the packages
 
 
-@case("there are the five packages, of one version")
-def five():
+@case("there are the packages, of one version")
+def all_of_them():
     equal(sorted(DEBS), sorted(NAMES))
     equal(len({field(deb, "Version") for deb in DEBS.values()}), 1)
 
@@ -396,10 +396,12 @@ def files():
         "obhost": r"/etc/logrotate.d/obhost|/usr/bin/.*|(/usr)?/lib/systemd/system/obhost@.service|"
                   r"/usr/lib/(sysusers|tmpfiles).d/obhost.conf|/usr/libexec/obhost/.*|"
                   r"/usr/share/man/.*|/usr/share/obhost/conf/.*\.conf|/usr/share/lintian/.*",
-        "obhost-dev": r"/usr/include/obhost/.*\.h|/usr/lib/[^/]*/pkgconfig/obhost[a-z-]*.pc|"
+        "obhost-dev": r"/usr/include/obhost/.*\.h|/usr/include/obhost_client\.h|"
+                      r"/usr/lib/[^/]*/pkgconfig/obhost[a-z-]*.pc|"
                       r"/usr/lib/[^/]*/lib.*\.a|/usr/share/aclocal/obhost.m4|/usr/share/obhost/.*",
         "obhost-modules-admin": r"/usr/lib/[^/]*/obhost/modules/http_admin\.so",
-        "obhost-modules-core": r"/usr/lib/[^/]*/obhost/modules/(?!http_admin)\w+\.so",
+        "obhost-modules-core": r"/usr/lib/[^/]*/obhost/modules/(?!http_admin|transport_enet)\w+\.so",
+        "obhost-modules-enet": r"/usr/lib/[^/]*/obhost/modules/transport_enet\.so",
         "obhost-modules-examples": r"/usr/lib/[^/]*/obhost/examples/\w+\.so",
     }
     for name, rule in rules.items():

@@ -280,6 +280,7 @@ def strangers_in_one_house():
         equal(refused(), before)
     check(max(before) <= 2, before)
     for node in (proxy, service):
+        node.says("refused by the other side")
         lines = [line for line in node.log().splitlines() if "wrong token" in line]
         equal(sum("refused by the other side" in line for line in lines), 1, lines)
         check(len(lines) <= 2, lines)

@@ -498,5 +498,104 @@ def nothing_left():
     equal(caller.metric("obhost_calls_fail_safe_total") > 0, True)
 
 
+# ---------------------------------------------------------------- cancelled
+
+# Holds what it gets.
+VAULT = """
+#include <obhost/obhost.h>
+
+static void keep(ob_ctx *ctx, ob_req req)
+{
+	if (ob_request_hold(ctx, req) != 0) {
+		ob_fail(ctx, req, OB_E_APP, "can't");
+	}
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_id(ctx, 4000, keep);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+# Calls nobody in particular, and thinks better of it.
+HASTY = """
+#include <obhost/obhost.h>
+
+#define MOST 100
+
+static ob_call_id calls[MOST];
+static int len, ends;
+
+static void ended(ob_ctx *ctx, ob_call_id id, const ob_call_result *res, void *arg)
+{
+	ends++;
+}
+
+static void call(ob_ctx *ctx, ob_req req)
+{
+	const ob_target anybody = {0};
+
+	for (len = 0; len < MOST; len++) {
+		calls[len] = ob_call(ctx, &anybody, 4000, 0, "x", 1, 30000, ended, NULL);
+	}
+	ob_reply_json(ctx, req, "{}");
+}
+
+static void forget(ob_ctx *ctx, ob_req req)
+{
+	int stale = 0;
+
+	while (len > 0) {
+		stale += ob_call_cancel(ctx, calls[--len]) != 0;
+	}
+	ob_reply_json(ctx, req, "{s:i, s:i}", "stale", stale, "ends", ends);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = ob_on_http(ctx, "POST", "/call", call, 0);
+
+	return rc == 0 ? ob_on_http(ctx, "POST", "/forget", forget, 0) : rc;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+@case("calls whose nodes a route node has chosen are cancelled there", timeout=60)
+def cancelled():
+    plugins = PluginDir()
+    plugins.build("vault", VAULT)
+    plugins.build("hasty", HASTY)
+    dirs = {"module_dirs": [str(plugins), *Node("unused").conf["module_dirs"]]}
+    route = Node("crossing", "route", modules=["route", ADMIN],
+                 rpc={"route": {"range": {"vault": [[4000, 4000]]}}})
+    vaults = [Node(f"vault_{i}", "vault", **dirs, modules=[ADMIN, "vault"]) for i in range(2)]
+    hasty = Node("hasty", "buyer", **dirs, modules=[ADMIN, "hasty"])
+    link((hasty, route), *((vault, route) for vault in vaults))
+    start_all(route, hasty, *vaults)
+    wait_linked((route, hasty, *vaults))
+
+    def held():
+        # the one that asks is none of them
+        return [vault.get("/node")["requests"] - 1 for vault in vaults]
+
+    def total(name):
+        return sum(int(vault.metric(name)) for vault in vaults)
+
+    hasty.http("POST", "/call", {})
+    eventually(lambda: sum(held()) == 100, "handlers that hold all")
+    comment(f"held by the two: {held()}")
+    check(min(held()) > 0, "one has got none")
+    equal(hasty.http("POST", "/forget", {}).json, {"stale": 0, "ends": 0})
+    eventually(lambda: total("obhost_requests_cancelled_total") == 100, "an end for each")
+    equal(held(), [0, 0])
+    equal(route.metric("obhost_cancels_passed_total"), 100)
+    for node in (hasty, route, *vaults):
+        node.stop()
+
+
 if __name__ == "__main__":
     main(all_ended)

@@ -74,7 +74,7 @@ def works(kind, more):
     equal((peer["address"], peer["direction"]), (f"abstract:{name_of(kind)}", "accepted"))
     equal(game.get("/peers")["transports"]["abstract"],
           {"built_in": False, "module": WORD, "listening": [name_of(kind)]})
-    contains(game.log(), f"listening on abstract:{name_of(kind)}")
+    game.says(f"listening on abstract:{name_of(kind)}")
 
 
 @cases([("plain", {}), ("encoded", {"encode": 1})],
@@ -108,7 +108,7 @@ def taken_out():
     game.restart()
     eventually(lambda: entry(proxy)["state"] == "no transport", "the entry waiting")
     equal(entry(proxy)["error"], "no loaded module offers the transport abstract")
-    contains(proxy.log(), "waiting for a module that does")
+    proxy.says("waiting for a module that does")
     equal(proxy.get("/peers")["transports"]["abstract"]["module"], None)
     equal(proxy.http("POST", "/modules", {"name": WORD}).status, 200)
     wait_linked((proxy, game))

@@ -37,7 +37,13 @@ function sendNext() {
 	ws.send(Buffer.concat([header, payload]));
 }
 
-ws.on('open', sendNext);
+ws.on('open', () => {
+	const wanted = process.env.OB_WS_EXTENSIONS; // unset: any
+	if (wanted !== undefined && ws.extensions !== wanted) {
+		fail(`the extensions are "${ws.extensions}"`);
+	}
+	sendNext();
+});
 ws.on('message', (data, isBinary) => {
 	if (!isBinary) {
 		fail('a text message came');

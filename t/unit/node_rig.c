@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@
 #include <uv.h>
 
 #include "base/log.h"
-#include "host/admin.h"
+#include "host/admin/admin.h"
 #include "lib/buf.h"
 #include "unit/files.h"
 
@@ -195,7 +196,9 @@ struct ob__node *rig_start_conf(struct rig_node *n, int *exit_code)
 	n->http_port = conf->http_port;
 	n->rpc_port = conf->rpc_port;
 	const struct ob__clients *c = &n->node->clients;
-	n->port = c->listeners_len > 0 ? ob__listener_port(c->listeners[0].listener) : 0;
+	n->port = c->listeners_len > 0 && c->listeners[0].listener != NULL
+	                  ? ob__listener_port(c->listeners[0].listener)
+	                  : 0;
 	for (size_t i = 0; i < RIG_NODES; i++) {
 		if (running[i] == NULL) {
 			running[i] = n;
@@ -416,7 +419,13 @@ static int dial_port(int port)
 	                        .sin_port = htons((uint16_t)port),
 	                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
-	return dial((struct sockaddr *)&a, sizeof(a));
+	int fd = dial((struct sockaddr *)&a, sizeof(a));
+	int yes = 1;
+
+	if (fd >= 0) { /* what is sent at once is there at once */
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+	}
+	return fd;
 }
 
 static int dial_path(const char *path)

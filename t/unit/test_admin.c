@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "host/admin.h"
+#include "host/admin/admin.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/reply.h"
+#include "host/message/reply.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -79,6 +79,7 @@ static int start_service(ob_ctx *ctx, const json_t *conf)
 {
 	int rc = ob_on_id_flags(ctx, 1000, answer, OB_FROM_LINK);
 
+	rc = rc == 0 ? ob_on_id_flags(ctx, 4000, keep, OB_FROM_LINK) : rc;
 	rc = rc == 0 ? ob_on_method(ctx, "t.s.m.answer", answer, 0) : rc;
 	return rc == 0 ? ob_on_method(ctx, "t.s.m.keep", keep, 0) : rc;
 }
@@ -856,7 +857,9 @@ static int begin_behind(void)
 	fail_first = refuse_first = kept_len = 0;
 	int port = rig_port();
 	rig_start(&route, "r", "route",
-	          "'rpc': {'port': %d, 'token': '" RIG_TOKEN "'}, 'modules': ['route']", port);
+	          "'rpc': {'port': %d, 'token': '" RIG_TOKEN "', 'route': {'range': {"
+	          "'service': [[4000, 4099]], 'nobody': [[4100, 4199]]}}}, 'modules': ['route']",
+	          port);
 	start_behind(&s[0], "s1", "service", &at_s[0], port);
 	start_behind(&s[1], "s2", "service", &at_s[1], port);
 	start_behind(&caller, "a", "caller", &at_caller, port);
@@ -956,6 +959,88 @@ static void test_cancel_behind(void)
 	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&s[0], "obhost_requests_cancelled_total") == 3));
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&s[1], "obhost_requests_cancelled_total") == 1));
+	end_behind();
+}
+
+static double cancelled(void)
+{
+	return rig_metric(&s[0], "obhost_requests_cancelled_total") +
+	       rig_metric(&s[1], "obhost_requests_cancelled_total");
+}
+
+/* A call to nobody in particular: the route node has chosen who gets it, and knows the way. */
+static void test_cancel_open(void)
+{
+	static const char passed[] = "obhost_cancels_passed_total";
+	const ob_target open = {0};
+	ob_call_options o = options(OB_CALL_FAIL_FAST, NULL);
+
+	begin_behind();
+	o.method = NULL;
+	o.id = 4000;
+	for (int plain = 0; plain < 2; plain++) {
+		kept_len = 0;
+		ob_call_id id =
+			plain ? ob_call(at_caller.ctx, &open, 4000, 0, "", 0, 0, never, NULL)
+			      : ob_call_with(at_caller.ctx, &open, &o, never, NULL);
+		CU_ASSERT_TRUE_FATAL(RIG_UNTIL(kept_len == 1));
+		uint32_t i = 0;
+		const struct ob__pending *p = ob__slab_next(&caller.node->pendings.slab, &i);
+		CU_ASSERT_PTR_EQUAL(p->to, rig_peer(&caller, &route)); /* no more is known */
+		/* another node can't */
+		struct ob__frame f = {
+			.kind = OB__FRAME_SYSTEM, .id = OB__SYS_CANCEL, .call = p->handle};
+		CU_ASSERT_EQUAL(ob__send_to_node(s[1].node, route.node->self.id, &f), 0);
+		rig_turn_ms(30);
+		CU_ASSERT_EQUAL(rig_metric(&route, passed), plain);
+		CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+		CU_ASSERT_TRUE(RIG_UNTIL(cancelled() == 1 + plain));
+		CU_ASSERT_EQUAL(ob_reply(at_s[kept_at[0]].ctx, kept[0], "x", 1), OB_E_STALE);
+		CU_ASSERT_EQUAL(rig_metric(&route, passed), 1 + plain);
+		/* said again it is nobody's */
+		f.call = id;
+		CU_ASSERT_EQUAL(ob__send_to_node(caller.node, route.node->self.id, &f), 0);
+	}
+
+	/* one that waits at the route node */
+	o.id = 4100;
+	ob_call_id id = ob_call_with(at_caller.ctx, &open, &o, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes > 0));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes == 0));
+	CU_ASSERT_EQUAL(rig_metric(&route, passed), 2);
+
+	/* tries at two nodes, the first of which got no answer in time */
+	kept_len = 0;
+	o = options(OB_CALL_FAIL_BACK, "slow");
+	o.method = NULL;
+	o.id = 4000;
+	id = ob_call_with(at_caller.ctx, &open, &o, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 2));
+	CU_ASSERT_NOT_EQUAL(kept_at[0], kept_at[1]);
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(cancelled() == 4));
+	CU_ASSERT_EQUAL(rig_metric(&route, passed), 4);
+	end_behind();
+}
+
+/* What waited at the route node when nobody was there, and went on later, is found as well. */
+static void test_cancel_held(void)
+{
+	const ob_target open = {0};
+
+	int port = begin_behind();
+	rig_stop(&s[0]);
+	rig_stop(&s[1]);
+	CU_ASSERT_TRUE(RIG_UNTIL(!knows(&route, "s1") && !knows(&route, "s2")));
+	kept_len = 0;
+	ob_call_id id = ob_call(at_caller.ctx, &open, 4000, 0, "", 0, 0, never, NULL);
+	CU_ASSERT_TRUE(RIG_UNTIL(route.node->dispatch.held_bytes > 0));
+	start_behind(&s[0], "s1", "service", &at_s[0], port);
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(kept_len == 1));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_caller.ctx, id), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(s[0].node->dispatch.reqs.live == 0));
+	CU_ASSERT_EQUAL(rig_metric(&route, "obhost_cancels_passed_total"), 1);
 	end_behind();
 }
 
@@ -1661,6 +1746,8 @@ int main(void)
 	CU_add_test(suite, "all of a role, from within", test_all_reentry);
 	CU_add_test(suite, "cancelled", test_cancel);
 	CU_add_test(suite, "cancelled behind a route node", test_cancel_behind);
+	CU_add_test(suite, "cancelled where a route node chose", test_cancel_open);
+	CU_add_test(suite, "cancelled where it was kept before", test_cancel_held);
 	CU_add_test(suite, "the module goes", test_abandon);
 	CU_add_test(suite, "options", test_options);
 	CU_add_test(suite, "too many", test_too_many);

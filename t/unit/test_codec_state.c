@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "host/codec_state.h"
-#include "host/conn.h"
+#include "host/client/codec_state.h"
+#include "host/client/conn.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -179,7 +179,7 @@ static uint32_t conns_at(uint32_t ver)
 {
 	uint32_t found = 0;
 
-	for (size_t i = 0; i < OB__CODEC_VERSIONS; i++) {
+	for (size_t i = 0; i < OB__CODEC_COUNTED; i++) {
 		found += slot->states->versions[i].ver == ver ? slot->states->versions[i].conns : 0;
 	}
 	return found;
@@ -556,6 +556,36 @@ static void test_same_version(void)
 	end();
 }
 
+/* More versions than are counted: nothing else is touched, and those that are stay right. */
+static void test_many_versions(void)
+{
+	enum { VERSIONS = 3 * OB__CODEC_COUNTED };
+	static struct ob__conn conns[VERSIONS];
+	struct ob__codec_states cs = {.node = NULL};
+	struct ob__slot all = {.states = &cs};
+	uint32_t counted = 0;
+
+	for (uint32_t i = 0; i < VERSIONS; i++) {
+		struct ob__reg reg = {.slot = &all, .codec = {.state_ver = i + 1, .state_size = 1}};
+		CU_ASSERT_EQUAL(ob__codec_join(&conns[i], &reg), 0);
+		CU_ASSERT_EQUAL(cs.kept, 0);
+		CU_ASSERT_PTR_NULL(cs.now.gen);
+	}
+	for (size_t i = 0; i < OB__CODEC_COUNTED; i++) {
+		counted += cs.versions[i].conns;
+	}
+	CU_ASSERT_EQUAL(counted, OB__CODEC_COUNTED);
+	CU_ASSERT_EQUAL(all.conns, VERSIONS);
+	for (uint32_t i = 0; i < VERSIONS; i++) { /* the uncounted ones in front and behind */
+		ob__codec_leave(&conns[(i + VERSIONS / 2) % VERSIONS]);
+		CU_ASSERT_EQUAL(cs.kept, 0);
+	}
+	for (size_t i = 0; i < OB__CODEC_COUNTED; i++) {
+		CU_ASSERT_EQUAL(cs.versions[i].conns, 0);
+	}
+	CU_ASSERT_EQUAL(all.conns, 0);
+}
+
 int main(void)
 {
 	struct rlimit limit;
@@ -574,5 +604,6 @@ int main(void)
 	CU_add_test(s, "a third version that is refused", test_third_refused);
 	CU_add_test(s, "a state that can't be migrated", test_fails);
 	CU_add_test(s, "the same version", test_same_version);
+	CU_add_test(s, "more versions than are counted", test_many_versions);
 	return ob__tap_run();
 }

@@ -2,7 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/confhistory.h"
+#include "host/admin/confhistory.h"
 
 #include <CUnit/CUnit.h>
 #include <errno.h>

@@ -11,7 +11,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "host/conn.h"
+#include "host/client/conn.h"
+#include "host/push/fanout.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -505,6 +506,107 @@ static void test_slow(void)
 	}
 }
 
+/* A client that is paused because it does not read: closed when it takes nothing for some time, and
+ * not as long as it takes a little. */
+static void test_not_reading(void)
+{
+	static char body[30000];
+	static char sink[64 << 10];
+
+	begin("'limits': {'client_queue': '4m', 'slow': 'drop'}, "
+	      "'listen': [{'port': 0, 'limits': {'send_timeout': 0.2}}],");
+	rig_connect(&c, n.port, true);
+	CU_ASSERT_TRUE(RIG_UNTIL(seen.opened == 1));
+	struct ob__conn *conn = only_conn();
+	for (int i = 0; i < 10000 && conn->paused == 0; i++) {
+		CU_ASSERT_EQUAL(ob_push(p.ctx, seen.session, 9, body, sizeof(body)), 0);
+		rig_turn();
+	}
+	CU_ASSERT_EQUAL_FATAL(conn->paused, OB__PAUSE_QUEUE);
+	uint64_t start_us = ob__loop_hrtime_us();
+	while (ob__loop_hrtime_us() - start_us < 900000) {
+		CU_ASSERT_TRUE(recv(c.fd, sink, sizeof(sink), MSG_DONTWAIT) != 0);
+		rig_turn_ms(20);
+		if (conn->paused == 0) { /* it has read a lot: more of the same */
+			for (int i = 0; i < 10000 && conn->paused == 0; i++) {
+				(void)ob_push(p.ctx, seen.session, 9, body, sizeof(body));
+			}
+		}
+	}
+	CU_ASSERT_EQUAL_FATAL(seen.closed, 0);
+	start_us = ob__loop_hrtime_us();
+	CU_ASSERT_TRUE(RIG_UNTIL(seen.closed == 1));
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - start_us >= 150000);
+	CU_ASSERT_EQUAL(closed_for("not_reading"), 1);
+	end();
+
+	/* 0: it may stay */
+	begin("'limits': {'client_queue': '64k', 'message': '32k', 'slow': 'drop'}, "
+	      "'listen': [{'port': 0, 'timeout': 0.1, 'limits': {'send_timeout': 0}}],");
+	rig_connect(&c, n.port, true);
+	CU_ASSERT_TRUE(RIG_UNTIL(seen.opened == 1));
+	conn = only_conn();
+	for (int i = 0; i < 10000 && conn->paused == 0; i++) {
+		CU_ASSERT_EQUAL(ob_push(p.ctx, seen.session, 9, body, sizeof(body)), 0);
+		rig_turn();
+	}
+	rig_turn_ms(300);
+	CU_ASSERT_EQUAL(conn->paused, OB__PAUSE_QUEUE);
+	CU_ASSERT_EQUAL(seen.closed, 0);
+	end();
+}
+
+/* What is pushed to many is compressed once for all with one size of window. */
+static void test_deflate_once(void)
+{
+	enum { CLIENTS = 6 };
+	static const uint8_t bits[CLIENTS] = {15, 15, 0, 10, 15, 10};
+	struct rig_client clients[CLIENTS];
+	struct ob__conn *conns[CLIENTS];
+	struct ob__fanout fo;
+	char body[1000];
+	uint32_t at = 0;
+
+	begin("'listen': [{'port': 0, 'deflate': {'enabled': true, 'min': 500}}],");
+	for (int i = 0; i < CLIENTS; i++) {
+		rig_connect(&clients[i], n.port, true);
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(seen.opened == CLIENTS));
+	for (int i = 0; i < CLIENTS; i++) {
+		conns[i] = ob__slab_next(&n.node->clients.conns, &at);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(conns[i]);
+		CU_ASSERT_EQUAL(conns[i]->deflate, 0); /* it was not offered */
+		conns[i]->deflate = bits[i];
+	}
+	memset(body, 'b', sizeof(body));
+	ob__fanout_begin(&fo, n.node, 9, body, sizeof(body));
+	for (int i = 0; i < CLIENTS; i++) {
+		size_t before = conns[i]->stream.queued;
+		CU_ASSERT_EQUAL(ob__fanout_to(&fo, ob__conn_handle(conns[i])), 0);
+		size_t took = conns[i]->stream.queued - before;
+		CU_ASSERT_EQUAL(took > sizeof(body), bits[i] == 0);
+	}
+	CU_ASSERT_EQUAL(fo.forms_len, 3);
+	for (uint32_t i = 0; i < fo.forms_len; i++) {
+		const struct ob__form *form = &fo.forms[i];
+		CU_ASSERT_EQUAL(form->bytes->data[form->at], i == 1 ? 0x82 : 0xc2);
+	}
+	ob__fanout_end(&fo);
+
+	ob__fanout_begin(&fo, n.node, 9, body, 499); /* too short to be compressed */
+	for (int i = 0; i < CLIENTS; i++) {
+		CU_ASSERT_EQUAL(ob__fanout_to(&fo, ob__conn_handle(conns[i])), 0);
+	}
+	CU_ASSERT_EQUAL(fo.forms_len, 1);
+	ob__fanout_end(&fo);
+	for (int i = 0; i < CLIENTS; i++) {
+		rig_disconnect(&clients[i]);
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(n.node->clients.conns.live == 0));
+	rig_connect(&c, n.port, true);
+	end();
+}
+
 /* Draining: no new clients, those that are there go on. */
 static void test_drain(void)
 {
@@ -892,6 +994,8 @@ int main(void)
 	CU_add_test(s, "too many in flight", test_in_flight);
 	CU_add_test(s, "slow clients", test_slow);
 	CU_add_test(s, "slow clients whose pushes are kept", test_slow_kept);
+	CU_add_test(s, "paused and not reading", test_not_reading);
+	CU_add_test(s, "a push to many is compressed once", test_deflate_once);
 	CU_add_test(s, "draining", test_drain);
 	CU_add_test(s, "stopping", test_stop);
 	s = CU_add_suite("codec", NULL, NULL);

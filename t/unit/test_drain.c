@@ -4,14 +4,14 @@
 
 /* A proxy, a route node and two services in one process, one of which leaves. */
 
-#include "host/drain.h"
+#include "host/cluster/drain.h"
 
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "host/conn.h"
-#include "host/session_end.h"
+#include "host/client/conn.h"
+#include "host/session/end.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 

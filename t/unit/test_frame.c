@@ -65,7 +65,7 @@ static void check_header(const struct ob__frame *f, const struct ob__frame *want
 
 static void test_layout(void)
 {
-	uint8_t out[OB__FRAME_HEADER];
+	uint8_t out[OB__FRAME_HEADER + 1];
 	ob__frame_put_header(out, &sample);
 	CU_ASSERT_EQUAL(memcmp(out, sample_bytes, OB__FRAME_HEADER), 0);
 
@@ -77,8 +77,8 @@ static void test_layout(void)
 	CU_ASSERT_PTR_EQUAL(f.payload, sample_bytes + OB__FRAME_HEADER);
 
 	struct ob__frame zero = {.kind = OB__FRAME_PUSH};
-	ob__frame_put_header(out, &zero);
-	CU_ASSERT_EQUAL(ob__frame_get(&f, out, sizeof(out), MAX, &need), OB__FRAME_HEADER);
+	ob__frame_put(out, &zero);
+	CU_ASSERT_EQUAL(ob__frame_get(&f, out, OB__FRAME_HEADER, MAX, &need), OB__FRAME_HEADER);
 	CU_ASSERT_EQUAL(f.version, OB__FRAME_VERSION);
 	CU_ASSERT_EQUAL(f.payload_len, 0);
 }
@@ -163,6 +163,15 @@ static void test_extensions(void)
 	put.payload_len = 3;
 	ob__frame_put_header(bytes, &put);
 	memcpy(bytes + at, "abc", 3);
+
+	uint8_t whole[MAX];
+	put.ext = bytes + OB__FRAME_HEADER;
+	put.payload = bytes + at;
+	memset(whole, 0x55, sizeof(whole));
+	CU_ASSERT_EQUAL_FATAL(ob__frame_size(&put), at + 3);
+	ob__frame_put(whole, &put);
+	CU_ASSERT_EQUAL(memcmp(whole, bytes, at + 3), 0);
+	CU_ASSERT_EQUAL(whole[at + 3], 0x55); /* and no further */
 
 	struct ob__frame f;
 	size_t need;

@@ -373,9 +373,11 @@ static void test_keep_alive(void)
 	}
 }
 
-#define UP  "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-#define VER "Sec-WebSocket-Version: 13\r\n"
-#define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define UP    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+#define VER   "Sec-WebSocket-Version: 13\r\n"
+#define KEY   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define PROTO "Sec-WebSocket-Protocol: "
+#define EXT   "Sec-WebSocket-Extensions: "
 
 static void test_handshake(void)
 {
@@ -403,6 +405,28 @@ static void test_handshake(void)
 		{G UP VER "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25=ZQ==\r\n", 400},
 		{G UP VER "Sec-WebSocket-Key: dGhlIHNhb*BsZSBub25jZQ==\r\n", 400},
 		{G UP VER "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==x\r\n", 400},
+		{G UP VER KEY VER, 400},
+		{G UP VER KEY "Sec-WebSocket-Version: 8\r\n", 400},
+		/* offers, which are judged and not taken up */
+		{G UP VER KEY PROTO "a\r\n" PROTO "b,c\r\n", 0},
+		{G UP VER KEY PROTO " , a ,\tb ,\r\n", 0},
+		{G UP VER KEY PROTO "\r\n", 400},
+		{G UP VER KEY PROTO "a\r\n" PROTO " ,\r\n", 400},
+		{G UP VER KEY PROTO "a b\r\n", 400},
+		{G UP VER KEY PROTO "a;b\r\n", 400},
+		{G UP VER KEY EXT "a; b; c=d; e=\"f\", g ;h = i\r\n" EXT "j\r\n", 0},
+		{G UP VER KEY EXT "a; b=\"\\c\"\r\n", 0},
+		{G UP VER KEY EXT ",\r\n", 400},
+		{G UP VER KEY EXT "a;\r\n", 400},
+		{G UP VER KEY EXT "a b\r\n", 400},
+		{G UP VER KEY EXT "a=b\r\n", 400},
+		{G UP VER KEY EXT "a; b=\r\n", 400},
+		{G UP VER KEY EXT "a; =b\r\n", 400},
+		{G UP VER KEY EXT "a; b=\"\"\r\n", 400},
+		{G UP VER KEY EXT "a; b=\"c\r\n", 400},
+		{G UP VER KEY EXT "a; b=\"c\\\r\n", 400},
+		{G UP VER KEY EXT "a; b=\"c d\"\r\n", 400},
+		{G UP VER KEY EXT "a; b=\"c\"d\r\n", 400},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct ob__http_parse p;

@@ -417,6 +417,9 @@ static uint64_t dial_both(struct rig_node *first, struct rig_node *second, unsig
 	/* both mean the same link, the one with the other's numbers in it */
 	CU_ASSERT_NOT_EQUAL(rig_link(&a, b.name)->dialer, rig_link(&b, a.name)->dialer);
 	CU_ASSERT_EQUAL(rig_link(&a, b.name)->held.len + rig_link(&b, a.name)->held.len, 0);
+	CU_ASSERT_TRUE(
+		RIG_UNTIL(rig_link(&a, b.name)->old == NULL && rig_link(&b, a.name)->old == NULL));
+	CU_ASSERT_EQUAL(a.gaps + b.gaps, 0);
 	/* when it goes, the covered entry dials as well, and one link comes of it again */
 	ob__peer_close(a.links, rig_peer(&a, b.name), "for a test");
 	CU_ASSERT_TRUE(RIG_UNTIL(a.ups == 2 && b.ups == 2 && both_up()));

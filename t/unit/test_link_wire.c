@@ -813,6 +813,16 @@ static void test_shared(void)
 	end();
 }
 
+/* The mark is that of the last frame afterwards, or stays. */
+static bool add(struct ob__peer *peer, uint64_t mark, uint64_t call, const void *payload,
+                size_t len)
+{
+	uint64_t now = mark;
+	bool added = ob__peer_add(peer, &now, call, payload, len);
+	CU_ASSERT_EQUAL(now, added ? ob__peer_mark(peer) : mark);
+	return added;
+}
+
 /* Who does not say that it takes them gets each alone. */
 static void test_not_shared(void)
 {
@@ -821,7 +831,7 @@ static void test_not_shared(void)
 	struct ob__peer *peer = rig_peer(&a, "proxy_1");
 	for (uint32_t n = 1; n <= 3; n++) {
 		CU_ASSERT_EQUAL(burst(n, 5), 0);
-		CU_ASSERT_FALSE(ob__peer_add(peer, ob__peer_mark(peer), n, "x", 1));
+		CU_ASSERT_FALSE(add(peer, ob__peer_mark(peer), n, "x", 1));
 	}
 	for (uint32_t n = 1; n <= 3; n++) {
 		CU_ASSERT_TRUE(hears_burst(n, n, 5));
@@ -864,28 +874,28 @@ static void test_marks(void)
 	begin(NULL);
 	join_many(OB__HELLO_MANY);
 	struct ob__peer *peer = rig_peer(&a, "proxy_1");
-	CU_ASSERT_FALSE(ob__peer_add(peer, ob__peer_mark(peer), 9, "x", 1)); /* to nothing */
+	CU_ASSERT_FALSE(add(peer, ob__peer_mark(peer), 9, "x", 1)); /* to nothing */
 	CU_ASSERT_EQUAL(burst(1, 1), 0);
 	uint64_t first = ob__peer_mark(peer);
 	CU_ASSERT_NOT_EQUAL(first, 0);
-	CU_ASSERT_FALSE(ob__peer_add(peer, 0, 9, "x", 1));
-	CU_ASSERT_FALSE(ob__peer_add(peer, first - 1, 9, "x", 1));
-	CU_ASSERT_TRUE(ob__peer_add(peer, first, 2, "\2", 1));
-	CU_ASSERT_FALSE(ob__peer_add(peer, first, 9, "x", 1)); /* it is another one now */
+	CU_ASSERT_FALSE(add(peer, 0, 9, "x", 1));
+	CU_ASSERT_FALSE(add(peer, first - 1, 9, "x", 1));
+	CU_ASSERT_TRUE(add(peer, first, 2, "\2", 1));
+	CU_ASSERT_FALSE(add(peer, first, 9, "x", 1)); /* it is another one now */
 	uint64_t second = ob__peer_mark(peer);
 	CU_ASSERT_TRUE(second > first);
-	CU_ASSERT_FALSE(ob__peer_add(peer, second, 9, of_one, OB__MANY_ITEM + 1));
+	CU_ASSERT_FALSE(add(peer, second, 9, of_one, OB__MANY_ITEM + 1));
 	CU_ASSERT_TRUE(hears_burst(1, 2, 1));
-	CU_ASSERT_FALSE(ob__peer_add(peer, second, 9, "x", 1)); /* it has left */
+	CU_ASSERT_FALSE(add(peer, second, 9, "x", 1)); /* it has left */
 	CU_ASSERT_EQUAL(burst(3, 1), 0);
 	uint64_t mark = ob__peer_mark(peer);
 	ob__link_probe(peer->link);
-	CU_ASSERT_FALSE(ob__peer_add(peer, mark, 9, "x", 1)); /* a ping is behind it */
+	CU_ASSERT_FALSE(add(peer, mark, 9, "x", 1)); /* a ping is behind it */
 	CU_ASSERT_TRUE(hears_burst(3, 3, 1));
 	puppet_close(&p);
 	CU_ASSERT_TRUE(RIG_UNTIL(a.downs == 1));
 	CU_ASSERT_EQUAL(ob__peer_mark(peer), 0);
-	CU_ASSERT_FALSE(ob__peer_add(peer, mark, 9, "x", 1)); /* there is no path */
+	CU_ASSERT_FALSE(add(peer, mark, 9, "x", 1)); /* there is no path */
 	end();
 }
 
@@ -899,17 +909,17 @@ static void test_shared_held(void)
 	CU_ASSERT_EQUAL(burst(1, 5), 0);
 	uint64_t mark = ob__peer_mark(peer);
 	ob__peer_hold(peer);
-	CU_ASSERT_FALSE(ob__peer_add(peer, mark, 2, of_one, 5));
+	CU_ASSERT_FALSE(add(peer, mark, 2, of_one, 5));
 	for (uint32_t n = 2; n <= 4; n++) {
 		CU_ASSERT_EQUAL(burst(n, 5), 0);
-		CU_ASSERT_FALSE(ob__peer_add(peer, ob__peer_mark(peer), 9, of_one, 5));
+		CU_ASSERT_FALSE(add(peer, ob__peer_mark(peer), 9, of_one, 5));
 	}
 	CU_ASSERT_TRUE(hears_burst(1, 1, 5));
 	rig_turn_ms(20);
 	CU_ASSERT_EQUAL(puppet_poll(&p, &f), 0);
 	ob__peer_release(peer);
-	CU_ASSERT_FALSE(ob__peer_add(peer, mark, 9, of_one, 5));
-	CU_ASSERT_FALSE(ob__peer_add(peer, ob__peer_mark(peer), 9, of_one, 5));
+	CU_ASSERT_FALSE(add(peer, mark, 9, of_one, 5));
+	CU_ASSERT_FALSE(add(peer, ob__peer_mark(peer), 9, of_one, 5));
 	CU_ASSERT_EQUAL(burst(5, 5), 0);
 	CU_ASSERT_EQUAL(burst(6, 5), 0);
 	for (uint32_t n = 2; n <= 4; n++) {
@@ -958,7 +968,7 @@ static void requests_alike(uint32_t from, uint32_t to)
 		e->id = id;
 		if (id % 2 == 0) {
 			memset(of_one, (int)id, sizeof(of_one));
-			CU_ASSERT_TRUE(ob__peer_add(peer, ob__peer_mark(peer), id, of_one, 5));
+			CU_ASSERT_TRUE(add(peer, ob__peer_mark(peer), id, of_one, 5));
 		} else {
 			CU_ASSERT_EQUAL(burst(id, 5), 0);
 		}
@@ -1317,6 +1327,7 @@ static void test_fence_returns(void)
 	CU_ASSERT_EQUAL(a.frames, 1);
 	CU_ASSERT_EQUAL(rig_closed(&a, "left"), 1);
 	CU_ASSERT_EQUAL(a.downs, 0);
+	CU_ASSERT_EQUAL(a.gaps, 0);             /* all that was sent there has arrived */
 	CU_ASSERT_EQUAL(pendings.slab.live, 6); /* all six wait on the new path now */
 	CU_ASSERT_EQUAL(request("proxy_1", 8, 10), 0);
 	CU_ASSERT_TRUE(hears_requests(&p, 8, 8));

@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "host/conn.h"
-#include "host/listen.h"
+#include "host/client/conn.h"
+#include "host/client/listen.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -336,7 +336,16 @@ static void test_arguments(void)
 		{{.transport = NULL, .codec = "obespoir"}, OB_E_INVAL, "needed"},
 		{{.transport = "tcp", .codec = NULL}, OB_E_INVAL, "needed"},
 		{{.transport = "tcp", .codec = ""}, OB_E_INVAL, "needed"},
-		{{.transport = "udp", .codec = "obespoir"}, OB_E_INVAL, "ws, tcp or unix"},
+		{{.transport = "udp", .codec = "obespoir"},
+	         OB_E_INVAL,
+	         "ws, wss, tcp, tls, tcp+ws, tls+wss or unix"},
+		{{.transport = "wss", .codec = "obespoir"}, OB_E_INVAL, "tls_cert goes with"},
+		{{.transport = "ws", .codec = "obespoir", .tls_cert = "/x"},
+	         OB_E_INVAL,
+	         "tls_cert goes"},
+		{{.transport = "tls", .codec = "obespoir", .tls_cert = "/nowhere/x"},
+	         OB_E_INVAL,
+	         "/nowhere/x: No such file"},
 		{{.transport = "unix", .codec = "obespoir"}, OB_E_INVAL, "path goes"},
 		{{.transport = "tcp", .codec = "obespoir", .path = "/x"}, OB_E_INVAL, "path goes"},
 		{{.transport = "unix", .codec = "obespoir", .path = ""}, OB_E_INVAL, "no path"},

@@ -331,6 +331,34 @@ static void test_no_descriptors(void)
 	net_down(&n);
 }
 
+/* The same, but there are some again before it is turned away. */
+static void test_descriptors_again(void)
+{
+	struct net n;
+	struct taker t = {.n = &n};
+	struct rlimit old;
+	net_up(&n);
+	net_listen(&n, NULL, on_caller, &t);
+	int fds[40];
+	for (int i = 0; i < 40; i++) {
+		fds[i] = dup(0);
+	}
+	getrlimit(RLIMIT_NOFILE, &old);
+	struct rlimit tight = {.rlim_cur = (rlim_t)fds[39] + 10, .rlim_max = old.rlim_max};
+	setrlimit(RLIMIT_NOFILE, &tight);
+	int a = net_dial(&n, 0);
+	turns(&n, &t, 3);
+	CU_ASSERT_EQUAL(t.calls, 0);
+	for (int i = 0; i < 40; i++) {
+		close(fds[i]);
+	}
+	CU_ASSERT(net_until(&n, &t.calls, 1));
+	CU_ASSERT_EQUAL(ob__listener_refused(n.listener), 0);
+	setrlimit(RLIMIT_NOFILE, &old);
+	close(a);
+	net_down(&n);
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -344,5 +372,6 @@ int main(void)
 	CU_add_test(s, "pause", test_pause);
 	CU_add_test(s, "a caller nobody takes", test_not_taken);
 	CU_add_test(s, "out of descriptors", test_no_descriptors);
+	CU_add_test(s, "descriptors that are there again in time", test_descriptors_again);
 	return ob__tap_run();
 }

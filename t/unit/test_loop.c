@@ -348,6 +348,8 @@ struct pipe_end {
 	uv_poll_t poll;
 	int fds[2];
 	int *slow; /* what is written to at the end of a long turn, or NULL */
+	struct ob__loop *loop;
+	struct ob__timeout *begins; /* set at the beginning of that turn, or NULL */
 };
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -357,32 +359,43 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	CU_ASSERT_EQUAL(status, 0);
 	note('r');
 	uv_close((uv_handle_t *)poll, NULL);
+	if (end->begins != NULL) {
+		ob__timeout_set(end->loop, end->begins, 200);
+	}
 	if (end->slow != NULL) {
 		uv_sleep(300);
 		CU_ASSERT_EQUAL(write(*end->slow, "x", 1), 1);
 	}
 }
 
-/* Word that came during a turn that took long is read before anybody's time is up. */
+/* Word that came during a turn that took long is read before anybody's time is up; also when that
+ * turn comes behind another one. */
 static void test_timeouts_late(void)
 {
+	enum { COUNT = 4 };
 	struct ob__loop *l = fresh();
 	struct ob__timeout t;
-	struct pipe_end ends[2] = {{.slow = NULL}};
-	for (int i = 0; i < 2; i++) {
+	struct ob__timeout u;
+	struct pipe_end ends[COUNT] = {{.slow = NULL}};
+	for (int i = 0; i < COUNT; i++) {
 		CU_ASSERT_EQUAL_FATAL(pipe(ends[i].fds), 0);
 		uv_poll_init(ob__loop_uv(l), &ends[i].poll, ends[i].fds[0]);
 		ends[i].poll.data = &ends[i];
 		uv_poll_start(&ends[i].poll, UV_READABLE, on_readable);
 	}
-	ends[0].slow = &ends[1].fds[1];
+	for (int i = 0; i < COUNT - 1; i++) {
+		ends[i].slow = &ends[i + 1].fds[1];
+	}
+	ends[1].begins = &u;
+	ends[1].loop = l;
 	CU_ASSERT_EQUAL(write(ends[0].fds[1], "x", 1), 1);
 	ob__timeout_init(&t, note_arg, letter('t'));
+	ob__timeout_init(&u, note_arg, letter('u'));
 	ob__timeout_set(l, &t, 50);
-	run_for(l, 400);
-	CU_ASSERT_STRING_EQUAL(trace, "rrt");
+	run_for(l, 1300);
+	CU_ASSERT_STRING_EQUAL(trace, "rrtrur");
 	CU_ASSERT_EQUAL(ob__loop_free(l), 0);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < COUNT; i++) {
 		close(ends[i].fds[0]);
 		close(ends[i].fds[1]);
 	}

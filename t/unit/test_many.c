@@ -307,6 +307,26 @@ static void test_grows(void)
 	CU_ASSERT_EQUAL(ob__many_grows(wire, OB__MANY_BYTES - 16, 5), 0);
 }
 
+/* It is added if the frame stays within the caller's own bound, else left as it is. */
+static void test_put(void)
+{
+	struct ob__frame f = request();
+	uint8_t before[128];
+
+	put(&f);
+	memcpy(before, wire, sizeof(before));
+	CU_ASSERT_EQUAL(ob__many_put(wire, 69, 69, 7, "hello", 5), 0);
+	CU_ASSERT_EQUAL(ob__many_put(wire, 69, 69 + 28, 7, "hello", 5), 0);
+	CU_ASSERT_EQUAL(ob__many_put(wire, 69, SIZE_MAX, 7, NULL, OB__MANY_ITEM + 1), 0);
+	CU_ASSERT_EQUAL(memcmp(before, wire, sizeof(before)), 0);
+	CU_ASSERT_EQUAL(ob__many_put(wire, 69, 69 + 29, 7, "hello", 5), 29);
+	CU_ASSERT_EQUAL(ob__many_put(wire, 98, 98 + 11, 8, NULL, 0), 0);
+	CU_ASSERT_EQUAL(ob__many_put(wire, 98, 98 + 12, 8, NULL, 0), 12);
+	size_t need;
+	CU_ASSERT_EQUAL_FATAL(ob__frame_get(&f, wire, 110, 110, &need), 110);
+	CU_ASSERT_EQUAL(f.many, 3);
+}
+
 /* As messages of these lengths are put one behind the other, they are read, each with the header
  * and the extensions of the first. */
 static void check_row(const uint32_t *lens, uint32_t n, bool with_ext)
@@ -475,6 +495,7 @@ int main(void)
 	CU_add_test(s, "alike: what may share a frame at all", test_alike_kinds);
 	CU_add_test(s, "alike: extensions", test_alike_ext);
 	CU_add_test(s, "bounds of growing", test_grows);
+	CU_add_test(s, "put within a bound", test_put);
 	CU_add_test(s, "what is added is read", test_add);
 	CU_add_test(s, "what is malformed is not", test_read);
 	CU_add_test(s, "cut in two", test_cut);

@@ -272,6 +272,9 @@ static void test_fnv1a(void)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		CU_ASSERT_EQUAL(ob__fnv1a32(rows[i].text), rows[i].hash);
 	}
+	CU_ASSERT_EQUAL(ob__fnv1a32_of("foobars", 6), 0xbf9cf968);
+	CU_ASSERT_EQUAL(ob__fnv1a64_of("", 0), UINT64_C(0xcbf29ce484222325));
+	CU_ASSERT_EQUAL(ob__fnv1a64_of("foobars", 6), UINT64_C(0x85944171f73967e8));
 	/* bytes are not signed */
 	CU_ASSERT_EQUAL(ob__fnv1a32("\xff"), (0x811c9dc5u ^ 0xffu) * 16777619u);
 }

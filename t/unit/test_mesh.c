@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/cluster_priv.h"
-#include "host/conn.h"
-#include "host/names.h"
-#include "host/session_end.h"
+#include "host/client/conn.h"
+#include "host/cluster/cluster_priv.h"
+#include "host/cluster/names.h"
+#include "host/session/end.h"
 #include "mesh/link_priv.h"
 #include "tap.h"
 #include "unit/node_rig.h"
@@ -785,6 +785,12 @@ static size_t members(const struct rig_node *n)
 	return n->node->cluster.dir.count;
 }
 
+/* What the directory of a node lists, or NULL. */
+static const struct ob__dir_node *listed(const struct rig_node *n, const char *name)
+{
+	return ob__directory_get(&n->node->cluster.dir, ob__node_id(name));
+}
+
 static int service_state(const struct rig_node *n)
 {
 	const struct ob__peer *p = ob__registry_get(&n->node->registry, ob__node_id("s"));
@@ -1112,6 +1118,20 @@ static void test_congested(void)
 	end();
 }
 
+/* Asks until the traffic has made a link from the proxy to the service. */
+static struct ob__peer *linked_for_traffic(void)
+{
+	for (int i = 0; i < 1000 && rig_peer(&proxy, &service) == NULL; i++) {
+		CU_ASSERT_TRUE(rig_ask(&c, 5000, "1", "1"));
+		rig_turn_ms(10);
+	}
+	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &service));
+	struct ob__peer *peer = rig_peer(&proxy, &service);
+	CU_ASSERT_TRUE(RIG_UNTIL(peer->fence == 0));
+	CU_ASSERT_PTR_EQUAL_FATAL(peer->via, rig_peer(&proxy, &route));
+	return peer;
+}
+
 /* A path has changed, and the old one has no room for the fence: it is tried again, and what is to
  * come after it waits, but not for ever. */
 static void test_fence_busy(void)
@@ -1119,14 +1139,7 @@ static void test_fence_busy(void)
 	begin();
 	at_service.start = start_service_handlers;
 	all_up();
-	for (int i = 0; i < 1000 && rig_peer(&proxy, &service) == NULL; i++) {
-		CU_ASSERT_TRUE(rig_ask(&c, 5000, "1", "1"));
-		rig_turn_ms(10); /* dialled for the traffic */
-	}
-	CU_ASSERT_TRUE_FATAL(rig_linked(&proxy, &service));
-	struct ob__peer *peer = rig_peer(&proxy, &service);
-	CU_ASSERT_TRUE(RIG_UNTIL(peer->fence == 0));
-	CU_ASSERT_PTR_EQUAL_FATAL(peer->via, rig_peer(&proxy, &route));
+	struct ob__peer *peer = linked_for_traffic();
 	CU_ASSERT_EQUAL(rig_metric(&proxy, "obhost_fences_busy_total"), 0);
 	struct ob__links *links = proxy.node->links;
 	size_t hard = links->options.hard;
@@ -1155,6 +1168,100 @@ static void test_fence_busy(void)
 	end();
 }
 
+/* What waits for a fence, and what does not: a node that passes frames on has never sent there what
+ * came from where the fence went. */
+static void test_fence_passed(void)
+{
+	const struct ob__frame f = {
+		.kind = OB__FRAME_REQUEST,
+		.flags = OB__FRAME_ONE_WAY,
+		.id = 1006,
+		.src = ob__node_id("p"),
+		.dst = ob__node_id("s"),
+		.budget = 5000,
+	};
+	uint8_t raw[OB__FRAME_HEADER];
+
+	begin();
+	at_service.start = start_service_handlers;
+	all_up();
+	struct ob__peer *peer = linked_for_traffic();
+	struct ob__peer *via = rig_peer(&proxy, &route);
+	struct ob__links *links = proxy.node->links;
+	size_t hard = links->options.hard;
+	got.count = 0;
+	ob__frame_put_header(raw, &f);
+	peer->via_used = true;
+	links->options.hard = 0; /* so the fence stays out */
+	ob__cluster_path_up(proxy.node, peer);
+	links->options.hard = hard;
+	CU_ASSERT_TRUE_FATAL(peer->fence != 0 && peer->fence_due && peer->link->hold == 1);
+	CU_ASSERT_EQUAL(ob__cluster_forward(proxy.node, NULL, peer, raw, sizeof(raw)), 0);
+	CU_ASSERT_EQUAL(ob__cluster_forward(proxy.node, peer, peer, raw, sizeof(raw)), 0);
+	CU_ASSERT_EQUAL(peer->link->held.len, 2 * sizeof(raw));
+	CU_ASSERT_EQUAL(ob__cluster_forward(proxy.node, via, peer, raw, sizeof(raw)), 0);
+	CU_ASSERT_EQUAL(peer->link->held.len, 2 * sizeof(raw));
+	CU_ASSERT_EQUAL(peer->link->hold, 1);
+	CU_ASSERT_TRUE(RIG_UNTIL(got.count == 3));
+	CU_ASSERT_TRUE(RIG_UNTIL(peer->fence == 0));
+	/* Without a fence of the peer's own, what its link keeps is kept from all. */
+	ob__peer_hold(peer);
+	CU_ASSERT_EQUAL(ob__cluster_forward(proxy.node, via, peer, raw, sizeof(raw)), 0);
+	CU_ASSERT_EQUAL(peer->link->held.len, sizeof(raw));
+	ob__peer_release(peer);
+	CU_ASSERT_TRUE(RIG_UNTIL(got.count == 4));
+	end();
+}
+
+/* A node that was dialled for traffic leaves: nobody dials it any more. */
+static void test_dialled_and_gone(void)
+{
+	begin();
+	at_service.start = start_service_handlers;
+	all_up();
+	struct ob__peer *peer = linked_for_traffic();
+	CU_ASSERT_PTR_NOT_NULL(peer->dialing);
+	CU_ASSERT_EQUAL(proxy.node->cluster.dialer.count, 2); /* and the route node */
+	rig_stop(&service);
+	CU_ASSERT_TRUE(RIG_UNTIL(listed(&proxy, "s") == NULL));
+	CU_ASSERT_EQUAL(peer->state, OB__MEMBER_LEFT);
+	CU_ASSERT_PTR_NULL(peer->dialing);
+	CU_ASSERT_EQUAL(proxy.node->cluster.dialer.count, 1);
+	CU_ASSERT_STRING_EQUAL(ob__dialer_state(peer), "");
+	start_service(); /* to hear of the session's end */
+	end();
+}
+
+/* A node has started again, and the link with its former life is not seen to be over.  When it is,
+ * the node is what the directory says, before there is any link with the new life. */
+static void test_former_life(void)
+{
+	begin();
+	at_service.start = start_service_handlers;
+	at_proxy.start = start_events;
+	all_up();
+	struct ob__peer *peer = linked_for_traffic();
+	uint64_t life = peer->who.incarnation;
+	proxy.node->links->options.ping_ms = proxy.node->links->options.dead_ms = 60000;
+	ob__stream_read(&peer->link->stream, false);
+	rig_kill(&service);
+	start_service();
+	uint64_t next = service.node->self.incarnation;
+	CU_ASSERT_TRUE_FATAL(next > life);
+	CU_ASSERT_TRUE(RIG_UNTIL(listed(&proxy, "s")->m.incarnation == next));
+	CU_ASSERT_EQUAL(peer->who.incarnation, life);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(peer->link);
+	events[0] = '\0';
+	ob__peer_close(proxy.node->links, peer, "for the test");
+	CU_ASSERT_PTR_NULL(peer->link);
+	CU_ASSERT_EQUAL(peer->who.incarnation, next);
+	CU_ASSERT_TRUE(RIG_UNTIL(peer->link != NULL)); /* of the new life */
+	rig_turn_ms(50);
+	CU_ASSERT_EQUAL(peer->who.incarnation, next);
+	CU_ASSERT_STRING_EQUAL(events, "replaced-s-service ");
+	end();
+}
+
 static void (*take_frame)(void *arg, struct ob__link *link, struct ob__frame *f, uint8_t *raw);
 static int dropped;
 
@@ -1169,7 +1276,7 @@ static void drop_deltas(void *arg, struct ob__link *link, struct ob__frame *f, u
 
 static uint32_t listed_weight(const struct rig_node *at, const struct rig_node *of)
 {
-	const struct ob__dir_node *n = ob__directory_get(&at->node->cluster.dir, of->node->self.id);
+	const struct ob__dir_node *n = listed(at, of->name);
 	return n != NULL ? n->m.weight : 0;
 }
 
@@ -1489,6 +1596,9 @@ int main(void)
 	CU_add_test(s, "sticky and free", test_sticky);
 	CU_add_test(s, "a congested link", test_congested);
 	CU_add_test(s, "a fence without room", test_fence_busy);
+	CU_add_test(s, "what a fence holds up", test_fence_passed);
+	CU_add_test(s, "a dialled node leaves", test_dialled_and_gone);
+	CU_add_test(s, "the link of a former life", test_former_life);
 	CU_add_test(s, "news that a link has lost", test_link_gap);
 	CU_add_test(s, "many sessions' ends", test_many_notices);
 	CU_add_test(s, "odd frames", test_odd_frames);

@@ -12,7 +12,7 @@
 #include <obhost/mock.h>
 
 #include "base/err.h"
-#include "host/admin.h"
+#include "host/admin/admin.h"
 #include "tap.h"
 
 /* ---- modules made in the test ---- */
@@ -1007,6 +1007,159 @@ static void test_pushes_to_many(void)
 	ob_mock_free(m);
 }
 
+static char group_said[256];
+
+static void on_group(ob_ctx *ctx, const ob_group_info *info)
+{
+	size_t len = strlen(group_said);
+
+	(void)ctx;
+	snprintf(group_said + len, sizeof(group_said) - len, "%c%s%u%s ",
+	         info->event == OB_EVENT_GROUP_JOINED ? '+' : '-', info->group, info->members,
+	         info->ended ? "!" : "");
+}
+
+static void on_count(ob_ctx *ctx, const ob_group_result *res, void *arg)
+{
+	(void)ctx;
+	CU_ASSERT_EQUAL(res->code, OB_OK);
+	CU_ASSERT_EQUAL(res->missing_len, 0);
+	*(uint64_t *)arg = res->members * 100 + res->nodes;
+}
+
+static int group_start(ob_ctx *ctx)
+{
+	CU_ASSERT_EQUAL(ob_on_group(ctx, "r", NULL), OB_E_INVAL);
+	return ob_on_group(ctx, "r", on_group);
+}
+
+static void test_groups(void)
+{
+	ob_mock *m = begin_with(group_start);
+	ob_ctx *ctx = ob_mock_ctx(m);
+	ob_session a = ob_mock_session(m, NULL);
+	ob_session far = ob_mock_session(m, "far");
+	ob_session list[4];
+	uint64_t counted = 0;
+
+	group_said[0] = '\0';
+	CU_ASSERT_TRUE(OB_HAS(ctx, group_join) && OB_HAS(ctx, secret_equal));
+	CU_ASSERT_EQUAL(ob_on_group(ctx, "r", on_group), OB_E_STATE);
+	CU_ASSERT_EQUAL(ob_group_join(ctx, a, "r"), 0);
+	CU_ASSERT_EQUAL(ob_group_join(ctx, a, "r"), 0);
+	CU_ASSERT_EQUAL(ob_group_join(ctx, far, "r"), 0);
+	CU_ASSERT_EQUAL(ob_group_join(ctx, a, "other"), 0);
+	CU_ASSERT_EQUAL(ob_group_join(ctx, a, ""), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_group_join(ctx, 77, "r"), OB_E_STALE);
+	CU_ASSERT_TRUE(ob_mock_in_group(m, far, "r") && !ob_mock_in_group(m, far, "other"));
+	CU_ASSERT_EQUAL(ob_group_members(ctx, "r", list, 4), 1);
+	CU_ASSERT_EQUAL(list[0], a);
+	CU_ASSERT_EQUAL(ob_push_group(ctx, "r", 5, "x", 1), 2);
+	CU_ASSERT_EQUAL(ob_mock_push_at(m, 0)->session, a);
+	CU_ASSERT_EQUAL(ob_mock_push_at(m, 1)->session, far);
+	CU_ASSERT_PTR_NULL(ob_mock_push_at(m, 2));
+	CU_ASSERT_EQUAL(ob_push_group(ctx, "nobody", 5, "x", 1), 0);
+	CU_ASSERT_EQUAL(ob_push_group(ctx, "r", 0, "x", 1), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_group_count(ctx, "r", on_count, &counted), 0);
+	CU_ASSERT_EQUAL(counted, 0);
+	ob_mock_run(m);
+	CU_ASSERT_EQUAL(counted, 202);
+	CU_ASSERT_EQUAL(ob_group_leave(ctx, far, "r"), 0);
+	CU_ASSERT_EQUAL(ob_group_leave(ctx, far, "r"), 0);
+	(void)ob_mock_session_end(m, a);
+	CU_ASSERT_STRING_EQUAL(group_said, "+r1 -r0! ");
+	CU_ASSERT_EQUAL(ob_push_group(ctx, "r", 5, "x", 1), 0);
+	CU_ASSERT_EQUAL(ob_secret_equal(ctx, "a", "a"), 1);
+	CU_ASSERT_EQUAL(ob_secret_equal(ctx, "a", "b"), 0);
+	CU_ASSERT_EQUAL(ob_secret_equal(ctx, "", ""), 0);
+	CU_ASSERT_EQUAL(ob_secret_equal(ctx, NULL, NULL), 0);
+	ob_mock_free(m);
+}
+
+static unsigned gates_heard;
+static ob_gate gates_gate;
+static bool gates_hold;
+
+static void gates_enter(ob_ctx *ctx, const ob_session_change *change)
+{
+	gates_heard += strcmp(change->to, "lobby") == 0 && json_is_object(change->data);
+}
+
+static int gates_before(ob_ctx *ctx, const ob_message_event *e)
+{
+	gates_gate = gates_hold ? ob_message_hold(ctx) : 0;
+	return 0;
+}
+
+static int gates_raised(ob_ctx *ctx, const ob_raised *e)
+{
+	gates_heard += 100;
+	return OB_RAISED_STOP;
+}
+
+static void gates_tick(ob_ctx *ctx, ob_timer timer, void *arg)
+{
+	gates_heard += 10000;
+}
+
+static void gates_ok(ob_ctx *ctx, ob_req req)
+{
+	ob_reply(ctx, req, "ok", 2);
+}
+
+static int gates_start(ob_ctx *ctx)
+{
+	const ob_listener l = {.size = sizeof(l), .prefix = "a."};
+
+	CU_ASSERT_EQUAL(ob_session_allow(ctx, "guest", 5, 5), 0);
+	CU_ASSERT_EQUAL(ob_session_allow(ctx, "lobby", 6, 7), 0);
+	CU_ASSERT_EQUAL(ob_on_session_state(ctx, "lobby", gates_enter, NULL), 0);
+	CU_ASSERT_EQUAL(ob_on_message_filter(ctx, OB_MESSAGE_BEFORE_CLIENT, 0, gates_before), 0);
+	CU_ASSERT_EQUAL(ob_on_raised(ctx, &l, gates_raised), 0);
+	CU_ASSERT_EQUAL(ob_on_raised(ctx, &l, gates_raised), 0);
+	CU_ASSERT_EQUAL(ob_on_id(ctx, 5, gates_ok), 0);
+	return ob_on_id(ctx, 6, gates_ok);
+}
+
+static void test_gates(void)
+{
+	ob_mock *m = begin_with(gates_start);
+	ob_ctx *ctx = ob_mock_ctx(m);
+	ob_session a = ob_mock_session(m, NULL);
+
+	gates_heard = 0;
+	(void)ob_mock_as(m, a);
+	CU_ASSERT_EQUAL(ob_mock_send(m, 5, 0, "", 0).code, OB_OK);
+	CU_ASSERT_EQUAL(ob_mock_send(m, 6, 0, "", 0).code, OB_E_DENIED);
+	CU_ASSERT_EQUAL(ob_session_enter(ctx, a, "nowhere", NULL), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_session_enter(ctx, a, "lobby", json_pack("{}")), 0);
+	CU_ASSERT_STRING_EQUAL(ob_mock_state(m, a), "lobby");
+	CU_ASSERT_EQUAL(gates_heard, 1);
+	gates_hold = true;
+	ob_mock_reply reply = ob_mock_send(m, 6, 0, "", 0);
+	CU_ASSERT_TRUE(reply.held);
+	CU_ASSERT_EQUAL(ob_message_pass(ctx, gates_gate), 0);
+	CU_ASSERT_STRING_EQUAL((const char *)ob_mock_reply_of(m, reply.req).data, "ok");
+	reply = ob_mock_send(m, 6, 0, "", 0);
+	CU_ASSERT_EQUAL(ob_message_end(ctx, gates_gate, OB_E_BUSY, NULL, NULL, 0), 0);
+	CU_ASSERT_EQUAL(ob_mock_reply_of(m, reply.req).code, OB_E_BUSY);
+	CU_ASSERT_EQUAL(ob_message_pass(ctx, gates_gate), OB_E_STALE);
+	gates_hold = false;
+	gates_heard = 0;
+	CU_ASSERT_EQUAL(ob_event_raise(ctx, "a.b", NULL), 0);
+	CU_ASSERT_EQUAL(gates_heard, 0);
+	ob_mock_run(m);
+	CU_ASSERT_EQUAL(gates_heard, 100);
+	CU_ASSERT_EQUAL(ob_event_send(ctx, ob_role(ctx, "far"), "x", NULL), 1);
+	CU_ASSERT_STRING_EQUAL(ob_mock_raised_at(m, 0)->name, "x");
+	CU_ASSERT_NOT_EQUAL(ob_cron(ctx, "*/5 * * * *", 0, gates_tick, NULL), 0);
+	CU_ASSERT_EQUAL(ob_cron(ctx, "x", 0, gates_tick, NULL), 0);
+	gates_heard = 0;
+	ob_mock_advance(m, 15 * 60 * 1000 + 1);
+	CU_ASSERT_EQUAL(gates_heard, 30000);
+	ob_mock_free(m);
+}
+
 static void test_users(void)
 {
 	ob_mock *m = begin_with(user_start);
@@ -1709,6 +1862,33 @@ static int migrate(ob_ctx *ctx, uint32_t from, const void *old_state, void *stat
 	return 0;
 }
 
+static int codec_open(ob_ctx *ctx, void *state, const ob_codec_open *info)
+{
+	*(uint32_t *)state = (uint32_t)info->arg + info->encode;
+	return strcmp(info->transport, "tcp") == 0 ? 1 : OB_E_DENIED;
+}
+
+static size_t codec_close(ob_ctx *ctx, void *state, uint16_t code, const char *reason, uint8_t *out,
+                          size_t cap)
+{
+	return codec_breaks == 1 ? cap + 1
+	                         : (size_t)snprintf((char *)out, cap, "%u %s", code, reason);
+}
+
+static size_t codec_wake(ob_ctx *ctx, void *state, ob_packet *out)
+{
+	out->kind = codec_breaks == 1 ? OB_PACKET_NEED : OB_PACKET_ANSWER;
+	out->data = codec_breaks == 2 ? NULL : (uint8_t *)state;
+	out->len = 4;
+	out->kind_word = codec_breaks == 3 ? "Big" : codec_breaks == 4 ? "" : "small";
+	return codec_breaks == 5;
+}
+
+static int codec_check(ob_ctx *ctx, const ob_codec_open *info, ob_err *err)
+{
+	return info->encode < 2 ? 0 : codec_breaks == 1 ? -1 : ob_err_set(err, "too much");
+}
+
 static ob_codec codec = {
 	.size = sizeof(ob_codec),
 	.state_size = 4,
@@ -1751,7 +1931,7 @@ static void test_codecs(void)
 		CU_ASSERT_NOT_EQUAL(ob_mock_error(m)[0], '\0');
 	}
 	p = (ob_packet){.kind = OB_PACKET_REPLY, .id = 3, .data = wire, .len = 1};
-	CU_ASSERT_EQUAL(ob_mock_encode(m, "tiny", &state, &p, wire + 2, 2), OB_E_BAD);
+	CU_ASSERT_EQUAL(ob_mock_encode(m, "tiny", &state, &p, wire + 2, 2), 3); /* more room */
 	codec_breaks = 0;
 	CU_ASSERT_EQUAL(ob_mock_encode(m, "tiny", &state, &p, wire + 2, 2), 2);
 	CU_ASSERT_EQUAL(ob_mock_encode(m, "tiny", &state, &p, wire + 2, 1), OB_E_INVAL);
@@ -1762,6 +1942,17 @@ static void test_codecs(void)
 	CU_ASSERT_EQUAL(ob_mock_choose(m, "none", &choice), OB_E_NOT_FOUND);
 	choice.role = 3;
 	CU_ASSERT_EQUAL(ob_mock_choose(m, "pick", &choice), OB_E_APP);
+
+	/* without the hooks there is nothing to be asked */
+	ob_err err;
+	ob_codec_open info = {.transport = "tcp"};
+	CU_ASSERT_EQUAL(ob_mock_codec_open(m, "tiny", &state, NULL), 0);
+	CU_ASSERT_EQUAL(ob_mock_codec_wake(m, "tiny", &state, &p), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_mock_codec_check(m, "tiny", &info, &err), 0);
+	info.encode = 1;
+	CU_ASSERT_EQUAL(ob_mock_codec_check(m, "tiny", &info, &err), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_mock_codec_check(m, "none", &info, &err), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_mock_codec_open(m, "none", &state, NULL), OB_E_NOT_FOUND);
 
 	/* the next generation's codec: connections hold state of this one */
 	ob_mock *next = ob_mock_next(m, &plain, NULL);
@@ -1775,6 +1966,121 @@ static void test_codecs(void)
 	codec.state_ver = 1;
 	codec.migrate = NULL;
 	ob_mock_free(next);
+	ob_mock_free(m);
+}
+
+static void test_codec_hooks(void)
+{
+	ob_codec before = codec;
+	ob_codec_open info = {.encode = 1, .transport = "tcp"};
+	uint8_t out[OB_CODEC_LAST_WORDS];
+	uint32_t state = 0;
+	ob_err err;
+	ob_packet p;
+
+	codec.arg = 40;
+	codec.open = codec_open;
+	codec.close = codec_close;
+	codec.wake = codec_wake;
+	codec.conf_check = codec_check;
+	ob_mock *m = begin_with(codec_start);
+	CU_ASSERT_EQUAL(ob_mock_codec_open(m, "tiny", &state, &info), 0);
+	CU_ASSERT_EQUAL(state, 41);
+	CU_ASSERT_EQUAL(ob_mock_codec_open(m, "tiny", &state, NULL), OB_E_DENIED);
+	CU_ASSERT_EQUAL(ob_mock_codec_check(m, "tiny", &info, &err), 0);
+	info.encode = 2;
+	CU_ASSERT_EQUAL(ob_mock_codec_check(m, "tiny", &info, &err), OB_E_INVAL);
+	CU_ASSERT_STRING_EQUAL(err.text, "too much");
+	CU_ASSERT_EQUAL(ob_mock_codec_close(m, "tiny", &state, 7, "x", out, sizeof(out)), 3);
+	CU_ASSERT_EQUAL(memcmp(out, "7 x", 3), 0);
+	CU_ASSERT_EQUAL(ob_mock_codec_close(m, "tiny", &state, 7, "x", out, 9), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_mock_codec_close(m, "none", &state, 7, "x", out, sizeof(out)),
+	                OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_mock_codec_wake(m, "tiny", &state, &p), 0);
+	CU_ASSERT(p.kind == OB_PACKET_ANSWER && p.data == (uint8_t *)&state);
+	codec_breaks = 1;
+	CU_ASSERT_EQUAL(ob_mock_codec_close(m, "tiny", &state, 7, "x", out, sizeof(out)), OB_E_BAD);
+	CU_ASSERT_EQUAL(ob_mock_codec_check(m, "tiny", &info, &err), -1);
+	CU_ASSERT_STRING_EQUAL(ob_mock_error(m), "conf_check gave no reason");
+	for (codec_breaks = 1; codec_breaks <= 5; codec_breaks++) {
+		CU_ASSERT_EQUAL(ob_mock_codec_wake(m, "tiny", &state, &p), OB_E_BAD);
+	}
+	codec_breaks = 0;
+
+	/* states that nobody has opened are another version's */
+	ob_mock *next = ob_mock_next(m, &plain, NULL);
+	CU_ASSERT_EQUAL(ob_mock_start(next), 0);
+	ob_mock_free(next);
+	ob_mock_free(m);
+	codec.open = NULL;
+	codec.size = offsetof(ob_codec, arg); /* of a header of before */
+	m = begin_with(codec_start);
+	CU_ASSERT_PTR_NULL(ob_mock_codec(m, "tiny")->close);
+	codec.open = codec_open;
+	codec.size = sizeof(codec);
+	next = ob_mock_next(m, &plain, NULL);
+	CU_ASSERT_EQUAL(ob_mock_start(next), OB_E_STATE);
+	codec = before;
+	ob_mock_free(next);
+	ob_mock_free(m);
+}
+
+static char viewed[64];
+
+static void by_name(ob_ctx *ctx, ob_req req)
+{
+	ob_view v = {.size = sizeof(v)};
+
+	CU_ASSERT_EQUAL(ob_req_view(ctx, req, &v), 0);
+	snprintf(viewed, sizeof(viewed), "%.*s", (int)v.name_len, v.name != NULL ? v.name : "");
+	ob_done(ctx, req);
+}
+
+static int names_start(ob_ctx *ctx)
+{
+	CU_ASSERT_EQUAL(ob_on_name(ctx, "", by_name, OB_FROM_LINK), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_name(ctx, "a\xff", by_name, OB_FROM_LINK), OB_E_INVAL);
+	CU_ASSERT_EQUAL(ob_on_name(ctx, "foobar", by_name, OB_FROM_CLIENT), 0);
+	return ob_on_name(ctx, "chat.send", by_name, OB_FROM_CLIENT | OB_FROM_LINK);
+}
+
+static void test_names(void)
+{
+	ob_mock *m = begin_with(names_start);
+	ob_ctx *ctx = ob_mock_ctx(m);
+	ob_session s = ob_mock_session(m, NULL);
+
+	CU_ASSERT_EQUAL(ob_name_id(ctx, "foobar"), 0x7f9cf968u);
+	CU_ASSERT_EQUAL(ob_name_id(ctx, "a\nb"), 0);
+	CU_ASSERT_STRING_EQUAL(ob_name_of(ctx, 0x7f9cf968u), "foobar");
+	CU_ASSERT_PTR_NULL(ob_name_of(ctx, ob_name_id(ctx, "other")));
+	CU_ASSERT_EQUAL(ob_mock_send(m, 0x7f9cf968u, OB_VIEW_CLIENT, "1", 1).code, OB_OK);
+	CU_ASSERT_STRING_EQUAL(viewed, "foobar");
+	CU_ASSERT_EQUAL(ob_mock_config(m, "names", json_pack("{s:i}", "login", 1000)), 0);
+	CU_ASSERT_EQUAL(ob_name_id(ctx, "login"), 1000);
+	CU_ASSERT_STRING_EQUAL(ob_name_of(ctx, 1000), "login");
+	CU_ASSERT_EQUAL(ob_push_name(ctx, s, "other", "1", 1), 0);
+	CU_ASSERT_EQUAL(ob_push_name(ctx, s, "", "1", 1), OB_E_INVAL);
+	CU_ASSERT_STRING_EQUAL(ob_name_of(ctx, ob_name_id(ctx, "other")), "other");
+
+	/* the table, else the first word, but not for a node of that very role */
+	CU_ASSERT_EQUAL(ob_mock_route(m, 1000, 1000, "hall"), 0);
+	CU_ASSERT_EQUAL(ob_route_name(ctx, "login", 5), ob_role(ctx, "hall"));
+	CU_ASSERT_EQUAL(ob_route_name(ctx, "chat.send", 9), ob_role(ctx, "chat"));
+	CU_ASSERT_EQUAL(ob_route_name(ctx, "service.x", 9), 0);
+	CU_ASSERT_EQUAL(ob_route_name(ctx, "plain", 5), 0);
+	CU_ASSERT_EQUAL(ob_route_name(ctx, ".x", 2), 0);
+
+	/* taken back */
+	CU_ASSERT_EQUAL(ob_off_name(ctx, "chat.send"), 0);
+	CU_ASSERT_EQUAL(ob_off_name(ctx, "chat.send"), OB_E_NOT_FOUND);
+	CU_ASSERT_NOT_EQUAL(
+		ob_mock_send(m, ob_name_id(ctx, "chat.send"), OB_VIEW_CLIENT, "1", 1).code, OB_OK);
+	CU_ASSERT_EQUAL(ob_mock_send(m, 0x7f9cf968u, OB_VIEW_CLIENT, "1", 1).code, OB_OK);
+	CU_ASSERT_EQUAL(ob_on_method(ctx, "user.a.b.c", by_name, 0), 0);
+	CU_ASSERT_EQUAL(ob_off_method(ctx, "user.a.b.c"), 0);
+	CU_ASSERT_EQUAL(ob_off_method(ctx, "user.a.b.c"), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_on_method(ctx, "user.a.b.c", by_name, 0), 0);
 	ob_mock_free(m);
 }
 
@@ -2097,6 +2403,8 @@ int main(void)
 	CU_add_test(s, "HTTP requests going out", test_http_calls);
 	CU_add_test(s, "administration", test_admin);
 	CU_add_test(s, "codecs and policies", test_codecs);
+	CU_add_test(s, "codecs that do more", test_codec_hooks);
+	CU_add_test(s, "names", test_names);
 	CU_add_test(s, "key-value store", test_kv);
 	CU_add_test(s, "state blocks and counters", test_state_and_counters);
 	CU_add_test(s, "switch with state", test_switch);
@@ -2104,6 +2412,8 @@ int main(void)
 	CU_add_test(s, "the node", test_node);
 	CU_add_test(s, "users", test_users);
 	CU_add_test(s, "pushes to many", test_pushes_to_many);
+	CU_add_test(s, "groups", test_groups);
+	CU_add_test(s, "states, filters, events, schedules", test_gates);
 	CU_add_test(s, "locks and attributes", test_locks_and_attributes);
 	return ob__tap_run();
 }

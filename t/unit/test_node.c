@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "host/confreload.h"
+#include "host/admin/confreload.h"
 #include "host/swap/swap.h"
 #include "tap.h"
 #include "unit/files.h"

@@ -96,10 +96,12 @@ static const struct {
 	/* a typo near a known key */
 	{NODE "'modles': []}", "2: modles: "},
 	{NODE "'log_level': 'loud'}", "2: log_level: "},
-	/* what is not built is refused, not left out */
-	{NODE "'websocket': {'port': 1, 'encode': 1}}",
-         "2: websocket.encode: encryption of the client protocol is not built; use 0"},
-	{NODE "'websocket': {'port': 0, 'encode': 1}}", "2: websocket.encode: encryption"},
+	/* for the codec, which looks further */
+	{NODE "'websocket': {'port': 1, 'encode': 3}}",
+         "2: websocket.encode: expected an integer from 0 to 2, found 3"},
+	{NODE "'listen': [{'encode': 3}]}",
+         "2: listen[0].encode: expected an integer from 0 to 2, found 3"},
+	{NODE "'listen': [{'codec_conf': 3}]}", "2: listen: codec_conf must be an object"},
 	/* the protection of links */
 	{NODE "'rpc': {'port': 1, 'encode': 1,\n'tls': {'cert': '/nonexistent/x', 'ca': '/y'}}}",
          "3: rpc.tls: and encode are two ways to encrypt; choose one"},
@@ -186,7 +188,9 @@ static const struct {
          "2: listen: path goes with transport \"unix\", and only with it"},
 	{NODE "'listen': [{'transport': 'tcp', 'path': 'x'}]}",
          "2: listen: path goes with transport \"unix\", and only with it"},
-	{NODE "'listen': [{'transport': 'udp'}]}", "2: listen[0].transport: "},
+	{NODE "'listen': [{'transport': 'udp'}]}",
+         "2: listen[0].transport: \"udp\" is not built in; did you mean \"tcp\"?"},
+	{NODE "'listen': [{'transport': 'a b'}]}", "2: listen[0].transport: must be letters"},
 	{NODE "'listen': [{'codec': 'a/b'}]}",
          "2: listen: codec must be letters, digits, '.', '_' or '-'"},
 	{NODE "'listen': [{'port': 70000}]}", "2: listen[0].port: "},
@@ -297,7 +301,8 @@ static void test_everything(void)
 		"'websocket': {'port': 4, 'timeout': 0, 'no_state': {'range': [[1, 5], [9, 9]],\n"
 		"'special': [7]}},\n"
 		"'listen': [{'transport': 'tcp', 'codec': 'mine', 'host': '::1', 'port': 6,\n"
-		"'reuseport': true, 'timeout': 2}, {'transport': 'unix', 'path': 'u.sock'}],\n"
+		"'reuseport': true, 'timeout': 2, 'token': 't', 'encode': 2, 'codec_conf': "
+		"{'a': [1]}}, {'transport': 'unix', 'path': 'u.sock'}],\n"
 		"'http': {'port': 8, 'token': 'secret'}, 'admin': {'unix': 'a.sock'},\n"
 		"'rpc': {'port': 10, 'token': '0123456789abcdef', 'reconnect_time': 1},\n"
 		"'remote_ports': [{'host': 'there', 'port': 11, 'type': 'route',\n"
@@ -347,6 +352,10 @@ static void test_everything(void)
 	CU_ASSERT_STRING_EQUAL(l[1].host, "::1");
 	CU_ASSERT_TRUE(l[1].reuseport);
 	CU_ASSERT_EQUAL(l[1].timeout_ms, 2000);
+	CU_ASSERT_STRING_EQUAL(l[1].token, "t");
+	CU_ASSERT_EQUAL(l[1].encode, 2);
+	CU_ASSERT_EQUAL(json_array_size(json_object_get(l[1].codec_conf, "a")), 1);
+	CU_ASSERT(l[0].token == NULL && l[0].encode == 0 && l[0].codec_conf == NULL);
 	CU_ASSERT_STRING_EQUAL(l[2].path, "u.sock");
 
 	CU_ASSERT_EQUAL(c->http_port, 8);

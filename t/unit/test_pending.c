@@ -127,6 +127,81 @@ static void test_deadline(void)
 	end();
 }
 
+/* Calls with one budget wait in a row, others by themselves: each ends at its own time, whoever
+ * goes before it. */
+static void test_budgets(void)
+{
+	static const struct {
+		uint32_t id;
+		uint64_t ms;
+	} made[] = {
+		{1, 60}, {2, 60}, {3, 30}, {4, 400}, {5, 60}, {6, 100}, {7, 60},
+	};
+	static const uint32_t order[] = {3, 2, 5, 7, 6};
+	struct ob__pending *p[8];
+
+	begin(16);
+	/* the one that the row was begun for goes at once, and its timer is still to come */
+	ob__pending_drop(make(OB__PENDING_CALL, 9, 60));
+	for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+		p[made[i].id] = make(OB__PENDING_CALL, made[i].id, made[i].ms);
+	}
+	uint64_t before = ob__loop_hrtime_us();
+	ob__pending_drop(p[1]);
+	turn_until(1, 5000);
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - before >= 28000);
+	turn_until(4, 5000);
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - before >= 58000);
+	turn_until(5, 5000);
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - before >= 98000);
+	CU_ASSERT_EQUAL_FATAL(told_len, 5);
+	for (size_t i = 0; i < 5; i++) {
+		CU_ASSERT_EQUAL(told[i].id, order[i]);
+		CU_ASSERT_EQUAL(told[i].code, OB_E_DEADLINE);
+	}
+	CU_ASSERT_EQUAL(ps.slab.live, 1);
+	ob__pending_end(p[4], &good);
+
+	/* the row is empty, and takes another budget: also a shorter one */
+	told_len = 0;
+	make(OB__PENDING_CALL, 1, 100);
+	turn_until(1, 20);
+	ob__pending_end(make(OB__PENDING_CALL, 2, 100), &good);
+	CU_ASSERT_EQUAL(told_len, 1);
+	turn_until(2, 5000);
+	CU_ASSERT_EQUAL(told[1].id, 1);
+	ob__pending_drop(make(OB__PENDING_CALL, 3, 5000));
+	before = ob__loop_hrtime_us();
+	make(OB__PENDING_CALL, 4, 30);
+	turn_until(3, 5000);
+	CU_ASSERT_EQUAL(told[2].id, 4);
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - before < 2000000);
+	CU_ASSERT_EQUAL(ps.slab.live, 0);
+	end();
+}
+
+/* A deadline whose callback makes the next call. */
+static void again(struct ob__pending *p)
+{
+	if (p->id < 4) {
+		make(OB__PENDING_CALL, p->id + 1, 20);
+	}
+}
+
+static void test_budgets_reentry(void)
+{
+	begin(16);
+	meanwhile = again;
+	uint64_t before = ob__loop_hrtime_us();
+	make(OB__PENDING_CALL, 1, 20);
+	turn_until(4, 5000);
+	CU_ASSERT_EQUAL(told_len, 4);
+	CU_ASSERT_TRUE(ob__loop_hrtime_us() - before >= 76000);
+	CU_ASSERT_EQUAL(ps.deadlines, 4);
+	CU_ASSERT_EQUAL(ps.slab.live, 0);
+	end();
+}
+
 static void test_limit(void)
 {
 	begin(2);
@@ -301,6 +376,8 @@ int main(void)
 	CU_add_test(s, "ends once", test_ends_once);
 	CU_add_test(s, "of a former process", test_of_a_former_process);
 	CU_add_test(s, "deadline", test_deadline);
+	CU_add_test(s, "deadlines of calls", test_budgets);
+	CU_add_test(s, "a deadline makes a call", test_budgets_reentry);
 	CU_add_test(s, "limit", test_limit);
 	CU_add_test(s, "calls of a generation", test_calls_of_a_generation);
 	CU_add_test(s, "re-entry", test_reentry);

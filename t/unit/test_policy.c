@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/conn.h"
-#include "host/policy.h"
+#include "host/client/conn.h"
+#include "host/cluster/policy.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 

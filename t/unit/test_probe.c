@@ -117,8 +117,11 @@ static void test_own_modules(void)
 	static const struct {
 		const char *name;
 		bool admin;
-	} rows[] = {{"proxy", false},          {"route", false},     {"service", false},
-	            {"codec_obespoir", false}, {"http_admin", true}, {"http_admin", false}};
+		bool library; /* it needs one that the small program lacks */
+	} rows[] = {{"proxy", false, false},         {"route", false, false},
+	            {"service", false, false},       {"codec_json", false, false},
+	            {"codec_obespoir", false, true}, {"http_admin", true, false},
+	            {"http_admin", false, false}};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char file[512];
@@ -134,7 +137,7 @@ static void test_own_modules(void)
 		/* http_admin says no without "admin": true */
 		CU_ASSERT_EQUAL(rc, i + 1 == sizeof(rows) / sizeof(rows[0]) ? -1 : 0);
 		CU_ASSERT_STRING_EQUAL(probe.resident, "");
-		CU_ASSERT_EQUAL(probe.whole, whole);
+		CU_ASSERT_EQUAL(probe.whole, whole || rows[i].library);
 		if (rc != 0 && rows[i].admin) {
 			fprintf(stderr, "# %s\n", refusal.message);
 		}

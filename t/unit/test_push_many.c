@@ -4,15 +4,15 @@
 
 /* Pushes to many: one node with a codec that counts, and a house with two proxies and a service. */
 
-#include "host/push_many.h"
+#include "host/push/push_many.h"
 
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/conn.h"
-#include "host/reply.h"
+#include "host/client/conn.h"
+#include "host/message/reply.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -29,6 +29,7 @@ static ob_session sessions[MANY]; /* in the order of the clients */
 static size_t opened;
 static ob_codec codec;
 static unsigned encoded;
+static uint32_t (*variant)(ob_ctx *ctx, const void *state);
 
 /* Lines of text: "ID BODY". */
 static size_t decode(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool boundary, size_t max,
@@ -37,13 +38,17 @@ static size_t decode(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool b
 	uint8_t *nl = memchr(data, '\n', len);
 
 	(void)ctx;
-	(void)state;
 	(void)boundary;
 	(void)max;
 	if (nl == NULL) {
 		out->kind = OB_PACKET_NEED;
 		out->need = len + 1;
 		return 0;
+	}
+	if (data[0] == '=') { /* its variant, from here on */
+		*(uint32_t *)state = data[1] == '-' ? OB_CODEC_NO_PUSH : data[1];
+		out->kind = OB_PACKET_SKIP;
+		return (size_t)(nl - data) + 1;
 	}
 	out->kind = OB_PACKET_MESSAGE;
 	out->id = 1000;
@@ -119,6 +124,7 @@ static void begin(size_t len, uint32_t state_size, uint32_t flags, const char *l
 		.name = "line",
 		.decode = decode,
 		.encode = encode,
+		.variant = variant,
 	};
 	rig_install("codec_line", "codec_line"); /* idle; the listener implies it */
 	rig_start(&n, "n", "x",
@@ -174,13 +180,100 @@ static void test_encoded_once(void)
 		CU_ASSERT_EQUAL(ob_push_many(p.ctx, sessions, 20, PUSHED, "many", 4), 20);
 		CU_ASSERT_EQUAL(encoded, rows[r].times);
 		CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "all", 3), 1);
-		CU_ASSERT_EQUAL(encoded, 2 * rows[r].times);
 		for (size_t i = 0; i < 20; i++) {
 			CU_ASSERT_TRUE(hears(i, "many\nall\n"));
 		}
+		CU_ASSERT_EQUAL(encoded, 2 * rows[r].times);
 		CU_ASSERT_EQUAL(rig_metric(&n, "obhost_pushes_total"), 40);
 		end(20);
 	}
+}
+
+/* What is sent to all in one turn goes out together, behind what was sent before. */
+static void test_together(void)
+{
+	begin(20, 0, OB_CODEC_STREAM, "");
+	uint32_t x = ob_role(p.ctx, "x");
+	CU_ASSERT_EQUAL(ob_push(p.ctx, sessions[0], PUSHED, "0", 1), 0);
+	uint64_t writes = n.node->streams.syscalls_out;
+	for (int i = 1; i <= 3; i++) {
+		CU_ASSERT_EQUAL(ob_push_all(p.ctx, x, PUSHED, &"123"[i - 1], 1), 1);
+	}
+	for (size_t i = 0; i < 20; i++) {
+		CU_ASSERT_TRUE(hears(i, i == 0 ? "0\n1\n2\n3\n" : "1\n2\n3\n"));
+	}
+	CU_ASSERT_TRUE(n.node->streams.syscalls_out - writes <= 21);
+	CU_ASSERT_EQUAL(encoded, 4);
+	writes = n.node->streams.syscalls_out;
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, x, PUSHED, "4", 1), 1);
+	for (size_t i = 0; i < 20; i++) {
+		CU_ASSERT_TRUE(hears(i, "4\n"));
+	}
+	CU_ASSERT_EQUAL(n.node->streams.syscalls_out - writes, 20);
+	end(20);
+}
+
+static uint32_t variant_of(ob_ctx *ctx, const void *state)
+{
+	(void)ctx;
+	return *(const uint32_t *)state;
+}
+
+/* Or once for each variant that the codec tells of. */
+static void test_variants(void)
+{
+	static const char *const said[] = {"=a\nx\n", "=b\nx\n", "=-\nx\n", "=a\nx\n", "=b\nx\n"};
+
+	variant = variant_of;
+	begin(5, 4, OB_CODEC_STREAM, "");
+	for (size_t i = 0; i < 5; i++) {
+		rig_send_raw(&clients[i], said[i], strlen(said[i]));
+		CU_ASSERT_TRUE(hears(i, "echo\n"));
+	}
+	encoded = 0;
+	CU_ASSERT_EQUAL(ob_push_many(p.ctx, sessions, 5, PUSHED, "many", 4), 4);
+	CU_ASSERT_EQUAL(encoded, 2);
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "all", 3), 1);
+	for (size_t i = 0; i < 5; i++) {
+		CU_ASSERT_TRUE(i == 2 || hears(i, "many\nall\n"));
+	}
+	CU_ASSERT_EQUAL(encoded, 4);
+	for (size_t i = 0; i < 5; i++) {
+		rig_send_raw(&clients[i], "x\n", 2);
+		CU_ASSERT_TRUE(hears(i, "echo\n"));
+	}
+	CU_ASSERT_EQUAL(rig_metric(&n, "obhost_pushes_lost_total"), 2);
+	end(5);
+	variant = NULL;
+}
+
+static uint32_t own_of(ob_ctx *ctx, const void *state)
+{
+	(void)ctx;
+	return *(const uint32_t *)state == 'o' ? OB_CODEC_OWN : 0;
+}
+
+/* Those with a form of their own share none, and take no place from those who do. */
+static void test_own(void)
+{
+	variant = own_of;
+	begin(20, 4, OB_CODEC_STREAM, "");
+	for (size_t i = 0; i < 20; i++) {
+		const char *said = i < 18 ? "=o\nx\n" : "=s\nx\n";
+
+		rig_send_raw(&clients[i], said, strlen(said));
+		CU_ASSERT_TRUE(hears(i, "echo\n"));
+	}
+	encoded = 0;
+	CU_ASSERT_EQUAL(ob_push_many(p.ctx, sessions, 20, PUSHED, "many", 4), 20);
+	CU_ASSERT_EQUAL(encoded, 18 + 1);
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "all", 3), 1);
+	for (size_t i = 0; i < 20; i++) {
+		CU_ASSERT_TRUE(hears(i, "many\nall\n"));
+	}
+	CU_ASSERT_EQUAL(encoded, 2 * (18 + 1));
+	end(20);
+	variant = NULL;
 }
 
 /* Large ones are referenced by all queues. */
@@ -292,12 +385,49 @@ static void test_broadcast(void)
 	CU_ASSERT_TRUE(hears(last - 1, "1\n2\nb\n"));
 	CU_ASSERT_TRUE(hears(last, "1\na\n2\nb\n"));
 	CU_ASSERT_TRUE(RIG_UNTIL(opened == MANY));
-	CU_ASSERT_EQUAL(n.node->clients.broadcasts.count, 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(n.node->clients.broadcasts.count == 0));
 	CU_ASSERT_EQUAL(n.node->clients.broadcasts.bytes, 0);
 	CU_ASSERT_TRUE(rig_silent(&clients[MANY - 1]));
 	CU_ASSERT_EQUAL(ob_push(p.ctx, sessions[MANY - 1], PUSHED, "new", 3), 0);
 	CU_ASSERT_TRUE(hears(MANY - 1, "new\n"));
 	CU_ASSERT_EQUAL(rig_metric(&n, "obhost_broadcasts_total"), 2);
+	CU_ASSERT_EQUAL(rig_metric(&n, "obhost_pushes_lost_total"), 0);
+	end(MANY);
+}
+
+/* The same of a large group; who is in none gets nothing, nor does who comes into a place of one
+ * that was. */
+static void test_large_group(void)
+{
+	size_t last = MANY - 2;
+
+	begin(MANY - 1, 0, OB_CODEC_STREAM, "'limits': {'connections': 2000},");
+	for (size_t i = 0; i <= last; i++) {
+		if (i % 10 != 3) {
+			CU_ASSERT_EQUAL_FATAL(ob_group_join(p.ctx, sessions[i], "room"), 0);
+		}
+	}
+	CU_ASSERT_EQUAL(last % 10, 8);
+	CU_ASSERT_EQUAL(ob_push_group(p.ctx, "room", PUSHED, "1", 1), 1);
+	CU_ASSERT_EQUAL(n.node->clients.broadcasts.count, 1); /* under way */
+	CU_ASSERT_TRUE(n.node->clients.broadcasts.bytes > MANY / 8);
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "2", 1), 1);
+	CU_ASSERT_EQUAL(ob_push(p.ctx, sessions[last], PUSHED, "a", 1), 0);
+	CU_ASSERT_EQUAL(ob_push(p.ctx, sessions[last - 5], PUSHED, "b", 1), 0);
+	CU_ASSERT_EQUAL(ob_group_leave(p.ctx, sessions[last - 1], "room"), 0); /* too late */
+	CU_ASSERT_EQUAL(ob_push_group(p.ctx, "room", PUSHED, "3", 1), 1);
+	CU_ASSERT_EQUAL(ob_session_close(p.ctx, sessions[last - 2], 0, NULL), 0);
+	rig_connect(&clients[MANY - 1], n.port, false);
+	CU_ASSERT_TRUE(hears(0, "1\n2\n3\n"));
+	CU_ASSERT_TRUE(hears(3, "2\n"));
+	CU_ASSERT_TRUE(hears(last, "1\n2\na\n3\n"));
+	CU_ASSERT_TRUE(hears(last - 1, "1\n2\n"));
+	CU_ASSERT_TRUE(hears(last - 2, "1\n2\n3\n"));
+	CU_ASSERT_TRUE(hears(last - 5, "2\nb\n"));
+	CU_ASSERT_TRUE(RIG_UNTIL(opened == MANY));
+	CU_ASSERT_TRUE(RIG_UNTIL(n.node->clients.broadcasts.count == 0));
+	CU_ASSERT_EQUAL(n.node->clients.broadcasts.bytes, 0);
+	CU_ASSERT_TRUE(rig_silent(&clients[MANY - 1]));
 	CU_ASSERT_EQUAL(rig_metric(&n, "obhost_pushes_lost_total"), 0);
 	end(MANY);
 }
@@ -615,10 +745,14 @@ int main(void)
 	CU_initialize_registry();
 	CU_pSuite s = CU_add_suite("push_many", NULL, NULL);
 	CU_add_test(s, "a message is encoded once", test_encoded_once);
+	CU_add_test(s, "or once for each variant", test_variants);
+	CU_add_test(s, "or for each client alone", test_own);
+	CU_add_test(s, "broadcasts of a turn share their writes", test_together);
 	CU_add_test(s, "large ones are shared", test_large);
 	CU_add_test(s, "what is refused, and what is lost", test_what_is_refused);
 	CU_add_test(s, "who is too slow is closed last", test_slow);
 	CU_add_test(s, "a broadcast is not overtaken", test_broadcast);
+	CU_add_test(s, "a large group", test_large_group);
 	CU_add_test(s, "broadcasts are bounded", test_broadcasts_bounded);
 	CU_add_test(s, "what is malformed is counted", test_malformed);
 	CU_add_test(s, "to sessions of two proxies", test_sessions);

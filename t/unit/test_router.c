@@ -84,6 +84,7 @@ static void test_node(void)
 	begin("proxy");
 	struct ob__route_query q = {.node = service[2]->who.id};
 	CU_ASSERT_PTR_EQUAL(find(&q), service[2]);
+	CU_ASSERT_TRUE(ob__router_find(&router, &q).stands);
 	q.role = ob__fnv1a32("route"); /* the node beats the role */
 	CU_ASSERT_PTR_EQUAL(find(&q), service[2]);
 	down(service[2]);
@@ -267,6 +268,30 @@ static void test_table(void)
 	end();
 }
 
+/* The role of an id that was asked for just now is another one as soon as a table is. */
+static void test_role_again(void)
+{
+	uint32_t game = ob__fnv1a32("game");
+	uint32_t of_service = ob__fnv1a32("service");
+
+	begin("proxy");
+	CU_ASSERT_EQUAL(ob__router_role(&router, 15), 0);
+	ob__router_set_served(&router, table(10, 20, "game"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 15), game);
+	CU_ASSERT_EQUAL(ob__router_role(&router, 21), 0);
+	CU_ASSERT_EQUAL(ob__router_role(&router, 15), game);
+	ob__router_set_table(&router, table(15, 30, "service"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 15), of_service);
+	ob__router_set_served(&router, NULL);
+	CU_ASSERT_EQUAL(ob__router_role(&router, 15), of_service);
+	ob__router_set_table(&router, NULL);
+	CU_ASSERT_EQUAL(ob__router_role(&router, 15), 0);
+	CU_ASSERT_EQUAL(ob__router_role(&router, 0), 0);
+	ob__router_set_table(&router, table(0, 30, "service"));
+	CU_ASSERT_EQUAL(ob__router_role(&router, 0), of_service);
+	end();
+}
+
 /* ---------------------------------------------------------------- policies */
 
 static struct {
@@ -363,6 +388,56 @@ static void test_policy_of_routes(void)
 	CU_ASSERT_EQUAL(policy.asked, 2);
 	CU_ASSERT_TRUE(is_route(find(&(struct ob__route_query){.node = 4711})));
 	CU_ASSERT_EQUAL(policy.asked, 2);
+	end();
+}
+
+/* A role with one node: the way to it stands until anything changes. */
+static void test_only_one(void)
+{
+	begin("proxy");
+	struct ob__route_query q = {.role = ob__fnv1a32("service")};
+	for (unsigned i = 1; i < SERVICES; i++) {
+		down(service[i]);
+	}
+	CU_ASSERT_FALSE(ob__router_find(&router, &q).stands);
+	for (int i = 0; i < 3; i++) {
+		struct ob__route r = ob__router_find(&router, &q);
+		CU_ASSERT_TRUE(r.stands);
+		CU_ASSERT_PTR_EQUAL(r.peer, service[0]);
+		CU_ASSERT_PTR_EQUAL(r.to, service[0]);
+		CU_ASSERT_EQUAL(r.dst, 0);
+	}
+	/* not back to where it came from, and not for another role or none */
+	q.from = service[0];
+	CU_ASSERT_TRUE(is_route(find(&q)));
+	q.from = NULL;
+	CU_ASSERT_TRUE(is_route(find(&(struct ob__route_query){.role = ob__fnv1a32("chat")})));
+	CU_ASSERT_TRUE(is_route(find(&(struct ob__route_query){0})));
+	CU_ASSERT_PTR_EQUAL(find(&q), service[0]);
+	/* a second one: by turns */
+	ob__registry_set_link(&reg, service[3], LINK, 0);
+	struct ob__peer *first = find(&q);
+	struct ob__peer *second = find(&q);
+	CU_ASSERT_TRUE(first != second && (first == service[0] || first == service[3]));
+	CU_ASSERT_FALSE(ob__router_find(&router, &q).stands);
+	/* it drains, and the other one is the only one again; then that one is gone */
+	ob__registry_set_draining(&reg, service[3], true);
+	CU_ASSERT_PTR_EQUAL(find(&q), service[0]);
+	CU_ASSERT_TRUE(ob__router_find(&router, &q).stands);
+	down(service[0]);
+	CU_ASSERT_PTR_NOT_EQUAL(find(&q), service[0]);
+	down(service[3]);
+	CU_ASSERT_TRUE(is_route(find(&q)));
+	CU_ASSERT_FALSE(ob__router_find(&router, &q).stands);
+	/* a policy is asked each time, also about one */
+	ob__registry_set_link(&reg, service[0], LINK, 0);
+	use_policy("service");
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_PTR_EQUAL(find(&q), service[0]);
+		CU_ASSERT_EQUAL(policy.asked, i + 1);
+	}
+	policy.says = -5009;
+	CU_ASSERT_EQUAL(ob__router_find(&router, &q).kind, OB__ROUTE_REFUSED);
 	end();
 }
 
@@ -581,6 +656,46 @@ static void test_stays(void)
 	end();
 }
 
+/* The only one of a role, behind a route node: its name is on what goes there, and as long as
+ * nobody dials it somebody is told each time. */
+static void test_only_one_behind(void)
+{
+	begin("proxy");
+	struct ob__peer *one = heard_of("one", "game", OB__MEMBER_UP);
+	struct ob__route_query q = {.role = one->who.role_id};
+	wanted = 0;
+	router.wanted = on_wanted;
+	router.wanted_arg = one;
+	for (int i = 0; i < 3; i++) {
+		struct ob__route r = ob__router_find(&router, &q);
+		CU_ASSERT_PTR_EQUAL(r.to, one);
+		CU_ASSERT_TRUE(is_route(r.peer));
+		CU_ASSERT_EQUAL(r.dst, one->who.id);
+		CU_ASSERT_FALSE(r.stands);
+		CU_ASSERT_EQUAL(wanted, i + 1);
+	}
+	one->dialing = (struct ob__dialing *)(void *)&wanted;
+	(void)ob__router_find(&router, &q);
+	struct ob__route r = ob__router_find(&router, &q);
+	CU_ASSERT_TRUE(r.stands);
+	CU_ASSERT_PTR_EQUAL(r.to, one);
+	CU_ASSERT_EQUAL(r.dst, one->who.id);
+	CU_ASSERT_EQUAL(wanted, 3);
+	/* the route node goes: through the other one */
+	struct ob__peer *before = r.peer;
+	down(before);
+	r = ob__router_find(&router, &q);
+	CU_ASSERT_TRUE(is_route(r.peer) && r.peer != before);
+	CU_ASSERT_EQUAL(r.dst, one->who.id);
+	/* its own link: straight there */
+	ob__registry_set_link(&reg, one, LINK, 0);
+	r = ob__router_find(&router, &q);
+	CU_ASSERT_PTR_EQUAL(r.peer, one);
+	CU_ASSERT_EQUAL(r.dst, 0);
+	one->dialing = NULL;
+	end();
+}
+
 /* They relay while they drain, and only those that are linked. */
 static void test_route_states(void)
 {
@@ -745,9 +860,11 @@ int main(void)
 	CU_initialize_registry();
 	CU_pSuite s = CU_add_suite("router", NULL, NULL);
 	CU_add_test(s, "table", test_table);
+	CU_add_test(s, "the same id again, with other tables", test_role_again);
 	CU_add_test(s, "to a node", test_node);
 	CU_add_test(s, "to a role", test_role);
 	CU_add_test(s, "to neither", test_neither);
+	CU_add_test(s, "to the only one of a role", test_only_one);
 	CU_add_test(s, "round robin spreads evenly", test_round_robin);
 	CU_add_test(s, "never back", test_never_back);
 	CU_add_test(s, "sticky sessions stay with survivors", test_sticky);
@@ -758,6 +875,7 @@ int main(void)
 	CU_add_test(s, "not heard of yet", test_stranger);
 	CU_add_test(s, "another route node in place of one that drains", test_switched);
 	CU_add_test(s, "by their state", test_member_states);
+	CU_add_test(s, "the only one of a role", test_only_one_behind);
 	CU_add_test(s, "what stays with one", test_stays);
 	CU_add_test(s, "route nodes by theirs", test_route_states);
 	CU_add_test(s, "what they serve", test_served);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/conn.h"
+#include "host/call/methods.h"
+#include "host/client/conn.h"
 #include "lib/many.h"
 #include "mesh/link_priv.h"
 #include "tap.h"
@@ -34,25 +35,31 @@ static int ports[2]; /* of service and other */
 
 static const char table[] = ", 'route': {'range': {'service': [[1000, 9999]]}}";
 
+static const char *more_rpc = ""; /* of all of them */
+static const char *proxy_table = table;
 static const char *more_route = "";
 static const char *more_service = "";
+static const char *service_rpc = "";
 static const char *route_allow = "";
 static const char *route_modules = "'route', ";
 
 static void start_proxy(void)
 {
+	char rpc[256];
+
+	snprintf(rpc, sizeof(rpc), "%s%s", proxy_table, more_rpc);
 	rig_start(&proxy, "p", "proxy",
 	          "'listen': [{'port': 0}], 'rpc': {'token': '" RIG_TOKEN
 	          "', 'reconnect_time': 0.05%s}, 'remote_ports': [{'port': %d, 'type': 'route'}], "
 	          "'modules': ['proxy', {'name': 'puppet', 'conf': {'hooks': %ld}}]",
-	          table, route_port, HOOKS(&at_proxy));
+	          rpc, route_port, HOOKS(&at_proxy));
 }
 
 static void start_route(void)
 {
 	char rpc[256];
 
-	snprintf(rpc, sizeof(rpc), "%s%s", table, route_allow);
+	snprintf(rpc, sizeof(rpc), "%s%s%s", table, more_rpc, route_allow);
 	rig_start(&route, "r", "route",
 	          "%s" RPC "'remote_ports': [{'port': %d}, {'port': %d}], 'modules': [%s"
 	          "{'name': 'puppet', 'conf': {'hooks': %ld}}]",
@@ -62,8 +69,11 @@ static void start_route(void)
 static void start_one(struct rig_node *n, const char *name, const char *type, int port,
                       struct puppet *at)
 {
+	char rpc[256];
+
+	snprintf(rpc, sizeof(rpc), "%s%s", more_rpc, service_rpc);
 	rig_start(n, name, type, "%s" RPC "'modules': [{'name': 'puppet', 'conf': {'hooks': %ld}}]",
-	          more_service, port, "", HOOKS(at));
+	          more_service, port, rpc, HOOKS(at));
 }
 
 static void start_service(void)
@@ -146,6 +156,39 @@ static void at_home(ob_ctx *ctx, ob_req req)
 	ob_reply(ctx, req, "1", 1);
 }
 
+/* From "b" on its node is late. */
+static void tires(ob_ctx *ctx, ob_req req)
+{
+	ob_view view;
+
+	see(ctx, req, &view);
+	if (got.bodies[got.count - 1] == 'b') {
+		service.node->callfilter.lag_ms = 1000;
+	}
+	ob_reply(ctx, req, view.data, view.len);
+}
+
+static struct {
+	int count;
+	int left; /* to come */
+	ob_trace_info of[32];
+	int refuse; /* every so many */
+} traces;
+
+static void traced(ob_ctx *ctx, ob_req req)
+{
+	ob_view view;
+
+	see(ctx, req, &view);
+	CU_ASSERT_TRUE_FATAL(traces.count < 32);
+	traces.of[traces.count].size = sizeof(traces.of[0]);
+	CU_ASSERT_EQUAL(ob_trace(ctx, 0, &traces.of[traces.count]), 0);
+	traces.count++;
+	ob_reply(ctx, req, view.data, view.len);
+}
+
+static void fans_out(ob_ctx *ctx, ob_req req);
+
 static int start_handlers(ob_ctx *ctx, const json_t *conf)
 {
 	int rc = ob_on_id_flags(ctx, 1000, echo, OB_FROM_LINK);
@@ -154,6 +197,10 @@ static int start_handlers(ob_ctx *ctx, const json_t *conf)
 	rc = rc == 0 ? ob_on_id_flags(ctx, 1001, fail, OB_FROM_LINK) : rc;
 	rc = rc == 0 ? ob_on_id_flags(ctx, 1002, keep, OB_FROM_LINK) : rc;
 	rc = rc == 0 ? ob_on_id_flags(ctx, 1003, breaks, OB_FROM_LINK) : rc;
+	rc = rc == 0 ? ob_on_id_flags(ctx, 1004, tires, OB_FROM_LINK) : rc;
+	rc = rc == 0 ? ob_on_id_flags(ctx, 1005, traced, OB_FROM_LINK) : rc;
+	rc = rc == 0 ? ob_on_id_flags(ctx, 1006, fans_out, OB_FROM_LINK) : rc;
+	rc = rc == 0 ? ob_on_method(ctx, "t.s.m.echo", echo, 0) : rc;
 	return rc == 0 ? ob_on_id_flags(ctx, 20000, echo, OB_FROM_LINK) : rc;
 }
 
@@ -173,6 +220,7 @@ static void begin(void)
 	memset(&at_service, 0, sizeof(at_service));
 	memset(&at_other, 0, sizeof(at_other));
 	memset(&got, 0, sizeof(got));
+	memset(&traces, 0, sizeof(traces));
 	at_service.start = start_handlers;
 	at_other.start = start_handlers;
 	route_port = rig_port();
@@ -213,7 +261,8 @@ static void end(void)
 		}
 	}
 	rig_end();
-	more_route = more_service = route_allow = "";
+	more_rpc = more_route = more_service = service_rpc = route_allow = "";
+	proxy_table = table;
 	route_modules = "'route', ";
 }
 
@@ -235,6 +284,11 @@ static void row(struct rig_node *from, const struct rig_node *to, struct ob__fra
 	if (number != 0) {
 		ob__put32(at + OB__FRAME_EXT_HEADER, number);
 		f.ext_len = (uint16_t)ob__frame_ext_head(at, OB__FRAME_EXT_ORDER, sizeof(number));
+		at += f.ext_len;
+	}
+	if (f.ext != NULL) {
+		CU_ASSERT_EQUAL_FATAL(number, 0);
+		memcpy(at, f.ext, f.ext_len);
 		at += f.ext_len;
 	}
 	const uint8_t *payload = at;
@@ -329,6 +383,30 @@ static void test_burst(void)
 	end();
 }
 
+/* A message that its link refuses has no frame: what follows it is not added to that of another
+ * message before it, which has another id. */
+static void test_burst_refused(void)
+{
+	char big[3000];
+
+	begin();
+	proxy_table = ""; /* the route node knows where, so all of a session go the same way */
+	all_up();
+	memset(big, 'b', sizeof(big));
+	say(1000, 0, 1);
+	CU_ASSERT_TRUE(hears(1000, 0, 1));
+	proxy.node->links->options.max_frame = 2048;
+	say(1000, 1, 2);
+	rig_send_bytes(&c, 1001, big, sizeof(big));
+	say(1001, 2, 4);
+	CU_ASSERT_TRUE(rig_expect_error(&c, 1001, 413, NULL));
+	CU_ASSERT_TRUE(hears(1000, 1, 2));
+	CU_ASSERT_TRUE(rig_expect_error(&c, 1001, 403, "not you"));
+	CU_ASSERT_TRUE(rig_expect_error(&c, 1001, 403, "not you"));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "0123");
+	end();
+}
+
 /* The numbers of a session go round in the middle of a burst. */
 static void test_burst_round(void)
 {
@@ -416,6 +494,558 @@ static void test_calls(void)
 		CU_ASSERT_EQUAL(ended.codes[i], fails ? OB_E_DENIED : 0);
 		CU_ASSERT_STRING_EQUAL(ended.texts[i], fails ? "not you" : want);
 	}
+	end();
+}
+
+static ob_target role_of(const char *word)
+{
+	return (ob_target){.role = ob__fnv1a32(word)};
+}
+
+static uint64_t sent(struct rig_node *from, const struct rig_node *to)
+{
+	const struct ob__peer *peer = rig_peer(from, to);
+
+	return peer != NULL ? peer->link->frames_out : 0;
+}
+
+static void call_to(const ob_target *to, uint32_t id, const char *method, uint32_t ms, int i)
+{
+	char body[8];
+	int len = snprintf(body, sizeof(body), "%c", 'a' + i);
+
+	void *arg = (void *)(intptr_t)i;
+	size_t n = (size_t)len;
+	ob_call_id made =
+		method != NULL
+			? ob_call_method(at_route.ctx, to, method, 0, body, n, ms, call_ended, arg)
+			: ob_call(at_route.ctx, to, id, 0, body, n, ms, call_ended, arg);
+	CU_ASSERT_NOT_EQUAL(made, 0);
+}
+
+/* There is a link, and it holds nothing back. */
+static bool is_path(struct rig_node *from, const struct rig_node *to)
+{
+	const struct ob__peer *peer = rig_peer(from, to);
+
+	return peer != NULL && peer->link->hold == 0 && peer->link->old == NULL;
+}
+
+/* As if nothing had been sent to the node for a while. */
+static void quiet(void)
+{
+	memset(&ended, 0, sizeof(ended));
+	memset(&got, 0, sizeof(got));
+	rig_turn_ms(5);
+}
+
+static bool all_echoed(int n)
+{
+	bool same = RIG_UNTIL(ended.count == n);
+
+	for (int i = 0; i < n; i++) {
+		char want[2] = {(char)('a' + i), '\0'};
+		same = same && ended.codes[i] == 0 && strcmp(ended.texts[i], want) == 0;
+	}
+	return same;
+}
+
+/* Calls to a role with one node: one frame there, one back, in their order. */
+static void test_calls_role(void)
+{
+	ob_target service_role = role_of("service");
+
+	begin();
+	all_up();
+	quiet();
+	uint64_t out = sent(&route, &service);
+	uint64_t back = sent(&service, &route);
+	for (int i = 0; i < 20; i++) {
+		call_to(&service_role, 1000, NULL, 0, i);
+	}
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 1);
+	CU_ASSERT_EQUAL(route.node->pendings.slab.live, 20);
+	CU_ASSERT_EQUAL(rig_peer(&route, &service)->balance.pending, 20);
+	CU_ASSERT_TRUE(all_echoed(20));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "abcdefghijklmnopqrst");
+	CU_ASSERT_EQUAL(got.flags & OB_VIEW_CALL, OB_VIEW_CALL);
+	CU_ASSERT_TRUE(sent(&service, &route) < back + 10); /* and what hosts say */
+	CU_ASSERT_EQUAL(rig_peer(&route, &service)->balance.pending, 0);
+	/* it drains from now on: what comes then does not go along */
+	quiet();
+	struct ob__peer *peer = rig_peer(&route, &service);
+	for (int i = 0; i < 3; i++) {
+		call_to(&service_role, 1000, NULL, 300, i);
+	}
+	ob__registry_set_draining(&route.node->registry, peer, true);
+	call_to(&service_role, 1000, NULL, 300, 3);
+	CU_ASSERT_EQUAL(peer->balance.pending, 3);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 4));
+	CU_ASSERT_EQUAL(ended.codes[2], 0);
+	CU_ASSERT_EQUAL(ended.codes[3], OB_E_NO_ROUTE);
+	CU_ASSERT_EQUAL(got.count, 3);
+	ob__registry_set_draining(&route.node->registry, peer, false);
+	/* by method */
+	quiet();
+	CU_ASSERT_TRUE(RIG_UNTIL(ob__methods_may(route.node, ob__node_id("s"), "t.s.m.echo")));
+	out = sent(&route, &service);
+	for (int i = 0; i < 20; i++) {
+		call_to(&service_role, 0, "t.s.m.echo", 0, i);
+	}
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 1);
+	CU_ASSERT_TRUE(all_echoed(20));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "abcdefghijklmnopqrst");
+	/* a node that does not take rows */
+	rig_peer(&route, &service)->link->theirs.features &= (uint32_t)~OB__HELLO_MANY;
+	quiet();
+	out = sent(&route, &service);
+	for (int i = 0; i < 20; i++) {
+		call_to(&service_role, 1000, NULL, 0, i);
+	}
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 20);
+	CU_ASSERT_TRUE(all_echoed(20));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "abcdefghijklmnopqrst");
+	end();
+}
+
+/* What differs goes in a frame of its own; the order is that of the calls. */
+static void test_calls_differ(void)
+{
+	static char big[OB__MANY_ITEM + 1];
+	ob_target t = role_of("service");
+	ob_target node = {.node = ob__node_id("s")};
+	int n = 0;
+
+	begin();
+	all_up();
+	quiet();
+	call_to(&t, 1000, NULL, 0, n++);
+	uint64_t out = sent(&route, &service);
+	call_to(&t, 1000, NULL, 0, n++); /* its frame is the same */
+	CU_ASSERT_EQUAL(sent(&route, &service), out);
+	call_to(&t, 1000, NULL, 300, n++); /* less time */
+	call_to(&t, 1000, NULL, 300, n++);
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 1);
+	call_to(&t, 1005, NULL, 300, n++); /* another id */
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 2);
+	call_to(&t, 0, "t.s.m.echo", 300, n++); /* a method */
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 3);
+	call_to(&t, 1000, NULL, 300, n++);
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 4);
+	call_to(&node, 1000, NULL, 300, n++); /* the same node, by its name */
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 5);
+	/* what the host says comes between */
+	out = sent(&route, &service);
+	ob__link_probe(rig_peer(&route, &service)->link);
+	call_to(&node, 1000, NULL, 300, n++);
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 2);
+	CU_ASSERT_TRUE(all_echoed(n));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "abcdefghi");
+
+	/* what is long, and what no longer fits */
+	quiet();
+	out = sent(&route, &service);
+	memset(big, 'x', sizeof(big));
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_NOT_EQUAL(ob_call(at_route.ctx, &t, 1000, 0, big, sizeof(big), 0,
+		                            call_ended, (void *)(intptr_t)i),
+		                    0);
+	}
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 3);
+	for (int i = 3; i < 23; i++) {
+		CU_ASSERT_NOT_EQUAL(ob_call(at_route.ctx, &t, 1000, 0, big, OB__MANY_ITEM, 0,
+		                            call_ended, (void *)(intptr_t)i),
+		                    0);
+	}
+	uint64_t frames = sent(&route, &service) - out - 3;
+	CU_ASSERT_TRUE(frames >= 20 * OB__MANY_ITEM / OB__MANY_BYTES && frames <= 4);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 23));
+	for (int i = 0; i < 23; i++) {
+		CU_ASSERT_EQUAL(ended.codes[i], 0);
+	}
+	CU_ASSERT_EQUAL(got.count, 23);
+	end();
+}
+
+/* Two nodes take turns: one frame for each; one goes: all to the other. */
+static void test_calls_turns(void)
+{
+	ob_target t = role_of("service");
+
+	begin();
+	start_one(&other, "o", "service", ports[1], &at_other);
+	all_up();
+	CU_ASSERT_TRUE_FATAL(rig_linked(&route, &other));
+	quiet();
+	uint64_t out[] = {sent(&route, &service), sent(&route, &other)};
+	for (int i = 0; i < 20; i++) {
+		call_to(&t, 1000, NULL, 0, i);
+		CU_ASSERT_EQUAL(rig_peer(&route, &service)->balance.pending +
+		                        rig_peer(&route, &other)->balance.pending,
+		                (uint32_t)i + 1);
+	}
+	CU_ASSERT_EQUAL(rig_peer(&route, &service)->balance.pending, 10);
+	CU_ASSERT_EQUAL(sent(&route, &service), out[0] + 1);
+	CU_ASSERT_EQUAL(sent(&route, &other), out[1] + 1);
+	CU_ASSERT_TRUE(all_echoed(20));
+	/* by name, first one, then the other */
+	ob_target named[] = {{.node = ob__node_id("s")}, {.node = ob__node_id("o")}};
+	quiet();
+	for (int i = 0; i < 12; i++) {
+		call_to(&named[i >= 4 && i < 7], 1000, NULL, 0, i);
+	}
+	CU_ASSERT_EQUAL(rig_peer(&route, &service)->balance.pending, 9);
+	CU_ASSERT_EQUAL(rig_peer(&route, &other)->balance.pending, 3);
+	CU_ASSERT_TRUE(all_echoed(12));
+	/* the link breaks below a row that is not sent, and its calls end; the next ones find the
+	 * other node */
+	quiet();
+	for (int i = 0; i < 4; i++) {
+		call_to(&t, 1000, NULL, 0, i);
+	}
+	ob__link_shut(rig_peer(&route, &other)->link, "the test says so");
+	for (int i = 4; i < 8; i++) {
+		call_to(&t, 1000, NULL, 0, i);
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 8));
+	int lost = 0;
+	for (int i = 0; i < 8; i++) {
+		lost += ended.codes[i] == OB_E_NOT_SENT;
+		CU_ASSERT_TRUE(ended.codes[i] == 0 || (i < 4 && ended.codes[i] == OB_E_NOT_SENT));
+	}
+	CU_ASSERT_EQUAL(lost, 2);
+	CU_ASSERT_EQUAL(got.count, 6);
+	end();
+}
+
+/* One of a row is cancelled, one has its deadline, one is held. */
+static void test_calls_end(void)
+{
+	ob_target t = role_of("service");
+	ob_call_id ids[6];
+
+	begin();
+	all_up();
+	quiet();
+	uint64_t out = sent(&route, &service);
+	for (int i = 0; i < 6; i++) {
+		char body = (char)('a' + i);
+		ids[i] = ob_call(at_route.ctx, &t, 1002, 0, &body, 1, 500, call_ended,
+		                 (void *)(intptr_t)i);
+		CU_ASSERT_NOT_EQUAL(ids[i], 0);
+	}
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 1);
+	CU_ASSERT_TRUE(RIG_UNTIL(got.count == 6));
+	CU_ASSERT_EQUAL(ob_call_cancel(at_route.ctx, ids[1]), 0);
+	CU_ASSERT_EQUAL(ob_reply(at_service.ctx, got.held[4], "e", 1), 0);
+	CU_ASSERT_EQUAL(ob_reply(at_service.ctx, got.held[0], "a", 1), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 2));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_metric(&service, "obhost_requests_cancelled_total") == 1));
+	CU_ASSERT_EQUAL(ob_reply(at_service.ctx, got.held[1], "b", 1), OB_E_STALE);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 5));
+	for (int i = 0; i < 6; i++) {
+		CU_ASSERT_EQUAL(ended.codes[i], i % 4 == 0 || i == 1 ? 0 : OB_E_DEADLINE);
+	}
+	CU_ASSERT_STRING_EQUAL(ended.texts[0], "a");
+	CU_ASSERT_STRING_EQUAL(ended.texts[4], "e");
+	CU_ASSERT_STRING_EQUAL(ended.texts[1], "");
+	end();
+}
+
+static void fanned(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg)
+{
+	(void)ctx;
+	(void)call;
+	(void)arg;
+	CU_ASSERT_EQUAL(res->code, 0);
+	traces.left--;
+}
+
+/* Four calls for the request, and two when it has ended. */
+static void fans_out(ob_ctx *ctx, ob_req req)
+{
+	ob_target t = role_of("other");
+
+	see(ctx, req, &(ob_view){0});
+	traces.of[traces.count].size = sizeof(traces.of[0]);
+	CU_ASSERT_EQUAL(ob_trace(ctx, 0, &traces.of[traces.count++]), 0);
+	traces.left = 6;
+	uint64_t out = sent(&service, &route) + sent(&service, &other);
+	for (int i = 0; i < 6; i++) {
+		if (i == 4) {
+			CU_ASSERT_EQUAL(sent(&service, &route) + sent(&service, &other), out + 1);
+			ob_reply(ctx, req, "1", 1);
+		}
+		CU_ASSERT_NOT_EQUAL(ob_call(ctx, &t, 1005, 0, "t", 1, 0, fanned, NULL), 0);
+	}
+	/* one row for the request, its answer, another row */
+	CU_ASSERT_EQUAL(sent(&service, &route) + sent(&service, &other), out + 3);
+}
+
+/* Calls for one request are of its trace, each with its own span; those made behind its end begin
+ * their own. */
+static void test_calls_traced(void)
+{
+	begin();
+	start_one(&other, "o", "other", ports[1], &at_other);
+	all_up();
+	CU_ASSERT_TRUE_FATAL(rig_linked(&route, &other));
+	const struct ob__registry *known = &service.node->registry;
+	uint64_t o = ob__node_id("o");
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(ob__registry_get(known, o) != NULL &&
+	                               ob__peer_is_reachable(known, ob__registry_get(known, o))));
+	for (int round = 0; round < 2; round++) {
+		memset(&traces, 0, sizeof(traces));
+		quiet();
+		/* the second time what is called is one step away, and the answer goes elsewhere */
+		CU_ASSERT_TRUE_FATAL(round == 0 || RIG_UNTIL(is_path(&service, &other)));
+		call(at_route.ctx, ob__node_id("s"), 1006, 0, 0);
+		CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1 && traces.count == 7));
+		CU_ASSERT_TRUE(RIG_UNTIL(traces.left == 0));
+		const ob_trace_info *t = traces.of;
+		for (int i = 1; i < 7; i++) {
+			bool its = i < 5;
+			CU_ASSERT_EQUAL(t[i].begins, !its);
+			CU_ASSERT_EQUAL(t[i].parent, its ? t[0].span : 0);
+			CU_ASSERT_EQUAL(t[i].id[0], its ? t[0].id[0] : ob__node_id("s"));
+			CU_ASSERT_EQUAL(t[i].id[1], its ? t[0].id[1] : t[i].span);
+			for (int k = 0; k < i; k++) {
+				CU_ASSERT_NOT_EQUAL(t[i].span, t[k].span);
+			}
+		}
+	}
+	end();
+}
+
+/* ---------------------------------------------------------------- keys, filters, a late node */
+
+static struct ob__frame with_key(struct ob__frame f, const char *key)
+{
+	static uint8_t ext[80];
+
+	f.ext = ext;
+	f.ext_len = (uint16_t)ob__frame_ext_put(ext, 0, sizeof(ext), OB__FRAME_EXT_IDEMPOTENCY, key,
+	                                        (uint16_t)strlen(key));
+	return f;
+}
+
+/* The messages of a row with a key are one: the first is handled, and all get its end. */
+static void test_keys(void)
+{
+	static char too_long[66];
+	struct ob__frame f = request(1000, ob__node_id("s"));
+
+	f.flags = OB__FRAME_CALL;
+	begin();
+	all_up();
+	double stale = STALE();
+	row(&proxy, &route, with_key(f, "k1"), "123", 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(STALE() == stale + 3));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "1");
+	row(&proxy, &route, with_key(f, "k1"), "45", 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(STALE() == stale + 5));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "1");
+	row(&proxy, &route, with_key(f, "k2"), "67", 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(STALE() == stale + 7));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "16");
+	/* held: the others wait for it */
+	memset(&got, 0, sizeof(got));
+	f.id = 1002;
+	row(&proxy, &route, with_key(f, "k1"), "123", 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(got.count == 1));
+	rig_turn_ms(20);
+	CU_ASSERT_EQUAL(got.count, 1);
+	CU_ASSERT_EQUAL(STALE(), stale + 7);
+	CU_ASSERT_EQUAL(ob_reply(at_service.ctx, got.held[0], "1", 1), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(STALE() == stale + 10));
+	/* one that is no key */
+	memset(too_long, 'k', sizeof(too_long) - 1);
+	row(&proxy, &route, with_key(f, too_long), "123", 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(STALE() == stale + 13));
+	CU_ASSERT_EQUAL(refused(&service, "BAD"), 3);
+	CU_ASSERT_EQUAL(got.count, 1);
+	end();
+}
+
+static void keyed(const char *key, int i)
+{
+	ob_target t = role_of("service");
+	char body = (char)('a' + i);
+	ob_call_options o = {
+		.size = sizeof(o),
+		.mode = OB_CALL_FAIL_FAST,
+		.id = 1000,
+		.data = &body,
+		.len = 1,
+		.key = key,
+		.key_len = (uint32_t)strlen(key),
+	};
+
+	CU_ASSERT_NOT_EQUAL(ob_call_with(at_route.ctx, &t, &o, call_ended, (void *)(intptr_t)i), 0);
+}
+
+/* Calls with keys between others: each has the end of its own key. */
+static void test_keys_between(void)
+{
+	ob_target t = role_of("service");
+
+	begin();
+	all_up();
+	quiet();
+	call_to(&t, 1000, NULL, 0, 0);
+	call_to(&t, 1000, NULL, 0, 1);
+	keyed("k1", 2);
+	keyed("k1", 3);
+	keyed("k2", 4);
+	call_to(&t, 1000, NULL, 0, 5);
+	call_to(&t, 1000, NULL, 0, 6);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 7));
+	for (int i = 0; i < 7; i++) {
+		char want[2] = {"abccefg"[i], '\0'};
+		CU_ASSERT_EQUAL(ended.codes[i], 0);
+		CU_ASSERT_STRING_EQUAL(ended.texts[i], want);
+	}
+	CU_ASSERT_STRING_EQUAL(got.bodies, "abcefg");
+	end();
+}
+
+/* The node is late from the second message of a row on: the others of it are refused, each by
+ * itself, and whoever may tries again. */
+static void test_too_busy(void)
+{
+	ob_target t = role_of("service");
+
+	begin();
+	service_rpc = ", 'too_busy': 0.5";
+	all_up();
+	quiet();
+	uint64_t out = sent(&route, &service);
+	for (int i = 0; i < 6; i++) {
+		call_to(&t, 1004, NULL, 0, i);
+	}
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 1);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 6));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "ab");
+	for (int i = 0; i < 6; i++) {
+		CU_ASSERT_EQUAL(ended.codes[i], i < 2 ? 0 : OB_E_BUSY);
+	}
+	CU_ASSERT_STRING_EQUAL(ended.texts[1], "b");
+	CU_ASSERT_EQUAL(rig_metric(&service, "obhost_too_busy_total"), 4);
+	CU_ASSERT_EQUAL(refused(&service, "BUSY"), 4);
+	/* it was no handler that said so: another try may follow, once the node is not late */
+	ob_call_options o = {
+		.size = sizeof(o),
+		.mode = OB_CALL_FAIL_BACK,
+		.id = 1000,
+		.data = "x",
+		.len = 1,
+	};
+	memset(&ended, 0, sizeof(ended));
+	memset(&got, 0, sizeof(got));
+	service.node->callfilter.lag_ms = 60000;
+	CU_ASSERT_NOT_EQUAL(ob_call_with(at_route.ctx, &t, &o, call_ended, (void *)0), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 1));
+	CU_ASSERT_EQUAL(ended.codes[0], 0);
+	CU_ASSERT_EQUAL(got.count, 1);
+	CU_ASSERT_TRUE(rig_metric(&service, "obhost_too_busy_total") > 4);
+	/* a client's */
+	memset(&got, 0, sizeof(got));
+	CU_ASSERT_TRUE(RIG_UNTIL(service.node->callfilter.lag_ms == 0));
+	rig_send(&c, 1000, "1");
+	CU_ASSERT_TRUE(rig_expect(&c, 1000, "1"));
+	service.node->callfilter.lag_ms = 60000;
+	say(1000, 2, 5);
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_TRUE(rig_expect_error(&c, 1000, 503, NULL));
+	}
+	CU_ASSERT_EQUAL(got.count, 1);
+	end();
+}
+
+static int every_third(ob_ctx *ctx, const ob_call_event *e)
+{
+	(void)ctx;
+	CU_ASSERT_EQUAL(e->view->len, 1);
+	traces.of[traces.count++] = e->trace;
+	return ++traces.refuse % 3 == 0 ? OB_E_DENIED : 0;
+}
+
+static int start_filtered(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = start_handlers(ctx, conf);
+
+	return rc == 0 ? ob_on_call_filter(ctx, OB_CALL_BEFORE_IN, 0, every_third) : rc;
+}
+
+/* A filter sees each call of a row, and refuses some. */
+static void test_filter(void)
+{
+	ob_target t = role_of("service");
+
+	begin();
+	at_service.start = start_filtered;
+	all_up();
+	quiet();
+	uint64_t out = sent(&route, &service);
+	for (int i = 0; i < 10; i++) {
+		call_to(&t, 1000, NULL, 0, i);
+	}
+	CU_ASSERT_EQUAL(sent(&route, &service), out + 1);
+	CU_ASSERT_TRUE(RIG_UNTIL(ended.count == 10));
+	CU_ASSERT_EQUAL(traces.count, 10);
+	for (int i = 0; i < 10; i++) {
+		char want[2] = {(char)('a' + i), '\0'};
+		CU_ASSERT_EQUAL(ended.codes[i], i % 3 == 2 ? OB_E_DENIED : 0);
+		CU_ASSERT_TRUE(i % 3 == 2 || strcmp(ended.texts[i], want) == 0);
+		CU_ASSERT_EQUAL(traces.of[i].begins, 1);
+		CU_ASSERT_EQUAL(traces.of[i].id[1], traces.of[i].span);
+		CU_ASSERT_TRUE(i == 0 || traces.of[i].span != traces.of[i - 1].span);
+	}
+	CU_ASSERT_STRING_EQUAL(got.bodies, "abdeghj");
+	end();
+}
+
+/* ---------------------------------------------------------------- encrypted links */
+
+static void test_tls(void)
+{
+	ob_target t = role_of("service");
+
+	begin();
+	more_rpc = ", 'encode': 1";
+	all_up();
+	CU_ASSERT_PTR_NOT_NULL_FATAL(rig_peer(&route, &service)->link->stream.tls);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(rig_peer(&proxy, &route)->link->stream.tls);
+	say(1000, 0, 1);
+	CU_ASSERT_TRUE(hears(1000, 0, 1));
+	double in = rig_metric(&service, "obhost_link_frames_total");
+	say(1000, 1, 200);
+	CU_ASSERT_TRUE(hears(1000, 1, 200));
+	CU_ASSERT_EQUAL(got.count, 200);
+	CU_ASSERT_TRUE(rig_metric(&service, "obhost_link_frames_total") - in < 60);
+	CU_ASSERT_EQUAL(rig_metric(&service, "obhost_messages_late_total"), 0);
+	for (int round = 0; round < 3; round++) {
+		quiet();
+		uint64_t out = sent(&route, &service);
+		uint64_t back = sent(&service, &route);
+		for (int i = 0; i < 20; i++) {
+			call_to(&t, 1000, NULL, 0, i);
+		}
+		CU_ASSERT_EQUAL(sent(&route, &service), out + 1);
+		CU_ASSERT_TRUE(all_echoed(20));
+		CU_ASSERT_STRING_EQUAL(got.bodies, "abcdefghijklmnopqrst");
+		CU_ASSERT_TRUE(sent(&service, &route) < back + 10); /* and what hosts say */
+	}
+	/* by hand, passed on, and parted for one that does not take rows */
+	quiet();
+	double stale = STALE();
+	row(&proxy, &route, request(1000, ob__node_id("s")), "12345", 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(STALE() == stale + 5));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "12345");
+	rig_peer(&route, &service)->link->theirs.features &= (uint32_t)~OB__HELLO_MANY;
+	row(&proxy, &route, request(1000, ob__node_id("s")), "678", 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(STALE() == stale + 8));
+	CU_ASSERT_STRING_EQUAL(got.bodies, "12345678");
 	end();
 }
 
@@ -910,9 +1540,20 @@ int main(void)
 	CU_initialize_registry();
 	CU_pSuite s = CU_add_suite("rows", NULL, NULL);
 	CU_add_test(s, "a client's burst", test_burst);
+	CU_add_test(s, "one of a burst is refused", test_burst_refused);
 	CU_add_test(s, "numbers go round in a burst", test_burst_round);
 	CU_add_test(s, "a burst to a node with small messages", test_burst_small);
 	CU_add_test(s, "calls", test_calls);
+	CU_add_test(s, "calls to a role", test_calls_role);
+	CU_add_test(s, "calls that differ", test_calls_differ);
+	CU_add_test(s, "calls by turns", test_calls_turns);
+	CU_add_test(s, "calls of a row end", test_calls_end);
+	CU_add_test(s, "traces of calls", test_calls_traced);
+	CU_add_test(s, "keys", test_keys);
+	CU_add_test(s, "keys between others", test_keys_between);
+	CU_add_test(s, "a node that is late", test_too_busy);
+	CU_add_test(s, "a filter", test_filter);
+	CU_add_test(s, "encrypted links", test_tls);
 	CU_add_test(s, "a session that ends at home", test_closed_at_home);
 	CU_add_test(s, "one by one", test_local);
 	CU_add_test(s, "the link or the client goes", test_breaks);

@@ -467,6 +467,91 @@ static void test_live(void)
 	end();
 }
 
+/* ---------------------------------------------------------------- mapped and unmapped */
+
+static int result;
+static int results;
+static bool filter_unmaps;
+
+static void note_result(ob_ctx *ctx, ob_call_id call, const ob_call_result *res, void *arg)
+{
+	result = res->code;
+	results++;
+}
+
+/* It is its own last one. */
+static void only_once(ob_ctx *ctx, ob_req req)
+{
+	ob_view view = {.size = sizeof(view)};
+
+	CU_ASSERT_EQUAL(ob_req_view(ctx, req, &view), 0);
+	CU_ASSERT_EQUAL(
+		view.method != NULL ? ob_off_method(ctx, view.method) : ob_off_id(ctx, view.id), 0);
+	CU_ASSERT_EQUAL(ob_reply(ctx, req, "1", 1), 0);
+}
+
+static int unmap_filter(ob_ctx *ctx, const ob_call_event *event)
+{
+	if (filter_unmaps) {
+		(void)(event->view->method != NULL ? ob_off_method(one.ctx, event->view->method)
+		                                   : ob_off_id(one.ctx, event->view->id));
+	}
+	return 0;
+}
+
+static int start_unmap(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_call_filter(ctx, OB_CALL_BEFORE_IN, 1, unmap_filter);
+}
+
+static int call_own(uint32_t id, const char *method)
+{
+	ob_node_info node = {.size = sizeof(node)};
+	int before = results;
+
+	CU_ASSERT_EQUAL(ob_node(one.ctx, &node), 0);
+	ob_target target = {.node = node.id};
+	ob_call_options o = {.size = sizeof(o), .id = id, .method = method, .deadline_ms = 5000};
+	CU_ASSERT_NOT_EQUAL(ob_call_with(one.ctx, &target, &o, note_result, NULL), 0);
+	CU_ASSERT_TRUE(RIG_UNTIL(results == before + 1));
+	return result;
+}
+
+static void test_unmapped(void)
+{
+	static const char method[] = "user.x.m.once";
+
+	two.start = start_unmap;
+	begin("", false);
+	ob_ctx *ctx = one.ctx;
+	CU_ASSERT_EQUAL(ob_off_id(ctx, 7), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_off_name(ctx, "a.b"), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_off_method(ctx, method), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_off_method(ctx, NULL), OB_E_INVAL);
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL(ob_on_id(ctx, 7, only_once), 0);
+		CU_ASSERT_EQUAL(ob_off_id(two.ctx, 7), OB_E_NOT_FOUND); /* it is the other's */
+		CU_ASSERT_EQUAL(call_own(7, NULL), OB_OK);
+		CU_ASSERT_EQUAL(call_own(7, NULL), OB_E_NOT_FOUND);
+		CU_ASSERT_EQUAL(ob_on_method(ctx, method, only_once, 0), 0);
+		CU_ASSERT_EQUAL(call_own(0, method), OB_OK);
+		CU_ASSERT_EQUAL(call_own(0, method), OB_E_NOT_FOUND);
+	}
+	CU_ASSERT_EQUAL(ob_on_name(ctx, "a.b", handler, OB_FROM_LINK), 0);
+	CU_ASSERT_EQUAL(call_own(ob_name_id(ctx, "a.b"), NULL), OB_OK);
+	CU_ASSERT_EQUAL(ob_off_name(ctx, "a.b"), 0);
+	CU_ASSERT_EQUAL(call_own(ob_name_id(ctx, "a.b"), NULL), OB_E_NOT_FOUND);
+	/* a filter of the very call takes the handler back */
+	filter_unmaps = true;
+	CU_ASSERT_EQUAL(ob_on_id(ctx, 7, handler), 0);
+	CU_ASSERT_EQUAL(call_own(7, NULL), OB_E_NOT_FOUND);
+	CU_ASSERT_EQUAL(ob_on_method(ctx, method, handler, 0), 0);
+	CU_ASSERT_EQUAL(call_own(0, method), OB_E_NOT_FOUND);
+	filter_unmaps = false;
+	CU_ASSERT_EQUAL(n.node->dispatch.reqs.live, 0);
+	end();
+}
+
 /* ---------------------------------------------------------------- what outlives a generation */
 
 static int kv_starts;
@@ -664,6 +749,8 @@ static void test_dead(void)
 	CU_ASSERT_EQUAL(ob_on_id(ctx, 1, handler), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_id_flags(ctx, 1, handler, OB_FROM_LINK), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_method(ctx, "m", handler, 0), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_off_id(ctx, 1), OB_E_DEAD);
+	CU_ASSERT_EQUAL(ob_off_method(ctx, "m"), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_http(ctx, "GET", "/", handler, 0), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_event(ctx, OB_EVENT_NODE_UP, on_event), OB_E_DEAD);
 	CU_ASSERT_EQUAL(ob_on_filter(ctx, 1, filter), OB_E_DEAD);
@@ -732,6 +819,7 @@ int main(void)
 	CU_add_test(s, "in start: arguments, bounds, the shadow", test_start);
 	CU_add_test(s, "what another module has", test_taken);
 	CU_add_test(s, "live", test_live);
+	CU_add_test(s, "mapped and unmapped at run time", test_unmapped);
 	CU_add_test(s, "the key-value store", test_kv);
 	CU_add_test(s, "sections of the state", test_sections);
 	CU_add_test(s, "both tables are full", test_tables_full);

@@ -172,6 +172,41 @@ static void test_left_out(void)
 	end();
 }
 
+/* Taken back: only the generation's own, wherever it stands. */
+static void test_off(void)
+{
+	const struct ob__slot_key id = {OB__SLOT_LINK_ID, 5, NULL};
+	const struct ob__slot_key method = {OB__SLOT_METHOD, 0, "user.x.y.z"};
+	const struct ob__slot_key unknown = {OB__SLOT_METHOD, 0, "user.x.y.other"};
+
+	begin();
+	struct ob__gen *a = gen_of(module_of("a"));
+	struct ob__gen *b = gen_of(module_of("b"));
+	CU_ASSERT_FALSE(ob__slot_off(slots, a, &id));
+	CU_ASSERT_EQUAL(reg(a, OB__SLOT_LINK_ID, 5, NULL, NULL), 0);
+	CU_ASSERT_TRUE(ob__slot_off(slots, a, &id)); /* in its start */
+	CU_ASSERT_EQUAL(reg(a, OB__SLOT_LINK_ID, 5, NULL, NULL), 0);
+	CU_ASSERT_EQUAL(reg(a, OB__SLOT_METHOD, 0, "user.x.y.z", NULL), 0);
+	take_over(a);
+	CU_ASSERT_FALSE(ob__slot_off(slots, b, &id));
+	CU_ASSERT_FALSE(ob__slot_off(slots, b, &method));
+	CU_ASSERT_FALSE(ob__slot_off(slots, a, &unknown));
+	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(slots, false, 5, 0, 0));
+	struct ob__gen *a2 = gen_of(a->module);
+	CU_ASSERT_EQUAL(reg(a2, OB__SLOT_LINK_ID, 5, NULL, NULL), 0);
+	CU_ASSERT_TRUE(ob__slot_off(slots, a, &id)); /* the next one's stays in the shadow */
+	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, false, 5, 0, 0));
+	CU_ASSERT_FALSE(ob__slot_off(slots, a, &id));
+	uint32_t version = slots->methods_version;
+	CU_ASSERT_TRUE(ob__slot_off(slots, a, &method));
+	CU_ASSERT_EQUAL(slots->methods_version, version + 1);
+	CU_ASSERT_PTR_NULL(ob__slots_method(slots, "user.x.y.z", 10, 0, 0));
+	CU_ASSERT_EQUAL(reg(b, OB__SLOT_METHOD, 0, "user.x.y.z", NULL), 0);
+	take_over(a2);
+	CU_ASSERT_PTR_NOT_NULL(ob__slots_by_id(slots, false, 5, 0, 0));
+	end();
+}
+
 static void test_states(void)
 {
 	static const struct {
@@ -209,6 +244,47 @@ static void test_ids(void)
 	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, true, 8, 0, 0), zero); /* the fallback */
 	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, false, 7, 0, 0));       /* links are apart */
 	CU_ASSERT_PTR_NULL(ob__slots_method(slots, "a.b", 3, 0, 0));
+	end();
+}
+
+/* What was found for an id is looked at again each time: whoever has the slot now is told. */
+static void test_id_again(void)
+{
+	struct ob__reg *first;
+	struct ob__reg *second;
+	struct ob__reg *zero;
+	struct ob__reg *canary;
+	begin();
+	struct ob__gen *a = gen_of(module_of("a"));
+	CU_ASSERT_EQUAL(reg(a, OB__SLOT_LINK_ID, 0, NULL, &zero), 0);
+	take_over(a);
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, false, 7, 0, 0), zero);
+
+	struct ob__gen *b = gen_of(module_of("b"));
+	CU_ASSERT_EQUAL(reg(b, OB__SLOT_LINK_ID, 7, NULL, &first), 0);
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, false, 7, 0, 0), zero);
+	take_over(b);
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, false, 7, 0, 0), first);
+	}
+	CU_ASSERT_PTR_NULL(ob__slots_by_id(slots, true, 7, 0, 0));
+
+	struct ob__gen *b2 = gen_of(b->module);
+	CU_ASSERT_EQUAL(reg(b2, OB__SLOT_LINK_ID, 7, NULL, &second), 0);
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, false, 7, 0, 0), first);
+	take_over(b2);
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, false, 7, 0, 0), second);
+
+	struct ob__gen *b3 = gen_of(b->module);
+	CU_ASSERT_EQUAL(reg(b3, OB__SLOT_LINK_ID, 7, NULL, &canary), 0);
+	b3->share = 100; /* of the sessions */
+	ob__slots_canary(slots, b3);
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, false, 7, 1, 2), canary);
+
+	take_out(b3);
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, false, 7, 1, 2), second);
+	take_out(b2);
+	CU_ASSERT_PTR_EQUAL(ob__slots_by_id(slots, false, 7, 0, 0), zero);
 	end();
 }
 
@@ -474,8 +550,10 @@ int main(void)
 	CU_pSuite s = CU_add_suite("slot", NULL, NULL);
 	CU_add_test(s, "one of a kind: owner, shadow, switch, way back", test_ownership);
 	CU_add_test(s, "left out by the next generation", test_left_out);
+	CU_add_test(s, "taken back", test_off);
 	CU_add_test(s, "registering by state of the generation", test_states);
 	CU_add_test(s, "message ids and the fallback", test_ids);
+	CU_add_test(s, "the same id again, with other owners", test_id_again);
 	CU_add_test(s, "HTTP: the longest path, then the method", test_http);
 	CU_add_test(s, "chains in order", test_chains);
 	CU_add_test(s, "bounded", test_limit);

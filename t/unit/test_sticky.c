@@ -5,13 +5,13 @@
 /* What becomes of messages that are to stay with a node, by what is known of that node: on the
  * session's proxy, on the way, and of those that have waited. */
 
-#include "host/sticky.h"
+#include "host/session/sticky.h"
 
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "host/held.h"
+#include "host/message/held.h"
 #include "mesh/sticks.h"
 #include "tap.h"
 #include "unit/node_rig.h"

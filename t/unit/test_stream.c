@@ -388,7 +388,7 @@ static void test_turn_shared(void)
 		ob__loop_turn(net.loop);
 		in = net.m.bytes_in - in;
 		CU_ASSERT(in >= FLOOD * (4u << 10));
-		CU_ASSERT(in <= (1u << 20) + OB__LOOP_READ_BUFFER + FLOOD * (4u << 10));
+		CU_ASSERT(in <= (1u << 20) + OB__LOOP_READ_BUFFER + FLOOD * (32u << 10));
 		for (unsigned i = 0; i < FLOOD; i++) {
 			CU_ASSERT_EQUAL(flooded[i].reads, before[i] + 1);
 			CU_ASSERT(i == 0 || flooded[i].last_len <= net.m.turn_share);

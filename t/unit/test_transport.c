@@ -15,7 +15,7 @@
 
 #include <obhost/mock.h>
 
-#include "host/transport.h"
+#include "host/cluster/transport.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 

@@ -4,16 +4,16 @@
 
 /* A route node, two proxies and a service, of which the service says what no host would. */
 
-#include "host/users_priv.h"
+#include "host/user/users_priv.h"
 
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/conn.h"
-#include "host/reply.h"
-#include "host/session_end.h"
+#include "host/client/conn.h"
+#include "host/message/reply.h"
+#include "host/session/end.h"
 #include "mesh/proto.h"
 #include "tap.h"
 #include "unit/node_rig.h"

@@ -2,7 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/way.h"
+#include "host/message/way.h"
 
 #include <CUnit/CUnit.h>
 #include <string.h>

@@ -151,6 +151,12 @@ static const struct {
 	{BYTES("\x82\xff"), "more 10"},
 	{BYTES("\x82\xff\0\0\0\0\0\0\0"), "more 10"},
 	{BYTES("\x81\x82" M "hi\x81"), "text(hi) more 2"},
+	{BYTES("\x81\x85" M "\xe4\xbd"), "more 11"},
+	{BYTES("\x81\x85" M "\xe4("), "error 1007"}, /* the rest can't mend it */
+	{BYTES("\x82\x85" M "\xe4("), "more 11"},
+	{BYTES("\x01\x81" M "\xe4\x80\x85" M "\xbd"), "text...(\xe4) more 11"},
+	{BYTES("\x01\x81" M "\xe4\x80\x85" M "("), "text...(\xe4) error 1007"},
+	{BYTES("\x01\x81" M "\xe4\x89\x82" M "("), "text...(\xe4) more 8"},
 	/* control frames */
 	{BYTES("\x89\x80" M), "ping() "},
 	{BYTES("\x89\x82" M "hi\x8a\x81" M "x"), "ping(hi) pong(x) "},
@@ -287,9 +293,10 @@ static size_t put_masked(uint8_t *out, uint8_t b0, const uint8_t *payload, size_
 /* Every length around the steps of the header and of the unmasking, at every alignment. */
 static void test_lengths(void)
 {
-	static const size_t lengths[] = {
-		0,  1,  2,  3,  4,   5,   7,   8,   9,   15,  16,    17,    31,    32,    33,    63,
-		64, 65, 95, 96, 124, 125, 126, 127, 128, 255, 65534, 65535, 65536, 65537, 200000};
+	static const size_t lengths[] = {0,   1,   2,   3,     4,     5,     7,     8,     9,   15,
+	                                 16,  17,  18,  19,    31,    32,    33,    47,    48,  49,
+	                                 50,  51,  63,  64,    65,    95,    96,    124,   125, 126,
+	                                 127, 128, 255, 65534, 65535, 65536, 65537, 200000};
 	static const uint8_t mask[4] = {0x37, 0xfa, 0x21, 0x3d};
 	enum { MOST = 200000, BEHIND = 40 };
 	uint8_t *payload = malloc(MOST);
@@ -350,6 +357,79 @@ static void test_text_everywhere(void)
 	}
 }
 
+/* A text of 400 bytes and characters of each length. */
+static void fill_text(uint8_t text[400])
+{
+	static const char some[] =
+		"ascii ascii \xc3\xa9 \xe4\xb8\xad\xef\xbf\xbf \xf0\x9f\x98\x80.";
+	memset(text, 'x', 400);
+	for (size_t at = 0; at + sizeof(some) <= 400; at += sizeof(some) - 1) {
+		memcpy(text + at, some, sizeof(some) - 1);
+	}
+}
+
+/* A frame that comes in two pieces and then byte by byte; how many bytes were there when it was
+ * taken or refused. */
+static size_t feed_slowly(uint8_t *wire, size_t size, size_t first, struct ob__ws_item *item)
+{
+	struct ob__ws ws;
+	size_t used = 0;
+	ob__ws_init(&ws, LIMIT);
+	for (size_t len = first; len <= size; len++) {
+		uint8_t *block = malloc(len);
+		memcpy(block, wire, len);
+		used = ob__ws_decode(&ws, block, len, item);
+		if (item->kind == OB__WS_DATA) {
+			memcpy(wire, block, len);
+			item->data = wire + (item->data - block);
+		} else {
+			CU_ASSERT_EQUAL(used, 0);
+			CU_ASSERT_EQUAL(memcmp(block, wire, len), 0); /* still masked */
+		}
+		free(block);
+		if (item->kind != OB__WS_MORE) {
+			return len;
+		}
+	}
+	return 0;
+}
+
+/* What is wrong in a text is seen with the byte that shows it, though the frame goes on. */
+static void test_text_early(void)
+{
+	static const struct {
+		struct bytes bad;
+		size_t shown; /* by so many of its bytes */
+	} faults[] = {
+		{BYTES("\xff"), 1},     {BYTES("\xc3("), 2},        {BYTES("\xed\xa0\x80"), 2},
+		{BYTES("\xe0\x9f"), 2}, {BYTES("\xf4\x90\x80"), 2}, {BYTES("\xf0\x90\x80("), 4},
+	};
+	static const uint8_t mask[4] = {0x80, 0xff, 0x11, 0x7f};
+	uint8_t text[400];
+	uint8_t wire[sizeof(text) + 14];
+	struct ob__ws_item item;
+	for (size_t first = 2; first < sizeof(wire) - 6; first += 37) {
+		fill_text(text);
+		size_t size = put_masked(wire, 0x81, text, sizeof(text), mask);
+		CU_ASSERT_EQUAL(feed_slowly(wire, size, first, &item), size);
+		CU_ASSERT_EQUAL(item.kind, OB__WS_DATA);
+		CU_ASSERT_EQUAL(memcmp(item.data, text, sizeof(text)), 0);
+	}
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		for (size_t at = 0; at < 330; at++) {
+			memset(text, 'x', sizeof(text));
+			memcpy(text + at, faults[i].bad.data, faults[i].bad.len);
+			size_t size = put_masked(wire, 0x81, text, sizeof(text), mask);
+			size_t shown = 8 + at + faults[i].shown;
+			CU_ASSERT_EQUAL(feed_slowly(wire, size, 2, &item), shown);
+			CU_ASSERT_EQUAL(item.code, OB__WS_BAD_DATA);
+			wire[0] = 0x82; /* binary may be anything */
+			CU_ASSERT_EQUAL(feed_slowly(wire, size, 2, &item), size);
+			CU_ASSERT_EQUAL(item.kind, OB__WS_DATA);
+		}
+	}
+}
+
 /* Characters of each length across two fragments, cut at every byte, with ASCII around. */
 static void test_text_across_fragments(void)
 {
@@ -394,16 +474,69 @@ static void test_after_the_end(void)
 	}
 }
 
-static void test_no_limit(void)
+/* RSV1 is for the first frame of a data message, where it was agreed upon, and says that its text
+ * can't be looked at. */
+static void test_packed(void)
+{
+	static const struct {
+		const char *data;
+		size_t len;
+		bool deflate;
+		bool good;
+	} packed_rows[] = {
+		{"\xc1\x82" M "\xff\xfe", 8, true, true},
+		{"\xc2\x82" M "\xff\xfe", 8, true, true},
+		{"\x41\x82" M "\xff\xfe", 8, true, true}, /* a fragment */
+		{"\xc1\x82" M "\xff\xfe", 8, false, false},
+		{"\x81\x82" M "\xff\xfe", 8, true, false}, /* not compressed: no text */
+		{"\xa2\x80" M, 6, true, false},
+		{"\x92\x80" M, 6, true, false},
+		{"\xe2\x80" M, 6, true, false},
+		{"\xc9\x80" M, 6, true, false}, /* a ping */
+		{"\xc8\x80" M, 6, true, false},
+		{"\xc0\x80" M, 6, true, false}, /* goes on with nothing */
+	};
+
+	for (size_t i = 0; i < sizeof(packed_rows) / sizeof(packed_rows[0]); i++) {
+		struct ob__ws ws;
+		struct ob__ws_item item;
+		uint8_t data[16];
+		ob__ws_init(&ws, 1000);
+		ws.deflate = packed_rows[i].deflate;
+		memcpy(data, packed_rows[i].data, packed_rows[i].len);
+		CU_ASSERT_EQUAL(ob__ws_decode(&ws, data, packed_rows[i].len, &item),
+		                packed_rows[i].good ? packed_rows[i].len : 0);
+		CU_ASSERT_EQUAL(item.kind, packed_rows[i].good ? OB__WS_DATA : OB__WS_ERROR);
+		CU_ASSERT_TRUE(!packed_rows[i].good || item.packed);
+		if (i != 2) {
+			continue;
+		}
+		/* it goes on without the bit, and so does all of it; the next one is plain */
+		uint8_t on[] = "\x00\x81" M "\xff\x80\x80" M "\x81\x81" M "a";
+		CU_ASSERT_EQUAL(ob__ws_decode(&ws, on, 20, &item), 7);
+		CU_ASSERT_TRUE(item.packed && !item.fin && item.text);
+		CU_ASSERT_EQUAL(ob__ws_decode(&ws, on + 7, 13, &item), 6);
+		CU_ASSERT_TRUE(item.packed && item.fin);
+		CU_ASSERT_EQUAL(ob__ws_decode(&ws, on + 13, 7, &item), 7);
+		CU_ASSERT_TRUE(item.kind == OB__WS_DATA && !item.packed);
+	}
+}
+
+static void test_highest_limit(void)
 {
 	struct ob__ws ws;
 	struct ob__ws_item item;
-	ob__ws_init(&ws, UINT64_MAX);
-	uint8_t data[] = "\x02\x81" M "a\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xff";
+	ob__ws_init(&ws, UINT32_MAX);
+	uint8_t data[] = "\x02\x81" M "a\x80\xff\0\0\0\0\xff\xff\xff\xf0";
 	CU_ASSERT_EQUAL(ob__ws_decode(&ws, data, 17, &item), 7);
 	CU_ASSERT_EQUAL(ob__ws_decode(&ws, data + 7, 10, &item), 0);
 	CU_ASSERT_EQUAL(item.kind, OB__WS_MORE);
-	CU_ASSERT_EQUAL(item.need, (uint64_t)INT64_MAX + 14);
+	CU_ASSERT_EQUAL(item.need, (uint64_t)UINT32_MAX - 15 + 14);
+	ob__ws_init(&ws, UINT32_MAX);
+	uint8_t beyond[] = "\x82\xff\0\0\0\1\0\0\0\0";
+	CU_ASSERT_EQUAL(ob__ws_decode(&ws, beyond, 10, &item), 0);
+	CU_ASSERT_EQUAL(item.kind, OB__WS_ERROR);
+	CU_ASSERT_EQUAL(item.code, OB__WS_TOO_BIG);
 
 	ob__ws_init(&ws, 0); /* only empty messages; control frames have a limit of their own */
 	uint8_t empty[] = "\x89\x81" M "p"
@@ -528,6 +661,30 @@ static void test_utf8(void)
 	CU_ASSERT_TRUE(ob__utf8_ok(NULL, 0));
 }
 
+static void test_utf8_front(void)
+{
+	static const struct {
+		struct bytes in;
+		size_t front;
+	} table[] = {
+		{BYTES(""), 0},
+		{BYTES("all of it"), 9},
+		{BYTES("\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80"), 9},
+		{BYTES("a\xff"
+	               "b"),
+	         1},
+		{BYTES("ab\xc3"), 2},
+		{BYTES("ab\xe4\xbd"), 2},
+		{BYTES("ab\xf0\x9f\x98"), 2},
+		{BYTES("\xc3\xa9\xed\xa0\x80z"), 2},
+		{BYTES("\x80"), 0},
+	};
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		CU_ASSERT_EQUAL(ob__utf8_front(table[i].in.data, table[i].in.len), table[i].front);
+	}
+	CU_ASSERT_EQUAL(ob__utf8_front(NULL, 0), 0);
+}
+
 static size_t encode(uint8_t *p, uint32_t c)
 {
 	if (c < 0x80) {
@@ -565,12 +722,15 @@ int main(void)
 	CU_add_test(s, "the same in pieces", test_pieces);
 	CU_add_test(s, "lengths and alignments", test_lengths);
 	CU_add_test(s, "a bad byte anywhere in a text", test_text_everywhere);
+	CU_add_test(s, "a bad text before its frame is whole", test_text_early);
 	CU_add_test(s, "characters across fragments", test_text_across_fragments);
 	CU_add_test(s, "nothing is decoded after the end", test_after_the_end);
-	CU_add_test(s, "no limit, and a limit of nothing", test_no_limit);
+	CU_add_test(s, "compressed messages", test_packed);
+	CU_add_test(s, "no limit, and a limit of nothing", test_highest_limit);
 	CU_add_test(s, "headers that a server sends", test_put_header);
 	CU_add_test(s, "close codes", test_close_codes);
 	CU_add_test(s, "UTF-8 by its definition", test_utf8);
 	CU_add_test(s, "UTF-8, each character", test_utf8_all);
+	CU_add_test(s, "UTF-8, how much of it is good", test_utf8_front);
 	return ob__tap_run();
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/client.h"
+#include "host/client/client.h"
 #include "host/swap/swap_priv.h"
 
 /* ---- how often ---- */
@@ -276,14 +276,14 @@ static json_t *canary_possible(const struct ob__transaction *tx)
 	return NULL;
 }
 
-/* A listener's codec can't go.  Asked when it is the request's turn: a module that was waiting
- * before it may have opened the listener. */
+/* A listener's codec can't go, nor can its transport.  Asked when it is the request's turn: a
+ * module that was waiting before it may have opened the listener. */
 static json_t *in_use(const struct ob__transaction *tx)
 {
 	for (size_t i = 0; tx->kind == OB__SWAP_UNLOAD && i < tx->len; i++) {
 		if (ob__clients_need(tx->node, tx->items[i].module)) {
 			return ob__plain_refusal("in_use", tx->items[i].name, "reload it instead",
-			                         "a listener uses this codec");
+			                         "a listener uses what it offers");
 		}
 	}
 	return NULL;

@@ -3,8 +3,8 @@
  */
 
 #include "base/log.h"
-#include "host/codec_state.h"
-#include "host/listen.h"
+#include "host/client/codec_state.h"
+#include "host/client/listen.h"
 #include "host/swap/steps.h"
 
 static void refused(struct ob__transaction *tx)

@@ -20,7 +20,7 @@
 
 #include <jansson.h>
 
-#include "host/admin.h"
+#include "host/admin/admin.h"
 #include "host/swap/probe_wire.h"
 #include "lib/ws.h"
 

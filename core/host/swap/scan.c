@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "host/conn.h"
+#include "host/client/conn.h"
 #include "host/kv.h"
 #include "host/swap/swap_priv.h"
 

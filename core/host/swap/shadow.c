@@ -7,7 +7,8 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "host/client.h"
+#include "host/client/client.h"
+#include "host/client/door.h"
 #include "host/swap/depend.h"
 #include "host/swap/steps.h"
 
@@ -172,6 +173,12 @@ enum ob__tx_answer ob__step_start(struct ob__transaction *tx, struct ob__swap_it
 		return ob__tx_refuse(tx, it, &r);
 	}
 	g->started = true;
+	char why[256];
+	if (it->from != NULL && ob__doors_keep(it->from, g, why, sizeof(why)) != 0) {
+		ob__refuse(&r, "start", "transport", g->file, NULL, NULL,
+		           "restart the node to have it, which closes its clients", "%s", why);
+		return ob__tx_refuse(tx, it, &r);
+	}
 	const char *lost = lost_codec(it);
 	if (lost == NULL) {
 		return OB__TX_OK;

@@ -11,8 +11,9 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "host/codec_state.h"
-#include "host/listen.h"
+#include "host/client/codec_state.h"
+#include "host/client/listen.h"
+#include "host/fdwatch.h"
 #include "host/swap/swap_priv.h"
 #include "lib/blob.h"
 
@@ -248,6 +249,8 @@ static void rebuild(struct ob__node *node)
 		ob__error("module",
 		          "out of memory: filters and events are off until the next swap");
 	}
+	ob__states_rebuild(node);
+	ob__gates_refresh(node);
 }
 
 /* `from` no longer serves, `to` does; either may be NULL.  The number of things touched. */
@@ -258,6 +261,7 @@ static uint32_t exchange(struct ob__node *node, struct ob__module *m, struct ob_
 
 	if (from != NULL) {
 		touched += ob__slots_deactivate(&node->slots, from);
+		ob__fd_watches_pause(from, true);
 	}
 	if (to != NULL) {
 		touched += ob__slots_activate(&node->slots, to);
@@ -266,6 +270,7 @@ static uint32_t exchange(struct ob__node *node, struct ob__module *m, struct ob_
 		atomic_store(&to->open, true);
 		to->since = ob__loop_now(node->loop);
 		ob__listens_activate(to);
+		ob__fd_watches_pause(to, false);
 		ob__codecs_switched(to);
 	}
 	if (from != NULL) {

@@ -20,9 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/dispatch.h"
-#include "host/request.h"
-#include "host/users_priv.h"
+#include "host/message/dispatch.h"
+#include "host/message/request.h"
+#include "host/user/users_priv.h"
 #include "mesh/proto.h"
 #include "t/sim/mesh/vnode.h"
 

@@ -35,8 +35,8 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "host/dispatch.h"
-#include "host/request.h"
+#include "host/message/dispatch.h"
+#include "host/message/request.h"
 #include "t/sim/mesh/chaos.h"
 #include "t/sim/mesh/seeds.h"
 #include "t/sim/mesh/vnode.h"

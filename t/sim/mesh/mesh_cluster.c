@@ -31,9 +31,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/dispatch.h"
-#include "host/reply.h"
-#include "host/request.h"
+#include "host/message/dispatch.h"
+#include "host/message/reply.h"
+#include "host/message/request.h"
 #include "mesh/link_priv.h"
 #include "t/sim/mesh/chaos.h"
 #include "t/sim/mesh/seeds.h"

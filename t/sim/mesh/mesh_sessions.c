@@ -33,10 +33,10 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "host/dispatch.h"
-#include "host/request.h"
-#include "host/session_lock.h"
-#include "host/users_priv.h"
+#include "host/message/dispatch.h"
+#include "host/message/request.h"
+#include "host/session/lock.h"
+#include "host/user/users_priv.h"
 #include "t/sim/mesh/chaos.h"
 #include "t/sim/mesh/seeds.h"
 #include "t/sim/mesh/vnode.h"

@@ -9,9 +9,9 @@
  * What is real is all that a message meets: core/mesh, and of core/host what node_mesh.c puts
  * together and what dispatches (cluster, dispatch, calls, keys, held, sticky, sessions, users,
  * locks, drain, slots, requests).  What is not is what reaches out of it: the sockets and codecs of
- * clients (host/conn.h and host/client.h are here), the loader and the swap of modules, HTTP, the
- * configuration's files, node.c with its start, signals and end.  They are substituted when the
- * program is linked, so no line of the host knows of this.
+ * clients (host/client/conn.h and host/client/client.h are here), the loader and the swap of
+ * modules, HTTP, the configuration's files, node.c with its start, signals and end.  They are
+ * substituted when the program is linked, so no line of the host knows of this.
  *
  * A node has one module, whose handlers, events and decider are the program's functions; these call
  * what stands behind the SDK.  Its clients are structs of which the program says what they send,
@@ -27,7 +27,7 @@
 
 #include <obhost/obhost.h>
 
-#include "host/conn.h"
+#include "host/client/conn.h"
 #include "host/node.h"
 #include "t/sim/mesh/world.h"
 

@@ -526,6 +526,17 @@ int uv_write(uv_write_t *req, uv_stream_t *stream, const uv_buf_t bufs[], unsign
 	return 0;
 }
 
+size_t uv_stream_get_write_queue_size(const uv_stream_t *stream)
+{
+	const struct vhandle *h = vhandle_of(stream);
+	size_t left = 0;
+
+	for (unsigned i = 0; h->write != NULL && i < h->nbufs; i++) {
+		left += h->bufs[i].len;
+	}
+	return left;
+}
+
 /* ---------------------------------------------------------------- events of the poll */
 
 static bool readable(const struct vhandle *h)

@@ -185,6 +185,10 @@ class Node:
         except FileNotFoundError:
             return ""
 
+    def says(self, text, times=1):
+        """Waits until the log has `text` so often: a thread writes it, a little later than it is."""
+        eventually(lambda: self.log().count(text) >= times, f"{text!r} in the log")
+
     # ---- its life
 
     def command(self, *args):

@@ -1,0 +1,700 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+#include "host/message/gate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "host/client/conn.h"
+#include "host/message/reply.h"
+#include "host/message/request.h"
+#include "host/node.h"
+#include "host/slot.h"
+#include "mesh/handles.h"
+
+#define GATES_MAX (1u << 20)
+#define LOG_BURST 10u
+
+/* A message that is held, by a filter of `gen`, or for its turn. */
+struct gate {
+	uint64_t handle;
+	struct ob__node *node;
+	struct ob__gen *gen;  /* NULL: it waits for its turn */
+	struct ob__list link; /* in gen->gates, or with others of its client */
+	struct ob__timeout timeout;
+	uint64_t deadline; /* of the message: loop ms */
+	bool passed;       /* these two while the filter still runs */
+	bool fresh;
+	size_t next; /* the filter behind this one, and how to know it again: */
+	uint32_t version;
+	int priority;
+
+	uint64_t conn; /* of a client's message, else 0 */
+	ob_packet packet;
+	uint64_t req; /* of a request, else 0 */
+	ob_handler_fn fn;
+	uint32_t fn_flags;
+
+	uint8_t *bytes; /* payload, then name */
+	size_t len;
+};
+
+/* What a filter is being asked about. */
+struct ob__asking {
+	const struct ob__reg *reg;
+	size_t at; /* its number */
+	uint64_t conn;
+	const ob_packet *packet;
+	const struct ob__req *req;
+	ob_handler_fn fn;
+	uint32_t fn_flags;
+	const ob_view *view;
+	uint64_t gate; /* that it made; 0: none */
+};
+
+/* Messages of a client that wait for their turn. */
+struct serial {
+	struct ob__node *node;
+	uint64_t conn;
+	struct ob__list gates;
+	uint32_t len;
+	bool queued; /* a turn that looks at them is coming */
+	bool gone;
+};
+
+void ob__gates_init(struct ob__node *node)
+{
+	struct ob__gates *gs = &node->gates;
+	struct ob__stats *s = node->stats;
+
+	ob__slab_init(&gs->slab, sizeof(struct gate), OB__KIND_GATE, GATES_MAX);
+	ob__map_init(&gs->serial, node->registry.seed);
+	gs->held = ob__stat_counter(s, "obhost_messages_held_total", NULL,
+	                            "Messages that a filter held.");
+	gs->refused = ob__stat_counter(s, "obhost_messages_filtered_total", NULL,
+	                               "Messages that a filter refused.");
+	gs->slow = ob__stat_counter(s, "obhost_messages_slow_total", NULL,
+	                            "Messages that took longer than filters.time.slow.");
+	gs->too_many = ob__stat_counter(s, "obhost_serial_refused_total", NULL,
+	                                "Messages refused as too many of their client's waited.");
+	gs->waited = ob__stat_counter(s, "obhost_serial_waited_total", NULL,
+	                              "Messages that waited for their client's request before.");
+	ob__gates_refresh(node);
+}
+
+void ob__gates_refresh(struct ob__node *node)
+{
+	const struct ob__filters_conf *f = &node->conf->filters;
+	const struct ob__slots *slots = &node->slots;
+	struct ob__gates *gs = &node->gates;
+
+	node->dispatch.budget_ms = node->conf->call_timeout_ms;
+	gs->watch = f->serial_queue > 0 || f->too_busy_ms > 0 || f->timeouts.flat_len > 0;
+	gs->around = f->time || slots->message_filters[OB_MESSAGE_AFTER_CLIENT - 1].len > 0;
+	gs->handlers = f->time || slots->message_filters[OB_MESSAGE_AFTER_HANDLER - 1].len > 0;
+	if (f->time && gs->client_time == NULL) {
+		gs->client_time =
+			ob__stat_histogram(node->stats, "obhost_message_seconds", "at=\"client\"",
+		                           "Time until the end of clients' messages.");
+		gs->handler_time =
+			ob__stat_histogram(node->stats, "obhost_message_seconds", "at=\"handler\"",
+		                           "Time until the end of clients' messages.");
+	}
+}
+
+/* ---- gates ---- */
+
+static void gate_free(struct gate *g)
+{
+	struct ob__node *node = g->node;
+	struct ob__gen *gen = g->gen;
+
+	ob__timeout_clear(node->loop, &g->timeout);
+	ob__list_del(&g->link);
+	node->gates.bytes -= g->len;
+	free(g->bytes);
+	ob__slab_free(&node->gates.slab, g);
+	if (gen != NULL) {
+		ob__gen_unref(gen);
+	}
+}
+
+/* It counts against its client while a filter has it. */
+static void client_leaves(const struct gate *g)
+{
+	if (g->conn != 0 && g->gen != NULL && !g->fresh) {
+		ob__conn_ended(ob__conn_get(g->node, g->conn));
+	}
+}
+
+/* Ends what it holds, and frees it. */
+static void gate_finish(struct gate *g, int code, const char *text, const void *data, size_t len)
+{
+	struct ob__node *node = g->node;
+	struct ob__conn *conn = g->conn != 0 ? ob__conn_get(node, g->conn) : NULL;
+	struct ob__req *r = g->req != 0 ? ob__req_get(node, g->req) : NULL;
+
+	*node->gates.refused += code != OB_OK;
+	if (conn != NULL && conn->session != NULL) {
+		if (code != OB_OK) {
+			ob__client_refuse(node, conn, &g->packet, code, text);
+		} else if (g->packet.one_way == 0) {
+			ob__conn_reply(conn, g->packet.id, g->packet.cookie, OB_OK, NULL, data,
+			               len);
+		}
+	} else if (r != NULL) {
+		ob__req_end(r, code, text, data, len);
+	}
+	client_leaves(g);
+	gate_free(g);
+}
+
+static void on_deadline(void *arg)
+{
+	struct gate *g = arg;
+
+	if (g->gen == NULL && g->conn != 0) {
+		struct serial *s = ob__map_get(&g->node->gates.serial, g->conn, 0);
+		s->len -= s != NULL;
+	}
+	gate_finish(g, OB_E_DEADLINE,
+	            g->gen == NULL ? "the request before it took too long"
+	                           : "no filter let it pass in time",
+	            NULL, 0);
+}
+
+static struct gate *gate_new(struct ob__node *node, size_t len)
+{
+	struct ob__gates *gs = &node->gates;
+	uint64_t handle;
+	struct gate *g = gs->bytes + len <= node->conf->limits.held
+	                         ? ob__slab_alloc(&gs->slab, &handle)
+	                         : NULL;
+
+	if (g == NULL) {
+		return NULL;
+	}
+	g->handle = handle;
+	g->node = node;
+	ob__list_init(&g->link);
+	ob__timeout_init(&g->timeout, on_deadline, g);
+	return g;
+}
+
+/* The bytes of a message are its own from now on. 0 or OB_E_NOMEM. */
+static int gate_keep(struct gate *g, const uint8_t *data, size_t len, const char *name,
+                     size_t name_len)
+{
+	g->bytes = malloc(len + name_len + 1);
+	if (g->bytes == NULL) {
+		return OB_E_NOMEM;
+	}
+	g->len = len + name_len;
+	g->node->gates.bytes += g->len;
+	if (len > 0) {
+		memcpy(g->bytes, data, len);
+	}
+	if (name_len > 0) {
+		memcpy(g->bytes + len, name, name_len);
+	}
+	g->packet.data = g->bytes;
+	g->packet.len = len;
+	g->packet.name = name != NULL ? (const char *)g->bytes + len : NULL;
+	g->packet.name_len = name_len;
+	return 0;
+}
+
+/* The message has so much time, and waits no longer than `wait`. */
+static void gate_arm(struct gate *g, uint64_t ms, uint64_t wait)
+{
+	g->deadline = ob__loop_now(g->node->loop) + ms;
+	ob__timeout_set(g->node->loop, &g->timeout, wait < ms ? wait : ms);
+}
+
+static uint64_t left(const struct gate *g)
+{
+	uint64_t now = ob__loop_now(g->node->loop);
+
+	return g->deadline > now ? g->deadline - now : 0;
+}
+
+uint64_t ob__gate_hold(struct ob__gen *gen)
+{
+	struct ob__node *node = gen->node;
+	struct ob__asking *a = node->gates.asking;
+	struct gate *g;
+
+	if (a == NULL || a->reg->gen != gen || a->gate != 0 || !ob__gen_may_begin(gen) ||
+	    (g = gate_new(node, a->view->len)) == NULL) {
+		return 0;
+	}
+	g->gen = gen;
+	g->fresh = true;
+	g->next = a->at + 1;
+	g->version = node->slots.chains_version;
+	g->priority = a->reg->priority;
+	g->conn = a->conn;
+	g->req = a->req != NULL ? a->req->handle : 0;
+	g->fn = a->fn;
+	g->fn_flags = a->fn_flags;
+	if (a->packet != NULL) {
+		g->packet = *a->packet;
+	}
+	ob__list_append(&gen->gates, &g->link);
+	ob__gen_ref(gen);
+	a->gate = g->handle;
+	++*node->gates.held;
+	return g->handle;
+}
+
+static struct gate *gate_of(const struct ob__gen *gen, uint64_t handle)
+{
+	struct gate *g = ob__slab_get(&gen->node->gates.slab, handle);
+
+	return g != NULL && g->gen != NULL && g->gen->module == gen->module ? g : NULL;
+}
+
+/* The number of the filter behind the one that held it: the chain may be another one now. */
+static size_t next_filter(const struct ob__node *node, const struct gate *g)
+{
+	const struct ob__chain *chain =
+		g->conn != 0 ? &node->slots.filters
+			     : &node->slots.message_filters[OB_MESSAGE_BEFORE_HANDLER - 1];
+	size_t next = g->next;
+
+	if (g->version != node->slots.chains_version) {
+		next = 0;
+		while (next < chain->len && chain->regs[next]->priority <= g->priority) {
+			next++;
+		}
+	}
+	return next;
+}
+
+static void gate_go_on(struct gate *g)
+{
+	struct ob__node *node = g->node;
+	struct ob__conn *conn = g->conn != 0 ? ob__conn_get(node, g->conn) : NULL;
+	struct ob__req *r = g->req != 0 ? ob__req_get(node, g->req) : NULL;
+	size_t next = next_filter(node, g);
+	uint64_t ms = left(g);
+
+	if (ms == 0) {
+		gate_finish(g, OB_E_DEADLINE, NULL, NULL, 0);
+		return;
+	}
+	/* The memory is its own until it is through; its place with the filter is not. */
+	struct gate it = *g;
+	g->bytes = NULL;
+	node->gates.bytes -= g->len;
+	g->len = 0;
+	client_leaves(g);
+	gate_free(g);
+	struct ob__asking *asking = node->gates.asking;
+	node->gates.asking = NULL;
+	if (conn != NULL && conn->session != NULL) {
+		ob__client_go_on(node, conn, &it.packet, ms, next);
+	} else if (r != NULL) {
+		ob__req_go_on(node, r, it.fn, it.fn_flags, it.bytes, it.packet.len, next);
+	}
+	node->gates.asking = asking;
+	free(it.bytes);
+}
+
+int ob__gate_pass(struct ob__gen *gen, uint64_t handle)
+{
+	struct gate *g = gate_of(gen, handle);
+
+	if (g == NULL || g->passed) {
+		return OB_E_STALE;
+	}
+	if (g->fresh) {
+		g->passed = true;
+	} else {
+		gate_go_on(g);
+	}
+	return 0;
+}
+
+int ob__gate_end(struct ob__gen *gen, uint64_t handle, int code, const char *text, const void *data,
+                 size_t len)
+{
+	struct gate *g = gate_of(gen, handle);
+
+	if (g == NULL || g->passed) {
+		return OB_E_STALE;
+	}
+	gate_finish(g, ob__result_clean(code), text, data, len);
+	return 0;
+}
+
+void ob__gates_abandon(struct ob__gen *gen)
+{
+	while (!ob__list_empty(&gen->gates)) {
+		gate_finish(OB__CONTAINER(gen->gates.next, struct gate, link), OB_E_GONE,
+		            "the module was taken out", NULL, 0);
+	}
+}
+
+/* ---- asking ---- */
+
+enum asked {
+	ASKED_ON,    /* to the next filter */
+	ASKED_TAKEN, /* it has it, or has ended it */
+	ASKED_REFUSED,
+};
+
+static int call_filter(const struct ob__reg *reg, const ob_view *view)
+{
+	struct ob__gen *g = reg->gen;
+	const ob_message_event e = {
+		.size = sizeof(e), .when = (int)reg->flags, .view = view, .text = ""};
+	uint64_t entered = ob__gen_enter(g);
+	int rc = reg->fn.message_filter(&g->ctx, &e);
+
+	ob__gen_leave(g, entered);
+	return rc;
+}
+
+/* One filter; *code is why it refuses. */
+static enum asked ask(struct ob__node *node, struct ob__asking *a, int *code)
+{
+	struct ob__asking *before = node->gates.asking;
+
+	a->gate = 0;
+	node->gates.asking = a;
+	int rc = call_filter(a->reg, a->view);
+	node->gates.asking = before;
+	if (a->gate == 0) {
+		*code = rc < 0 ? rc : 0;
+		return *code != 0 ? ASKED_REFUSED : ASKED_ON;
+	}
+	struct gate *g = ob__slab_get(&node->gates.slab, a->gate);
+	*code = 0;
+	if (g == NULL) {
+		return ASKED_TAKEN;
+	}
+	if (g->passed) {
+		gate_free(g);
+		return ASKED_ON;
+	}
+	if (gate_keep(g, a->view->data, a->view->len, a->view->name, a->view->name_len) != 0) {
+		gate_free(g);
+		*code = OB_E_BUSY;
+		return ASKED_REFUSED;
+	}
+	return ASKED_TAKEN;
+}
+
+bool ob__gate_filter(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+                     const ob_view *view, size_t at, int *code)
+{
+	struct ob__asking a = {
+		.reg = node->slots.filters.regs[at],
+		.at = at,
+		.conn = ob__conn_handle(conn),
+		.packet = p,
+		.view = view,
+	};
+
+	switch (ask(node, &a, code)) {
+	case ASKED_ON:
+		return true;
+	case ASKED_REFUSED:
+		++*node->gates.refused;
+		return false;
+	case ASKED_TAKEN:
+		break;
+	}
+	struct gate *g = ob__slab_get(&node->gates.slab, a.gate);
+	if (g != NULL) {
+		g->fresh = false;
+		gate_arm(g, view->budget_ms, UINT64_MAX);
+		ob__conn_begin(conn);
+	}
+	return false;
+}
+
+bool ob__gate_handler(struct ob__node *node, ob_handler_fn fn, uint32_t flags, struct ob__req *r,
+                      size_t from)
+{
+	const struct ob__chain *chain = &node->slots.message_filters[OB_MESSAGE_BEFORE_HANDLER - 1];
+	struct ob__asking a = {.req = r, .fn = fn, .fn_flags = flags, .view = &r->view};
+	uint64_t handle = r->handle;
+	int code;
+
+	for (a.at = from; a.at < chain->len; a.at++) {
+		a.reg = chain->regs[a.at];
+		switch (ask(node, &a, &code)) {
+		case ASKED_ON:
+			continue;
+		case ASKED_REFUSED:
+			++*node->gates.refused;
+			ob__req_end(r, code, NULL, NULL, 0);
+			return false;
+		case ASKED_TAKEN: {
+			struct gate *g = ob__slab_get(&node->gates.slab, a.gate);
+			if (g == NULL) {
+				return false;
+			}
+			g->fresh = false;
+			if (ob__req_get(node, handle) != r || ob__req_hold(r) != 0) {
+				gate_finish(g, OB_E_BUSY, NULL, NULL, 0);
+				return false;
+			}
+			uint64_t now = ob__loop_now(node->loop);
+			gate_arm(g, r->deadline > now ? r->deadline - now : 0, UINT64_MAX);
+			return false;
+		}
+		}
+	}
+	return true;
+}
+
+/* ---- ends ---- */
+
+static void log_slow(struct ob__node *node, const struct ob__outcome *o, const char *at)
+{
+	const struct ob__session *s = ob__session_get(&node->sessions, o->session);
+	char text[OB_SESSION_TEXT] = "nobody";
+	uint32_t missed;
+
+	++*node->gates.slow;
+	if (!ob__log_allow(&node->gates.log_limit, LOG_BURST, ob__loop_now(node->loop), &missed)) {
+		return;
+	}
+	if (s != NULL) {
+		(void)ob__node_session_text(node, s, text, sizeof(text));
+	}
+	ob__warning("message", "id %u of %s took %llu ms at the %s: %s [and %u like it]", o->id,
+	            text, (unsigned long long)(o->took_us / 1000), at,
+	            o->code == OB_OK ? "answered" : ob__strerror(o->code), missed);
+}
+
+static void tell_ended(struct ob__node *node, const struct ob__outcome *o, int when)
+{
+	const struct ob__chain *chain = &node->slots.message_filters[when - 1];
+	ob_view view = {
+		.size = sizeof(view),
+		.id = o->id,
+		.flags = o->flags,
+		.session = o->session,
+		.source = o->source,
+	};
+	ob_message_event e = {
+		.size = sizeof(e),
+		.when = when,
+		.view = &view,
+		.took_ms = (uint32_t)(o->took_us / 1000),
+		.code = o->code,
+		.text = o->code == OB_OK  ? ""
+	                : o->text != NULL ? o->text
+	                                  : ob__strerror(o->code),
+		.len = o->len,
+	};
+
+	ob__msgname_show(&node->msgnames, &view);
+	for (size_t i = chain->len; i > 0; i--) {
+		struct ob__gen *g = chain->regs[i - 1]->gen;
+		uint64_t entered = ob__gen_enter(g);
+		(void)chain->regs[i - 1]->fn.message_filter(&g->ctx, &e);
+		ob__gen_leave(g, entered);
+	}
+}
+
+static void ended(struct ob__node *node, const struct ob__outcome *o, int when)
+{
+	const struct ob__filters_conf *f = &node->conf->filters;
+	bool client = when == OB_MESSAGE_AFTER_CLIENT;
+
+	if (f->time) {
+		ob__histogram_record(client ? node->gates.client_time : node->gates.handler_time,
+		                     o->took_us);
+		if (o->took_us >= f->slow_ms * 1000) {
+			log_slow(node, o, client ? "client" : "handler");
+		}
+	}
+	tell_ended(node, o, when);
+}
+
+void ob__gate_client_ended(struct ob__node *node, const struct ob__outcome *o)
+{
+	ended(node, o, OB_MESSAGE_AFTER_CLIENT);
+}
+
+void ob__gate_handler_ended(struct ob__node *node, const struct ob__req *r, int code,
+                            const char *text, size_t len)
+{
+	if ((r->origin != OB__ORIGIN_CLIENT && r->origin != OB__ORIGIN_LINK) ||
+	    (r->view.flags & OB_VIEW_CALL) != 0) {
+		return;
+	}
+	const struct ob__outcome o = {
+		.id = r->view.id,
+		.flags = r->view.flags,
+		.session = r->view.session,
+		.source = r->view.source,
+		.took_us = (ob__loop_now(node->loop) - (r->deadline - r->view.budget_ms)) * 1000,
+		.code = code,
+		.text = text,
+		.len = len,
+	};
+	ended(node, &o, OB_MESSAGE_AFTER_HANDLER);
+}
+
+/* ---- one after another ---- */
+
+static void drop_gates(struct serial *s)
+{
+	while (!ob__list_empty(&s->gates)) {
+		gate_free(OB__CONTAINER(s->gates.next, struct gate, link));
+	}
+}
+
+static void serial_free(struct serial *s)
+{
+	drop_gates(s);
+	free(s);
+}
+
+/* Whatever may go goes; without any left, it is forgotten. */
+static void serial_turn(void *arg)
+{
+	struct serial *s = arg;
+	struct ob__node *node = s->node;
+	struct ob__conn *conn = ob__conn_get(node, s->conn);
+
+	while (!s->gone && conn != NULL && conn->session != NULL && conn->in_flight == 0 &&
+	       !ob__list_empty(&s->gates)) {
+		struct gate *g = OB__CONTAINER(s->gates.next, struct gate, link);
+		s->len--;
+		gate_go_on(g);
+	}
+	s->queued = false;
+	if (s->gone) {
+		serial_free(s);
+		return;
+	}
+	if (conn != NULL && ob__list_empty(&s->gates)) {
+		conn->paused &= ~(uint32_t)OB__CONN_SERIAL;
+		(void)ob__map_del(&node->gates.serial, s->conn, 0);
+		serial_free(s);
+	}
+}
+
+void ob__serial_next(struct ob__conn *conn)
+{
+	struct serial *s = ob__map_get(&conn->node->gates.serial, ob__conn_handle(conn), 0);
+
+	if (s != NULL && !s->queued) {
+		s->queued = ob__loop_defer(conn->node->loop, serial_turn, s) == 0;
+	}
+}
+
+void ob__serial_drop(struct ob__conn *conn)
+{
+	struct serial *s = ob__map_del(&conn->node->gates.serial, ob__conn_handle(conn), 0);
+
+	conn->paused &= ~(uint32_t)OB__CONN_SERIAL;
+	if (s == NULL) {
+		return;
+	}
+	s->gone = true;
+	if (!s->queued) {
+		serial_free(s);
+	}
+}
+
+static struct serial *serial_of(struct ob__conn *conn)
+{
+	struct ob__gates *gs = &conn->node->gates;
+	struct serial *s = ob__map_get(&gs->serial, ob__conn_handle(conn), 0);
+
+	if (s != NULL || (s = calloc(1, sizeof(*s))) == NULL) {
+		return s;
+	}
+	s->node = conn->node;
+	s->conn = ob__conn_handle(conn);
+	ob__list_init(&s->gates);
+	if (ob__map_put(&gs->serial, ob__conn_handle(conn), 0, s) != 0) {
+		free(s);
+		return NULL;
+	}
+	conn->paused |= OB__CONN_SERIAL;
+	return s;
+}
+
+/* Keeps it until the client's requests have ended. 0 or OB_E_BUSY. */
+static int serial_put(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+                      uint64_t budget_ms)
+{
+	const struct ob__filters_conf *f = &node->conf->filters;
+	struct serial *s = serial_of(conn);
+	struct gate *g = s != NULL && s->len < f->serial_queue ? gate_new(node, p->len) : NULL;
+
+	if (g == NULL) {
+		++*node->gates.too_many;
+		return OB_E_BUSY;
+	}
+	g->conn = ob__conn_handle(conn);
+	g->packet = *p;
+	if (gate_keep(g, p->data, p->len, p->name, p->name_len) != 0) {
+		gate_free(g);
+		return OB_E_BUSY;
+	}
+	ob__list_append(&s->gates, &g->link);
+	s->len++;
+	++*node->gates.waited;
+	gate_arm(g, budget_ms, f->serial_wait_ms);
+	return 0;
+}
+
+bool ob__gate_watch(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
+                    uint64_t *budget_ms, int *code, const char **text)
+{
+	const struct ob__filters_conf *f = &node->conf->filters;
+	uint32_t ms;
+
+	*code = 0;
+	*text = NULL;
+	if (ob__idrange_find(&f->timeouts, p->id, &ms)) {
+		*budget_ms = ms;
+	}
+	if (f->too_busy_ms != 0 && p->one_way == 0 && ob__callfilter_late(node, f->too_busy_ms)) {
+		*code = OB_E_BUSY;
+		*text = "the node is too busy";
+		return false;
+	}
+	if (f->serial_queue > 0 && (conn->in_flight > 0 || (conn->paused & OB__CONN_SERIAL) != 0)) {
+		*code = serial_put(node, conn, p, *budget_ms);
+		*text = "too many messages wait for the request before them";
+		return false;
+	}
+	return true;
+}
+
+void ob__gates_free(struct ob__node *node)
+{
+	struct ob__gates *gs = &node->gates;
+	struct ob__map_entry *e;
+	struct gate *g;
+
+	for (size_t i = 0; (e = ob__map_next(&gs->serial, &i)) != NULL;) {
+		struct serial *s = e->value;
+		s->gone = true;
+		if (!s->queued) {
+			serial_free(s);
+		} else {
+			drop_gates(s); /* its turn still comes */
+		}
+	}
+	ob__map_free(&gs->serial);
+	for (uint32_t i = 0; (g = ob__slab_next(&gs->slab, &i)) != NULL;) {
+		ob__timeout_clear(node->loop, &g->timeout);
+		free(g->bytes);
+	}
+	ob__slab_destroy(&gs->slab);
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) The obhost authors
+ */
+
+/*
+ * A client that comes back to another proxy.  The new one asks the old one, which waits for the
+ * client's requests, not for long, gives away all that makes up the session, and ends it.  The
+ * client has another session then, which is like the one before: a name belongs to one proxy.
+ */
+
+#include <string.h>
+
+#include "base/log.h"
+#include "host/client/conn.h"
+#include "host/message/ignored.h"
+#include "host/message/reply.h"
+#include "host/node.h"
+#include "host/session/end.h"
+#include "host/session/resume_priv.h"
+#include "host/user/users.h"
+#include "mesh/resumewire.h"
+
+#define ASK_MS      5000u /* for the other proxy's answer */
+#define REQUESTS_MS 2000u /* of that for requests to end */
+
+/* ---- the new proxy ---- */
+
+int ob__resume_ask(struct ob__resume *r, const struct ob__resume_token *t, uint64_t seen)
+{
+	struct ob__node *node = r->node;
+	char text[OB__RESUME_TOKEN];
+	uint8_t payload[OB__RESUME_ASK];
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_RESUME_ASK,
+		.budget = ASK_MS,
+		.call = r->handle,
+		.payload = payload,
+		.payload_len = sizeof(payload),
+	};
+
+	ob__resume_token_put(t, text);
+	ob__resume_ask_put(payload, text, seen);
+	int rc = ob__send_to_node(node, t->node, &f);
+	if (rc != 0) {
+		return rc;
+	}
+	r->state = OB__RESUME_ASKING;
+	r->far = t->node;
+	r->far_seen = seen;
+	ob__resume_time(r, ASK_MS);
+	return 0;
+}
+
+static void take_messages(struct ob__resume *r, struct ob__give *g)
+{
+	/* no more than one frame has; what comes later drops the oldest as ever */
+	struct ob__replay_bounds max = {UINT32_MAX, SIZE_MAX, r->node->resumes.conf.bounds.all};
+
+	ob__replay_free(&r->replay);
+	ob__replay_init(&r->replay, &r->node->resumes.bytes, g->sent - g->messages.count);
+	for (uint32_t i = 0; i < g->messages.count; i++) {
+		struct ob__replay_msg msg;
+		ob__give_next_message(&g->messages, &msg);
+		(void)ob__replay_put(&r->replay, &msg, &max);
+	}
+}
+
+static void take_rest(struct ob__node *node, struct ob__session *s, struct ob__give *g)
+{
+	for (uint32_t i = 0; i < g->attrs.count; i++) {
+		struct ob__give_attr attr;
+		ob__give_next_attr(&g->attrs, &attr);
+		(void)ob__users_session_set(node, s->handle, attr.key, attr.value, attr.len);
+	}
+	for (uint32_t i = 0; i < g->homes.count; i++) {
+		struct ob__home home;
+		ob__give_next_home(&g->homes, &home);
+		(void)ob__session_stick(s, home.role, home.node);
+	}
+	for (uint32_t i = 0; i < g->groups.count; i++) {
+		char group[OB__USER_MAX + 1];
+		ob__give_next_group(&g->groups, group);
+		(void)ob__groups_join_here(node, s, group);
+	}
+	if (g->user[0] != '\0') {
+		ob__users_bind_here(node, s, g->user);
+	}
+}
+
+/* True when the session is there. */
+static bool take_over(struct ob__resume *r, struct ob__give *g)
+{
+	struct ob__session *s = r->conn->session;
+
+	take_messages(r, g);
+	if (!ob__replay_has(&r->replay, r->far_seen)) {
+		ob__replay_free(&r->replay);
+		ob__replay_init(&r->replay, &r->node->resumes.bytes, 0);
+		return false;
+	}
+	s->messages += g->heard + 1;
+	r->before = s->messages - g->heard;
+	(void)ob__replay_seen(&r->replay, r->far_seen);
+	take_rest(r->node, s, g);
+	return true;
+}
+
+static void on_given(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__resume *r = ob__slab_get(&node->resumes.slab, f->call);
+	enum ob__resume_result result = f->status;
+	struct ob__give g;
+
+	if (r == NULL || r->state != OB__RESUME_ASKING || r->far != f->src) {
+		ob__debug("session", "what was asked for a client that came back is too late");
+		return;
+	}
+	if (result >= OB__RESUME_RESULTS ||
+	    (result == OB__RESUMED && ob__give_get(&g, f->payload, f->payload_len) != 0)) {
+		ob__ignore_frame(node, f, OB__IGNORED_RESUME);
+		result = OB__RESUME_AWAY;
+	} else if (result == OB__RESUMED) {
+		result = take_over(r, &g) ? OB__RESUMED_FAR : OB__RESUME_LOST;
+	}
+	++*node->resumes.results[result];
+	ob__resume_begin(r->conn, result, r->far_seen);
+}
+
+/* ---- the old proxy ---- */
+
+static int answer(struct ob__node *node, uint64_t to, uint64_t call, enum ob__resume_result result,
+                  const struct ob__buf *data)
+{
+	struct ob__frame f = {
+		.kind = OB__FRAME_SYSTEM,
+		.id = OB__SYS_RESUME_GIVE,
+		.budget = ASK_MS,
+		.call = call,
+		.status = (uint8_t)result,
+		.payload = data != NULL ? data->data : NULL,
+		.payload_len = data != NULL ? (uint32_t)data->len : 0,
+	};
+
+	return ob__send_to_node(node, to, &f);
+}
+
+static int put_attrs(struct ob__buf *b, const struct ob__session_more *more)
+{
+	uint8_t count = more != NULL ? more->attrs_len : 0;
+	int rc = ob__give_attrs(b, count);
+
+	for (uint8_t i = 0; rc == 0 && i < count; i++) {
+		const struct ob__session_attr *a = more->attrs[i];
+		rc = ob__give_attr(b, a->key, a->value, a->len);
+	}
+	return rc;
+}
+
+static int put_homes(struct ob__buf *b, const struct ob__session *s)
+{
+	uint16_t count = 0;
+
+	for (uint8_t i = 0; i < s->sticky_len; i++) {
+		count += s->sticky[i].node != 0;
+	}
+	int rc = ob__give_homes(b, count);
+	for (uint8_t i = 0; rc == 0 && i < s->sticky_len; i++) {
+		struct ob__home home = {.role = s->sticky[i].role, .node = s->sticky[i].node};
+		rc = home.node != 0 ? ob__give_home(b, &home) : 0;
+	}
+	return rc;
+}
+
+static int put_group(void *arg, const struct ob__group *g)
+{
+	return ob__give_group(arg, g->name);
+}
+
+static int put_groups(struct ob__buf *b, const struct ob__groups *table, uint64_t session)
+{
+	int rc = ob__give_groups(b, ob__group_count_of(table, session));
+
+	return rc == 0 ? ob__group_each_of(table, session, put_group, b) : rc;
+}
+
+static int put_messages(struct ob__buf *b, const struct ob__replay *replay)
+{
+	int rc = ob__give_messages(b, replay->len);
+	const struct ob__replay_item *item = ob__replay_next(replay, 0);
+
+	for (; rc == 0 && item != NULL; item = ob__replay_after(replay, item)) {
+		rc = ob__give_message(b, &item->msg);
+	}
+	return rc;
+}
+
+static int put_all(struct ob__buf *b, struct ob__resume *r)
+{
+	const struct ob__session *s = r->session;
+	const char *user = s->more != NULL && s->more->bound ? s->more->user : "";
+
+	(void)ob__replay_seen(&r->replay, r->far_seen);
+	int rc = ob__give_head(b, r->replay.sent, s->messages - r->before, user);
+	rc = rc == 0 ? put_attrs(b, s->more) : rc;
+	rc = rc == 0 ? put_homes(b, s) : rc;
+	rc = rc == 0 ? put_groups(b, &r->node->groups.table, s->handle) : rc;
+	return rc == 0 ? put_messages(b, &r->replay) : rc;
+}
+
+void ob__resume_give(struct ob__resume *r)
+{
+	struct ob__node *node = r->node;
+	struct ob__buf b = {0};
+	uint64_t to = r->far;
+
+	r->far = 0;
+	int rc = put_all(&b, r);
+	rc = rc == 0 ? answer(node, to, r->far_call, OB__RESUMED, &b) : OB_E_NOMEM;
+	ob__buf_free(&b);
+	if (rc == 0) {
+		ob__resume_end(node, r->handle);
+	} else {
+		(void)answer(node, to, r->far_call, OB__RESUME_NO_MEMORY, NULL);
+		ob__resume_time(r, node->resumes.conf.window_ms);
+	}
+}
+
+static void on_ask(struct ob__node *node, const struct ob__frame *f)
+{
+	struct ob__resume_token t;
+	enum ob__resume_result result = OB__RESUME_OFF;
+	struct ob__resume *r = NULL;
+	uint64_t seen;
+
+	if (ob__resume_ask_get(&t, &seen, f->payload, f->payload_len) != 0 ||
+	    t.node != node->self.id) {
+		ob__ignore_frame(node, f, OB__IGNORED_RESUME);
+		return;
+	}
+	if (node->resumes.ready) {
+		r = ob__resume_find(node, &t, seen, &result);
+	}
+	uint64_t handle = r != NULL ? r->handle : 0;
+	if (r != NULL) {
+		ob__resume_unseat(r);
+		r = ob__resume_get(node, handle);
+	}
+	if (r == NULL || result != OB__RESUMED) {
+		(void)answer(node, f->src, f->call,
+		             result == OB__RESUMED ? OB__RESUME_EXPIRED : result, NULL);
+		ob__resume_end(node, handle);
+		return;
+	}
+	r->far = f->src;
+	r->far_call = f->call;
+	r->far_seen = seen;
+	ob__resume_time(r, r->in_flight > 0 ? REQUESTS_MS : 1);
+}
+
+bool ob__resumes_frame(struct ob__node *node, const struct ob__frame *f)
+{
+	if (f->id == OB__SYS_RESUME_ASK) {
+		on_ask(node, f);
+	} else if (f->id == OB__SYS_RESUME_GIVE) {
+		on_given(node, f);
+	}
+	return f->id == OB__SYS_RESUME_ASK || f->id == OB__SYS_RESUME_GIVE;
+}

@@ -1,0 +1,650 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright (c) The obhost authors
+"""Clients whose connection breaks come back to their session and get what they missed, or hear why
+not: at the same proxy and at another one."""
+
+import contextlib
+import json
+import socket
+import struct
+
+from obtest.env import EXAMPLES, MODULES, SLOW
+from obtest.nodes import Node, all_ended, free_port, link, start_all, wait_linked
+from obtest.plugin import PluginDir
+from obtest.tap import case, check, equal, eventually, main
+
+ADMIN = {"name": "http_admin", "admin": True}
+STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET = range(6500, 6507)
+HEARD = 7000
+PUSHED = 6700
+KEPT = 4096  # messages
+
+house = {}
+
+# On the service.
+DESK = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <obhost/obhost.h>
+
+struct stream {
+	ob_session session;
+	char user[64];
+	char group[64];
+	int n;
+	int to;
+	int size;
+};
+
+static ob_session session_of(ob_ctx *ctx, ob_req req)
+{
+	ob_view view = {.size = sizeof(view)};
+
+	ob_req_view(ctx, req, &view);
+	return view.session;
+}
+
+static void step(ob_ctx *ctx, ob_timer timer, void *arg)
+{
+	struct stream *s = arg;
+	char text[8300];
+
+	for (int i = 0; i < 5 && s->n < s->to; i++) {
+		int len = sprintf(text, "{\"n\":%d,\"pad\":\"%*s\"}", s->n++, s->size, "");
+		if (s->user[0]) {
+			ob_push_user(ctx, s->user, 6700, text, (size_t)len);
+		} else if (s->group[0]) {
+			ob_push_group(ctx, s->group, 6700, text, (size_t)len);
+		} else {
+			ob_push(ctx, s->session, 6700, text, (size_t)len);
+		}
+	}
+	if (s->n == s->to) {
+		ob_timer_stop(ctx, timer);
+		free(s);
+	}
+}
+
+static void stream(ob_ctx *ctx, ob_req req)
+{
+	struct stream *s = calloc(1, sizeof(*s));
+	const char *user = ob_req_str(ctx, req, "user");
+	const char *group = ob_req_str(ctx, req, "group");
+
+	s->session = session_of(ctx, req);
+	snprintf(s->user, sizeof(s->user), "%s", user ? user : "");
+	snprintf(s->group, sizeof(s->group), "%s", group ? group : "");
+	s->n = (int)ob_req_int(ctx, req, "from", 0);
+	s->to = (int)ob_req_int(ctx, req, "to", 0);
+	s->size = (int)ob_req_int(ctx, req, "size", 0);
+	ob_reply_json(ctx, req, "{s:i}", "ok", 1);
+	ob_timer_start(ctx, 2, 2, step, s);
+}
+
+static void answer(ob_ctx *ctx, ob_timer timer, void *arg)
+{
+	ob_req *req = arg;
+
+	(void)timer;
+	ob_reply_json(ctx, *req, "{s:I}", "n", ob_req_int(ctx, *req, "n", -1));
+	free(req);
+}
+
+static void late(ob_ctx *ctx, ob_req req)
+{
+	ob_req *kept = malloc(sizeof(*kept));
+
+	*kept = req;
+	ob_request_hold(ctx, req);
+	ob_timer_start(ctx, (uint64_t)ob_req_int(ctx, req, "ms", 1), 0, answer, kept);
+}
+
+static void bound(ob_ctx *ctx, const ob_user_result *res, void *arg)
+{
+	ob_req *req = arg;
+
+	ob_reply_json(ctx, *req, "{s:i}", "rc", res->code);
+	free(req);
+}
+
+static void bind(ob_ctx *ctx, ob_req req)
+{
+	ob_req *kept = malloc(sizeof(*kept));
+
+	*kept = req;
+	ob_request_hold(ctx, req);
+	if (ob_session_bind(ctx, session_of(ctx, req), ob_req_str(ctx, req, "user"), bound, kept)) {
+		ob_fail(ctx, req, OB_E_APP, "not bound");
+		free(kept);
+	}
+}
+
+static void join(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i}", "rc",
+		      ob_group_join(ctx, session_of(ctx, req), ob_req_str(ctx, req, "group")));
+}
+
+static void set(ob_ctx *ctx, ob_req req)
+{
+	const char *value = ob_req_str(ctx, req, "value");
+
+	ob_reply_json(ctx, req, "{s:i}", "rc",
+		      ob_session_set(ctx, session_of(ctx, req), "level", value, strlen(value)));
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	static const ob_handler_fn fns[] = {stream, late, bind, join, stream, stream, set};
+	int rc = 0;
+
+	(void)conf;
+	for (uint32_t i = 0; rc == 0 && i < sizeof(fns) / sizeof(fns[0]); i++) {
+		rc = ob_on_id(ctx, 6500 + i, fns[i]);
+	}
+	return rc;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+# On a proxy: how many sessions it was told of.
+EARS = r"""
+#include <obhost/obhost.h>
+
+static int opened;
+static int closed;
+
+static void on_event(ob_ctx *ctx, const ob_event_info *info)
+{
+	(void)ctx;
+	opened += info->event == OB_EVENT_SESSION_OPENED;
+	closed += info->event == OB_EVENT_SESSION_CLOSED;
+}
+
+static void tell(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i, s:i}", "opened", opened, "closed", closed);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = ob_on_event(ctx, OB_EVENT_SESSION_OPENED, on_event);
+
+	(void)conf;
+	rc = rc == 0 ? ob_on_event(ctx, OB_EVENT_SESSION_CLOSED, on_event) : rc;
+	return rc == 0 ? ob_on_id(ctx, 7000, tell) : rc;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+class Player:
+    """A client that counts what it gets, and knows its token."""
+
+    def __init__(self, node):
+        self.node = node
+        self.token = None
+        self.session = None
+        self.seen = 0
+        self.got = []
+        self.seq = 0
+        self.connect(node)
+
+    def connect(self, node):
+        self.node = node
+        self.socket = socket.create_connection(("127.0.0.1", node.conf["listen"][0]["port"]))
+        self.socket.settimeout(20 * SLOW)
+        self.file = self.socket.makefile("rb")
+
+    def send(self, message):
+        self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def read(self):
+        """The next message, or None at the end."""
+        try:
+            line = self.file.readline()
+        except ConnectionError:
+            return None
+        return json.loads(line) if line else None
+
+    def next(self):
+        message = self.read()
+        check(message is not None and "close" not in message, message)
+        self.seen += 1
+        self.got.append(message)
+        return message
+
+    def hello(self):
+        self.send({"hello": {}})
+        return self.welcomed(fresh=True)
+
+    def resume(self, node=None, seen=None, token=None):
+        self.connect(node or self.node)
+        self.send({"resume": {"token": token or self.token,
+                              "seen": self.seen if seen is None else seen}})
+        return self.welcomed()
+
+    def welcomed(self, fresh=False):
+        answer = self.read()
+        check(answer and "hello" in answer, answer)
+        answer = answer["hello"]
+        equal(len(answer["token"]), 64)
+        if not answer["recovered"]:
+            self.seen = 0
+            check(fresh != ("reason" in answer and bool(answer["reason"])), answer)
+        self.token = answer["token"]
+        self.session = answer["session"]
+        return answer
+
+    def tell(self, number, **data):
+        self.seq += 1
+        self.send({"id": number, "seq": self.seq, "data": data})
+        return self.seq
+
+    def answer(self, seq):
+        """The answer to a request, which may have come already."""
+        while True:
+            for message in self.got:
+                if message.get("seq") == seq:
+                    return message
+            self.next()
+
+    def ask(self, number, **data):
+        return self.answer(self.tell(number, **data))["data"]
+
+    def pushed(self, count):
+        """The numbers of that many pushes, in the order in which they came."""
+        while sum(m["id"] == PUSHED for m in self.got) < count:
+            self.next()
+        return [m["data"]["n"] for m in self.got if m["id"] == PUSHED]
+
+    def abort(self):
+        """As a network that breaks: a reset, and what is on its way is lost."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.file.close()
+        self.socket.close()
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+def proxy(name, common, **resume):
+    settings = {"window": 30, "messages": KEPT, "bytes": "1m", **resume}
+    return Node(name, "proxy", modules=["proxy", ADMIN, "ears"],
+                listen=[{"transport": "tcp", "codec": "json", "port": free_port(), "timeout": 0}],
+                sessions={"resume": settings}, **common)
+
+
+def nodes():
+    if "service" not in house:
+        plugins = PluginDir()
+        plugins.build("desk", DESK)
+        plugins.build("ears", EARS)
+        house["plugins"] = plugins
+        common = {"module_dirs": [str(plugins), MODULES, EXAMPLES], "call_timeout": 5}
+        house["pa"] = proxy("pa", common)
+        house["pb"] = proxy("pb", common)
+        house["brief"] = proxy("brief", common, window=0.2, messages=8, detached=2)
+        house["off"] = proxy("off", common, window=0)
+        house["route"] = Node("route", "route", modules=["route", ADMIN],
+                              rpc={"route": {"range": {"service": [[6500, 6599]]}}}, **common)
+        house["service"] = Node("service", "service", modules=["service", ADMIN, "desk"], **common)
+        others = [house[n] for n in ("pa", "pb", "brief", "off", "service")]
+        link(*((node, house["route"]) for node in others))
+        start_all(*others, house["route"])
+        wait_linked((house["route"], *others))
+        for name in ("pa", "pb", "brief", "off"):
+            eventually(lambda n=name: "service" in
+                       {p["name"] for p in house[n].get("/peers")["peers"]},
+                       "the service is known")
+    return house
+
+
+@contextlib.contextmanager
+def player(name="pa"):
+    someone = Player(nodes()[name])
+    try:
+        yield someone
+    finally:
+        someone.close()
+        if someone.session:  # it would be kept
+            someone.node.http("DELETE", f"/sessions/{someone.session}")
+
+
+def sessions(node):
+    return {s["id"]: s for s in node.get("/sessions")["sessions"] if s["local"]}
+
+
+def resumes(node, result):
+    return node.metric("obhost_resumes_total", result=result)
+
+
+def detached(node, session):
+    eventually(lambda: sessions(node)[session]["detached"], f"{session} is detached")
+
+
+@case("pushes and answers go on where they were when the connection was reset, again and again")
+def same_proxy():
+    with player() as p:
+        equal(p.hello()["heard"], 0)
+        first = p.session
+        before = resumes(p.node, "recovered")
+        opened = p.ask(HEARD)["opened"]
+        p.ask(STREAM, to=1000)
+        asked = []
+        for turn in range(8):
+            p.pushed(100 * (turn + 1))
+            asked.append((turn, p.tell(LATE, n=turn, ms=20)))
+            # it is read before the connection is gone: its number is heard of
+            eventually(lambda t=turn: sessions(p.node)[p.session]["messages"] >= 4 + 2 * t,
+                       "the request is there")
+            p.abort()
+            detached(p.node, first)
+            answer = p.resume()
+            equal((answer["recovered"], p.session, answer["heard"]), (True, first, 3 + turn))
+        equal(p.pushed(1000), list(range(1000)))
+        for n, seq in asked:
+            equal(p.answer(seq)["data"]["n"], n)
+        equal(len([m for m in p.got if "seq" in m]), 10)
+        equal(resumes(p.node, "recovered"), before + 8)
+        again = p.ask(HEARD)
+        equal(again["opened"], opened)  # nobody heard of the connections in between
+
+
+@case("user, attributes and groups are as they were; what goes to them meanwhile is kept")
+def belongings():
+    with player() as p, player() as q:
+        p.hello()
+        q.hello()
+        equal(p.ask(BIND, user="ann")["rc"], 0)
+        equal(p.ask(JOIN, group="room")["rc"], 0)
+        equal(p.ask(SET, value="7")["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        q.ask(USER_STREAM, user="ann", to=50)
+        eventually(lambda: p.node.metric("obhost_pushes_total") >= 50, "they are there")
+        session = p.session
+        equal(p.resume()["recovered"], True)
+        equal(p.pushed(50), list(range(50)))
+        q.ask(GROUP_STREAM, group="room", **{"from": 50, "to": 80})
+        equal(p.pushed(80), list(range(80)))
+        seen = sessions(p.node)[session]
+        equal((seen["user"], seen["attrs"], seen["detached"]), ("ann", {"level": "7"}, False))
+
+
+@case("who says good-bye, or never said hello, or is kicked meanwhile, has no session any more")
+def ends():
+    with player() as p:
+        p.hello()
+        p.abort()
+        detached(p.node, p.session)
+        equal(p.node.http("DELETE", f"/sessions/{p.session}").status, 200)
+        check(p.session not in sessions(p.node))
+        answer = p.resume()
+        equal((answer["recovered"], answer["reason"]), (False, "expired"))
+        equal(p.ask(HEARD)["opened"] > 0, True)
+    node = nodes()["pa"]
+    silent = Player(node)
+    silent.ask(HEARD)
+    before = len(sessions(node))
+    silent.abort()
+    eventually(lambda: len(sessions(node)) < before, "it is gone at once")
+
+
+@case("a wrong token, a stranger's, one of a session that is over: typed, and a new session")
+def refused():
+    node = nodes()["pa"]
+    with player() as p:
+        p.hello()
+        good = p.token
+        wrong = good[:-1] + ("0" if good[-1] != "0" else "1")
+        before = resumes(node, "unknown")
+        for token in (wrong, "x", "z" * 64, good[:63]):
+            q = Player(node)
+            q.token = token
+            equal(q.resume()["reason"], "unknown token")
+            check(q.session != p.session)
+            q.close()
+        equal(resumes(node, "unknown"), before + 4)
+        equal(p.ask(HEARD)["opened"] > 0, True)  # it has not lost its own by that
+        p.send({"hello": {}})
+        equal(p.read()["close"], 1002)
+    with player() as p:
+        p.ask(HEARD)
+        p.send({"hello": {}})
+        equal(p.read()["close"], 1002)
+    with player() as p:
+        p.hello()
+        p.send({"seen": 1})
+        equal(p.read()["close"], 1002)
+
+
+@case("a second connection with the token takes the session; two at once: the last one has it")
+def taken_over():
+    with player() as p, player() as q, player() as r:
+        p.hello()
+        p.ask(STREAM, to=500)
+        p.pushed(50)
+        for other in (q, r):
+            other.close()
+            other.token, other.seen = p.token, p.seen
+        other = [q, r]
+        for o in other:
+            o.connect(p.node)
+            o.send({"resume": {"token": o.token, "seen": o.seen}})
+        for o in other:
+            equal(o.welcomed()["recovered"], True)
+            equal(o.session, p.session)
+        ends_of = []
+        for o in [p, *other]:
+            last = None
+            while (message := o.read()) is not None:
+                last = message
+                if message.get("id") == PUSHED and message["data"]["n"] == 499:
+                    break
+            ends_of.append(last)
+        equal(sorted("close" in m for m in ends_of), [False, True, True])
+        equal([m["close"] for m in ends_of if "close" in m], [4001, 4001])
+
+
+@case("after the window the session is over, and says so; too many messages are lost, and so do they")
+def bounds():
+    node = nodes()["brief"]
+    with player("brief") as p:
+        p.hello()
+        p.abort()
+        eventually(lambda: p.session not in sessions(node), "the window is over")
+        equal(p.resume()["reason"], "expired")
+        p.send({"seen": 0})
+        p.ask(STREAM, to=100)
+        p.pushed(100)
+        p.abort()
+        answer = p.resume(seen=p.seen - 20)
+        equal((answer["recovered"], answer["reason"]), (False, "messages lost"))
+        p.got.clear()
+        p.ask(STREAM, to=10)
+        p.pushed(10)
+        p.abort()
+        equal(p.resume(seen=p.seen - 5)["recovered"], True)
+        p.abort()
+        equal(p.resume(seen=100000)["reason"], "messages lost")
+    eventually(lambda: node.metric("obhost_sessions_detached") == 0, "nobody is awaited")
+    crowd = [Player(node) for _ in range(8)]
+    for c in crowd:
+        c.hello()
+    for c in crowd:
+        c.abort()
+    eventually(lambda: not sessions(node), "all are over")
+    check(node.metric("obhost_sessions_not_detached_total") > 0)
+    eventually(lambda: node.metric("obhost_resume_bytes") == 0, "nothing is kept")
+    equal(node.metric("obhost_sessions_detached"), 0)
+
+
+@case("where sessions are not kept a hello is answered all the same")
+def off():
+    node = nodes()["off"]
+    p = Player(node)
+    p.send({"hello": {}})
+    answer = p.read()["hello"]
+    equal((answer["recovered"], answer["reason"]), (False, "sessions are not kept here"))
+    check("token" not in answer)
+    p.send({"seen": 0})
+    equal(p.ask(HEARD)["opened"] > 0, True)
+    p.close()
+    eventually(lambda: not sessions(node), "it is over")
+
+
+@case("the codec and the deciding module are replaced while the client is away")
+def swapped():
+    with player() as p:
+        p.hello()
+        p.ask(STREAM, to=300)
+        p.pushed(20)
+        p.abort()
+        detached(p.node, p.session)
+        p.node.reload("codec_json", force=True)
+        p.node.reload("proxy", force=True)
+        equal(p.resume()["recovered"], True)
+        equal(p.pushed(300), list(range(300)))
+        equal(p.ask(LATE, n=5)["n"], 5)
+
+
+@case("what is kept is given back: ten rounds of messages leave nothing behind")
+def memory():
+    node = nodes()["pa"]
+    eventually(lambda: node.metric("obhost_resume_bytes") == 0, "nothing is kept of those before")
+    for _ in range(10):
+        with player() as p:
+            p.hello()
+            p.ask(STREAM, to=200, size=1000)
+            p.abort()
+            detached(node, p.session)
+            p.resume()
+            p.pushed(200)
+            p.send({"seen": p.seen})
+            eventually(lambda: node.metric("obhost_resume_bytes") == 0, "it has all been seen")
+            p.abort()
+            detached(node, p.session)
+            equal(node.http("DELETE", f"/sessions/{p.session}").status, 200)
+    equal(node.metric("obhost_resume_bytes"), 0)
+
+
+@case("another proxy: what was missed comes in order, requests under way end, nothing comes twice")
+def other_proxy():
+    with player() as p, player("pb") as q:
+        p.hello()
+        q.hello()
+        before = resumes(house["pb"], "recovered_far")
+        equal(p.ask(BIND, user="bob")["rc"], 0)
+        equal(p.ask(SET, value="8")["rc"], 0)
+        equal(p.ask(JOIN, group="hall")["rc"], 0)
+        asked = []
+        for turn in range(4):
+            asked.append((turn, p.tell(LATE, n=turn, ms=300)))
+            eventually(lambda t=turn: sessions(p.node)[p.session]["messages"] >= 5 + t,
+                       "the request is there")
+            q.ask(USER_STREAM, user="bob", **{"from": 100 * turn, "to": 100 * turn + 50})
+            p.abort()
+            detached(p.node, p.session)
+            eventually(lambda: p.node.metric("obhost_resume_bytes") > 50 * 90, "they are kept")
+            answer = p.resume(house["pb" if p.node.name == "pa" else "pa"])
+            equal((answer["recovered"], answer["heard"]), (True, 4 + turn))
+            check(p.session.startswith(p.node.name), p.session)
+            seen = eventually(lambda: sessions(p.node)[p.session]
+                              if sessions(p.node)[p.session]["user"] == "bob" else None,
+                              "the user is bound again")
+            equal(seen["attrs"], {"level": "8"})
+            equal(p.pushed(50 * (turn + 1)),
+                  [100 * t + n for t in range(turn + 1) for n in range(50)])
+            equal(p.answer(asked[-1][1])["data"]["n"], turn)
+        equal(len([m for m in p.got if "seq" in m]), 3 + 4)
+        equal(resumes(house["pb"], "recovered_far"), before + 2)
+        groups = p.node.get("/groups")["groups"]
+        equal([(g["name"], g["members"]) for g in groups], [("hall", 1)])
+        p.got.clear()
+        equal(p.ask(GROUP_STREAM, group="hall", to=20)["ok"], 1)
+        equal(p.pushed(20), list(range(20)))
+
+
+@case("another proxy: refusals of the old one, one whose connection still lives, a dead one")
+def other_refuses():
+    with player() as p:
+        p.hello()
+        wrong = p.token[:-1] + ("0" if p.token[-1] != "0" else "1")
+        q = Player(p.node)
+        equal(q.resume(house["pb"], seen=0, token=wrong)["reason"], "unknown token")
+        q.close()
+        equal(q.resume(house["pb"], seen=0, token="0" * 64)["reason"],
+              "the node that had the session is away")
+        q.close()
+        q.resume(house["pb"], seen=3, token=p.token)
+        equal(q.ask(HEARD)["opened"] > 0, True)
+        q.close()
+    with player() as p:  # the old proxy has not noticed that it broke
+        p.hello()
+        q = Player(p.node)
+        equal(q.resume(house["pb"], seen=0, token=p.token)["recovered"], True)
+        equal(p.read()["close"], 4001)
+        q.close()
+        p.session = None
+    late = Node("late", "proxy", **{k: v for k, v in house["pb"].conf.items()
+                                    if k in ("modules", "sessions", "module_dirs", "call_timeout")},
+                listen=[{"transport": "tcp", "codec": "json", "port": free_port()}])
+    link((late, house["route"]))
+    late.start()
+    wait_linked((house["route"], late))
+    p = Player(late)
+    p.hello()
+    late.kill()
+    equal(p.resume(house["pb"])["reason"], "the node that had the session is away")
+    equal(p.ask(HEARD)["opened"] > 0, True)
+    p.close()
+
+
+@case("another proxy: as much as may be kept goes along, and what is too much for that says so")
+def much():
+    with player() as p:
+        p.hello()
+        for size, to, recovered in ((8000, 120, True), (8000, 300, False)):
+            pushes = p.node.metric("obhost_pushes_total")
+            p.got.clear()
+            p.ask(STREAM, size=size, to=to)
+            p.abort()
+            eventually(lambda n=pushes + to: p.node.metric("obhost_pushes_total") >= n,
+                       "all are there")
+            answer = p.resume(house["pb" if p.node.name == "pa" else "pa"])
+            equal(answer["recovered"], recovered)
+            if recovered:
+                equal(p.pushed(to), list(range(to)))
+        equal(answer["reason"], "messages lost")
+        equal(p.ask(HEARD)["opened"] > 0, True)
+
+
+@case("a drained proxy sends its clients to the other one, where they go on")
+def drained():
+    with player("pb") as p:
+        p.hello()
+        old = p.node
+        pushes = old.metric("obhost_pushes_total")
+        p.ask(STREAM, to=20)
+        p.pushed(10)
+        eventually(lambda: old.metric("obhost_pushes_total") >= pushes + 20, "all are there")
+        answer = old.http("POST", "/drain", {"pace": 1000})
+        check(answer.status in (200, 202), answer)
+        detached(old, p.session)
+        p.abort()  # it has read ten of them
+        equal(p.resume(house["pa"])["recovered"], True)
+        equal(p.pushed(20), list(range(20)))
+        for session in sessions(old):  # of other cases; it would wait for them
+            old.http("DELETE", f"/sessions/{session}")
+        eventually(lambda: old.get("/drain")["status"] == "drained", "nothing is left")
+
+
+if __name__ == "__main__":
+    main(all_ended)
