@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,8 @@ void rig_end(void)
 	ob__log_set_level(OB_LOG_INFO);
 }
 
+/* ---------------------------------------------------------------- ports */
+
 #define PORTS_FROM  10240 /* below those that the kernel gives to outgoing connections */
 #define PORTS_UNTIL 32768
 
@@ -106,6 +109,22 @@ static bool can_bind(int port)
 	return rc == 0;
 }
 
+/* A name in the abstract namespace holds the port for this process among all tests, those in
+ * t/system too, until it ends. */
+static bool reserve(int port)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int len = snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "obhost-test-port-%d", port);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (bind(fd, (struct sockaddr *)&a,
+	         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)) == 0) {
+		return true;
+	}
+	close(fd);
+	return false;
+}
+
 int rig_port(void)
 {
 	static int last;
@@ -115,7 +134,7 @@ int rig_port(void)
 	}
 	for (int i = PORTS_FROM; i < PORTS_UNTIL; i++) {
 		last = last + 1 < PORTS_UNTIL ? last + 1 : PORTS_FROM;
-		if (can_bind(last)) {
+		if (can_bind(last) && reserve(last)) {
 			return last;
 		}
 	}

@@ -48,7 +48,7 @@ void rig_begin(void); /* aborts when it can't */
 /* Frees the nodes that still run; what a node should have removed and did not is a failure. */
 void rig_end(void);
 
-/* A loopback port that is free now. */
+/* A loopback port that is free now and that no other test takes. */
 int rig_port(void);
 
 /* Writes the configuration: name, type, directories, then `fmt`, more members of the object. */
