@@ -151,12 +151,20 @@ static int start(ob_ctx *ctx, const json_t *conf)
 OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
 """
 
-# On a proxy: how many sessions it was told of.
+# On a proxy: how many sessions it was told of, and ends of requests for 6501.
 EARS = r"""
 #include <obhost/obhost.h>
 
 static int opened;
 static int closed;
+static int ended;
+
+static int after(ob_ctx *ctx, const ob_message_event *e)
+{
+	(void)ctx;
+	ended += e->view->id == 6501 && e->code == OB_OK;
+	return 0;
+}
 
 static void on_event(ob_ctx *ctx, const ob_event_info *info)
 {
@@ -167,7 +175,8 @@ static void on_event(ob_ctx *ctx, const ob_event_info *info)
 
 static void tell(ob_ctx *ctx, ob_req req)
 {
-	ob_reply_json(ctx, req, "{s:i, s:i}", "opened", opened, "closed", closed);
+	ob_reply_json(ctx, req, "{s:i, s:i, s:i}", "opened", opened, "closed", closed, "ended",
+		      ended);
 }
 
 static int start(ob_ctx *ctx, const json_t *conf)
@@ -176,6 +185,7 @@ static int start(ob_ctx *ctx, const json_t *conf)
 
 	(void)conf;
 	rc = rc == 0 ? ob_on_event(ctx, OB_EVENT_SESSION_CLOSED, on_event) : rc;
+	rc = rc == 0 ? ob_on_message_filter(ctx, OB_MESSAGE_AFTER_CLIENT, 0, after) : rc;
 	return rc == 0 ? ob_on_id(ctx, 7000, tell) : rc;
 }
 
@@ -376,6 +386,20 @@ def belongings():
         equal(p.pushed(80), list(range(80)))
         seen = sessions(p.node)[session]
         equal((seen["user"], seen["attrs"], seen["detached"]), ("ann", {"level": "7"}, False))
+
+
+@case("filters see how a request has ended whose client is away")
+def seen_by_filters():
+    with player() as p, player() as other:
+        p.hello()
+        other.hello()
+        before = other.ask(HEARD)["ended"]
+        p.tell(LATE, ms=int(700 * SLOW), n=1)
+        p.abort()
+        detached(p.node, p.session)
+        equal(other.ask(HEARD)["ended"], before)
+        eventually(lambda: other.ask(HEARD)["ended"] == before + 1, "the filter has seen it")
+        check(p.resume()["recovered"])
 
 
 @case("who says good-bye, or never said hello, or is kicked meanwhile, has no session any more")

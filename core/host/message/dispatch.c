@@ -175,6 +175,7 @@ static OB__APART void detached_end(struct ob__node *node, const struct ob__pendi
 {
 	struct ob__session *s = session_of(node, p);
 	struct ob__resume *r = s != NULL ? ob__resume_get(node, s->conn) : NULL;
+	uint64_t handle = s != NULL ? s->handle : 0;
 	bool leave = false;
 
 	if (r != NULL) {
@@ -184,6 +185,9 @@ static OB__APART void detached_end(struct ob__node *node, const struct ob__pendi
 		                 end->len);
 	}
 	ob__dispatch_client_ended(node, NULL, p);
+	if (node->gates.around && r != NULL) {
+		client_seen(node, p, handle, end);
+	}
 	if (leave) {
 		ob__resume_end(node, s->conn);
 	}
