@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/fnv.h"
+
 /* ---- small things ---- */
 
 void ob__mock_fail(ob_mock *m, const char *fmt, ...)
@@ -34,22 +36,12 @@ uint8_t *ob__mock_copy(const void *data, size_t len)
 
 uint32_t ob__mock_role(const char *word)
 {
-	uint32_t hash = 2166136261u;
-
-	for (; *word != '\0'; word++) {
-		hash = (hash ^ (uint8_t)*word) * 16777619u;
-	}
-	return hash;
+	return ob__fnv1a32(word);
 }
 
 uint64_t ob_mock_node_id(const char *name)
 {
-	uint64_t hash = 14695981039346656037u;
-
-	for (; *name != '\0'; name++) {
-		hash = (hash ^ (uint8_t)*name) * 1099511628211u;
-	}
-	return hash;
+	return ob__fnv1a64_of(name, strlen(name));
 }
 
 static const struct {

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/fnv.h"
+
 #define NAME_MAX_LEN 512
 
 static void reg_free(struct reg *reg)
@@ -177,19 +179,15 @@ static json_t *name_text(const char *name, size_t len)
 uint32_t ob__mock_name_id(const ob_mock *m, const char *name, size_t len)
 {
 	json_t *text = name_text(name, len);
-	uint32_t h = 2166136261u;
 
 	if (text == NULL) {
 		return 0;
 	}
 	const json_t *chosen =
 		json_object_get(ob__mock_config(m, "names"), json_string_value(text));
-	for (size_t i = 0; i < len; i++) {
-		h = (h ^ (uint8_t)name[i]) * 16777619u;
-	}
 	json_decref(text);
 	return chosen != NULL ? (uint32_t)json_integer_value(chosen)
-	                      : OB_NAME_ID_MIN | (h & (OB_NAME_ID_MIN - 1));
+	                      : OB_NAME_ID_MIN | (ob__fnv1a32_of(name, len) & (OB_NAME_ID_MIN - 1));
 }
 
 static const char *name_in(const json_t *names, uint32_t id)
