@@ -370,14 +370,8 @@ void ob__conn_send_kept(struct ob__conn *conn)
 
 	while (conn->pushes != NULL && !conn->stream.above && !conn->close_sent &&
 	       (item = ob__pushq_take(conn->pushes)) != NULL) {
-		ob_packet p = {
-			.size = sizeof(p),
-			.kind = OB_PACKET_PUSH,
-			.id = item->id,
-			.data = item->data,
-			.len = item->len,
-		};
-		ob__msgname_tell(&conn->node->msgnames, &p);
+		ob_packet p =
+			ob__push_packet(&conn->node->msgnames, item->id, item->data, item->len);
 		(void)conn_send(conn, &p, NULL);
 		free(item);
 	}
@@ -399,14 +393,7 @@ int ob__conn_give(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *
 int ob__conn_push(struct ob__node *node, uint64_t handle, uint32_t id, const void *data, size_t len)
 {
 	struct ob__conn *conn = ob__conn_get(node, handle);
-	ob_packet p = {
-		.size = sizeof(p),
-		.kind = OB_PACKET_PUSH,
-		.id = id,
-		.data = data,
-		.len = len,
-	};
-	ob__msgname_tell(&node->msgnames, &p);
+	ob_packet p = ob__push_packet(&node->msgnames, id, data, len);
 
 	return conn != NULL ? ob__conn_give(conn, &p, NULL) : ob__resume_push(node, handle, &p);
 }

@@ -103,6 +103,22 @@ static inline void ob__msgname_tell(const struct ob__msgnames *n, ob_packet *p)
 	}
 }
 
+/* A push as a codec gets it, with the name that its id has.  Borrows `data`. */
+static inline ob_packet ob__push_packet(const struct ob__msgnames *n, uint32_t id, const void *data,
+                                        size_t len)
+{
+	ob_packet p = {
+		.size = sizeof(p),
+		.kind = OB_PACKET_PUSH,
+		.id = id,
+		.data = data,
+		.len = len,
+	};
+
+	ob__msgname_tell(n, &p);
+	return p;
+}
+
 /* Shows who looks at a message its name. */
 static inline void ob__msgname_show(const struct ob__msgnames *n, ob_view *v)
 {

@@ -103,16 +103,7 @@ static struct broadcast *next_for(struct ob__broadcasts *bs, const struct ob__co
 
 static ob_packet packet_of(struct ob__node *node, const struct broadcast *b)
 {
-	ob_packet p = {
-		.size = sizeof(p),
-		.kind = OB_PACKET_PUSH,
-		.id = b->id,
-		.data = b->data,
-		.len = b->len,
-	};
-
-	ob__msgname_tell(&node->msgnames, &p);
-	return p;
+	return ob__push_packet(&node->msgnames, b->id, b->data, b->len);
 }
 
 void ob__broadcasts_rest(const struct ob__conn *conn, ob__broadcast_fn fn, void *arg)

@@ -14,14 +14,7 @@ void ob__fanout_begin(struct ob__fanout *fo, struct ob__node *node, uint32_t id,
                       size_t len)
 {
 	fo->node = node;
-	fo->packet = (ob_packet){
-		.size = sizeof(fo->packet),
-		.kind = OB_PACKET_PUSH,
-		.id = id,
-		.data = data,
-		.len = len,
-	};
-	ob__msgname_tell(&node->msgnames, &fo->packet);
+	fo->packet = ob__push_packet(&node->msgnames, id, data, len);
 	fo->at_once = false;
 	fo->forms_len = 0;
 	fo->slow_len = 0;

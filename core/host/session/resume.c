@@ -309,14 +309,7 @@ static void take_over_queue(struct ob__resume *r, struct ob__conn *conn)
 	struct ob__pushq_item *item;
 
 	while (conn->pushes != NULL && (item = ob__pushq_take(conn->pushes)) != NULL) {
-		ob_packet p = {
-			.size = sizeof(p),
-			.kind = OB_PACKET_PUSH,
-			.id = item->id,
-			.data = item->data,
-			.len = item->len,
-		};
-		ob__msgname_tell(&r->node->msgnames, &p);
+		ob_packet p = ob__push_packet(&r->node->msgnames, item->id, item->data, item->len);
 		keep(r, &p);
 		free(item);
 	}
