@@ -20,9 +20,9 @@
 #include "base/err.h"
 #include "cmd/cmd.h"
 #include "host/cluster/transport.h"
+#include "host/conf/nodeconf.h"
 #include "host/exit.h"
 #include "host/node.h"
-#include "host/nodeconf.h"
 #include "host/swap/loader.h"
 
 #define MODULES_MAX    64u

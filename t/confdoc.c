@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/conf.h"
-#include "host/nodeconf.h"
+#include "host/conf/nodeconf.h"
 #include "lib/buf.h"
 
 int main(void)

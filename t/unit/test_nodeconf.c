@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "host/nodeconf.h"
+#include "host/conf/nodeconf.h"
 #include "lib/buf.h"
 #include "tap.h"
 #include "unit/files.h"

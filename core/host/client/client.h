@@ -24,7 +24,7 @@
 
 #include "base/log.h"
 #include "host/client/codec_hook.h"
-#include "host/nodeconf.h"
+#include "host/conf/nodeconf.h"
 #include "host/push/broadcast.h"
 #include "host/slot.h"
 #include "lib/map.h"

@@ -19,7 +19,7 @@
 
 #include <obhost/obhost.h>
 
-#include "host/nodeconf.h"
+#include "host/conf/nodeconf.h"
 #include "host/slot.h"
 
 struct ob__conn;

@@ -27,7 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "host/nodeconf.h"
+#include "host/conf/nodeconf.h"
 #include "lib/frame.h"
 #include "mesh/pending.h"
 #include "mesh/router.h"

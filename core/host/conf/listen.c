@@ -2,8 +2,12 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/nodeconf.h"
+/* Where clients connect: one listener, of the configuration or of a module (ob_listen), and all of
+ * the configuration's. */
 
+#include "host/conf/nodeconf_priv.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +16,8 @@
 #include "lib/origin.h"
 #include "net/tls.h"
 
-#define RATES_MAX 64u
+#define DEFAULT_CODEC "obespoir"
+#define RATES_MAX     64u
 
 uint8_t ob__listen_kind(const char *transport)
 {
@@ -288,4 +293,101 @@ void ob__listen_conf_free(struct ob__listen_conf *l)
 	json_decref(l->origins);
 	free(l->rates);
 	ob__idrange_free(&l->per_id);
+}
+
+/* ---- all of them ---- */
+
+/* Ids as [lo, hi] pairs under `range` and numbers under `special`, into one table. */
+static void read_no_state(struct ob__reading *r, const json_t *no_state, struct ob__idrange *t)
+{
+	size_t i;
+	json_t *item;
+	int rc = 0;
+
+	ob__idrange_init(t);
+	json_array_foreach (json_object_get(no_state, "range"), i, item) {
+		rc |= ob__idrange_add(t, (uint32_t)json_integer_value(json_array_get(item, 0)),
+		                      (uint32_t)json_integer_value(json_array_get(item, 1)), 1);
+	}
+	json_array_foreach (json_object_get(no_state, "special"), i, item) {
+		rc |= ob__idrange_add_special(t, (uint32_t)json_integer_value(item), 1);
+	}
+	if (rc != 0 || ob__idrange_seal(t, NULL, NULL) != 0) {
+		ob__nodeconf_wrong(r, "websocket.no_state", "too many entries");
+	}
+}
+
+static void read_listen(struct ob__reading *r, const json_t *item, const char *where,
+                        struct ob__listen_conf *l)
+{
+	const char *path = ob__conf_str(item, "path", NULL);
+	const char *token = ob__conf_str(item, "token", NULL);
+
+	l->where = where;
+	l->transport = strdup(ob__conf_str(item, "transport", "ws"));
+	l->codec = strdup(ob__conf_str(item, "codec", DEFAULT_CODEC));
+	l->host = strdup(ob__conf_str(item, "host", r->c->host));
+	l->path = path != NULL ? strdup(path) : NULL;
+	l->port = (int)ob__conf_int(item, "port", 0);
+	l->reuseport = ob__conf_bool(item, "reuseport", false);
+	l->timeout_ms = ob__conf_ms(item, "timeout", 300000);
+	l->encode = (uint32_t)ob__conf_int(item, "encode", 0);
+	l->codec_conf = json_incref(json_object_get(item, "codec_conf"));
+	read_no_state(r, json_object_get(item, "no_state"), &l->no_state);
+	l->token = token != NULL ? strdup(token) : NULL;
+	if (l->transport == NULL || l->codec == NULL || l->host == NULL ||
+	    (path != NULL && l->path == NULL) || (token != NULL && l->token == NULL)) {
+		ob__nodeconf_wrong(r, where, "out of memory");
+		return;
+	}
+	bool is_unix = (ob__listen_kind(l->transport) & OB__LISTEN_UNIX) != 0;
+	if (is_unix != (l->path != NULL)) {
+		ob__nodeconf_wrong(r, where, "path goes with transport \"unix\", and only with it");
+	}
+	if (!ob__nodeconf_word_ok(l->codec)) {
+		ob__nodeconf_wrong(r, where, "codec must be letters, digits, '.', '_' or '-'");
+	}
+	if (l->codec_conf != NULL && !json_is_object(l->codec_conf)) {
+		ob__nodeconf_wrong(r, where, "codec_conf must be an object");
+	}
+}
+
+struct place {
+	struct ob__reading *r;
+	char path[32];
+};
+
+static void wrong_in(void *arg, const char *key, const char *text)
+{
+	struct place *p = arg;
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s.%s", p->path, key);
+	ob__nodeconf_wrong(p->r, path, text);
+}
+
+void ob__nodeconf_read_listens(struct ob__reading *r)
+{
+	struct ob__nodeconf *c = r->c;
+	const json_t *list = json_object_get(c->root, "listen");
+	const json_t *ws = json_object_get(c->root, "websocket");
+	bool has_ws = ob__conf_int(c->root, "websocket.port", 0) != 0;
+
+	c->listens = calloc(json_array_size(list) + 1, sizeof(*c->listens));
+	if (c->listens == NULL) {
+		ob__nodeconf_wrong(r, "listen", "out of memory");
+		return;
+	}
+	if (has_ws) {
+		struct place p = {r, "websocket"};
+		read_listen(r, ws, "websocket", &c->listens[c->listens_len]);
+		ob__listen_conf_read(&c->listens[c->listens_len++], ws, wrong_in, &p);
+	}
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *item = json_array_get(list, i);
+		struct place p = {r, ""};
+		snprintf(p.path, sizeof(p.path), "listen[%zu]", i);
+		read_listen(r, item, "listen", &c->listens[c->listens_len]);
+		ob__listen_conf_read(&c->listens[c->listens_len++], item, wrong_in, &p);
+	}
 }
