@@ -192,6 +192,17 @@ void vnode_start(struct vnode *v)
 	node->phase = OB__NODE_RUNNING;
 }
 
+/* Those that are still open: a node that dies closes none. */
+static void free_conns(struct ob__node *node)
+{
+	struct ob__conn *conn;
+
+	for (uint32_t pos = 0; (conn = ob__slab_next(&node->clients.conns, &pos)) != NULL;) {
+		free(conn->way);
+	}
+	ob__slab_destroy(&node->clients.conns);
+}
+
 /* Behind the loop's own end, in which what was deferred still runs. */
 static void bury(void *arg)
 {
@@ -202,7 +213,7 @@ static void bury(void *arg)
 	ob__router_free(&node->router);
 	ob__registry_free(&node->registry);
 	ob__broadcasts_free(node);
-	ob__slab_destroy(&node->clients.conns);
+	free_conns(node);
 	ob__slots_free(&node->slots);
 	ob__stats_free(node->stats);
 	ob__idrange_free(&v->conf.sticky);
