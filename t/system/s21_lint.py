@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import subprocess
 
-from obtest.env import BUILD, EXAMPLES, MODULES, OBHOST, SLOW, node_environment
+from obtest.env import BUILD, EXAMPLES, MODULES, OBHOST, SANITIZE, SLOW, node_environment
 from obtest.tap import case, cases, check, contains, equal, main
 from obtest.temp import temp_dir
 
@@ -44,6 +44,8 @@ def own():
     files += [f"{EXAMPLES}/{name}.so" for name in ("echo", "login", "delayed")]
     status, lines, _ = lint(*files)
     equal(status, 0, "\n".join(lines))
+    if SANITIZE:  # gives each object file a constructor, and lint knows of one
+        lines = [line for line in lines if "while it is loaded" not in line]
     equal(len(lines), len(files), "\n".join(lines))
     for file, line in zip(files, lines):
         name = pathlib.Path(file).stem
