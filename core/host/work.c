@@ -429,7 +429,7 @@ static void job_done(uv_work_t *req, int status)
 
 	(void)status;
 	g->node->works.jobs--;
-	if (w->post != NULL && g->state != OB__GEN_STOPPED) {
+	if (w->post != NULL && (g->state != OB__GEN_STOPPED || g->started)) {
 		uint64_t entered = ob__gen_enter(g);
 		w->post(&g->ctx, w->arg);
 		ob__gen_leave(g, entered);

@@ -1702,7 +1702,8 @@ static inline int ob_timer_stop(ob_ctx *ctx, ob_timer timer)
 	return ctx->api->timer_stop(ctx, timer);
 }
 
-/* Runs work(arg) on a pool thread, then done(ctx, arg) on the loop. */
+/* Runs work(arg) on a pool thread, then done(ctx, arg) on the loop, before stop().  When the node
+ * ends meanwhile it waits some seconds for work, and whatever done calls answers OB_E_DEAD. */
 static inline int ob_job(ob_ctx *ctx, ob_work_fn work, ob_post_fn done, void *arg)
 {
 	return ctx->api->job(ctx, work, done, arg);

@@ -944,14 +944,21 @@ static void run_long(void *arg)
 
 static void done_late(ob_ctx *ctx, void *arg)
 {
-	jobs_done++;
 }
 
-static int hold_and_more(ob_ctx *ctx)
+/* The generation is not stopped yet, but dead. */
+static void job_done_late(ob_ctx *ctx, void *arg)
+{
+	jobs_done++;
+	CU_ASSERT_EQUAL(ob_post(ctx, done_late, NULL), OB_E_DEAD);
+	CU_ASSERT_EQUAL(first.stops, (int)(intptr_t)arg);
+}
+
+static int hold_and_more(ob_ctx *ctx, int stops)
 {
 	static char late[] = "late";
 
-	CU_ASSERT_EQUAL(ob_job(ctx, run_long, done_late, NULL), 0);
+	CU_ASSERT_EQUAL(ob_job(ctx, run_long, job_done_late, (void *)(intptr_t)stops), 0);
 	CU_ASSERT_EQUAL(ob_post(ctx, done_late, NULL), 0);
 	CU_ASSERT_NOT_EQUAL(ob_timer_start(ctx, 60000, 0, fired, late), 0);
 	CU_ASSERT_NOT_EQUAL(ob_timer_start(ctx, 60000, 60000, fired, late), 0);
@@ -972,7 +979,8 @@ static void test_free_with_work(void)
 		rig_connect(&c, n.port, true);
 		rig_send(&c, 1000, "{}");
 		CU_ASSERT_TRUE(RIG_UNTIL(kept_len == 1));
-		hold_and_more(first.ctx);
+		jobs_done = 0;
+		hold_and_more(first.ctx, reload); /* then the new generation stops first */
 		ob_target self = {.role = ob_role(first.ctx, "x")};
 		ob_target nowhere = {.role = 12345};
 		ended_count = 0;
@@ -987,6 +995,7 @@ static void test_free_with_work(void)
 		}
 		rig_kill(&n);
 		CU_ASSERT_EQUAL(ended_count, 2);        /* each call has its one end */
+		CU_ASSERT_EQUAL(jobs_done, 1);          /* as the job has its done */
 		CU_ASSERT_STRING_EQUAL(events, "late"); /* and the single timer its callback */
 		CU_ASSERT_EQUAL(first.stops, 1 + reload);
 		rig_disconnect(&c);
