@@ -594,8 +594,7 @@ int ob__dispatch_kick(struct ob__node *node, uint64_t session, uint16_t code, co
 	if (s->conn != 0) {
 		struct ob__conn *conn = ob__conn_get(node, s->conn);
 		if (conn != NULL) {
-			ob__conn_catch_up(conn);
-			ob__conn_close(conn, code, reason != NULL ? reason : "", "kicked");
+			ob__conn_dismiss(conn, code, reason != NULL ? reason : "", "kicked");
 		} else {
 			ob__resume_end(node, s->conn);
 		}

@@ -76,14 +76,16 @@ static void conn_leave(struct ob__conn *conn, const char *counted)
 	}
 	ob__timeout_clear(node->loop, &conn->stream.timer);
 	ob__list_del(&conn->paused_link);
-	if ((conn->paused & OB__CONN_SERIAL) != 0) {
-		ob__serial_drop(conn);
+	if (s == NULL) {
+		return;
 	}
-	if (s != NULL) {
-		conn->session = NULL;
-		if (conn->resume == NULL || !ob__resume_left(conn, s, counted)) {
-			ob__session_closed(node, s);
-		}
+	uint64_t session = s->handle;
+	conn->session = NULL;
+	if (conn->resume == NULL || !ob__resume_left(conn, s, counted)) {
+		ob__session_closed(node, s);
+	}
+	if ((conn->paused & OB__CONN_SERIAL) != 0 && !ob__session_is_away(node, session)) {
+		ob__serial_drop(node, session);
 	}
 }
 
@@ -138,6 +140,13 @@ void ob__conn_close(struct ob__conn *conn, uint16_t code, const char *reason, co
 		ob__conn_put(conn, ob__conn_op(reg), words, len);
 	}
 	ob__conn_shut(conn, code, reason, failed ? "codec" : counted);
+}
+
+void ob__conn_dismiss(struct ob__conn *conn, uint16_t code, const char *reason, const char *counted)
+{
+	ob__resume_never(conn);
+	ob__conn_catch_up(conn);
+	ob__conn_close(conn, code, reason, counted);
 }
 
 static void conn_closed(struct ob__stream *s)

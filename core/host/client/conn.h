@@ -153,6 +153,11 @@ void ob__clients_link_drained(struct ob__node *node, const struct ob__peer *peer
  * what the codec has to say; counted under `counted`, a word that stays. */
 void ob__conn_close(struct ob__conn *conn, uint16_t code, const char *reason, const char *counted);
 
+/* The same, behind every broadcast until now, for a client whose session ends with it: it does not
+ * come back to that, also if it is closed for what was to be said first. */
+void ob__conn_dismiss(struct ob__conn *conn, uint16_t code, const char *reason,
+                      const char *counted);
+
 /* Closes at once, without a close frame. */
 void ob__conn_drop(struct ob__conn *conn, const char *counted);
 

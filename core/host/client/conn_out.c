@@ -261,7 +261,11 @@ static OB__APART int send_numbered(struct ob__conn *conn, const ob_packet *p, st
 		return 0;
 	}
 	int rc = conn_write(conn, p, fo);
-	return rc != 0 && number != 0 ? ob__resume_not_sent(node, record, number, rc) : rc;
+	if (rc == 0 || number == 0) {
+		return rc;
+	}
+	/* A connection that is broken is about to say so: what is kept is for the one after it. */
+	return conn->stream.failed != 0 ? 0 : ob__resume_not_sent(node, record, number, rc);
 }
 
 static inline int conn_send(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
@@ -281,11 +285,24 @@ void ob__conn_catch_up(struct ob__conn *conn)
 	}
 }
 
+/* What is sent next comes behind the broadcasts before it.  These may be too much for the client:
+ * the record of its session is returned if that waits for it to come back. */
+static OB__APART struct ob__resume *catch_up_or_leave(struct ob__conn *conn, struct ob__fanout *fo)
+{
+	struct ob__node *node = conn->node;
+	uint64_t session = conn->session != NULL ? conn->session->handle : 0;
+
+	ob__broadcasts_catch_up(conn, fo);
+	const struct ob__session *s =
+		conn->close_sent ? ob__session_get(&node->sessions, session) : NULL;
+	return s != NULL ? ob__resume_get(node, s->conn) : NULL;
+}
+
 static void send_reply(struct ob__conn *conn, const ob_packet *p)
 {
 	int rc = conn_send(conn, p, NULL);
 
-	if (rc != 0 && rc != OB_E_BUSY) {
+	if (rc != 0 && rc != OB_E_BUSY && conn->stream.failed == 0) {
 		ob__conn_close(conn, OB__WS_INTERNAL, "can't send", "encode");
 	}
 }
@@ -311,7 +328,10 @@ void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int cod
 		return;
 	}
 	if (lacks_broadcasts(conn)) {
-		ob__broadcasts_catch_up(conn, NULL);
+		struct ob__resume *away = catch_up_or_leave(conn, NULL);
+		if (away != NULL) {
+			ob__resume_reply(away, id, cookie, code, text, data, len);
+		}
 		if (conn->close_sent) {
 			return;
 		}
@@ -385,7 +405,10 @@ int ob__conn_give_next(struct ob__conn *conn, const ob_packet *p, struct ob__fan
 int ob__conn_give(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
 {
 	if (!conn->close_sent && lacks_broadcasts(conn)) {
-		ob__broadcasts_catch_up(conn, fo);
+		struct ob__resume *away = catch_up_or_leave(conn, fo);
+		if (away != NULL) {
+			return ob__resume_push(conn->node, away->handle, p);
+		}
 	}
 	return conn->close_sent ? OB_E_STALE : ob__conn_give_next(conn, p, fo);
 }

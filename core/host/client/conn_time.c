@@ -36,7 +36,10 @@ static uint64_t first_due(const struct ob__conn *conn)
 	const struct ob__session *s = conn->session;
 	uint64_t ms = conn->from->conf->first_ms;
 
-	return ms == 0 || s == NULL || s->messages > 0 ? 0 : s->opened_ms + ms;
+	if (ms == 0 || s == NULL || s->messages > 0 || ob__resume_asks(conn)) {
+		return 0;
+	}
+	return s->opened_ms + ms;
 }
 
 static bool is_stuck(const struct ob__conn *conn)

@@ -204,7 +204,14 @@ static inline void client_end(struct ob__node *node, const struct ob__pending *p
 	}
 	bool leave = p->u.client.sticky && end->code != OB_OK &&
 	             ob__sticky_failed(node, conn->session, p, end->code);
+	if (leave) {
+		ob__resume_never(conn);
+	}
 	ob__conn_reply(conn, p->id, p->u.client.cookie, end->code, end->text, end->data, end->len);
+	if (conn->session == NULL) { /* it was too much for it, and may be kept for it */
+		ob__dispatch_client_ended(node, ob__dispatch_client_conn(node, p), p);
+		return;
+	}
 	client_ended(node, conn, p);
 	if (node->gates.around && conn->session != NULL) {
 		client_seen(node, p, conn->session->handle, end);

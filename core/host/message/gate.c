@@ -22,17 +22,18 @@
 struct gate {
 	uint64_t handle;
 	struct ob__node *node;
-	struct ob__gen *gen;  /* NULL: it waits for its turn */
-	struct ob__list link; /* in gen->gates, or with others of its client */
+	struct ob__gen *gen;  /* NULL: it waits for its turn, or for its client */
+	struct ob__list link; /* in gen->gates, with others of its client, or in gates.away */
 	struct ob__timeout timeout;
 	uint64_t deadline; /* of the message: loop ms */
 	bool passed;       /* these two while the filter still runs */
 	bool fresh;
+	bool away;   /* it may go on, when its client is back */
 	size_t next; /* the filter behind this one, and how to know it again: */
 	uint32_t version;
 	int priority;
 
-	uint64_t conn; /* of a client's message, else 0 */
+	uint64_t session; /* of a client's message, else 0: it may have another connection by now */
 	ob_packet packet;
 	uint64_t req; /* of a request, else 0 */
 	ob_handler_fn fn;
@@ -46,7 +47,7 @@ struct gate {
 struct ob__asking {
 	const struct ob__reg *reg;
 	size_t at; /* its number */
-	uint64_t conn;
+	uint64_t session;
 	const ob_packet *packet;
 	const struct ob__req *req;
 	ob_handler_fn fn;
@@ -58,7 +59,7 @@ struct ob__asking {
 /* Messages of a client that wait for their turn. */
 struct serial {
 	struct ob__node *node;
-	uint64_t conn;
+	uint64_t session;
 	struct ob__list gates;
 	uint32_t len;
 	bool queued; /* a turn that looks at them is coming */
@@ -72,6 +73,7 @@ void ob__gates_init(struct ob__node *node)
 
 	ob__slab_init(&gs->slab, sizeof(struct gate), OB__KIND_GATE, GATES_MAX);
 	ob__map_init(&gs->serial, node->registry.seed);
+	ob__list_init(&gs->away);
 	gs->held = ob__stat_counter(s, "obhost_messages_held_total", NULL,
 	                            "Messages that a filter held.");
 	gs->refused = ob__stat_counter(s, "obhost_messages_filtered_total", NULL,
@@ -122,29 +124,55 @@ static void gate_free(struct gate *g)
 	}
 }
 
+/* The connection that the session has now, or NULL. */
+static struct ob__conn *conn_of(struct ob__node *node, uint64_t session)
+{
+	const struct ob__session *s = ob__session_get(&node->sessions, session);
+	struct ob__conn *conn = s != NULL ? ob__conn_get(node, s->conn) : NULL;
+
+	return conn != NULL && conn->session == s ? conn : NULL;
+}
+
+/* The same of one without a connection. */
+static struct ob__resume *away_of(const struct ob__node *node, uint64_t session)
+{
+	const struct ob__session *s = ob__session_get(&node->sessions, session);
+
+	return s != NULL ? ob__resume_get(node, s->conn) : NULL;
+}
+
 /* It counts against its client while a filter has it. */
 static void client_leaves(const struct gate *g)
 {
-	if (g->conn != 0 && g->gen != NULL && !g->fresh) {
-		ob__conn_ended(ob__conn_get(g->node, g->conn));
+	if (g->session == 0 || g->gen == NULL || g->fresh) {
+		return;
 	}
+	struct ob__conn *conn = conn_of(g->node, g->session);
+	struct ob__resume *away = conn == NULL ? away_of(g->node, g->session) : NULL;
+	if (away != NULL) {
+		ob__resume_request_ended(away);
+	}
+	ob__conn_ended(conn);
 }
 
 /* Ends what it holds, and frees it. */
 static void gate_finish(struct gate *g, int code, const char *text, const void *data, size_t len)
 {
 	struct ob__node *node = g->node;
-	struct ob__conn *conn = g->conn != 0 ? ob__conn_get(node, g->conn) : NULL;
+	struct ob__conn *conn = g->session != 0 ? conn_of(node, g->session) : NULL;
+	struct ob__resume *away = g->session != 0 ? away_of(node, g->session) : NULL;
 	struct ob__req *r = g->req != 0 ? ob__req_get(node, g->req) : NULL;
 
 	*node->gates.refused += code != OB_OK;
-	if (conn != NULL && conn->session != NULL) {
+	if (conn != NULL) {
 		if (code != OB_OK) {
 			ob__client_refuse(node, conn, &g->packet, code, text);
 		} else if (g->packet.one_way == 0) {
 			ob__conn_reply(conn, g->packet.id, g->packet.cookie, OB_OK, NULL, data,
 			               len);
 		}
+	} else if (away != NULL && g->packet.one_way == 0) {
+		ob__resume_reply(away, g->packet.id, g->packet.cookie, code, text, data, len);
 	} else if (r != NULL) {
 		ob__req_end(r, code, text, data, len);
 	}
@@ -152,17 +180,27 @@ static void gate_finish(struct gate *g, int code, const char *text, const void *
 	gate_free(g);
 }
 
+/* It leaves those that wait for their turn, if it is one. */
+static void gate_unqueue(const struct gate *g)
+{
+	struct serial *s = g->gen == NULL && !g->away && g->session != 0
+	                           ? ob__map_get(&g->node->gates.serial, g->session, 0)
+	                           : NULL;
+
+	if (s != NULL) {
+		s->len--;
+	}
+}
+
 static void on_deadline(void *arg)
 {
 	struct gate *g = arg;
 
-	if (g->gen == NULL && g->conn != 0) {
-		struct serial *s = ob__map_get(&g->node->gates.serial, g->conn, 0);
-		s->len -= s != NULL;
-	}
+	gate_unqueue(g);
 	gate_finish(g, OB_E_DEADLINE,
-	            g->gen == NULL ? "the request before it took too long"
-	                           : "no filter let it pass in time",
+	            g->away          ? "its client was away"
+	            : g->gen == NULL ? "the request before it took too long"
+	                             : "no filter let it pass in time",
 	            NULL, 0);
 }
 
@@ -236,7 +274,7 @@ uint64_t ob__gate_hold(struct ob__gen *gen)
 	g->next = a->at + 1;
 	g->version = node->slots.chains_version;
 	g->priority = a->reg->priority;
-	g->conn = a->conn;
+	g->session = a->session;
 	g->req = a->req != NULL ? a->req->handle : 0;
 	g->fn = a->fn;
 	g->fn_flags = a->fn_flags;
@@ -261,8 +299,8 @@ static struct gate *gate_of(const struct ob__gen *gen, uint64_t handle)
 static size_t next_filter(const struct ob__node *node, const struct gate *g)
 {
 	const struct ob__chain *chain =
-		g->conn != 0 ? &node->slots.filters
-			     : &node->slots.message_filters[OB_MESSAGE_BEFORE_HANDLER - 1];
+		g->session != 0 ? &node->slots.filters
+				: &node->slots.message_filters[OB_MESSAGE_BEFORE_HANDLER - 1];
 	size_t next = g->next;
 
 	if (g->version != node->slots.chains_version) {
@@ -274,16 +312,35 @@ static size_t next_filter(const struct ob__node *node, const struct gate *g)
 	return next;
 }
 
+/* It goes on when its client is back: nothing else has to do with it until then. */
+static void gate_wait(struct gate *g)
+{
+	struct ob__gen *gen = g->gen;
+
+	client_leaves(g);
+	g->away = true;
+	g->gen = NULL;
+	ob__list_del(&g->link);
+	ob__list_append(&g->node->gates.away, &g->link);
+	if (gen != NULL) {
+		ob__gen_unref(gen);
+	}
+}
+
 static void gate_go_on(struct gate *g)
 {
 	struct ob__node *node = g->node;
-	struct ob__conn *conn = g->conn != 0 ? ob__conn_get(node, g->conn) : NULL;
+	struct ob__conn *conn = g->session != 0 ? conn_of(node, g->session) : NULL;
 	struct ob__req *r = g->req != 0 ? ob__req_get(node, g->req) : NULL;
 	size_t next = next_filter(node, g);
 	uint64_t ms = left(g);
 
 	if (ms == 0) {
 		gate_finish(g, OB_E_DEADLINE, NULL, NULL, 0);
+		return;
+	}
+	if (conn == NULL && g->session != 0 && away_of(node, g->session) != NULL) {
+		gate_wait(g);
 		return;
 	}
 	/* The memory is its own until it is through; its place with the filter is not. */
@@ -295,7 +352,7 @@ static void gate_go_on(struct gate *g)
 	gate_free(g);
 	struct ob__asking *asking = node->gates.asking;
 	node->gates.asking = NULL;
-	if (conn != NULL && conn->session != NULL) {
+	if (conn != NULL) {
 		ob__client_go_on(node, conn, &it.packet, ms, next);
 	} else if (r != NULL) {
 		ob__req_go_on(node, r, it.fn, it.fn_flags, it.bytes, it.packet.len, next);
@@ -395,7 +452,7 @@ bool ob__gate_filter(struct ob__node *node, struct ob__conn *conn, const ob_pack
 	struct ob__asking a = {
 		.reg = node->slots.filters.regs[at],
 		.at = at,
-		.conn = ob__conn_handle(conn),
+		.session = conn->session->handle,
 		.packet = p,
 		.view = view,
 	};
@@ -565,7 +622,7 @@ static void serial_turn(void *arg)
 {
 	struct serial *s = arg;
 	struct ob__node *node = s->node;
-	struct ob__conn *conn = ob__conn_get(node, s->conn);
+	struct ob__conn *conn = conn_of(node, s->session);
 
 	while (!s->gone && conn != NULL && conn->session != NULL && conn->in_flight == 0 &&
 	       !ob__list_empty(&s->gates)) {
@@ -578,48 +635,93 @@ static void serial_turn(void *arg)
 		serial_free(s);
 		return;
 	}
-	if (conn != NULL && ob__list_empty(&s->gates)) {
+	if (conn != NULL && conn->session != NULL && ob__list_empty(&s->gates)) {
 		conn->paused &= ~(uint32_t)OB__CONN_SERIAL;
-		(void)ob__map_del(&node->gates.serial, s->conn, 0);
+		(void)ob__map_del(&node->gates.serial, s->session, 0);
 		serial_free(s);
 	}
 }
 
 void ob__serial_next(struct ob__conn *conn)
 {
-	struct serial *s = ob__map_get(&conn->node->gates.serial, ob__conn_handle(conn), 0);
+	struct ob__gates *gs = &conn->node->gates;
+	struct serial *s =
+		conn->session != NULL ? ob__map_get(&gs->serial, conn->session->handle, 0) : NULL;
 
 	if (s != NULL && !s->queued) {
 		s->queued = ob__loop_defer(conn->node->loop, serial_turn, s) == 0;
 	}
 }
 
-void ob__serial_drop(struct ob__conn *conn)
+void ob__serial_drop(struct ob__node *node, uint64_t session)
 {
-	struct serial *s = ob__map_del(&conn->node->gates.serial, ob__conn_handle(conn), 0);
+	struct serial *s = ob__map_del(&node->gates.serial, session, 0);
 
-	conn->paused &= ~(uint32_t)OB__CONN_SERIAL;
 	if (s == NULL) {
 		return;
 	}
 	s->gone = true;
+	drop_gates(s); /* now: their times are still set */
 	if (!s->queued) {
 		serial_free(s);
+	}
+}
+
+/* ---- clients that come and go ---- */
+
+static struct gate *first_away(const struct ob__gates *gs, uint64_t session)
+{
+	OB__LIST_EACH (it, &gs->away) {
+		struct gate *g = OB__CONTAINER(it, struct gate, link);
+		if (g->session == session) {
+			return g;
+		}
+	}
+	return NULL;
+}
+
+void ob__gates_back(struct ob__conn *conn)
+{
+	struct ob__gates *gs = &conn->node->gates;
+	uint64_t session = conn->session->handle;
+	struct gate *g;
+
+	if (ob__map_get(&gs->serial, session, 0) != NULL) {
+		conn->paused |= OB__CONN_SERIAL;
+		ob__serial_next(conn);
+	}
+	/* What goes on may close the client: then the rest waits again, or ends. */
+	while (conn->session != NULL && (g = first_away(gs, session)) != NULL) {
+		gate_go_on(g);
+	}
+}
+
+void ob__gates_leave(struct ob__node *node, uint64_t session)
+{
+	struct ob__gates *gs = &node->gates;
+	struct gate *g;
+
+	for (uint32_t i = 0; gs->slab.live > 0 && (g = ob__slab_next(&gs->slab, &i)) != NULL;) {
+		if (g->session == session && !g->fresh) {
+			gate_unqueue(g);
+			gate_finish(g, OB_E_GONE, "its client is at another proxy", NULL, 0);
+		}
 	}
 }
 
 static struct serial *serial_of(struct ob__conn *conn)
 {
 	struct ob__gates *gs = &conn->node->gates;
-	struct serial *s = ob__map_get(&gs->serial, ob__conn_handle(conn), 0);
+	uint64_t session = conn->session->handle;
+	struct serial *s = ob__map_get(&gs->serial, session, 0);
 
 	if (s != NULL || (s = calloc(1, sizeof(*s))) == NULL) {
 		return s;
 	}
 	s->node = conn->node;
-	s->conn = ob__conn_handle(conn);
+	s->session = session;
 	ob__list_init(&s->gates);
-	if (ob__map_put(&gs->serial, ob__conn_handle(conn), 0, s) != 0) {
+	if (ob__map_put(&gs->serial, session, 0, s) != 0) {
 		free(s);
 		return NULL;
 	}
@@ -639,7 +741,7 @@ static int serial_put(struct ob__node *node, struct ob__conn *conn, const ob_pac
 		++*node->gates.too_many;
 		return OB_E_BUSY;
 	}
-	g->conn = ob__conn_handle(conn);
+	g->session = conn->session->handle;
 	g->packet = *p;
 	if (gate_keep(g, p->data, p->len, p->name, p->name_len) != 0) {
 		gate_free(g);

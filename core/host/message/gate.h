@@ -30,6 +30,7 @@
 
 #include "base/log.h"
 #include "host/generation.h"
+#include "lib/list.h"
 #include "lib/map.h"
 #include "lib/slab.h"
 
@@ -47,7 +48,8 @@ struct ob__gates {
 	struct ob__slab slab;
 	size_t bytes;              /* of what is held */
 	struct ob__asking *asking; /* the filter that runs now is asked about this, or NULL */
-	struct ob__map serial;     /* connection -> messages that wait */
+	struct ob__map serial;     /* session -> messages that wait for their turn */
+	struct ob__list away;      /* messages that may go on when their clients are back */
 	uint64_t *held;
 	uint64_t *refused;
 	uint64_t *slow;
@@ -98,10 +100,16 @@ void ob__client_refuse(struct ob__node *node, struct ob__conn *conn, const ob_pa
 /* A client has its answer. */
 void ob__gate_client_ended(struct ob__node *node, const struct ob__outcome *o);
 
-/* None of the client's requests is under way, and some of its messages wait for that; and it has
- * gone. */
+/* None of the client's requests is under way, and some of its messages wait for that; and its
+ * session is over. */
 void ob__serial_next(struct ob__conn *conn);
-void ob__serial_drop(struct ob__conn *conn);
+void ob__serial_drop(struct ob__node *node, uint64_t session);
+
+/* A session has a connection again: what waited for that goes on. */
+void ob__gates_back(struct ob__conn *conn);
+
+/* A detached session is given to another node: what is held of it ends here. */
+void ob__gates_leave(struct ob__node *node, uint64_t session);
 
 /* ---- on the handler's node ---- */
 

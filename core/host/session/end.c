@@ -513,8 +513,7 @@ static void on_kick(struct ob__node *node, const struct ob__frame *f)
 	memcpy(&code, f->payload, sizeof(code));
 	size_t len = f->payload_len - 2 < sizeof(reason) ? f->payload_len - 2 : sizeof(reason) - 1;
 	memcpy(reason, f->payload + 2, len);
-	ob__conn_catch_up(conn);
-	ob__conn_close(conn, code, reason, "kicked");
+	ob__conn_dismiss(conn, code, reason, "kicked");
 }
 
 void ob__frame_system(struct ob__node *node, const struct ob__frame *f)

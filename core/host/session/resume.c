@@ -218,6 +218,13 @@ struct ob__resume *ob__resume_get(const struct ob__node *node, uint64_t handle)
 	return r != NULL && r->state == OB__RESUME_DETACHED ? r : NULL;
 }
 
+bool ob__session_is_away(const struct ob__node *node, uint64_t session)
+{
+	const struct ob__session *s = ob__session_get(&node->sessions, session);
+
+	return s != NULL && ob__resume_get(node, s->conn) != NULL;
+}
+
 int ob__resume_push(struct ob__node *node, uint64_t handle, const ob_packet *p)
 {
 	struct ob__resume *r = ob__resume_get(node, handle);
@@ -268,11 +275,25 @@ void ob__resume_goodbye(struct ob__conn *conn, uint16_t code)
 	}
 }
 
+bool ob__resume_asks(const struct ob__conn *conn)
+{
+	return conn->resume != NULL && conn->resume->state == OB__RESUME_ASKING;
+}
+
+void ob__resume_never(struct ob__conn *conn)
+{
+	if (conn->resume != NULL) {
+		conn->resume->leaves = true;
+	}
+}
+
 /* A connection that is closed so was broken, or is to be made again. */
 static bool may_come_back(const struct ob__resume *r, const char *counted)
 {
-	static const char *const words[] = {"client", "eof",   "reset",       "gone",   "idle",
-	                                    "slow",   "drain", "slow_packet", "resumed"};
+	static const char *const words[] = {
+		"client", "eof",   "reset",       "gone",        "idle",
+		"slow",   "drain", "slow_packet", "not_reading", "resumed",
+	};
 
 	for (size_t i = 0; !r->leaves && i < sizeof(words) / sizeof(words[0]); i++) {
 		if (strcmp(words[i], counted) == 0) {
@@ -352,9 +373,11 @@ static void end(struct ob__resume *r)
 {
 	struct ob__node *node = r->node;
 	struct ob__session *s = r->session;
+	uint64_t session = s->handle;
 
 	ob__resume_free(r);
 	ob__session_closed(node, s);
+	ob__serial_drop(node, session);
 }
 
 void ob__resume_end(struct ob__node *node, uint64_t handle)

@@ -82,7 +82,7 @@ struct ob__resume {
 	uint32_t in_flight;       /* of its requests, while it is detached; it counts then */
 	bool repeats;             /* what is sent has its number already */
 	bool stuck;               /* what is for it is only kept: it is about to be closed */
-	bool leaves;              /* the client has said good-bye */
+	bool leaves;              /* the client has said good-bye, or is sent away */
 	bool announced;           /* modules know of the session */
 	struct ob__timeout timer; /* of a state that has an end */
 	struct ob__list link;     /* in the detached ones */
@@ -135,6 +135,12 @@ int ob__resume_not_sent(struct ob__node *node, uint64_t record, uint64_t number,
 /* The client has closed the connection with that code. */
 void ob__resume_goodbye(struct ob__conn *conn, uint16_t code);
 
+/* Whether its client has said hello, and waits until its session has come from another proxy. */
+bool ob__resume_asks(const struct ob__conn *conn);
+
+/* The session ends with this connection, whatever may close it. */
+void ob__resume_never(struct ob__conn *conn);
+
 /* The connection, of a client that has this session, is going for the reason that is counted. True:
  * the session has been taken care of. */
 bool ob__resume_left(struct ob__conn *conn, struct ob__session *s, const char *counted);
@@ -143,6 +149,9 @@ bool ob__resume_left(struct ob__conn *conn, struct ob__session *s, const char *c
 
 /* The record of a session whose ob__session.conn that is, if it is detached; else NULL. */
 struct ob__resume *ob__resume_get(const struct ob__node *node, uint64_t conn_of_session);
+
+/* Whether the session of that handle is detached. */
+bool ob__session_is_away(const struct ob__node *node, uint64_t session);
 
 /* Keeps a push for the session whose ob__session.conn that is.  0, or OB_E_STALE: it is not
  * detached. */

@@ -215,6 +215,7 @@ void ob__resume_give(struct ob__resume *r)
 	uint64_t to = r->far;
 
 	r->far = 0;
+	ob__gates_leave(node, r->session->handle);
 	int rc = put_all(&b, r);
 	rc = rc == 0 ? answer(node, to, r->far_call, OB__RESUMED, &b) : OB_E_NOMEM;
 	ob__buf_free(&b);

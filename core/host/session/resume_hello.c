@@ -181,7 +181,11 @@ static bool resume_here(struct ob__conn *conn, const struct ob__resume_token *t,
 	}
 	ob__resume_attach(r, conn);
 	(void)ob__replay_seen(&r->replay, seen);
-	return welcome(conn, OB__RESUMED) && repeat(r, seen);
+	if (!welcome(conn, OB__RESUMED) || !repeat(r, seen)) {
+		return false;
+	}
+	ob__gates_back(conn);
+	return is_open(conn);
 }
 
 /* A hello where sessions are not kept: the client learns that, and goes on. */

@@ -132,8 +132,10 @@ void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const c
                     const char *counted)
 {
 	uint32_t id = node->conf->kick_id;
+	struct ob__conn *c = ob__conn_get(node, conn);
 
-	if (id != 0 && ob__conn_get(node, conn) != NULL) {
+	if (id != 0 && c != NULL) {
+		ob__resume_never(c); /* the push may be too much for it */
 		json_t *body = json_pack("{s:s}", "reason", reason);
 		char *dump = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
 		if (dump != NULL) {
@@ -142,10 +144,9 @@ void ob__user_close(struct ob__node *node, uint64_t conn, uint16_t code, const c
 		json_decref(body);
 		free(dump);
 	}
-	struct ob__conn *c = ob__conn_get(node, conn);
+	c = ob__conn_get(node, conn);
 	if (c != NULL) {
-		ob__conn_catch_up(c);
-		ob__conn_close(c, code, reason, counted);
+		ob__conn_dismiss(c, code, reason, counted);
 	} else {
 		ob__resume_end(node, conn);
 	}

@@ -408,6 +408,12 @@ void ob__conn_close(struct ob__conn *conn, uint16_t code, const char *reason, co
 	}
 }
 
+void ob__conn_dismiss(struct ob__conn *conn, uint16_t code, const char *reason, const char *counted)
+{
+	ob__conn_catch_up(conn);
+	ob__conn_close(conn, code, reason, counted);
+}
+
 void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int code, const char *text,
                     const void *data, size_t len)
 {
@@ -477,6 +483,13 @@ int ob__resume_push(struct ob__node *node, uint64_t conn_of_session, const ob_pa
 	return OB_E_STALE;
 }
 
+bool ob__session_is_away(const struct ob__node *node, uint64_t session)
+{
+	(void)node;
+	(void)session;
+	return false;
+}
+
 void ob__resumes_push_all(struct ob__node *node, const ob_packet *p)
 {
 	(void)node;
@@ -493,6 +506,11 @@ bool ob__resumes_frame(struct ob__node *node, const struct ob__frame *f)
 	(void)node;
 	(void)f;
 	return false;
+}
+
+void ob__resume_never(struct ob__conn *conn)
+{
+	(void)conn;
 }
 
 void ob__resume_end(struct ob__node *node, uint64_t conn_of_session)
