@@ -4,10 +4,13 @@
 """Clients whose connection breaks come back to their session and get what they missed, or hear why
 not: at the same proxy and at another one."""
 
+import base64
 import contextlib
+import hmac
 import json
 import socket
 import struct
+import time
 
 from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.nodes import Node, all_ended, free_port, link, start_all, wait_linked
@@ -15,10 +18,11 @@ from obtest.plugin import PluginDir
 from obtest.tap import case, check, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
-STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET = range(6500, 6507)
-HEARD = 7000
+STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET, ENTER = range(6500, 6508)
+HEARD, LOGIN = 7000, 7100
 PUSHED = 6700
 KEPT = 4096  # messages
+KEY = "a key of thirty-two bytes, or so"
 
 house = {}
 
@@ -136,9 +140,18 @@ static void set(ob_ctx *ctx, ob_req req)
 		      ob_session_set(ctx, session_of(ctx, req), "level", value, strlen(value)));
 }
 
+static void enter(ob_ctx *ctx, ob_req req)
+{
+	const char *state = ob_req_str(ctx, req, "state");
+
+	ob_reply_json(ctx, req, "{s:i}", "rc",
+		      ob_session_enter(ctx, session_of(ctx, req), state,
+				       json_pack("{s:s}", "room", "7")));
+}
+
 static int start(ob_ctx *ctx, const json_t *conf)
 {
-	static const ob_handler_fn fns[] = {stream, late, bind, join, stream, stream, set};
+	static const ob_handler_fn fns[] = {stream, late, bind, join, stream, stream, set, enter};
 	int rc = 0;
 
 	(void)conf;
@@ -186,6 +199,50 @@ static int start(ob_ctx *ctx, const json_t *conf)
 	(void)conf;
 	rc = rc == 0 ? ob_on_event(ctx, OB_EVENT_SESSION_CLOSED, on_event) : rc;
 	rc = rc == 0 ? ob_on_message_filter(ctx, OB_MESSAGE_AFTER_CLIENT, 0, after) : rc;
+	return rc == 0 ? ob_on_id(ctx, 7000, tell) : rc;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+# On a proxy with states: who came to which one, and with what.
+PORCH = r"""
+#include <stdio.h>
+#include <string.h>
+
+#include <obhost/obhost.h>
+
+static char heard[4000];
+
+static void enter(ob_ctx *ctx, const ob_session_change *c)
+{
+	size_t len = strlen(heard);
+	const char *room = json_string_value(json_object_get(c->data, "room"));
+
+	(void)ctx;
+	snprintf(heard + len, sizeof(heard) - len, "%s>%s:%s ", c->from, c->to, room ? room : "");
+}
+
+static void tell(ob_ctx *ctx, ob_req req)
+{
+	ob_view view = {.size = sizeof(view)};
+	ob_session_info info = {.size = sizeof(info)};
+	const json_t *data = NULL;
+
+	ob_req_view(ctx, req, &view);
+	ob_session_get(ctx, view.session, &info);
+	const char *state = ob_session_state(ctx, view.session, &data);
+	ob_reply_json(ctx, req, "{s:s, s:s, s:O?, s:s}", "heard", heard, "state", state, "data",
+		      data, "user", info.user);
+	heard[0] = 0;
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = ob_on_session_state(ctx, NULL, enter, NULL);
+
+	(void)conf;
 	return rc == 0 ? ob_on_id(ctx, 7000, tell) : rc;
 }
 
@@ -284,11 +341,26 @@ class Player:
         self.socket.close()
 
 
-def proxy(name, common, **resume):
+def proxy(name, common, more=("ears",), states=None, **resume):
     settings = {"window": 30, "messages": KEPT, "bytes": "1m", **resume}
-    return Node(name, "proxy", modules=["proxy", ADMIN, "ears"],
+    return Node(name, "proxy", modules=["proxy", ADMIN, *more],
                 listen=[{"transport": "tcp", "codec": "json", "port": free_port(), "timeout": 0}],
-                sessions={"resume": settings}, **common)
+                sessions={"resume": settings}, states=states or {}, **common)
+
+
+def gate(name, common):
+    """A proxy that wants a login, and says what may be sent when."""
+    auth = {"name": "auth", "conf": {"login": LOGIN, "deadline": 1,
+                                     "hmac": {"keys": [{"secret": KEY}]}}}
+    ids = [ENTER, HEARD]
+    return proxy(name, common, ["porch", auth],
+                 {"guest": {"ids": [LOGIN, *ids]}, "game": {"ids": [[STREAM, SET], *ids]}})
+
+
+def login_token(user):
+    text = f"{user}|{int(time.time()) + 60}"
+    mac = hmac.digest(KEY.encode(), text.encode(), "sha256")
+    return f"{text}|{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
 
 def nodes():
@@ -296,20 +368,23 @@ def nodes():
         plugins = PluginDir()
         plugins.build("desk", DESK)
         plugins.build("ears", EARS)
+        plugins.build("porch", PORCH)
         house["plugins"] = plugins
         common = {"module_dirs": [str(plugins), MODULES, EXAMPLES], "call_timeout": 5}
         house["pa"] = proxy("pa", common)
         house["pb"] = proxy("pb", common)
         house["brief"] = proxy("brief", common, window=0.2, messages=8, detached=2)
         house["off"] = proxy("off", common, window=0)
+        house["ga"] = gate("ga", common)
+        house["gb"] = gate("gb", common)
         house["route"] = Node("route", "route", modules=["route", ADMIN],
                               rpc={"route": {"range": {"service": [[6500, 6599]]}}}, **common)
         house["service"] = Node("service", "service", modules=["service", ADMIN, "desk"], **common)
-        others = [house[n] for n in ("pa", "pb", "brief", "off", "service")]
+        others = [house[n] for n in ("pa", "pb", "brief", "off", "ga", "gb", "service")]
         link(*((node, house["route"]) for node in others))
         start_all(*others, house["route"])
         wait_linked((house["route"], *others))
-        for name in ("pa", "pb", "brief", "off"):
+        for name in ("pa", "pb", "brief", "off", "ga", "gb"):
             eventually(lambda n=name: "service" in
                        {p["name"] for p in house[n].get("/peers")["peers"]},
                        "the service is known")
@@ -594,6 +669,70 @@ def other_proxy():
         p.got.clear()
         equal(p.ask(GROUP_STREAM, group="hall", to=20)["ok"], 1)
         equal(p.pushed(20), list(range(20)))
+
+
+@case("another proxy: the session is logged in, and in its state with what it has there")
+def other_state():
+    with player("ga") as p:
+        p.hello()
+        equal(p.answer(p.tell(HEARD))["code"], 403)
+        equal(p.ask(LOGIN, token=login_token("cat"))["data"]["user"], "cat")
+        equal(p.ask(ENTER, state="game")["rc"], 0)
+        equal(p.ask(HEARD)["state"], "game")
+        for name in ("gb", "ga", "gb"):
+            old = p.session
+            logins = house[name].metric("obhost_module_auth_logins_total")
+            pushes = p.node.metric("obhost_pushes_total")
+            p.ask(STREAM, to=20)
+            eventually(lambda n=pushes + 20: p.node.metric("obhost_pushes_total") >= n,
+                       "all are there")
+            p.abort()
+            detached(p.node, old)
+            answer = p.resume(house[name])
+            equal((answer["recovered"], p.session.startswith(name)), (True, True))
+            heard = p.ask(HEARD)
+            equal((heard["state"], heard["data"], heard["user"]), ("game", {"room": "7"}, "cat"))
+            check(">game:7" in heard["heard"].split(), heard)
+            equal(p.pushed(20), list(range(20)))
+            equal(p.answer(p.tell(LOGIN, token="x"))["code"], 403)  # not in this state
+            equal(house[name].metric("obhost_module_auth_logins_total"), logins)
+            p.got.clear()
+        time.sleep(1.5)  # longer than auth waits for a login
+        equal(p.ask(HEARD)["user"], "cat")
+        equal(house["gb"].metric("obhost_module_auth_late_total") or 0, 0)
+
+
+@case("another proxy: who has not logged in has to, in time; in a state unknown there: in the first")
+def other_stranger():
+    with player("ga") as p:
+        p.hello()
+        p.abort()
+        detached(p.node, p.session)
+        equal(p.resume(house["gb"])["recovered"], True)
+        equal(p.answer(p.tell(HEARD))["code"], 403)
+        equal(p.read()["close"], 4401)
+        p.session = None
+    with player("pa") as p:
+        p.hello()
+        equal(p.ask(BIND, user="dan")["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        equal(p.resume(house["gb"])["recovered"], True)
+        equal(p.answer(p.tell(HEARD))["code"], 403)
+    with player("ga") as p:
+        p.hello()
+        equal(p.ask(LOGIN, token=login_token("eve"))["data"]["user"], "eve")
+        equal(p.ask(ENTER, state="game")["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        node = house["gb"]
+        node.conf["states"]["arena"] = node.conf["states"].pop("game")
+        node.write_conf()
+        equal(node.http("POST", "/config/reload").status, 200)
+        lost = node.metric("obhost_session_states_lost_total")
+        equal(p.resume(node)["recovered"], True)
+        equal(p.ask(HEARD)["state"], "guest")
+        equal(node.metric("obhost_session_states_lost_total"), lost + 1)
 
 
 @case("another proxy: refusals of the old one, one whose connection still lives, a dead one")

@@ -166,7 +166,7 @@ bool ob__resume_message(struct ob__conn *conn)
 
 	if (r->state == OB__RESUME_NEW) {
 		announce(r);
-	} else if (r->state == OB__RESUME_ASKING) {
+	} else if (r->state == OB__RESUME_ASKING || r->state == OB__RESUME_TAKING) {
 		ob__conn_close(conn, OB__WS_PROTOCOL, "a hello has not been answered yet",
 		               "bad_hello");
 	}
@@ -179,7 +179,7 @@ uint64_t ob__resume_number(struct ob__conn *conn, const ob_packet *p)
 {
 	struct ob__resume *r = conn->resume;
 
-	if (r->state != OB__RESUME_LIVE || r->repeats ||
+	if ((r->state != OB__RESUME_LIVE && r->state != OB__RESUME_TAKING) || r->repeats ||
 	    (p->kind != OB_PACKET_REPLY && p->kind != OB_PACKET_PUSH)) {
 		return 0;
 	}
@@ -394,6 +394,9 @@ static void on_time(void *arg)
 	case OB__RESUME_ASKING:
 		++*of(r->node)->results[OB__RESUME_AWAY];
 		(void)ob__resume_begin(r->conn, OB__RESUME_AWAY, 0);
+		break;
+	case OB__RESUME_TAKING:
+		ob__resume_taken(r);
 		break;
 	case OB__RESUME_LIVE:
 		break;
