@@ -63,7 +63,7 @@ struct ob__give_part {
 struct ob__give {
 	uint64_t sent;
 	uint64_t heard;
-	char user[OB__USER_MAX + 1]; /* "": nobody's */
+	char user[OB__USER_MAX + 1];  /* "": nobody's */
 	char state[OB_STATE_MAX + 1]; /* "": the first one */
 	const uint8_t *state_data;
 	uint16_t state_len;

@@ -140,7 +140,8 @@ bool ob__resume_awaits(struct ob__conn *conn)
 {
 	const struct ob__reg *reg = ob__slot_active(conn->codec);
 
-	if (!of(conn->node)->ready || reg == NULL || (reg->codec.flags & OB_CODEC_RESUMES) == 0) {
+	if (!of(conn->node)->ready || conn->no_hello || reg == NULL ||
+	    (reg->codec.flags & OB_CODEC_RESUMES) == 0) {
 		return false;
 	}
 	conn->resume = ob__resume_new(conn);

@@ -23,8 +23,8 @@
 #include "host/user/users.h"
 #include "mesh/resumewire.h"
 
-#define ASK_MS      5000u /* for the other proxy's answer */
-#define REQUESTS_MS 2000u /* of that for requests to end */
+#define ASK_MS       5000u /* for the other proxy's answer */
+#define REQUESTS_MS  2000u /* of that for requests to end */
 #define BIND_MORE_MS 1000u /* on top of what its claim has */
 
 /* ---- the new proxy ---- */
