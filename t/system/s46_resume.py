@@ -15,7 +15,7 @@ import time
 from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.nodes import Node, all_ended, free_port, link, start_all, wait_linked
 from obtest.plugin import PluginDir
-from obtest.tap import case, check, equal, eventually, main
+from obtest.tap import case, cases, check, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
 STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET, ENTER = range(6500, 6508)
@@ -253,6 +253,8 @@ OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
 class Player:
     """A client that counts what it gets, and knows its token."""
 
+    listener = 0
+
     def __init__(self, node):
         self.node = node
         self.token = None
@@ -264,7 +266,7 @@ class Player:
 
     def connect(self, node):
         self.node = node
-        self.socket = socket.create_connection(("127.0.0.1", node.conf["listen"][0]["port"]))
+        self.socket = socket.create_connection(("127.0.0.1", node.conf["listen"][self.listener]["port"]))
         self.socket.settimeout(20 * SLOW)
         self.file = self.socket.makefile("rb")
 
@@ -341,10 +343,107 @@ class Player:
         self.socket.close()
 
 
+class PomeloPlayer(Player):
+    """The same, with pomelo's packages; what it has to say about that is in the handshake."""
+
+    listener = 1
+
+    def package(self, kind, body=b""):
+        self.socket.sendall(struct.pack(">I", len(body) | kind << 24) + body)
+
+    def send(self, message):
+        if "id" not in message and "seen" not in message:
+            user = {"resume": message.get("resume", {})}
+            self.package(1, json.dumps({"sys": {}, "user": user}).encode())
+            return
+        route = str(message["id"]) if "id" in message else "obhost.resume.seen"
+        head, body = b"\2", message
+        if "id" in message:
+            number = message["seq"]
+            head, body = bytes([0, number & 127 | 128, number >> 7]), message["data"]
+        self.package(4, head + bytes([len(route)]) + route.encode() + json.dumps(body).encode())
+
+    def packet(self):
+        """The type of the next package, and its body; (None, b"") at the end."""
+        try:
+            head = self.file.read(4)
+        except ConnectionError:
+            head = b""
+        return (head[0], self.file.read(int.from_bytes(head[1:]))) if head else (None, b"")
+
+    def read(self):
+        kind, body = self.packet()
+        if kind == 1:
+            self.package(2)
+            return {"hello": json.loads(body)["user"]["resume"]}
+        if kind == 5:
+            return {"close": json.loads(body)["reason"]}
+        if kind is None:
+            return None
+        equal(kind, 4)
+        if body[0] == 6:
+            return {"id": int(body[2:2 + body[1]]), "data": json.loads(body[2 + body[1]:])}
+        equal(body[0], 4)
+        long = body[1] >= 128
+        return {"id": 0, "seq": body[1] & 127 | (body[2] << 7 if long else 0),
+                "data": json.loads(body[3 if long else 2:])}
+
+
+FRAMED = {"head": [{"length": 2}, {"code": 4}, {"seq": 4}]}
+
+
+CODECS = [
+    {"codec": "json"}, {"codec": "pomelo"},
+    {"codec": "framed", "codec_conf": {**FRAMED, "resume": {"hello": 1, "seen": 2, "welcome": 3}}},
+    {"codec": "framed", "codec_conf": FRAMED},
+]
+
+
+class FramedPlayer(Player):
+    """The same, with the codes that its listener keeps for that."""
+
+    listener = 2
+
+    def packet(self, code, seq=0, body=b""):
+        self.socket.sendall(struct.pack(">HII", len(body), code, seq) + body)
+
+    def send(self, message):
+        if "hello" in message:
+            self.packet(1)
+        elif "resume" in message:
+            resume = message["resume"]
+            self.packet(1, 0, struct.pack(">Q", resume["seen"]) + resume["token"].encode())
+        elif "seen" in message:
+            self.packet(2, 0, struct.pack(">Q", message["seen"]))
+        else:
+            self.packet(message["id"], message["seq"], json.dumps(message["data"]).encode())
+
+    def read(self):
+        try:
+            head = self.file.read(10)
+        except ConnectionError:
+            head = b""
+        if not head:
+            return None
+        size, code, seq = struct.unpack(">HII", head)
+        body = self.file.read(size)
+        if code == 3:
+            words, at = [], 9
+            while at < size:
+                words.append(body[at + 1:at + 1 + body[at]].decode())
+                at += 1 + body[at]
+            return {"hello": {"recovered": body[0] == 1,
+                              "heard": int.from_bytes(body[1:9]),
+                              **dict(zip(("token", "session", "reason"), words, strict=True))}}
+        message = {"id": code, "data": json.loads(body)}
+        return {**message, "seq": seq} if seq else message
+
+
 def proxy(name, common, more=("ears",), states=None, **resume):
     settings = {"window": 30, "messages": KEPT, "bytes": "1m", **resume}
     return Node(name, "proxy", modules=["proxy", ADMIN, *more],
-                listen=[{"transport": "tcp", "codec": "json", "port": free_port(), "timeout": 0}],
+                listen=[{"transport": "tcp", "port": free_port(), "timeout": 0, **codec}
+                        for codec in CODECS],
                 sessions={"resume": settings}, states=states or {}, **common)
 
 
@@ -392,8 +491,8 @@ def nodes():
 
 
 @contextlib.contextmanager
-def player(name="pa"):
-    someone = Player(nodes()[name])
+def player(name="pa", kind=Player):
+    someone = kind(nodes()[name])
     try:
         yield someone
     finally:
@@ -787,6 +886,85 @@ def much():
                 equal(p.pushed(to), list(range(to)))
         equal(answer["reason"], "messages lost")
         equal(p.ask(HEARD)["opened"] > 0, True)
+
+
+OTHERS = [("pomelo", PomeloPlayer), ("framed", FramedPlayer)]
+
+
+@cases(OTHERS, "{0}: a client goes on where it was, at its proxy and at the other one")
+def codec_resumes(_, kind):
+    with player(kind=kind) as p:
+        answer = p.hello()
+        equal((answer["recovered"], answer["heard"]), (False, 0))
+        equal(p.ask(JOIN, group="hall")["rc"], 0)
+        for turn, name in enumerate(("pa", "pa", "pb", "pa")):
+            old, pushes = p.session, p.node.metric("obhost_pushes_total")
+            p.ask(STREAM, **{"from": 100 * turn, "to": 100 * turn + 100})
+            late = p.tell(LATE, n=turn, ms=200)
+            eventually(lambda n=pushes + 100: p.node.metric("obhost_pushes_total") >= n,
+                       "all are there")
+            p.pushed(100 * turn + 30)
+            p.abort()
+            detached(p.node, old)
+            answer = p.resume(house[name])
+            equal((answer["recovered"], answer["heard"]), (True, 1 + 2 * (turn + 1)))
+            check(p.session.startswith(name))
+            equal(p.pushed(100 * turn + 100), list(range(100 * turn + 100)))
+            equal(p.answer(late)["data"]["n"], turn)
+        p.send({"seen": p.seen})
+        eventually(lambda: p.node.metric("obhost_resume_bytes") == 0, "it has all been seen")
+        p.got.clear()
+        equal(p.ask(GROUP_STREAM, group="hall", to=20)["ok"], 1)
+        equal(p.pushed(20), list(range(20)))
+        p.send({"seen": p.seen + 1})
+        check(p.read() in (None, {"close": "so many messages were never sent"}))
+        p.session = None
+
+
+@cases(OTHERS, "{0}: who can't have the session back hears why, and goes on with a new one")
+def codec_refused(_, kind):
+    with player(kind=kind) as p:
+        p.hello()
+        good, first = p.token, p.session
+        p.abort()
+        detached(p.node, first)
+        for token, reason in (("x" * 64, "unknown token"), (good, None),
+                              ("y" * 200, "unknown token")):
+            answer = p.resume(seen=0, token=token)
+            equal((answer["recovered"], answer.get("reason") or None), (not reason, reason))
+            p.abort()
+        p.node.http("DELETE", f"/sessions/{first}")
+        equal(p.resume(seen=0, token=good)["reason"], "expired")
+        check(p.session != first and p.ask(HEARD)["opened"] > 0)
+    p = kind(house["off"])
+    p.send({"hello": {}})
+    answer = p.read()["hello"]
+    equal((answer["recovered"], answer["reason"]), (False, "sessions are not kept here"))
+    check(not answer.get("token") and p.ask(HEARD)["opened"] > 0)
+    p.close()
+
+
+@case("pomelo, framed: who does not ask sees nothing of it, and is announced at once")
+def codec_silent():
+    node = nodes()["pa"]
+    plain = type("Plain", (FramedPlayer,), {"listener": 3})
+    with player() as p:
+        p.hello()
+        for kind in (PomeloPlayer, plain):
+            opened, there = p.ask(HEARD)["opened"], len(sessions(node))
+            q = kind(node)
+            if kind is plain:
+                eventually(lambda n=opened + 1: p.ask(HEARD)["opened"] == n, "it is announced")
+                q.packet(1, 1)  # a code as any
+                equal(q.read()["data"]["code"], 404)
+            else:
+                q.package(1, b'{"sys":{},"user":{"resume":true}}')
+                equal(q.packet(), (1, b'{"code":200,"sys":{}}'))
+                equal(p.ask(HEARD)["opened"], opened + 1)
+                q.package(2)
+            check(q.ask(HEARD)["opened"] == opened + 1)
+            q.abort()
+            eventually(lambda n=there: len(sessions(node)) == n, "it is gone at once")
 
 
 @case("a drained proxy sends its clients to the other one, where they go on")
