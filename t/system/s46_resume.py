@@ -18,7 +18,7 @@ from obtest.plugin import PluginDir
 from obtest.tap import case, cases, check, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
-STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET, ENTER = range(6500, 6508)
+STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET, LOCK, ENTER = range(6500, 6509)
 HEARD, LOGIN = 7000, 7100
 PUSHED = 6700
 KEPT = 4096  # messages
@@ -140,6 +140,13 @@ static void set(ob_ctx *ctx, ob_req req)
 		      ob_session_set(ctx, session_of(ctx, req), "level", value, strlen(value)));
 }
 
+static void lock(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i}", "rc",
+		      ob_session_lock(ctx, session_of(ctx, req), "save",
+				      (uint32_t)ob_req_int(ctx, req, "ms", 0)));
+}
+
 static void enter(ob_ctx *ctx, ob_req req)
 {
 	const char *state = ob_req_str(ctx, req, "state");
@@ -151,7 +158,8 @@ static void enter(ob_ctx *ctx, ob_req req)
 
 static int start(ob_ctx *ctx, const json_t *conf)
 {
-	static const ob_handler_fn fns[] = {stream, late, bind, join, stream, stream, set, enter};
+	static const ob_handler_fn fns[] = {stream, late, bind, join, stream,
+					    stream, set, lock, enter};
 	int rc = 0;
 
 	(void)conf;
@@ -444,7 +452,7 @@ def proxy(name, common, more=("ears",), states=None, **resume):
     return Node(name, "proxy", modules=["proxy", ADMIN, *more],
                 listen=[{"transport": "tcp", "port": free_port(), "timeout": 0, **codec}
                         for codec in CODECS],
-                sessions={"resume": settings}, states=states or {}, **common)
+                sessions={"resume": settings, "bind_timeout": 2}, states=states or {}, **common)
 
 
 def gate(name, common):
@@ -453,7 +461,7 @@ def gate(name, common):
                                      "hmac": {"keys": [{"secret": KEY}]}}}
     ids = [ENTER, HEARD]
     return proxy(name, common, ["porch", auth],
-                 {"guest": {"ids": [LOGIN, *ids]}, "game": {"ids": [[STREAM, SET], *ids]}})
+                 {"guest": {"ids": [LOGIN, *ids]}, "game": {"ids": [[STREAM, LOCK], *ids]}})
 
 
 def login_token(user):
@@ -832,6 +840,35 @@ def other_stranger():
         equal(p.resume(node)["recovered"], True)
         equal(p.ask(HEARD)["state"], "guest")
         equal(node.metric("obhost_session_states_lost_total"), lost + 1)
+
+
+@case("another proxy: who is welcomed has his user; what is for him until then is kept")
+def other_locked():
+    with player("ga") as p, player() as q:
+        q.hello()
+        p.hello()
+        equal(p.ask(LOGIN, token=login_token("fay"))["data"]["user"], "fay")
+        equal(p.ask(ENTER, state="game")["rc"], 0)
+        equal(p.ask(JOIN, group="cell")["rc"], 0)
+        equal(p.ask(LOCK, ms=700)["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        p.connect(house["pb"])
+        p.send({"resume": {"token": p.token, "seen": p.seen}})
+        eventually(lambda: ["cell", 1] in [[g["name"], g["members"]] for g in
+                                           house["pb"].get("/groups")["groups"]], "it is there")
+        equal(q.ask(GROUP_STREAM, group="cell", to=50)["ok"], 1)
+        equal(p.welcomed()["recovered"], True)
+        equal(sessions(p.node)[p.session]["user"], "fay")
+        equal(p.pushed(50), list(range(50)))
+        equal(p.ask(LOCK, ms=5000)["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        p.connect(house["pa"])
+        p.send({"resume": {"token": p.token, "seen": p.seen}})
+        equal(p.read()["close"], 1013)
+        equal(house["pa"].metric("obhost_client_closed_total", reason="resume_user"), 1)
+        p.session = None
 
 
 @case("another proxy: refusals of the old one, one whose connection still lives, a dead one")
