@@ -763,8 +763,10 @@ ssize_t ob_mock_decode(ob_mock *m, const char *name, void *state, uint8_t *data,
 		return OB_E_INVAL;
 	}
 	size_t n = codec->decode(&m->ctx, state, data, len, boundary, max, out);
+	bool resumes = (codec->flags & OB_CODEC_RESUMES) != 0;
 	bool takes = out->kind == OB_PACKET_MESSAGE || out->kind == OB_PACKET_SKIP ||
-	             out->kind == OB_PACKET_ANSWER;
+	             out->kind == OB_PACKET_ANSWER ||
+	             (resumes && (out->kind == OB_PACKET_HELLO || out->kind == OB_PACKET_SEEN));
 	if (!takes && out->kind != OB_PACKET_NEED && out->kind != OB_PACKET_CLOSE) {
 		ob__mock_fail(m, "decode gave kind %d", out->kind);
 	} else if (n > len || (n == 0) == takes) {
@@ -812,7 +814,7 @@ int ob_mock_codec_open(ob_mock *m, const char *name, void *state, const ob_codec
 {
 	const ob_codec *codec = ob_mock_codec(m, name);
 	ob_codec_open full = {.transport = "ws"};
-	uint32_t unheard[2] = {0, 0};
+	uint32_t unheard[3] = {0, 0, 0};
 
 	if (codec == NULL) {
 		return OB_E_NOT_FOUND;
@@ -822,6 +824,7 @@ int ob_mock_codec_open(ob_mock *m, const char *name, void *state, const ob_codec
 	}
 	full.wake_ms = full.wake_ms != NULL ? full.wake_ms : &unheard[0];
 	full.idle_ms = full.idle_ms != NULL ? full.idle_ms : &unheard[1];
+	full.no_hello = full.no_hello != NULL ? full.no_hello : &unheard[2];
 	full.size = sizeof(full);
 	full.arg = codec->arg;
 	int rc = codec->open != NULL ? codec->open(&m->ctx, state, &full) : 0;

@@ -55,6 +55,16 @@ int ob__give_head(struct ob__buf *b, uint64_t sent, uint64_t heard, const char *
 	return rc == 0 ? put_word(b, user, strlen(user)) : rc;
 }
 
+int ob__give_state(struct ob__buf *b, const char *state, const void *data, uint16_t len)
+{
+	uint8_t size[2];
+	int rc = put_word(b, state, strlen(state));
+
+	ob__put16(size, len);
+	rc = rc == 0 ? put(b, size, sizeof(size)) : rc;
+	return rc == 0 ? put(b, data, len) : rc;
+}
+
 int ob__give_attrs(struct ob__buf *b, uint8_t count)
 {
 	return put(b, &count, 1);
@@ -169,6 +179,15 @@ static void take_word(struct reader *r, char *out, size_t max)
 	}
 }
 
+static void take_state(struct reader *r, struct ob__give *g)
+{
+	take_word(r, g->state, OB_STATE_MAX);
+	g->state_len = (uint16_t)take_number(r, 2);
+	g->state_data = take(r, g->state_len);
+	r->bad = r->bad || g->state_len > OB_STATE_DATA_MAX ||
+	         (g->state[0] == '\0' && g->state_len > 0);
+}
+
 static void take_attr(struct reader *r, struct ob__give_attr *attr)
 {
 	take_word(r, attr->key, OB__KEY_MAX);
@@ -229,6 +248,7 @@ int ob__give_get(struct ob__give *g, const uint8_t *data, size_t len)
 	*g = (struct ob__give){.sent = ob__get64(head), .heard = ob__get64(head + 8)};
 	take_word(&r, g->user, OB__USER_MAX);
 	r.bad = r.bad || (g->user[0] != '\0' && !ob__user_ok(g->user));
+	take_state(&r, g);
 	uint32_t count = take_number(&r, 1);
 	g->attrs = (struct ob__give_part){r.at, count};
 	for (uint32_t i = 0; i < count && !r.bad; i++) {

@@ -8,12 +8,14 @@
  * with all that makes up the session.
  *
  *     ASK    64 token | u64 seen
- *     GIVE   u64 sent | u64 heard | word user | u8 n, n times (word key | u16 len | value)
+ *     GIVE   u64 sent | u64 heard | word user | word state | u16 len | its data
+ *            | u8 n, n times (word key | u16 len | value)
  *            | u16 n, n times (u32 role | u64 node) | u32 n, n times word group
  *            | u32 n, n times (u8 kind | u32 id | u64 cookie | u32 status | u8 len | name
  *                              | u32 len | data)
  *
- * A word is u8 len | text.  The messages are the last ones up to number `sent`.
+ * A word is u8 len | text.  A state has no name when the session is where all begin, and then no
+ * data, which else is JSON, or nothing.  The messages are the last ones up to number `sent`.
  */
 
 #ifndef OB__RESUMEWIRE_H
@@ -22,6 +24,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <obhost/obhost.h>
 
 #include "lib/buf.h"
 #include "lib/replay.h"
@@ -39,6 +43,7 @@ int ob__resume_ask_get(struct ob__resume_token *t, uint64_t *seen, const uint8_t
 /* ---- writing a GIVE: all parts, in this order; 0 or -ENOMEM ---- */
 
 int ob__give_head(struct ob__buf *b, uint64_t sent, uint64_t heard, const char *user);
+int ob__give_state(struct ob__buf *b, const char *state, const void *data, uint16_t len);
 int ob__give_attrs(struct ob__buf *b, uint8_t count);
 int ob__give_attr(struct ob__buf *b, const char *key, const void *value, uint16_t len);
 int ob__give_homes(struct ob__buf *b, uint16_t count);
@@ -58,7 +63,10 @@ struct ob__give_part {
 struct ob__give {
 	uint64_t sent;
 	uint64_t heard;
-	char user[OB__USER_MAX + 1]; /* "": nobody's */
+	char user[OB__USER_MAX + 1];  /* "": nobody's */
+	char state[OB_STATE_MAX + 1]; /* "": the first one */
+	const uint8_t *state_data;
+	uint16_t state_len;
 	struct ob__give_part attrs, homes, groups, messages;
 };
 

@@ -557,6 +557,10 @@ typedef struct ob_packet {
 	const char *kind_word; /* decoded, with OB_PACKET_CLOSE: which kind of violation,
 	                        * [a-z_]{1,31}; counted as obhost_client_closed_total{reason="..."}.
 	                        * Copied at once.  NULL: bad_packet, or too_big with code 1009 */
+	uint32_t no_hello;     /* decoded, with OB_PACKET_SKIP or _ANSWER, of a codec with
+	                        * OB_CODEC_RESUMES: not 0: this client has begun and will say no hello,
+	                        * so that its session is announced at once and not with its first
+	                        * message */
 } ob_packet;
 
 #define OB_CODEC_STREAM 1u /* packets may span transport messages and share them */
@@ -589,6 +593,8 @@ typedef struct ob_codec_open {
 	                        * long; and: */
 	uint32_t *idle_ms;     /* how long the client may be silent, as in a packet.  Of conf_check
 	                        * both are NULL */
+	uint32_t *no_hello;    /* of open, with OB_CODEC_RESUMES: set to not 0 when the client can't
+	                        * say hello on this listener; of conf_check NULL */
 } ob_codec_open;
 
 /*

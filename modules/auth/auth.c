@@ -112,8 +112,11 @@ static bool settled(ob_ctx *ctx, ob_session session)
 static void await_login(ob_ctx *ctx, ob_session session)
 {
 	struct waiting *w = waiting;
+	bool known;
+	struct mark mark = mark_of(ctx, session, &known);
 
-	set_mark(ctx, session, (struct mark){1, STAGE_NEW, 0});
+	mark.stage = STAGE_NEW;
+	set_mark(ctx, session, mark);
 	if (settings.deadline_ms == 0) {
 		return;
 	}
@@ -155,9 +158,14 @@ static void sweep(ob_ctx *ctx, ob_timer timer, void *arg)
 	}
 }
 
+/* Who comes back through this proxy has brought the mark along, with the user. */
 static void opened(ob_ctx *ctx, const ob_event_info *info)
 {
-	await_login(ctx, info->session);
+	bool known;
+
+	if (mark_of(ctx, info->session, &known).stage != STAGE_IN) {
+		await_login(ctx, info->session);
+	}
 }
 
 static bool is_open(uint32_t id)

@@ -12,10 +12,18 @@
  *     "codec_conf": {"endian": "big",
  *                    "head": [{"const": "4e25"}, {"length": 4, "of": "body"}, {"code": 2}]}
  *
+ * With `resume` in it, three codes are kept for clients that come back after their connection
+ * broke:
+ *
+ *     hello     nothing, or u64 seen | token         to begin, with the code `hello`
+ *     seen      u64 seen                             how many messages it has had
+ *     welcome   u8 recovered | u64 heard | u8 len | token | u8 len | session | u8 len | reason
+ *
  * The declaration is compiled when a connection begins, into the connection's own state: what a
  * client began with stays with it, whatever later clients get.
  */
 
+#include <stddef.h>
 #include <string.h>
 
 #include <obhost/obhost.h>
@@ -23,9 +31,10 @@
 #define HEAD_MAX    32
 #define PLUS_MAX    4096
 #define ID_MAX      0x7fffffffu
-#define STATE_VER   1
+#define STATE_VER   2
 #define CLOSE_WRONG 1002
 #define CLOSE_BIG   1009
+#define WELCOME_MAX (1 + 8 + 3 * (1 + 255)) /* bytes of its body */
 
 /* A number in the head; size 0: there is none. */
 struct field {
@@ -43,6 +52,13 @@ struct format {
 	struct field length;
 	struct field code;
 	struct field seq;
+
+	/* since version 2 */
+	uint32_t hello; /* codes that are no messages' */
+	uint32_t seen;
+	uint32_t welcome;
+	uint8_t resumes;
+	uint8_t little; /* the numbers in their bodies are */
 };
 
 /* ---- the declaration ---- */
@@ -168,6 +184,37 @@ static int read_item(struct format *f, const json_t *item, bool little, size_t i
 	return ob_err_set(err, "head[%zu]: one of const, length, code, seq, skip", i);
 }
 
+/* A code that the head has room for. */
+static int read_resume_code(const struct format *f, const json_t *resume, const char *key,
+                            uint32_t *code, ob_err *err)
+{
+	const json_t *value = json_object_get(resume, key);
+	json_int_t number = json_integer_value(value);
+	json_int_t most = f->code.size < 4 ? (INT64_C(1) << 8 * f->code.size) - 1 : ID_MAX;
+
+	if (!json_is_integer(value) || number < 1 || number > most) {
+		return ob_err_set(err, "resume.%s: a code, 1 to %lld", key, (long long)most);
+	}
+	*code = (uint32_t)number;
+	return 0;
+}
+
+static int read_resume(struct format *f, const json_t *resume, bool little, ob_err *err)
+{
+	if (resume == NULL) {
+		return 0;
+	}
+	int rc = read_resume_code(f, resume, "hello", &f->hello, err);
+	rc = rc == 0 ? read_resume_code(f, resume, "seen", &f->seen, err) : rc;
+	rc = rc == 0 ? read_resume_code(f, resume, "welcome", &f->welcome, err) : rc;
+	if (rc == 0 && f->hello == f->seen) {
+		rc = ob_err_set(err, "resume: hello and seen are different codes");
+	}
+	f->resumes = 1;
+	f->little = little;
+	return rc;
+}
+
 static int compile(const json_t *conf, struct format *f, ob_err *err)
 {
 	const json_t *head = json_object_get(conf, "head");
@@ -193,7 +240,8 @@ static int compile(const json_t *conf, struct format *f, ob_err *err)
 	if (f->length.size == 0 || f->code.size == 0) {
 		return ob_err_set(err, "head: a length and a code are needed");
 	}
-	return read_of(f, length, err);
+	int rc = read_of(f, length, err);
+	return rc == 0 ? read_resume(f, json_object_get(conf, "resume"), little, err) : rc;
 }
 
 /* ---- packets ---- */
@@ -246,6 +294,71 @@ static bool is_ours(const struct format *f, const uint8_t *data, size_t len)
 	return true;
 }
 
+/* ---- clients that come back ---- */
+
+static uint64_t get_number(const struct format *f, const uint8_t *at)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < 8; i++) {
+		value = value << 8 | at[f->little != 0 ? 7 - i : i];
+	}
+	return value;
+}
+
+static bool is_resume(const struct format *f, uint32_t code)
+{
+	return f->resumes != 0 && (code == f->hello || code == f->seen);
+}
+
+/* False: the client is to be closed, *out says why. */
+static bool read_hello(const struct format *f, const uint8_t *body, size_t len, ob_packet *out)
+{
+	bool hello = get(body - f->head_len, f->code) == f->hello;
+
+	if (hello ? len != 0 && len <= 8 : len != 8) {
+		close_with(out, CLOSE_WRONG,
+		           hello ? "a hello is empty, or a number and a token"
+		                 : "seen is a number of 8 bytes",
+		           "bad_hello");
+		return false;
+	}
+	out->kind = hello ? OB_PACKET_HELLO : OB_PACKET_SEEN;
+	out->cookie = len > 0 ? get_number(f, body) : 0;
+	out->data = hello && len > 0 ? body + 8 : NULL;
+	out->len = hello && len > 0 ? len - 8 : 0;
+	return true;
+}
+
+static uint8_t *put_word(uint8_t *at, const void *text, size_t len)
+{
+	size_t n = len < 255 ? len : 255;
+
+	*at++ = (uint8_t)n;
+	if (n > 0) {
+		memcpy(at, text, n);
+	}
+	return at + n;
+}
+
+/* Its body; how many bytes. */
+static size_t make_welcome(const struct format *f, const ob_packet *p, uint8_t body[WELCOME_MAX])
+{
+	const char *reason = p->status != OB_OK && p->reason != NULL ? p->reason : "";
+	uint8_t *at = body;
+
+	*at++ = p->status == OB_OK;
+	for (unsigned i = 0; i < 8; i++) {
+		*at++ = (uint8_t)(p->cookie >> 8 * (f->little != 0 ? i : 7 - i));
+	}
+	at = put_word(at, p->data, p->len);
+	at = put_word(at, p->name, p->name_len);
+	at = put_word(at, reason, strlen(reason));
+	return (size_t)(at - body);
+}
+
+/* ---- packets, both ways ---- */
+
 /* Each byte of the head is judged as soon as it is there: a wrong one never makes us wait. */
 static size_t decode(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool boundary, size_t max,
                      ob_packet *out)
@@ -272,6 +385,10 @@ static size_t decode(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool b
 	if (len < (size_t)body + f->head_len) {
 		return need(out, (size_t)body + f->head_len);
 	}
+	if (is_resume(f, get(data, f->code))) {
+		bool good = read_hello(f, data + f->head_len, (size_t)body, out);
+		return good ? (size_t)body + f->head_len : 0;
+	}
 	out->kind = OB_PACKET_MESSAGE;
 	out->id = get(data, f->code);
 	out->cookie = get(data, f->seq);
@@ -281,12 +398,11 @@ static size_t decode(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool b
 	return (size_t)body + f->head_len;
 }
 
-static size_t encode(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t *out, size_t cap)
+static size_t encode_packet(const struct format *f, const ob_packet *packet, uint8_t *out,
+                            size_t cap)
 {
-	const struct format *f = state;
 	int64_t length = (int64_t)packet->len + f->add;
 
-	(void)ctx;
 	if (length < 0 || cap < f->head_len || packet->len > cap - f->head_len) {
 		return 0;
 	}
@@ -301,6 +417,31 @@ static size_t encode(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t 
 		memcpy(out + f->head_len, packet->data, packet->len);
 	}
 	return packet->len + f->head_len;
+}
+
+static size_t encode_welcome(const struct format *f, const ob_packet *packet, uint8_t *out,
+                             size_t cap)
+{
+	uint8_t body[WELCOME_MAX];
+	const ob_packet p = {
+		.kind = OB_PACKET_PUSH,
+		.id = f->welcome,
+		.data = body,
+		.len = make_welcome(f, packet, body),
+	};
+
+	return p.len + f->head_len > cap ? p.len + f->head_len : encode_packet(f, &p, out, cap);
+}
+
+static size_t encode(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t *out, size_t cap)
+{
+	const struct format *f = state;
+
+	(void)ctx;
+	if (packet->kind == OB_PACKET_WELCOME) {
+		return encode_welcome(f, packet, out, cap);
+	}
+	return encode_packet(f, packet, out, cap);
 }
 
 /* ---- formats that are alike ---- */
@@ -345,21 +486,38 @@ static int conf_check(ob_ctx *ctx, const ob_codec_open *info, ob_err *err)
 
 static int open_state(ob_ctx *ctx, void *state, const ob_codec_open *info)
 {
+	struct format *f = state;
 	ob_err err = {{0}};
+	int rc = compile(info->conf, f, &err);
 
 	(void)ctx;
-	return compile(info->conf, state, &err);
+	if (rc == 0 && info->no_hello != NULL) {
+		*info->no_hello = f->resumes == 0;
+	}
+	return rc;
+}
+
+/* What a client began with has no codes for that. */
+static int migrate(ob_ctx *ctx, uint32_t from, const void *old_state, void *state)
+{
+	(void)ctx;
+	if (from != 1) {
+		return OB_E_INVAL;
+	}
+	memcpy(state, old_state, offsetof(struct format, hello));
+	return 0;
 }
 
 static const ob_codec codec = {
 	.size = sizeof(codec),
 	.state_size = sizeof(struct format),
 	.state_ver = STATE_VER,
-	.flags = OB_CODEC_STREAM,
+	.flags = OB_CODEC_STREAM | OB_CODEC_RESUMES,
 	.overhead = HEAD_MAX,
 	.name = "framed",
 	.decode = decode,
 	.encode = encode,
+	.migrate = migrate,
 	.open = open_state,
 	.conf_check = conf_check,
 	.variant = variant,

@@ -33,13 +33,17 @@
 
 enum pomelo_phase { FRESH, ASKING, GREETED, WORKING, REFUSED };
 
+#define CLIENT_EARLY   1u /* the handshake was acknowledged before its answer was there */
+#define CLIENT_RESUMES 2u /* it has said hello, and counts what it gets behind the greeting */
+#define CLIENT_HAS_AT  2  /* ASKING for a hello: POMELO_HAS_* */
+
 /* Of each connection, zeroed at first. */
 struct pomelo_client {
 	uint8_t phase;
-	uint8_t early_ack; /* the handshake was acknowledged while the handler was being asked */
-	uint16_t refusal;  /* REFUSED: the code it is still to be told */
-	uint32_t forms;    /* those that it was greeted with */
-	uint64_t seen;     /* its first byte, then the greeting, then its last heartbeat, in ms */
+	uint8_t flags;    /* CLIENT_* */
+	uint16_t refusal; /* REFUSED: the code it is still to be told */
+	uint32_t forms;   /* those that it was greeted with */
+	uint64_t seen;    /* its first byte, then the greeting, then its last heartbeat, in ms */
 };
 
 /* What a generation makes of its configuration, and the memory it works in. */
@@ -51,7 +55,15 @@ struct pomelo {
 	struct pomelo_bytes text; /* what these two need on the way */
 	uint8_t heartbeat[POMELO_HEAD];
 	uint8_t refused[512]; /* a message that is answered here */
+	struct pomelo_hello hello;
 };
+
+/* Whether what is sent to it unasked reaches it: a client that counts has it counted from the
+ * greeting on. */
+static inline bool pomelo_takes_pushes(const struct pomelo_client *c)
+{
+	return c->phase == WORKING || (c->phase == GREETED && (c->flags & CLIENT_RESUMES) != 0);
+}
 
 /* ---- messages in ---- */
 

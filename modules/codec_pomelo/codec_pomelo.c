@@ -6,11 +6,12 @@
  * Module codec_pomelo: the protocol of pomelo's hybridconnector, so that its clients work as they
  * are.  This file is the state machine of a connection,
  *
- *     FRESH -HANDSHAKE-> [ASKING -answer of the handshake handler->] GREETED -ACK-> WORKING
+ *     FRESH -HANDSHAKE-> [ASKING -answer->] GREETED -ACK-> WORKING
  *
- * and the module around it.  Messages are turned into the host's and back by message_in.c and
- * message_out.c; layers, dictionary and protobuf have files of their own, which know nothing of the
- * host.  What pomelo ignores is ignored here (packages of another
+ * and the module around it.  What is asked for in between is the handshake's handler, or, where
+ * there is none, the host about a client that may come back.  Messages are turned into the host's
+ * and back by message_in.c and message_out.c; layers, dictionary and protobuf have files of their
+ * own, which know nothing of the host.  What pomelo ignores is ignored here (packages of another
  * state, responses from clients); what makes it crash or hang closes the client, who is told why.
  */
 
@@ -55,13 +56,25 @@ static void ask_handler(struct pomelo_client *c, const struct pomelo_package *p,
 	out->wake_ms = ASKING_POLL_MS;
 }
 
+/* A client that may come back: the answer is the handshake's. */
+static void say_hello(struct pomelo_client *c, unsigned has, ob_packet *out)
+{
+	c->phase = ASKING;
+	c->flags = (uint8_t)(CLIENT_RESUMES | has << CLIENT_HAS_AT);
+	out->kind = OB_PACKET_HELLO;
+	out->data = (const uint8_t *)own.hello.token;
+	out->len = own.hello.token_len;
+	out->cookie = own.hello.seen;
+	out->wake_ms = ASKING_POLL_MS;
+}
+
 /* Negative: the client is to be closed, *out says why. */
 static int take_handshake(ob_ctx *ctx, struct pomelo_client *c, const struct pomelo_package *p,
                           ob_packet *out)
 {
 	size_t len = pomelo_join_surrogates(p->body, p->len);
 	unsigned has;
-	int code = pomelo_handshake_read(&own.settings, p->body, len, &has);
+	int code = pomelo_handshake_read(&own.settings, p->body, len, &has, &own.hello);
 
 	if (code != POMELO_OK) {
 		c->phase = REFUSED;
@@ -79,7 +92,12 @@ static int take_handshake(ob_ctx *ctx, struct pomelo_client *c, const struct pom
 		ask_handler(c, p, len, has, out);
 		return 0;
 	}
+	if (own.hello.said) {
+		say_hello(c, has, out);
+		return 0;
+	}
 	greet(ctx, c);
+	out->no_hello = 1;
 	pomelo_answer(out, own.answers[has].data, own.answers[has].len);
 	out->wake_ms = own.settings.handshake_ms;
 	return 0;
@@ -127,34 +145,59 @@ static size_t write_greeting(const ob_packet *packet, uint8_t *out, size_t cap, 
 	return n;
 }
 
-/* The answer of the handshake's handler. A client that could not wait for it has its first
- * heartbeat with it. */
-static size_t encode_handshake(ob_ctx *ctx, struct pomelo_client *c, const ob_packet *packet,
-                               uint8_t *out, size_t cap)
+/* Behind a greeting of n bytes, which is there if it fits. A client that could not wait for it has
+ * its first heartbeat with it. */
+static size_t end_greeting(ob_ctx *ctx, struct pomelo_client *c, size_t n, uint8_t *out, size_t cap)
 {
-	bool beat = c->early_ack && own.settings.heartbeat != NULL;
-	size_t more = beat ? sizeof(own.heartbeat) : 0;
-	bool refused;
+	bool early = (c->flags & CLIENT_EARLY) != 0;
+	size_t more = early && own.settings.heartbeat != NULL ? sizeof(own.heartbeat) : 0;
 
-	if (c->phase != ASKING || c->forms != own.settings.forms || cap < more) {
-		return 0;
-	}
-
-	size_t n = write_greeting(packet, out, cap - more, &refused);
-
-	if (refused || n == 0) {
-		return refuse_handshake(c, out, cap);
-	}
-	if (n > cap - more) {
+	if (n + more > cap) {
 		return n + more;
 	}
 	memcpy(out + n, own.heartbeat, more);
-	if (c->early_ack) {
+	if (early) {
 		work(ctx, c);
 	} else {
 		greet(ctx, c);
 	}
 	return n + more;
+}
+
+/* The answer of the handshake's handler. */
+static size_t encode_handshake(ob_ctx *ctx, struct pomelo_client *c, const ob_packet *packet,
+                               uint8_t *out, size_t cap)
+{
+	bool refused;
+
+	if (c->phase != ASKING || c->forms != own.settings.forms) {
+		return 0;
+	}
+
+	size_t n = write_greeting(packet, out, cap, &refused);
+
+	return refused || n == 0 ? refuse_handshake(c, out, cap)
+	                         : end_greeting(ctx, c, n, out, cap);
+}
+
+/* The answer to a hello. The dictionary may be another one than when it was said. */
+static size_t encode_welcome(ob_ctx *ctx, struct pomelo_client *c, const ob_packet *packet,
+                             uint8_t *out, size_t cap)
+{
+	bool same = c->forms == own.settings.forms;
+	char *user = c->phase == ASKING ? pomelo_welcome_text(packet) : NULL;
+	size_t n = 0;
+
+	if (user != NULL) {
+		n = pomelo_handshake_with_user(&own.answers[same ? c->flags >> CLIENT_HAS_AT : 0],
+		                               (const uint8_t *)user, strlen(user), out, cap);
+	}
+	free(user);
+	if (n == 0) {
+		return 0;
+	}
+	c->forms = own.settings.forms;
+	return end_greeting(ctx, c, n, out, cap);
 }
 
 static size_t encode(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t *out, size_t cap)
@@ -163,6 +206,9 @@ static size_t encode(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t 
 
 	if (packet->kind == OB_PACKET_PUSH) {
 		return pomelo_write_push(&own, c, packet, out, cap);
+	}
+	if (packet->kind == OB_PACKET_WELCOME) {
+		return encode_welcome(ctx, c, packet, out, cap);
 	}
 	if ((packet->cookie & COOKIE_HANDSHAKE) != 0) {
 		return encode_handshake(ctx, c, packet, out, cap);
@@ -176,7 +222,7 @@ static void take_ack(ob_ctx *ctx, struct pomelo_client *c, ob_packet *out)
 {
 	out->kind = OB_PACKET_SKIP;
 	if (c->phase == ASKING) {
-		c->early_ack = 1;
+		c->flags |= CLIENT_EARLY;
 	}
 	if (c->phase != GREETED) {
 		return;
@@ -364,7 +410,7 @@ static uint32_t variant(ob_ctx *ctx, const void *state)
 	const struct pomelo_client *c = state;
 
 	(void)ctx;
-	if (c->phase != WORKING) {
+	if (!pomelo_takes_pushes(c)) {
 		return OB_CODEC_NO_PUSH;
 	}
 	return c->forms == own.settings.forms;
@@ -376,6 +422,7 @@ static const ob_codec codec = {
 	.size = sizeof(codec),
 	.state_size = sizeof(struct pomelo_client),
 	.state_ver = 1,
+	.flags = OB_CODEC_RESUMES,
 	.overhead = POMELO_HEAD + POMELO_MESSAGE_HEAD_MAX,
 	.name = "pomelo",
 	.decode = decode,

@@ -62,14 +62,55 @@ static bool says(const json_t *sys, const char *key, const char *version)
 	return word != NULL && strcmp(word, version) == 0;
 }
 
-int pomelo_handshake_read(const struct pomelo_settings *s, const uint8_t *body, size_t len,
-                          unsigned *has)
+static bool read_seen(const json_t *value, uint64_t *seen)
 {
-	json_t *hello = json_loadb((const char *)body, len, 0, NULL);
-	const json_t *sys = json_object_get(hello, "sys");
+	json_int_t number = json_integer_value(value);
+
+	*seen = (uint64_t)number;
+	return json_is_integer(value) && number >= 0;
+}
+
+/* Anything else that is called so is the application's own. */
+static void read_hello(const json_t *user, struct pomelo_hello *hello)
+{
+	const json_t *resume = json_object_get(user, "resume");
+	const json_t *token = json_object_get(resume, "token");
+
+	*hello = (struct pomelo_hello){.said = false};
+	if (json_object_size(resume) == 0) {
+		hello->said = json_is_object(resume);
+		return;
+	}
+	if (json_object_size(resume) != 2 || json_string_length(token) == 0 ||
+	    !read_seen(json_object_get(resume, "seen"), &hello->seen)) {
+		return;
+	}
+	hello->said = true;
+	hello->token_len = json_string_length(token);
+	if (hello->token_len > POMELO_TOKEN_MAX) {
+		hello->token_len = POMELO_TOKEN_MAX;
+	}
+	memcpy(hello->token, json_string_value(token), hello->token_len);
+}
+
+bool pomelo_seen_read(const uint8_t *body, size_t len, uint64_t *seen)
+{
+	json_t *message = json_loadb((const char *)body, len, 0, NULL);
+	bool good = read_seen(json_object_get(message, "seen"), seen);
+
+	json_decref(message);
+	return good;
+}
+
+int pomelo_handshake_read(const struct pomelo_settings *s, const uint8_t *body, size_t len,
+                          unsigned *has, struct pomelo_hello *hello)
+{
+	json_t *packet = json_loadb((const char *)body, len, 0, NULL);
+	const json_t *sys = json_object_get(packet, "sys");
 	int code = POMELO_OK;
 
 	*has = 0;
+	read_hello(json_object_get(packet, "user"), hello);
 	if (!json_is_object(sys)) {
 		code = POMELO_FAILED;
 	} else if (!is_taken(s, sys)) {
@@ -83,7 +124,7 @@ int pomelo_handshake_read(const struct pomelo_settings *s, const uint8_t *body, 
 			*has |= POMELO_HAS_PROTOS;
 		}
 	}
-	json_decref(hello);
+	json_decref(packet);
 	return code;
 }
 
@@ -195,6 +236,25 @@ size_t pomelo_handshake_with_user(const struct pomelo_bytes *answer, const uint8
 	memcpy(out + front + strlen(key), user, len);
 	out[total - 1] = '}';
 	return total;
+}
+
+char *pomelo_welcome_text(const ob_packet *w)
+{
+	json_t *resume = json_pack("{s:s%, s:b, s:I}", "session", w->name, w->name_len, "recovered",
+	                           w->status == OB_OK, "heard", (json_int_t)w->cookie);
+	json_t *user = resume != NULL ? json_pack("{s:O}", "resume", resume) : NULL;
+	char *text;
+
+	if (user != NULL && w->len > 0) {
+		json_object_set_new(resume, "token", json_stringn((const char *)w->data, w->len));
+	}
+	if (user != NULL && w->status != OB_OK) {
+		json_object_set_new(resume, "reason", json_string(w->reason));
+	}
+	text = user != NULL ? json_dumps(user, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+	json_decref(resume);
+	json_decref(user);
+	return text;
 }
 
 size_t pomelo_handshake_refusal(int code, uint8_t out[32])

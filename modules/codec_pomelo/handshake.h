@@ -5,7 +5,8 @@
 /*
  * Private to codec_pomelo.  The handshake: what a client says about itself, and what it is told.  A
  * client that has kept the dictionary or the protos of before says their versions, and is not sent
- * them again: so there are four answers, made once.
+ * them again: so there are four answers, made once.  A client that may come back says so in its
+ * `user`, which any client library leaves to the application, and hears in `user` what came of it.
  */
 
 #ifndef POMELO_HANDSHAKE_H
@@ -22,9 +23,26 @@
 #define POMELO_HAS_PROTOS     2u
 #define POMELO_ANSWERS        4u
 
+#define POMELO_TOKEN_MAX  128u
+#define POMELO_SEEN_ROUTE "obhost.resume.seen"
+
+/* That it may come back: `user` has {"resume":{}}, or {"resume":{"token":"...","seen":17}}. */
+struct pomelo_hello {
+	bool said;
+	char token[POMELO_TOKEN_MAX + 1]; /* what is longer is none, and cut */
+	size_t token_len;                 /* 0: it was not here before */
+	uint64_t seen;                    /* messages, by then */
+};
+
 /* Reads what a client says, one of the codes above; *has gets the two flags. */
 int pomelo_handshake_read(const struct pomelo_settings *s, const uint8_t *body, size_t len,
-                          unsigned *has);
+                          unsigned *has, struct pomelo_hello *hello);
+
+/* Reads the body of a message of POMELO_SEEN_ROUTE, {"seen":20}: false when it is none. */
+bool pomelo_seen_read(const uint8_t *body, size_t len, uint64_t *seen);
+
+/* What "user" is in the answer to a hello, as JSON to be freed; NULL: out of memory. */
+char *pomelo_welcome_text(const ob_packet *welcome);
 
 /* Makes the answers, by these flags: whole packages, to be freed. 0, or negative with err. */
 int pomelo_handshake_answers(const struct pomelo_settings *s,

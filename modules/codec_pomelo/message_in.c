@@ -113,6 +113,25 @@ static uint64_t cookie_of(const struct pomelo *own, const struct pomelo_message 
 	return m->id | (uint64_t)(at + 1) << COOKIE_PROTO_AT | forms << COOKIE_FORMS_AT;
 }
 
+/* How much a client that may come back has had by now; negative: it is to be closed. */
+static int take_seen(const struct pomelo_message *m, ob_packet *out)
+{
+	if (!pomelo_seen_read(m->body, m->body_len, &out->cookie)) {
+		pomelo_close_with(out, CLOSE_PROTOCOL, "bad_seen", "how many messages were seen?");
+		return -1;
+	}
+	out->kind = OB_PACKET_SEEN;
+	return 0;
+}
+
+static bool is_seen(const struct pomelo_client *c, const struct pomelo_message *m)
+{
+	static const char route[] = POMELO_SEEN_ROUTE;
+
+	return (c->flags & CLIENT_RESUMES) != 0 && m->type == POMELO_NOTIFY &&
+	       m->route_len == sizeof(route) - 1 && memcmp(m->route, route, m->route_len) == 0;
+}
+
 static size_t bad_message(enum pomelo_message_end end, ob_packet *out)
 {
 	switch (end) {
@@ -158,6 +177,9 @@ int pomelo_take_message(struct pomelo *own, const struct pomelo_client *c,
 	if (wrong != NULL) {
 		refuse(own, &m, wrong, out);
 		return 0;
+	}
+	if (is_seen(c, &m)) {
+		return take_seen(&m, out);
 	}
 	if (!read_body(own, &m, out, max)) {
 		pomelo_close_with(out, CLOSE_PROTOCOL, "bad_protobuf", "bad protobuf");

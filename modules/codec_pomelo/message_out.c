@@ -147,7 +147,7 @@ size_t pomelo_write_push(struct pomelo *own, const struct pomelo_client *c, cons
 	size_t len = packet->name_len;
 	char digits[12];
 
-	if (c->phase != WORKING) {
+	if (!pomelo_takes_pushes(c)) {
 		return 0;
 	}
 	if (route == NULL) {

@@ -54,8 +54,10 @@ static size_t drain(struct run *run, uint8_t *data, size_t len, bool boundary)
 			run->code = packet.code;
 			break;
 		}
-		CHECK(packet.kind == OB_PACKET_MESSAGE && used > 0 && used <= left);
-		CHECK(packet.data >= data + at && packet.data + packet.len <= data + at + used);
+		bool hello = packet.kind == OB_PACKET_HELLO || packet.kind == OB_PACKET_SEEN;
+		CHECK((hello || packet.kind == OB_PACKET_MESSAGE) && used > 0 && used <= left);
+		CHECK((hello && packet.len == 0) ||
+		      (packet.data >= data + at && packet.data + packet.len <= data + at + used));
 		run->check(run->state, &packet, data + at, used);
 		run->packets++;
 		run->sum = run->sum * 31 + packet.id + (uint32_t)packet.len;

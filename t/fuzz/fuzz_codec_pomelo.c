@@ -106,6 +106,23 @@ static void check_answers(struct pomelo_client *c, const ob_packet *request)
 	check_encode(c, &packet);
 }
 
+static void check_welcome(struct pomelo_client *c, const ob_packet *hello)
+{
+	ob_packet packet = {
+		.kind = OB_PACKET_WELCOME,
+		.cookie = hello->cookie,
+		.status = OB_E_GONE,
+		.reason = "expired",
+		.name = "n_1",
+		.name_len = 3,
+		.data = hello->data,
+		.len = hello->len,
+	};
+
+	check_encode(c, &packet);
+	CHECK(c->phase == GREETED);
+}
+
 static bool is_end(struct run *run, const ob_packet *packet, size_t used, size_t left)
 {
 	if (packet->kind == OB_PACKET_NEED) {
@@ -138,6 +155,9 @@ static size_t drain(struct pomelo_client *c, struct run *run, uint8_t *data, siz
 		if (packet.kind == OB_PACKET_MESSAGE) {
 			CHECK((packet.id != 0) == (packet.name == NULL));
 			check_answers(c, &packet);
+		}
+		if (packet.kind == OB_PACKET_HELLO) {
+			check_welcome(c, &packet);
 		}
 		run->packets++;
 		at += used;

@@ -62,6 +62,7 @@ static void give(const uint8_t *data, size_t len)
 		return;
 	}
 	CHECK(ob__give_head(&b, g.sent, g.heard, g.user) == 0);
+	CHECK(ob__give_state(&b, g.state, g.state_data, g.state_len) == 0);
 	attrs(&b, g.attrs);
 	homes(&b, g.homes);
 	groups(&b, g.groups);

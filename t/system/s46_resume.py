@@ -4,21 +4,25 @@
 """Clients whose connection breaks come back to their session and get what they missed, or hear why
 not: at the same proxy and at another one."""
 
+import base64
 import contextlib
+import hmac
 import json
 import socket
 import struct
+import time
 
 from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.nodes import Node, all_ended, free_port, link, start_all, wait_linked
 from obtest.plugin import PluginDir
-from obtest.tap import case, check, equal, eventually, main
+from obtest.tap import case, cases, check, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
-STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET = range(6500, 6507)
-HEARD = 7000
+STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET, LOCK, ENTER = range(6500, 6509)
+HEARD, LOGIN = 7000, 7100
 PUSHED = 6700
 KEPT = 4096  # messages
+KEY = "a key of thirty-two bytes, or so"
 
 house = {}
 
@@ -136,9 +140,26 @@ static void set(ob_ctx *ctx, ob_req req)
 		      ob_session_set(ctx, session_of(ctx, req), "level", value, strlen(value)));
 }
 
+static void lock(ob_ctx *ctx, ob_req req)
+{
+	ob_reply_json(ctx, req, "{s:i}", "rc",
+		      ob_session_lock(ctx, session_of(ctx, req), "save",
+				      (uint32_t)ob_req_int(ctx, req, "ms", 0)));
+}
+
+static void enter(ob_ctx *ctx, ob_req req)
+{
+	const char *state = ob_req_str(ctx, req, "state");
+
+	ob_reply_json(ctx, req, "{s:i}", "rc",
+		      ob_session_enter(ctx, session_of(ctx, req), state,
+				       json_pack("{s:s}", "room", "7")));
+}
+
 static int start(ob_ctx *ctx, const json_t *conf)
 {
-	static const ob_handler_fn fns[] = {stream, late, bind, join, stream, stream, set};
+	static const ob_handler_fn fns[] = {stream, late, bind, join, stream,
+					    stream, set, lock, enter};
 	int rc = 0;
 
 	(void)conf;
@@ -193,8 +214,54 @@ OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
 """
 
 
+# On a proxy with states: who came to which one, and with what.
+PORCH = r"""
+#include <stdio.h>
+#include <string.h>
+
+#include <obhost/obhost.h>
+
+static char heard[4000];
+
+static void enter(ob_ctx *ctx, const ob_session_change *c)
+{
+	size_t len = strlen(heard);
+	const char *room = json_string_value(json_object_get(c->data, "room"));
+
+	(void)ctx;
+	snprintf(heard + len, sizeof(heard) - len, "%s>%s:%s ", c->from, c->to, room ? room : "");
+}
+
+static void tell(ob_ctx *ctx, ob_req req)
+{
+	ob_view view = {.size = sizeof(view)};
+	ob_session_info info = {.size = sizeof(info)};
+	const json_t *data = NULL;
+
+	ob_req_view(ctx, req, &view);
+	ob_session_get(ctx, view.session, &info);
+	const char *state = ob_session_state(ctx, view.session, &data);
+	ob_reply_json(ctx, req, "{s:s, s:s, s:O?, s:s}", "heard", heard, "state", state, "data",
+		      data, "user", info.user);
+	heard[0] = 0;
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	int rc = ob_on_session_state(ctx, NULL, enter, NULL);
+
+	(void)conf;
+	return rc == 0 ? ob_on_id(ctx, 7000, tell) : rc;
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
 class Player:
     """A client that counts what it gets, and knows its token."""
+
+    listener = 0
 
     def __init__(self, node):
         self.node = node
@@ -207,7 +274,7 @@ class Player:
 
     def connect(self, node):
         self.node = node
-        self.socket = socket.create_connection(("127.0.0.1", node.conf["listen"][0]["port"]))
+        self.socket = socket.create_connection(("127.0.0.1", node.conf["listen"][self.listener]["port"]))
         self.socket.settimeout(20 * SLOW)
         self.file = self.socket.makefile("rb")
 
@@ -284,11 +351,123 @@ class Player:
         self.socket.close()
 
 
-def proxy(name, common, **resume):
+class PomeloPlayer(Player):
+    """The same, with pomelo's packages; what it has to say about that is in the handshake."""
+
+    listener = 1
+
+    def package(self, kind, body=b""):
+        self.socket.sendall(struct.pack(">I", len(body) | kind << 24) + body)
+
+    def send(self, message):
+        if "id" not in message and "seen" not in message:
+            user = {"resume": message.get("resume", {})}
+            self.package(1, json.dumps({"sys": {}, "user": user}).encode())
+            return
+        route = str(message["id"]) if "id" in message else "obhost.resume.seen"
+        head, body = b"\2", message
+        if "id" in message:
+            number = message["seq"]
+            head, body = bytes([0, number & 127 | 128, number >> 7]), message["data"]
+        self.package(4, head + bytes([len(route)]) + route.encode() + json.dumps(body).encode())
+
+    def packet(self):
+        """The type of the next package, and its body; (None, b"") at the end."""
+        try:
+            head = self.file.read(4)
+        except ConnectionError:
+            head = b""
+        return (head[0], self.file.read(int.from_bytes(head[1:]))) if head else (None, b"")
+
+    def read(self):
+        kind, body = self.packet()
+        if kind == 1:
+            self.package(2)
+            return {"hello": json.loads(body)["user"]["resume"]}
+        if kind == 5:
+            return {"close": json.loads(body)["reason"]}
+        if kind is None:
+            return None
+        equal(kind, 4)
+        if body[0] == 6:
+            return {"id": int(body[2:2 + body[1]]), "data": json.loads(body[2 + body[1]:])}
+        equal(body[0], 4)
+        long = body[1] >= 128
+        return {"id": 0, "seq": body[1] & 127 | (body[2] << 7 if long else 0),
+                "data": json.loads(body[3 if long else 2:])}
+
+
+FRAMED = {"head": [{"length": 2}, {"code": 4}, {"seq": 4}]}
+
+
+CODECS = [
+    {"codec": "json"}, {"codec": "pomelo"},
+    {"codec": "framed", "codec_conf": {**FRAMED, "resume": {"hello": 1, "seen": 2, "welcome": 3}}},
+    {"codec": "framed", "codec_conf": FRAMED},
+]
+
+
+class FramedPlayer(Player):
+    """The same, with the codes that its listener keeps for that."""
+
+    listener = 2
+
+    def packet(self, code, seq=0, body=b""):
+        self.socket.sendall(struct.pack(">HII", len(body), code, seq) + body)
+
+    def send(self, message):
+        if "hello" in message:
+            self.packet(1)
+        elif "resume" in message:
+            resume = message["resume"]
+            self.packet(1, 0, struct.pack(">Q", resume["seen"]) + resume["token"].encode())
+        elif "seen" in message:
+            self.packet(2, 0, struct.pack(">Q", message["seen"]))
+        else:
+            self.packet(message["id"], message["seq"], json.dumps(message["data"]).encode())
+
+    def read(self):
+        try:
+            head = self.file.read(10)
+        except ConnectionError:
+            head = b""
+        if not head:
+            return None
+        size, code, seq = struct.unpack(">HII", head)
+        body = self.file.read(size)
+        if code == 3:
+            words, at = [], 9
+            while at < size:
+                words.append(body[at + 1:at + 1 + body[at]].decode())
+                at += 1 + body[at]
+            return {"hello": {"recovered": body[0] == 1,
+                              "heard": int.from_bytes(body[1:9]),
+                              **dict(zip(("token", "session", "reason"), words, strict=True))}}
+        message = {"id": code, "data": json.loads(body)}
+        return {**message, "seq": seq} if seq else message
+
+
+def proxy(name, common, more=("ears",), states=None, **resume):
     settings = {"window": 30, "messages": KEPT, "bytes": "1m", **resume}
-    return Node(name, "proxy", modules=["proxy", ADMIN, "ears"],
-                listen=[{"transport": "tcp", "codec": "json", "port": free_port(), "timeout": 0}],
-                sessions={"resume": settings}, **common)
+    return Node(name, "proxy", modules=["proxy", ADMIN, *more],
+                listen=[{"transport": "tcp", "port": free_port(), "timeout": 0, **codec}
+                        for codec in CODECS],
+                sessions={"resume": settings, "bind_timeout": 2}, states=states or {}, **common)
+
+
+def gate(name, common):
+    """A proxy that wants a login, and says what may be sent when."""
+    auth = {"name": "auth", "conf": {"login": LOGIN, "deadline": 1,
+                                     "hmac": {"keys": [{"secret": KEY}]}}}
+    ids = [ENTER, HEARD]
+    return proxy(name, common, ["porch", auth],
+                 {"guest": {"ids": [LOGIN, *ids]}, "game": {"ids": [[STREAM, LOCK], *ids]}})
+
+
+def login_token(user):
+    text = f"{user}|{int(time.time()) + 60}"
+    mac = hmac.digest(KEY.encode(), text.encode(), "sha256")
+    return f"{text}|{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
 
 def nodes():
@@ -296,20 +475,23 @@ def nodes():
         plugins = PluginDir()
         plugins.build("desk", DESK)
         plugins.build("ears", EARS)
+        plugins.build("porch", PORCH)
         house["plugins"] = plugins
         common = {"module_dirs": [str(plugins), MODULES, EXAMPLES], "call_timeout": 5}
         house["pa"] = proxy("pa", common)
         house["pb"] = proxy("pb", common)
         house["brief"] = proxy("brief", common, window=0.2, messages=8, detached=2)
         house["off"] = proxy("off", common, window=0)
+        house["ga"] = gate("ga", common)
+        house["gb"] = gate("gb", common)
         house["route"] = Node("route", "route", modules=["route", ADMIN],
                               rpc={"route": {"range": {"service": [[6500, 6599]]}}}, **common)
         house["service"] = Node("service", "service", modules=["service", ADMIN, "desk"], **common)
-        others = [house[n] for n in ("pa", "pb", "brief", "off", "service")]
+        others = [house[n] for n in ("pa", "pb", "brief", "off", "ga", "gb", "service")]
         link(*((node, house["route"]) for node in others))
         start_all(*others, house["route"])
         wait_linked((house["route"], *others))
-        for name in ("pa", "pb", "brief", "off"):
+        for name in ("pa", "pb", "brief", "off", "ga", "gb"):
             eventually(lambda n=name: "service" in
                        {p["name"] for p in house[n].get("/peers")["peers"]},
                        "the service is known")
@@ -317,8 +499,8 @@ def nodes():
 
 
 @contextlib.contextmanager
-def player(name="pa"):
-    someone = Player(nodes()[name])
+def player(name="pa", kind=Player):
+    someone = kind(nodes()[name])
     try:
         yield someone
     finally:
@@ -596,6 +778,99 @@ def other_proxy():
         equal(p.pushed(20), list(range(20)))
 
 
+@case("another proxy: the session is logged in, and in its state with what it has there")
+def other_state():
+    with player("ga") as p:
+        p.hello()
+        equal(p.answer(p.tell(HEARD))["code"], 403)
+        equal(p.ask(LOGIN, token=login_token("cat"))["data"]["user"], "cat")
+        equal(p.ask(ENTER, state="game")["rc"], 0)
+        equal(p.ask(HEARD)["state"], "game")
+        for name in ("gb", "ga", "gb"):
+            old = p.session
+            logins = house[name].metric("obhost_module_auth_logins_total")
+            pushes = p.node.metric("obhost_pushes_total")
+            p.ask(STREAM, to=20)
+            eventually(lambda n=pushes + 20: p.node.metric("obhost_pushes_total") >= n,
+                       "all are there")
+            p.abort()
+            detached(p.node, old)
+            answer = p.resume(house[name])
+            equal((answer["recovered"], p.session.startswith(name)), (True, True))
+            heard = p.ask(HEARD)
+            equal((heard["state"], heard["data"], heard["user"]), ("game", {"room": "7"}, "cat"))
+            check(">game:7" in heard["heard"].split(), heard)
+            equal(p.pushed(20), list(range(20)))
+            equal(p.answer(p.tell(LOGIN, token="x"))["code"], 403)  # not in this state
+            equal(house[name].metric("obhost_module_auth_logins_total"), logins)
+            p.got.clear()
+        time.sleep(1.5)  # longer than auth waits for a login
+        equal(p.ask(HEARD)["user"], "cat")
+        equal(house["gb"].metric("obhost_module_auth_late_total") or 0, 0)
+
+
+@case("another proxy: who has not logged in has to, in time; in a state unknown there: in the first")
+def other_stranger():
+    with player("ga") as p:
+        p.hello()
+        p.abort()
+        detached(p.node, p.session)
+        equal(p.resume(house["gb"])["recovered"], True)
+        equal(p.answer(p.tell(HEARD))["code"], 403)
+        equal(p.read()["close"], 4401)
+        p.session = None
+    with player("pa") as p:
+        p.hello()
+        equal(p.ask(BIND, user="dan")["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        equal(p.resume(house["gb"])["recovered"], True)
+        equal(p.answer(p.tell(HEARD))["code"], 403)
+    with player("ga") as p:
+        p.hello()
+        equal(p.ask(LOGIN, token=login_token("eve"))["data"]["user"], "eve")
+        equal(p.ask(ENTER, state="game")["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        node = house["gb"]
+        node.conf["states"]["arena"] = node.conf["states"].pop("game")
+        node.write_conf()
+        equal(node.http("POST", "/config/reload").status, 200)
+        lost = node.metric("obhost_session_states_lost_total")
+        equal(p.resume(node)["recovered"], True)
+        equal(p.ask(HEARD)["state"], "guest")
+        equal(node.metric("obhost_session_states_lost_total"), lost + 1)
+
+
+@case("another proxy: who is welcomed has his user; what is for him until then is kept")
+def other_locked():
+    with player("ga") as p, player() as q:
+        q.hello()
+        p.hello()
+        equal(p.ask(LOGIN, token=login_token("fay"))["data"]["user"], "fay")
+        equal(p.ask(ENTER, state="game")["rc"], 0)
+        equal(p.ask(JOIN, group="cell")["rc"], 0)
+        equal(p.ask(LOCK, ms=700)["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        p.connect(house["pb"])
+        p.send({"resume": {"token": p.token, "seen": p.seen}})
+        eventually(lambda: ["cell", 1] in [[g["name"], g["members"]] for g in
+                                           house["pb"].get("/groups")["groups"]], "it is there")
+        equal(q.ask(GROUP_STREAM, group="cell", to=50)["ok"], 1)
+        equal(p.welcomed()["recovered"], True)
+        equal(sessions(p.node)[p.session]["user"], "fay")
+        equal(p.pushed(50), list(range(50)))
+        equal(p.ask(LOCK, ms=5000)["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        p.connect(house["pa"])
+        p.send({"resume": {"token": p.token, "seen": p.seen}})
+        equal(p.read()["close"], 1013)
+        equal(house["pa"].metric("obhost_client_closed_total", reason="resume_user"), 1)
+        p.session = None
+
+
 @case("another proxy: refusals of the old one, one whose connection still lives, a dead one")
 def other_refuses():
     with player() as p:
@@ -648,6 +923,85 @@ def much():
                 equal(p.pushed(to), list(range(to)))
         equal(answer["reason"], "messages lost")
         equal(p.ask(HEARD)["opened"] > 0, True)
+
+
+OTHERS = [("pomelo", PomeloPlayer), ("framed", FramedPlayer)]
+
+
+@cases(OTHERS, "{0}: a client goes on where it was, at its proxy and at the other one")
+def codec_resumes(_, kind):
+    with player(kind=kind) as p:
+        answer = p.hello()
+        equal((answer["recovered"], answer["heard"]), (False, 0))
+        equal(p.ask(JOIN, group="hall")["rc"], 0)
+        for turn, name in enumerate(("pa", "pa", "pb", "pa")):
+            old, pushes = p.session, p.node.metric("obhost_pushes_total")
+            p.ask(STREAM, **{"from": 100 * turn, "to": 100 * turn + 100})
+            late = p.tell(LATE, n=turn, ms=200)
+            eventually(lambda n=pushes + 100: p.node.metric("obhost_pushes_total") >= n,
+                       "all are there")
+            p.pushed(100 * turn + 30)
+            p.abort()
+            detached(p.node, old)
+            answer = p.resume(house[name])
+            equal((answer["recovered"], answer["heard"]), (True, 1 + 2 * (turn + 1)))
+            check(p.session.startswith(name))
+            equal(p.pushed(100 * turn + 100), list(range(100 * turn + 100)))
+            equal(p.answer(late)["data"]["n"], turn)
+        p.send({"seen": p.seen})
+        eventually(lambda: p.node.metric("obhost_resume_bytes") == 0, "it has all been seen")
+        p.got.clear()
+        equal(p.ask(GROUP_STREAM, group="hall", to=20)["ok"], 1)
+        equal(p.pushed(20), list(range(20)))
+        p.send({"seen": p.seen + 1})
+        check(p.read() in (None, {"close": "so many messages were never sent"}))
+        p.session = None
+
+
+@cases(OTHERS, "{0}: who can't have the session back hears why, and goes on with a new one")
+def codec_refused(_, kind):
+    with player(kind=kind) as p:
+        p.hello()
+        good, first = p.token, p.session
+        p.abort()
+        detached(p.node, first)
+        for token, reason in (("x" * 64, "unknown token"), (good, None),
+                              ("y" * 200, "unknown token")):
+            answer = p.resume(seen=0, token=token)
+            equal((answer["recovered"], answer.get("reason") or None), (not reason, reason))
+            p.abort()
+        p.node.http("DELETE", f"/sessions/{first}")
+        equal(p.resume(seen=0, token=good)["reason"], "expired")
+        check(p.session != first and p.ask(HEARD)["opened"] > 0)
+    p = kind(house["off"])
+    p.send({"hello": {}})
+    answer = p.read()["hello"]
+    equal((answer["recovered"], answer["reason"]), (False, "sessions are not kept here"))
+    check(not answer.get("token") and p.ask(HEARD)["opened"] > 0)
+    p.close()
+
+
+@case("pomelo, framed: who does not ask sees nothing of it, and is announced at once")
+def codec_silent():
+    node = nodes()["pa"]
+    plain = type("Plain", (FramedPlayer,), {"listener": 3})
+    with player() as p:
+        p.hello()
+        for kind in (PomeloPlayer, plain):
+            opened, there = p.ask(HEARD)["opened"], len(sessions(node))
+            q = kind(node)
+            if kind is plain:
+                eventually(lambda n=opened + 1: p.ask(HEARD)["opened"] == n, "it is announced")
+                q.packet(1, 1)  # a code as any
+                equal(q.read()["data"]["code"], 404)
+            else:
+                q.package(1, b'{"sys":{},"user":{"resume":true}}')
+                equal(q.packet(), (1, b'{"code":200,"sys":{}}'))
+                equal(p.ask(HEARD)["opened"], opened + 1)
+                q.package(2)
+            check(q.ask(HEARD)["opened"] == opened + 1)
+            q.abort()
+            eventually(lambda n=there: len(sessions(node)) == n, "it is gone at once")
 
 
 @case("a drained proxy sends its clients to the other one, where they go on")

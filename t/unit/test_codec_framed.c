@@ -140,6 +140,16 @@ static const char *const refused[] = {
 	"{\"head\":[{\"length\":4},{\"code\":4},{\"crc\":4}]}",
 	"{\"endian\":\"pdp\",\"head\":[{\"length\":4},{\"code\":4}]}",
 	"{\"head\":[{\"length\":4,\"endian\":\"middle\"},{\"code\":4}]}",
+	"{\"head\":[{\"length\":4},{\"code\":4}],\"resume\":1}",
+	"{\"head\":[{\"length\":4},{\"code\":4}],\"resume\":{\"hello\":1,\"seen\":2}}",
+	"{\"head\":[{\"length\":4},{\"code\":4}],"
+	"\"resume\":{\"hello\":1,\"seen\":1,\"welcome\":3}}",
+	"{\"head\":[{\"length\":4},{\"code\":4}],"
+	"\"resume\":{\"hello\":0,\"seen\":1,\"welcome\":3}}",
+	"{\"head\":[{\"length\":4},{\"code\":1}],"
+	"\"resume\":{\"hello\":1,\"seen\":2,\"welcome\":256}}",
+	"{\"head\":[{\"length\":4},{\"code\":4}],"
+	"\"resume\":{\"hello\":2147483648,\"seen\":1,\"welcome\":3}}",
 	"{\"head\":[{\"const\":\"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 	"20\"},{\"length\":4},{\"code\":4}]}",
 };
@@ -289,6 +299,141 @@ static void test_variants(void)
 	}
 }
 
+/* ---- clients that come back ---- */
+
+#define RESUMES                                            \
+	"{'endian':'%s','head':[{'length':2},{'code':2}]," \
+	"'resume':{'hello':258,'seen':259,'welcome':258}}"
+#define TOKEN "746f6b656e" /* "token" */
+
+static void resumes(const char *endian, struct format *f)
+{
+	char conf[160];
+
+	snprintf(conf, sizeof(conf), RESUMES, endian);
+	format_of(conf, f);
+}
+
+struct hello_row {
+	const char *packet;
+	int kind;
+	uint64_t cookie;
+	size_t len; /* of the token */
+};
+
+static const struct hello_row hello_rows[] = {
+	{"00000102", OB_PACKET_HELLO, 0, 0},
+	{"000d01020000000000000111" TOKEN, OB_PACKET_HELLO, 273, 5},
+	{"000901020000000000000000"
+         "00",
+         OB_PACKET_HELLO, 0, 1},
+	{"000801030102030405060708", OB_PACKET_SEEN, UINT64_C(0x0102030405060708), 0},
+	{"000801020000000000000000", OB_PACKET_CLOSE, 0, 0},
+	{"0001010200", OB_PACKET_CLOSE, 0, 0},
+	{"00000103", OB_PACKET_CLOSE, 0, 0},
+	{"00070103"
+         "00000000000000",
+         OB_PACKET_CLOSE, 0, 0},
+	{"00090103"
+         "000000000000000000",
+         OB_PACKET_CLOSE, 0, 0},
+	{"00000104", OB_PACKET_MESSAGE, 0, 0},
+};
+
+static void test_hellos(void)
+{
+	struct format f;
+
+	resumes("big", &f);
+	for (size_t i = 0; i < sizeof(hello_rows) / sizeof(hello_rows[0]); i++) {
+		const struct hello_row *row = &hello_rows[i];
+		uint8_t wire[64];
+		size_t len = unhex(row->packet, wire, sizeof(wire));
+		ob_packet out = {.size = sizeof(out)};
+		size_t n = decode(NULL, &f, wire, len, true, MAX_PACKET, &out);
+
+		CU_ASSERT_EQUAL(out.kind, row->kind);
+		CU_ASSERT_EQUAL(n, row->kind == OB_PACKET_CLOSE ? 0 : len);
+		if (row->kind == OB_PACKET_CLOSE) {
+			CU_ASSERT_STRING_EQUAL(out.kind_word, "bad_hello");
+			continue;
+		}
+		CU_ASSERT_EQUAL(out.cookie, row->cookie);
+		CU_ASSERT_EQUAL(out.len, row->len);
+		CU_ASSERT(row->len != 5 || memcmp(out.data, "token", 5) == 0);
+	}
+	resumes("little", &f);
+	uint8_t wire[16];
+	size_t len = unhex("080003010807060504030201", wire, sizeof(wire));
+	ob_packet out = {.size = sizeof(out)};
+	CU_ASSERT_EQUAL(decode(NULL, &f, wire, len, true, MAX_PACKET, &out), len);
+	CU_ASSERT(out.kind == OB_PACKET_SEEN && out.cookie == UINT64_C(0x0102030405060708));
+}
+
+static void test_welcome(void)
+{
+	static const char *const want[] = {
+		"001901020000000000000001020374"
+		"6f6b"
+		"036e5f31"
+		"07657870697265"
+		"64",
+		"0012010201000000000000010203746f6b036e5f3100",
+		"120002010102010000000000000"
+		"3746f6b036e5f3100",
+	};
+	ob_packet p = {
+		.size = sizeof(p),
+		.kind = OB_PACKET_WELCOME,
+		.status = OB_E_GONE,
+		.reason = "expired",
+		.cookie = 258,
+		.name = "n_1",
+		.name_len = 3,
+		.data = (const uint8_t *)"tok",
+		.len = 3,
+	};
+	struct format f;
+
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		uint8_t wire[64];
+		uint8_t made[64];
+		size_t len = unhex(want[i], wire, sizeof(wire));
+
+		resumes(i == 2 ? "little" : "big", &f);
+		p.status = i == 0 ? OB_E_GONE : OB_OK;
+		CU_ASSERT_EQUAL(encode(NULL, &f, &p, made, 8), len); /* so much is needed */
+		CU_ASSERT_EQUAL_FATAL(encode(NULL, &f, &p, made, len), len);
+		CU_ASSERT_EQUAL(memcmp(made, wire, len), 0);
+	}
+}
+
+/* It is a choice of the listener's, and the host hears of it. */
+static void test_resume_off(void)
+{
+	struct format f;
+	struct format kept;
+	uint8_t wire[] = {0, 0, 1, 2};
+	ob_packet out = {.size = sizeof(out)};
+	uint32_t no_hello = 7;
+	json_t *conf = json_loads("{\"head\":[{\"length\":2},{\"code\":2}]}", 0, NULL);
+	ob_codec_open info = {.size = sizeof(info), .conf = conf, .no_hello = &no_hello};
+
+	CU_ASSERT_EQUAL(open_state(NULL, &f, &info), 0);
+	CU_ASSERT_EQUAL(no_hello, 1);
+	CU_ASSERT_EQUAL(decode(NULL, &f, wire, 4, true, MAX_PACKET, &out), 4);
+	CU_ASSERT_EQUAL(out.kind, OB_PACKET_MESSAGE);
+	json_object_set_new(conf, "resume",
+	                    json_pack("{s:i, s:i, s:i}", "hello", 1, "seen", 2, "welcome", 3));
+	CU_ASSERT_EQUAL(open_state(NULL, &f, &info), 0);
+	CU_ASSERT_EQUAL(no_hello, 0);
+	json_decref(conf);
+	memset(&kept, 0, sizeof(kept));
+	CU_ASSERT_EQUAL(migrate(NULL, 1, &f, &kept), 0);
+	CU_ASSERT(kept.code.size == 2 && kept.resumes == 0);
+	CU_ASSERT_NOT_EQUAL(migrate(NULL, 3, &f, &kept), 0);
+}
+
 static void test_selftest(void)
 {
 	CU_ASSERT_EQUAL(selftest(NULL), 0);
@@ -306,6 +451,9 @@ int main(void)
 	CU_add_test(s, "request numbers", test_seq);
 	CU_add_test(s, "what the head has no room for", test_no_room);
 	CU_add_test(s, "formats that are alike", test_variants);
+	CU_add_test(s, "who comes back", test_hellos);
+	CU_add_test(s, "what it is told", test_welcome);
+	CU_add_test(s, "nobody does without a declaration of that", test_resume_off);
 	CU_add_test(s, "selftest", test_selftest);
 	return ob__tap_run();
 }

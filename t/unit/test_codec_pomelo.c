@@ -762,8 +762,111 @@ static void test_conf(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(ob_mock_error(m), "hearbeat"));
 	end();
 	begin("{}");
-	CU_ASSERT_EQUAL(codec->flags, 0);
+	CU_ASSERT_EQUAL(codec->flags, OB_CODEC_RESUMES);
 	CU_ASSERT_EQUAL(codec->state_size, 16);
+	end();
+}
+
+/* ---- clients that come back ---- */
+
+#define WELCOME_HEAD "{\"code\":200,\"sys\":{\"heartbeat\":3},\"user\":{\"resume\":{"
+
+static ob_packet welcome(int status, const char *token)
+{
+	return (ob_packet){
+		.kind = OB_PACKET_WELCOME,
+		.status = status,
+		.reason = "expired",
+		.cookie = 4,
+		.name = "p_1",
+		.name_len = 3,
+		.data = (const uint8_t *)token,
+		.len = strlen(token),
+	};
+}
+
+static bool greeted(const char *user)
+{
+	char want[512];
+	size_t len = (size_t)snprintf(want, sizeof(want), "%s%s}}}", WELCOME_HEAD, user);
+	bool good = wire_len == 4 + len && wire[0] == 1 && wire[3] == (uint8_t)len &&
+	            memcmp(wire + 4, want, len) == 0;
+
+	if (!good) {
+		fprintf(stdout, "# %.*s\n", (int)wire_len - 4, (const char *)wire + 4);
+	}
+	return good;
+}
+
+static int hello_with(const char *user)
+{
+	char text[512];
+	int len = snprintf(text, sizeof(text), "{\"sys\":{},\"user\":%s}", user);
+
+	memset(state, 0, sizeof(state));
+	return take_package(1, text, (size_t)len);
+}
+
+static void test_hello(void)
+{
+	begin(PLAIN);
+	CU_ASSERT_EQUAL_FATAL(hello_with("{\"resume\":{},\"name\":\"x\"}"), OB_PACKET_HELLO);
+	CU_ASSERT(got.len == 0 && got.cookie == 0 && got.no_hello == 0);
+	CU_ASSERT_EQUAL(codec->variant(NULL, state), OB_CODEC_NO_PUSH);
+	encode(welcome(OB_OK, "abc"));
+	CU_ASSERT(greeted("\"session\":\"p_1\",\"recovered\":true,\"heard\":4,"
+	                  "\"token\":\"abc\""));
+	CU_ASSERT_NOT_EQUAL(codec->variant(NULL, state), OB_CODEC_NO_PUSH);
+	CU_ASSERT(encode(push("a", 0, "{}")) > 0); /* it counts from the greeting on */
+	CU_ASSERT_EQUAL(take_hex(ACK), OB_PACKET_ANSWER);
+	CU_ASSERT_EQUAL(take_message("02126f62686f73742e726573756d652e7365656e", "{\"seen\":20}"),
+	                OB_PACKET_SEEN);
+	CU_ASSERT_EQUAL(got.cookie, 20);
+	CU_ASSERT_EQUAL(take_message("02126f62686f73742e726573756d652e7365656e", "{\"seen\":-1}"),
+	                OB_PACKET_CLOSE);
+	CU_ASSERT(closed(1002, "bad_seen"));
+	CU_ASSERT_EQUAL_FATAL(hello_with("{\"resume\":{\"token\":\"tok\",\"seen\":17}}"),
+	                      OB_PACKET_HELLO);
+	CU_ASSERT(got.len == 3 && memcmp(got.data, "tok", 3) == 0 && got.cookie == 17);
+	CU_ASSERT_EQUAL(take_hex(ACK), OB_PACKET_SKIP); /* it could not wait */
+	encode(welcome(OB_E_GONE, ""));
+	CU_ASSERT_EQUAL(memcmp(wire + wire_len - 4, "\3\0\0\0", 4), 0);
+	wire_len -= 4;
+	CU_ASSERT(greeted("\"session\":\"p_1\",\"recovered\":false,\"heard\":4,"
+	                  "\"reason\":\"expired\""));
+	end();
+}
+
+/* What is not asked for like that is the client's own. */
+static void test_no_hello(void)
+{
+	static const char *const users[] = {
+		"null",
+		"7",
+		"{}",
+		"{\"resume\":true}",
+		"{\"resume\":[]}",
+		"{\"resume\":{\"token\":\"x\"}}",
+		"{\"resume\":{\"token\":\"\",\"seen\":0}}",
+		"{\"resume\":{\"token\":7,\"seen\":0}}",
+		"{\"resume\":{\"token\":\"x\",\"seen\":-1}}",
+		"{\"resume\":{\"token\":\"x\",\"seen\":\"1\"}}",
+		"{\"resume\":{\"token\":\"x\",\"seen\":1,\"more\":1}}",
+	};
+
+	begin(PLAIN);
+	for (size_t i = 0; i < ROWS(users); i++) {
+		CU_ASSERT_EQUAL(hello_with(users[i]), OB_PACKET_ANSWER);
+		CU_ASSERT_EQUAL(got.no_hello, 1);
+		CU_ASSERT(answered_text(1, "{\"code\":200,\"sys\":{\"heartbeat\":3}}"));
+	}
+	CU_ASSERT_EQUAL(encode(push("a", 0, "{}")), 0);
+	CU_ASSERT_EQUAL(take_hex(ACK), OB_PACKET_ANSWER);
+	CU_ASSERT_EQUAL(take_message("02126f62686f73742e726573756d652e7365656e", "{\"seen\":20}"),
+	                OB_PACKET_MESSAGE);
+	end();
+	begin("{\"handshake\": \"gate.hello\"}"); /* whose handler is asked, and has `user` */
+	CU_ASSERT_EQUAL(hello_with("{\"resume\":{}}"), OB_PACKET_MESSAGE);
 	end();
 }
 
@@ -795,6 +898,8 @@ int main(void)
 	CU_add_test(s, "another dictionary after a reload", test_new_dictionary);
 	CU_add_test(s, "heartbeats", test_heartbeat);
 	CU_add_test(s, "kicks", test_kicks);
+	CU_add_test(s, "a client that may come back", test_hello);
+	CU_add_test(s, "a client that does not say so", test_no_hello);
 	CU_add_test(s, "the configuration", test_conf);
 	return ob__tap_run();
 }

@@ -536,10 +536,11 @@ static void test_hellos(void)
 
 	for (size_t i = 0; i < ROWS(hello_rows); i++) {
 		const struct hello_row *row = &hello_rows[i];
+		struct pomelo_hello resume;
 		unsigned has;
 
-		if (pomelo_handshake_read(&s, (const uint8_t *)row->hello, strlen(row->hello),
-		                          &has) != row->code) {
+		if (pomelo_handshake_read(&s, (const uint8_t *)row->hello, strlen(row->hello), &has,
+		                          &resume) != row->code) {
 			fail_row(row->why);
 		}
 	}
@@ -609,18 +610,21 @@ static void test_answers(void)
 static void test_versions_known(void)
 {
 	struct pomelo_settings s = settings_of(FULL);
+	struct pomelo_hello resume;
 	unsigned has;
 	char hello[256];
 
 	snprintf(hello, sizeof(hello), "{\"sys\":{\"dictVersion\":\"%s\",\"protoVersion\":\"%s\"}}",
 	         pomelo_dictionary_version(s.dictionary), s.protos_version);
-	CU_ASSERT_EQUAL(pomelo_handshake_read(&s, (uint8_t *)hello, strlen(hello), &has), 200);
+	CU_ASSERT_EQUAL(pomelo_handshake_read(&s, (uint8_t *)hello, strlen(hello), &has, &resume),
+	                200);
 	CU_ASSERT_EQUAL(has, POMELO_HAS_DICTIONARY | POMELO_HAS_PROTOS);
 
 	static const char other[] = "{\"sys\":{\"dictVersion\":\"x\",\"protoVersion\":0}}";
 
-	CU_ASSERT_EQUAL(pomelo_handshake_read(&s, (const uint8_t *)other, strlen(other), &has),
-	                200);
+	CU_ASSERT_EQUAL(
+		pomelo_handshake_read(&s, (const uint8_t *)other, strlen(other), &has, &resume),
+		200);
 	CU_ASSERT_EQUAL(has, 0);
 	pomelo_settings_free(&s);
 }

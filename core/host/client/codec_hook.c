@@ -100,7 +100,9 @@ int ob__codec_fill(struct ob__conn *conn, const ob_codec *codec, struct ob__gen 
 	ob_packet says = {.size = sizeof(says)};
 	info.wake_ms = &says.wake_ms;
 	info.idle_ms = &says.idle_ms;
+	info.no_hello = &says.no_hello;
 	int rc = codec->open(&gen->ctx, state, &info);
+	conn->no_hello = says.no_hello != 0;
 	if (rc >= 0 && (says.wake_ms | says.idle_ms) != 0) {
 		ob__conn_times(conn, &says);
 	}

@@ -84,6 +84,7 @@ struct ob__conn {
 	bool is_ws;
 	bool close_sent;
 	bool opened;     /* the codec has begun with it */
+	bool no_hello;   /* so the codec has said of its listener */
 	bool counted;    /* among those that were closed */
 	uint8_t deflate; /* bits of the window for what is compressed for it; 0: nothing is */
 	struct ob__ws ws;

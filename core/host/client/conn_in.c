@@ -156,15 +156,21 @@ static bool may_need(struct ob__conn *conn, const struct ob__reg *reg, size_t ne
 	return true;
 }
 
+/* What the client has said may mean that it won't say hello; true when it is still open. */
+static bool goes_on(struct ob__conn *conn, const ob_packet *p)
+{
+	return p->no_hello == 0 || conn->resume == NULL || ob__resume_message(conn);
+}
+
 /* The codec has decoded something that is no message; true when the connection is still open. */
 static OB__APART bool conn_no_message(struct ob__conn *conn, const struct ob__reg *reg,
                                       const ob_packet *p, bool boundary)
 {
 	switch (p->kind) {
 	case OB_PACKET_SKIP:
-		return true;
+		return goes_on(conn, p);
 	case OB_PACKET_ANSWER:
-		return codec_answers(conn, reg, p);
+		return codec_answers(conn, reg, p) && goes_on(conn, p);
 	case OB_PACKET_NEED:
 		return may_need(conn, reg, p->need, boundary);
 	case OB_PACKET_HELLO:

@@ -140,7 +140,8 @@ bool ob__resume_awaits(struct ob__conn *conn)
 {
 	const struct ob__reg *reg = ob__slot_active(conn->codec);
 
-	if (!of(conn->node)->ready || reg == NULL || (reg->codec.flags & OB_CODEC_RESUMES) == 0) {
+	if (!of(conn->node)->ready || conn->no_hello || reg == NULL ||
+	    (reg->codec.flags & OB_CODEC_RESUMES) == 0) {
 		return false;
 	}
 	conn->resume = ob__resume_new(conn);
@@ -166,7 +167,7 @@ bool ob__resume_message(struct ob__conn *conn)
 
 	if (r->state == OB__RESUME_NEW) {
 		announce(r);
-	} else if (r->state == OB__RESUME_ASKING) {
+	} else if (r->state == OB__RESUME_ASKING || r->state == OB__RESUME_TAKING) {
 		ob__conn_close(conn, OB__WS_PROTOCOL, "a hello has not been answered yet",
 		               "bad_hello");
 	}
@@ -179,7 +180,7 @@ uint64_t ob__resume_number(struct ob__conn *conn, const ob_packet *p)
 {
 	struct ob__resume *r = conn->resume;
 
-	if (r->state != OB__RESUME_LIVE || r->repeats ||
+	if ((r->state != OB__RESUME_LIVE && r->state != OB__RESUME_TAKING) || r->repeats ||
 	    (p->kind != OB_PACKET_REPLY && p->kind != OB_PACKET_PUSH)) {
 		return 0;
 	}
@@ -417,6 +418,9 @@ static void on_time(void *arg)
 	case OB__RESUME_ASKING:
 		++*of(r->node)->results[OB__RESUME_AWAY];
 		(void)ob__resume_begin(r->conn, OB__RESUME_AWAY, 0);
+		break;
+	case OB__RESUME_TAKING:
+		ob__resume_taken(r);
 		break;
 	case OB__RESUME_LIVE:
 		break;

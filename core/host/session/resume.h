@@ -55,6 +55,7 @@ enum ob__resume_state {
 	OB__RESUME_LIVE,     /* it has said hello */
 	OB__RESUME_DETACHED, /* its connection is gone */
 	OB__RESUME_ASKING,   /* the proxy that has its former session is being asked */
+	OB__RESUME_TAKING,   /* that has come, its user is being bound; what is for it is kept */
 };
 
 /* What came of a hello with a token. */
@@ -76,7 +77,7 @@ struct ob__resume {
 	struct ob__node *node;
 	enum ob__resume_state state;
 	struct ob__conn *conn;       /* NULL: detached */
-	struct ob__session *session; /* LIVE and DETACHED */
+	struct ob__session *session; /* LIVE, DETACHED and TAKING */
 	struct ob__replay replay;
 	uint64_t before;          /* messages of the client that are not counted in `heard` */
 	uint32_t in_flight;       /* of its requests, while it is detached; it counts then */
@@ -84,6 +85,7 @@ struct ob__resume {
 	bool stuck;               /* what is for it is only kept: it is about to be closed */
 	bool leaves;              /* the client has said good-bye, or is sent away */
 	bool announced;           /* modules know of the session */
+	bool bound;               /* TAKING: its user is its own again */
 	struct ob__timeout timer; /* of a state that has an end */
 	struct ob__list link;     /* in the detached ones */
 	uint64_t far;      /* the proxy that it is asked of, or that has asked for it; or 0 */
@@ -172,6 +174,9 @@ struct ob__conn *ob__resume_conn(struct ob__node *node, struct ob__conn *conn,
 
 /* A request of a detached session has ended. */
 void ob__resume_request_ended(struct ob__resume *r);
+
+/* The user of a session of this node is bound, or can't be: 0, or why. */
+void ob__resume_claimed(struct ob__node *node, const struct ob__session *s, int code);
 
 /* A SYSTEM frame; false: it is about something else. */
 bool ob__resumes_frame(struct ob__node *node, const struct ob__frame *f);

@@ -5,9 +5,12 @@
 /*
  * A client that comes back to another proxy.  The new one asks the old one, which waits for the
  * client's requests, not for long, gives away all that makes up the session, and ends it.  The
- * client has another session then, which is like the one before: a name belongs to one proxy.
+ * client has another session then, which is like the one before: a name belongs to one proxy.  It
+ * hears that when the session's user is bound anew: until then what is for it is only kept.
  */
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -20,8 +23,9 @@
 #include "host/user/users.h"
 #include "mesh/resumewire.h"
 
-#define ASK_MS      5000u /* for the other proxy's answer */
-#define REQUESTS_MS 2000u /* of that for requests to end */
+#define ASK_MS       5000u /* for the other proxy's answer */
+#define REQUESTS_MS  2000u /* of that for requests to end */
+#define BIND_MORE_MS 1000u /* on top of what its claim has */
 
 /* ---- the new proxy ---- */
 
@@ -83,6 +87,9 @@ static void take_rest(struct ob__node *node, struct ob__session *s, struct ob__g
 		ob__give_next_group(&g->groups, group);
 		(void)ob__groups_join_here(node, s, group);
 	}
+	if (g->state[0] != '\0') {
+		ob__states_comes(node, s, g->state, g->state_data, g->state_len);
+	}
 	if (g->user[0] != '\0') {
 		ob__users_bind_here(node, s, g->user);
 	}
@@ -106,6 +113,45 @@ static bool take_over(struct ob__resume *r, struct ob__give *g)
 	return true;
 }
 
+/* Until its user is bound; it may be another's, or locked, until the claim has had its time. */
+static void await_user(struct ob__resume *r)
+{
+	r->state = OB__RESUME_TAKING;
+	r->session = r->conn->session;
+	r->stuck = true;
+	r->bound = false;
+	ob__resume_time(r, r->node->conf->bind_timeout_ms + BIND_MORE_MS);
+}
+
+void ob__resume_claimed(struct ob__node *node, const struct ob__session *s, int code)
+{
+	const struct ob__conn *conn = ob__conn_get(node, s->conn);
+	struct ob__resume *r = conn != NULL ? conn->resume : NULL;
+
+	if (r != NULL && r->state == OB__RESUME_TAKING) {
+		r->bound = code == 0;
+		ob__resume_time(r, 1); /* not at once: whoever calls has to do with the session */
+	}
+}
+
+void ob__resume_taken(struct ob__resume *r)
+{
+	struct ob__node *node = r->node;
+
+	if (!r->bound) {
+		++*node->resumes.results[OB__RESUME_NO_MEMORY];
+		ob__conn_close(r->conn, OB__WS_TRY_LATER, "the user can't be bound", "resume_user");
+		return;
+	}
+	if (!ob__replay_has(&r->replay, r->far_seen)) { /* too much has come meanwhile */
+		++*node->resumes.results[OB__RESUME_LOST];
+		ob__conn_close(r->conn, OB__WS_TRY_LATER, "messages lost", "resume_lost");
+		return;
+	}
+	++*node->resumes.results[OB__RESUMED_FAR];
+	(void)ob__resume_begin(r->conn, OB__RESUMED_FAR, r->far_seen);
+}
+
 static void on_given(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__resume *r = ob__slab_get(&node->resumes.slab, f->call);
@@ -122,6 +168,10 @@ static void on_given(struct ob__node *node, const struct ob__frame *f)
 		result = OB__RESUME_AWAY;
 	} else if (result == OB__RESUMED) {
 		result = take_over(r, &g) ? OB__RESUMED_FAR : OB__RESUME_LOST;
+		if (result == OB__RESUMED_FAR && g.user[0] != '\0') {
+			await_user(r);
+			return;
+		}
 	}
 	++*node->resumes.results[result];
 	ob__resume_begin(r->conn, result, r->far_seen);
@@ -143,6 +193,18 @@ static int answer(struct ob__node *node, uint64_t to, uint64_t call, enum ob__re
 	};
 
 	return ob__send_to_node(node, to, &f);
+}
+
+static int put_state(struct ob__buf *b, const struct ob__node *node, const struct ob__session *s)
+{
+	const json_t *data;
+	const char *state = ob__states_leaves(node, s, &data);
+	char *text = data != NULL ? json_dumps(data, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	int rc = data == NULL || text != NULL ? 0 : -ENOMEM;
+
+	rc = rc == 0 ? ob__give_state(b, state, text, (uint16_t)(text ? strlen(text) : 0)) : rc;
+	free(text);
+	return rc;
 }
 
 static int put_attrs(struct ob__buf *b, const struct ob__session_more *more)
@@ -202,6 +264,7 @@ static int put_all(struct ob__buf *b, struct ob__resume *r)
 
 	(void)ob__replay_seen(&r->replay, r->far_seen);
 	int rc = ob__give_head(b, r->replay.sent, s->messages - r->before, user);
+	rc = rc == 0 ? put_state(b, r->node, s) : rc;
 	rc = rc == 0 ? put_attrs(b, s->more) : rc;
 	rc = rc == 0 ? put_homes(b, s) : rc;
 	rc = rc == 0 ? put_groups(b, &r->node->groups.table, s->handle) : rc;

@@ -146,6 +146,7 @@ bool ob__resume_begin(struct ob__conn *conn, enum ob__resume_result result, uint
 	}
 	r->state = OB__RESUME_LIVE;
 	r->session = conn->session;
+	r->stuck = false;
 	ob__resume_time(r, 0);
 	uint64_t handle = conn->session->handle;
 	if (!welcome(conn, result)) {

@@ -44,6 +44,9 @@ struct ob__resume *ob__resume_find(struct ob__node *node, const struct ob__resum
 /* Asks for a session of another proxy. 0, or negative: it can't be. */
 int ob__resume_ask(struct ob__resume *r, const struct ob__resume_token *t, uint64_t seen);
 
+/* The session of another proxy is this one's, or its user could not be bound in time. */
+void ob__resume_taken(struct ob__resume *r);
+
 /* The session goes to the proxy that has asked for it. */
 void ob__resume_give(struct ob__resume *r);
 

@@ -328,11 +328,13 @@ void ob__states_session_begins(struct ob__node *node, const struct ob__session *
 	if (!node->states.on || node->slots.states.len == 0) {
 		return;
 	}
+	json_t *data = s->more != NULL ? json_incref(s->more->state_data) : NULL;
 	ob_session_change c = {
 		.size = sizeof(c),
 		.session = s->handle,
 		.from = "",
 		.to = ob__states_of(node, s)->name,
+		.data = data,
 	};
 	bool changing = node->states.changing;
 	node->states.changes = changing ? node->states.changes : 0;
@@ -342,6 +344,7 @@ void ob__states_session_begins(struct ob__node *node, const struct ob__session *
 		run_todo(node);
 	}
 	node->states.changing = changing;
+	json_decref(data);
 }
 
 void ob__states_session_ends(struct ob__node *node, const struct ob__session *s)
@@ -362,6 +365,51 @@ void ob__states_session_ends(struct ob__node *node, const struct ob__session *s)
 	node->states.changing = true;
 	tell(node, &c, c.from, false);
 	node->states.changing = changing;
+}
+
+/* ---- to another proxy ---- */
+
+const char *ob__states_leaves(const struct ob__node *node, const struct ob__session *s,
+                              const json_t **data)
+{
+	uint16_t number = s->more != NULL ? s->more->state : 0;
+
+	*data = number != 0 ? s->more->state_data : NULL;
+	return number != 0 ? node->states.defs[number - 1]->name : "";
+}
+
+static int come(struct ob__node *node, struct ob__session *s, const char *state,
+                const uint8_t *data, size_t len)
+{
+	const struct ob__states *st = &node->states;
+	uint16_t number = find(st, state);
+
+	if (number == 0 || !st->defs[number - 1]->declared) {
+		return OB_E_NOT_FOUND;
+	}
+	struct ob__session_more *more = ob__session_more(s);
+	json_t *json = NULL;
+	if (more == NULL) {
+		return OB_E_NOMEM;
+	}
+	if (len > 0 &&
+	    (json = json_loadb((const char *)data, len, JSON_DECODE_ANY, NULL)) == NULL) {
+		return OB_E_BAD;
+	}
+	json_decref(more->state_data);
+	more->state_data = json;
+	more->state = number;
+	return 0;
+}
+
+void ob__states_comes(struct ob__node *node, struct ob__session *s, const char *state,
+                      const uint8_t *data, size_t len)
+{
+	int rc = ob__state_name_ok(state) ? come(node, s, state, data, len) : OB_E_BAD;
+
+	if (rc != 0) {
+		log_lost(node, rc == OB_E_BAD ? "of another proxy" : state, rc);
+	}
 }
 
 /* ---- from elsewhere ---- */

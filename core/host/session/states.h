@@ -14,6 +14,9 @@
  * Only a session's proxy knows its state.  Other nodes say to it what the state shall be, with a
  * frame.  The state of one session changes in one go: who leaves hears, it changes, who enters
  * hears; a change that one of them asks for waits until all have heard of this one.
+ *
+ * A client that comes back through another proxy is in its state there from the beginning: that it
+ * is entered is heard when the session is announced.
  */
 
 #ifndef OB__STATES_H
@@ -83,6 +86,17 @@ void ob__states_session_ends(struct ob__node *node, const struct ob__session *s)
 
 /* From another node, to a session's proxy. */
 void ob__states_frame(struct ob__node *node, const struct ob__frame *f);
+
+/* ---- of a session that goes to another proxy ---- */
+
+/* Its state, "" when it has never changed, and in *data what it has in it, borrowed, or NULL. */
+const char *ob__states_leaves(const struct ob__node *node, const struct ob__session *s,
+                              const json_t **data);
+
+/* A session that has not been announced is in that state; `len` bytes of JSON, or none.  What can't
+ * be is counted and logged, and the session is in the first one. */
+void ob__states_comes(struct ob__node *node, struct ob__session *s, const char *state,
+                      const uint8_t *data, size_t len);
 
 /* ---- behind the SDK ---- */
 

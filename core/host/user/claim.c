@@ -34,6 +34,7 @@ void ob__claim_end(struct ob__claim *c, int code, const char *text)
 	struct ob__list waiters;
 
 	more->claim = NULL;
+	ob__resume_claimed(node, more->of, code);
 	ob__timeout_clear(node->loop, &c->timeout);
 	ob__list_del(&c->link);
 	ob__list_init(&waiters);

@@ -475,6 +475,13 @@ struct ob__resume *ob__resume_get(const struct ob__node *node, uint64_t conn_of_
 	return NULL;
 }
 
+void ob__resume_claimed(struct ob__node *node, const struct ob__session *s, int code)
+{
+	(void)node;
+	(void)s;
+	(void)code;
+}
+
 int ob__resume_push(struct ob__node *node, uint64_t conn_of_session, const ob_packet *p)
 {
 	(void)node;
