@@ -20,7 +20,7 @@
 #include "host/user/users.h"
 #include "mesh/handles.h"
 
-#define FIRST_MS 2000u /* for a first message, then the session is announced without one */
+#define FIRST_MS 5000u /* for a first message, then the session is announced without one */
 
 static struct ob__resumes *of(const struct ob__node *node)
 {

@@ -207,6 +207,10 @@ bool ob__resume_hello(struct ob__conn *conn, const ob_packet *p)
 	if (r == NULL && !conn->node->resumes.ready) {
 		return hello_off(conn, p);
 	}
+	if (r == NULL && conn->session->messages == 0) { /* the session has begun without one */
+		ob__conn_close(conn, OB__WS_TRY_LATER, "the hello came too late", "late_hello");
+		return false;
+	}
 	if (r == NULL || r->state != OB__RESUME_NEW) {
 		return refuse(conn, "a hello comes first, and once");
 	}
