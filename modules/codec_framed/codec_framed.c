@@ -312,10 +312,9 @@ static bool is_resume(const struct format *f, uint32_t code)
 }
 
 /* False: the client is to be closed, *out says why. */
-static bool read_hello(const struct format *f, const uint8_t *body, size_t len, ob_packet *out)
+static bool read_hello(const struct format *f, bool hello, const uint8_t *body, size_t len,
+                       ob_packet *out)
 {
-	bool hello = get(body - f->head_len, f->code) == f->hello;
-
 	if (hello ? len != 0 && len <= 8 : len != 8) {
 		close_with(out, CLOSE_WRONG,
 		           hello ? "a hello is empty, or a number and a token"
@@ -385,12 +384,13 @@ static size_t decode(ob_ctx *ctx, void *state, uint8_t *data, size_t len, bool b
 	if (len < (size_t)body + f->head_len) {
 		return need(out, (size_t)body + f->head_len);
 	}
-	if (is_resume(f, get(data, f->code))) {
-		bool good = read_hello(f, data + f->head_len, (size_t)body, out);
+	uint32_t code = get(data, f->code);
+	if (is_resume(f, code)) {
+		bool good = read_hello(f, code == f->hello, data + f->head_len, (size_t)body, out);
 		return good ? (size_t)body + f->head_len : 0;
 	}
 	out->kind = OB_PACKET_MESSAGE;
-	out->id = get(data, f->code);
+	out->id = code;
 	out->cookie = get(data, f->seq);
 	out->one_way = f->seq.size != 0 && out->cookie == 0;
 	out->data = data + f->head_len;

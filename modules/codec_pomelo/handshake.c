@@ -248,7 +248,7 @@ char *pomelo_welcome_text(const ob_packet *w)
 	if (user != NULL && w->len > 0) {
 		json_object_set_new(resume, "token", json_stringn((const char *)w->data, w->len));
 	}
-	if (user != NULL && w->status != OB_OK) {
+	if (user != NULL && w->status != OB_OK && w->reason[0] != '\0') {
 		json_object_set_new(resume, "reason", json_string(w->reason));
 	}
 	text = user != NULL ? json_dumps(user, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;

@@ -10,6 +10,9 @@
 //     ["await", EVENT]           prints ["event", EVENT, BODY] of the next, or of one that came
 //     ["sleep", MS]
 //     ["again"]                  connects once more, with what the client has kept
+//     ["resume"]                 breaks the connection, and comes back to the session on another one
+//                                ("js" alone), as if it had seen nothing behind the last answer; the
+//                                first step says on the first connection that it may
 //
 // and ["open", USER] is printed for each connection. Exit status 1 when something is wrong, 3 when
 // there are no such packages.
@@ -29,7 +32,13 @@ function say(...words) {
 	process.stdout.write(JSON.stringify(words) + '\n');
 }
 
+let last = null; // connection
+let token = null; // of the session
+let had = 0; // messages in it, and with the last answer
+let answered = 0;
+
 function note(name, body) {
+	had += name.startsWith('on');
 	const plain = name === 'close' ? body.code : name.includes('error') ? String(body) : body;
 	if (waiting[name]) {
 		waiting[name](plain);
@@ -48,7 +57,13 @@ function event(name) {
 
 // A window with what pages of such a client load: the protocol as browsers run it, protobuf.
 function browserClient(storage) {
-	const window = { EventEmitter, WebSocket: require('ws'), localStorage: storage,
+	class Socket extends require('ws') {
+		constructor(...args) {
+			super(...args);
+			last = this;
+		}
+	}
+	const window = { EventEmitter, WebSocket: Socket, localStorage: storage,
 		protobuf: require('pomelo-protobuf') };
 	const quiet = { log() {}, warn() {}, error() {} };
 	const page = vm.createContext({ window, WebSocket: window.WebSocket, console: quiet,
@@ -73,27 +88,44 @@ function keeper() {
 	return { getItem: (key) => kept[key], setItem: (key, value) => { kept[key] = value; } };
 }
 
-function connect(storage) {
+function newClient(storage) {
 	const client = which === 'js' ? browserClient(storage) : nodeClient();
 	EVENTS.forEach((name) => client.on(name, (body) => note(name, body)));
+	return client;
+}
+
+function connect(client, resume) {
 	return new Promise((resolve) => {
 		let user = null;
-		client.init({ host: '127.0.0.1', port, user: { name: 'ada' },
+		client.init({ host: '127.0.0.1', port, user: { name: 'ada', resume },
 			handshakeCallback: (said) => { user = said; } },
-		() => { say('open', user); resolve(client); });
+		() => {
+			token = user && user.resume ? user.resume.token : token;
+			say('open', user);
+			resolve(client);
+		});
 	});
 }
 
 function request(client, route, body) {
 	return new Promise((resolve) => {
-		client.request(route, body, (...args) => resolve(args[args.length - 1]));
+		client.request(route, body, (...args) => {
+			answered = ++had;
+			resolve(args[args.length - 1]);
+		});
 	});
 }
 
 async function main() {
 	const storage = keeper();
-	let client = await connect(storage);
+	let client = null;
 
+	if (steps[0][0] === 'resume') {
+		steps.shift();
+		client = await connect(newClient(storage), {});
+	} else {
+		client = await connect(newClient(storage));
+	}
 	for (const [what, name, body] of steps) {
 		if (what === 'request') {
 			say('answer', await request(client, name, body));
@@ -103,10 +135,15 @@ async function main() {
 			say('event', name, await event(name));
 		} else if (what === 'sleep') {
 			await new Promise((resolve) => { setTimeout(resolve, name); });
+		} else if (what === 'resume') {
+			last.terminate();
+			await event('close');
+			had = answered;
+			await connect(client, { token, seen: had });
 		} else {
 			client.disconnect();
 			await event('close');
-			client = await connect(storage);
+			client = await connect(newClient(storage));
 		}
 	}
 	process.exit(0);

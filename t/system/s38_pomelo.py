@@ -154,6 +154,7 @@ def gate(name="full", **conf):
     """A node with the codec on WebSocket and TCP; those of one name are one."""
     if name not in house:
         node = Node(name, "proxy", rpc=None, websocket=None, limits={"message": "1m"}, names=NAMES,
+                    sessions={"resume": {"window": 30}},
                     module_dirs=[str(compile_plugin("game", PLUGIN).parent), MODULES, EXAMPLES],
                     listen=[{"transport": transport, "codec": "pomelo", "port": free_port(),
                              "timeout": 60} for transport in ("ws", "tcp", "tcp+ws")],
@@ -256,6 +257,25 @@ def heartbeats(which):
     user = {"welcome": "ada"} if which == "js" else None
     equal(got, [["open", user], ["answer", {"still": "here"}]])
     equal(closed_for(node, "heartbeat"), before)
+
+
+@case("js: a client that asks for it comes back to its session and gets what it missed")
+def comes_back():
+    said = {"to": "all", "msg": "hello"}
+    got = run_client("js", full(), [
+        ["resume"],
+        ["request", "connector.entryHandler.echo", {"n": 1}],
+        ["notify", "chat.chatHandler.send", said],
+        ["await", "onChat"],
+        ["resume"],
+        ["await", "onChat"],
+        ["request", "chat.chatHandler.sum", {"n": [-1, 4]}]])
+    opened = [user["resume"] for what, user, *_ in got if what == "open"]
+    equal([(o["recovered"], o["heard"]) for o in opened], [(False, 0), (True, 2)])
+    equal((opened[0]["session"], len(opened[0]["token"])), (opened[1]["session"], 64))
+    chat = ["event", "onChat", said]
+    equal([g for g in got if g[0] != "open"],
+          [["answer", {"n": 1}], chat, chat, ["answer", SUM]])
 
 
 # ---------------------------------------------------------------- raw clients

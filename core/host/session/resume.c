@@ -167,7 +167,7 @@ bool ob__resume_message(struct ob__conn *conn)
 
 	if (r->state == OB__RESUME_NEW) {
 		announce(r);
-	} else if (r->state == OB__RESUME_ASKING || r->state == OB__RESUME_TAKING) {
+	} else if (ob__resume_asks(conn)) {
 		ob__conn_close(conn, OB__WS_PROTOCOL, "a hello has not been answered yet",
 		               "bad_hello");
 	}
@@ -278,7 +278,8 @@ void ob__resume_goodbye(struct ob__conn *conn, uint16_t code)
 
 bool ob__resume_asks(const struct ob__conn *conn)
 {
-	return conn->resume != NULL && conn->resume->state == OB__RESUME_ASKING;
+	return conn->resume != NULL && (conn->resume->state == OB__RESUME_ASKING ||
+	                                conn->resume->state == OB__RESUME_TAKING);
 }
 
 void ob__resume_never(struct ob__conn *conn)
