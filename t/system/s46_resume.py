@@ -14,13 +14,13 @@ import time
 
 from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.nodes import Node, all_ended, free_port, link, start_all, wait_linked
+from obtest.player import PUSHED, Player
 from obtest.plugin import PluginDir
 from obtest.tap import case, cases, check, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
 STREAM, LATE, BIND, JOIN, USER_STREAM, GROUP_STREAM, SET, LOCK, ENTER = range(6500, 6509)
 HEARD, LOGIN = 7000, 7100
-PUSHED = 6700
 KEPT = 4096  # messages
 KEY = "a key of thirty-two bytes, or so"
 
@@ -256,99 +256,6 @@ static int start(ob_ctx *ctx, const json_t *conf)
 
 OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
 """
-
-
-class Player:
-    """A client that counts what it gets, and knows its token."""
-
-    listener = 0
-
-    def __init__(self, node):
-        self.node = node
-        self.token = None
-        self.session = None
-        self.seen = 0
-        self.got = []
-        self.seq = 0
-        self.connect(node)
-
-    def connect(self, node):
-        self.node = node
-        self.socket = socket.create_connection(("127.0.0.1", node.conf["listen"][self.listener]["port"]))
-        self.socket.settimeout(20 * SLOW)
-        self.file = self.socket.makefile("rb")
-
-    def send(self, message):
-        self.socket.sendall(json.dumps(message).encode() + b"\n")
-
-    def read(self):
-        """The next message, or None at the end."""
-        try:
-            line = self.file.readline()
-        except ConnectionError:
-            return None
-        return json.loads(line) if line else None
-
-    def next(self):
-        message = self.read()
-        check(message is not None and "close" not in message, message)
-        self.seen += 1
-        self.got.append(message)
-        return message
-
-    def hello(self):
-        self.send({"hello": {}})
-        return self.welcomed(fresh=True)
-
-    def resume(self, node=None, seen=None, token=None):
-        self.connect(node or self.node)
-        self.send({"resume": {"token": token or self.token,
-                              "seen": self.seen if seen is None else seen}})
-        return self.welcomed()
-
-    def welcomed(self, fresh=False):
-        answer = self.read()
-        check(answer and "hello" in answer, answer)
-        answer = answer["hello"]
-        equal(len(answer["token"]), 64)
-        if not answer["recovered"]:
-            self.seen = 0
-            check(fresh != ("reason" in answer and bool(answer["reason"])), answer)
-        self.token = answer["token"]
-        self.session = answer["session"]
-        return answer
-
-    def tell(self, number, **data):
-        self.seq += 1
-        self.send({"id": number, "seq": self.seq, "data": data})
-        return self.seq
-
-    def answer(self, seq):
-        """The answer to a request, which may have come already."""
-        while True:
-            for message in self.got:
-                if message.get("seq") == seq:
-                    return message
-            self.next()
-
-    def ask(self, number, **data):
-        return self.answer(self.tell(number, **data))["data"]
-
-    def pushed(self, count):
-        """The numbers of that many pushes, in the order in which they came."""
-        while sum(m["id"] == PUSHED for m in self.got) < count:
-            self.next()
-        return [m["data"]["n"] for m in self.got if m["id"] == PUSHED]
-
-    def abort(self):
-        """As a network that breaks: a reset, and what is on its way is lost."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.file.close()
-        self.socket.close()
-
-    def close(self):
-        self.file.close()
-        self.socket.close()
 
 
 class PomeloPlayer(Player):
