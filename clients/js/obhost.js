@@ -643,10 +643,15 @@
 
 		// ---- what comes in ----
 
+		listened() {
+			this.heard = Date.now();
+			this.asked = undefined; // when a ping was sent that nothing has come after
+		}
+
 		receive(text) {
 			let message;
 
-			this.heard = Date.now();
+			this.listened();
 			try {
 				message = JSON.parse(text);
 			} catch (error) {
@@ -742,7 +747,7 @@
 		ready(how) {
 			clearTimeout(this.timer);
 			this.state = 'open';
-			this.heard = Date.now();
+			this.listened();
 			this.beat();
 			const event = this.attempt === 0 ? 'open' : 'reopen';
 
@@ -762,23 +767,25 @@
 		// Silence: the server is asked once, and taken for gone after as long again.
 		beat() {
 			const every = this.options.heartbeat;
+			const since = this.asked === undefined ? this.heard : this.asked;
 
 			if (every > 0) {
-				this.timer = setTimeout(() => this.listen(every), every);
+				this.timer = setTimeout(() => this.listen(every), Math.min(every, since + every - Date.now()));
 			}
 		}
 
 		listen(every) {
-			const silent = Date.now() - this.heard;
+			const now = Date.now();
 
-			if (silent >= 2 * every) {
+			if (this.asked !== undefined && now - this.asked >= every) {
 				this.broken(1006, 'the server is silent');
 				return;
 			}
 			if (this.token && this.seen > this.told) {
 				this.tellSeen();
 			}
-			if (silent >= every) {
+			if (this.asked === undefined && now - this.heard >= every) {
+				this.asked = now;
 				this.socket.send('{"ping":1}');
 			}
 			this.beat();

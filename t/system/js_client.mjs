@@ -311,6 +311,38 @@ const cases = {
 		assert.equal(FakeSocket.all.length, 2);
 	},
 
+	'an idle connection that answers every ping stays, however late the timers are': () => {
+		const lates = [2, 2, 30, 0, 500];
+		const exact = globalThis.setTimeout;
+
+		globalThis.setTimeout = (fn, ms) => {
+			lates.push(lates.shift());
+			return exact(fn, ms + lates[0]);
+		};
+		const client = opened({ heartbeat: 1000 });
+
+		socket().send = () => exact(() => socket().says({ pong: 1 }), 20);
+		clock.pass(120000);
+		assert.equal(client.state, 'open');
+		assert.equal(FakeSocket.all.length, 1);
+	},
+
+	'a server that speaks is not asked, and one that stops is found in time': () => {
+		const client = opened({ heartbeat: 100 });
+
+		for (let i = 0; i < 10; i++) {
+			clock.pass(90);
+			socket().says({ name: 'x' });
+		}
+		assert.deepEqual(socket().sent, []);
+		clock.pass(100);
+		assert.deepEqual(socket().sent, [{ ping: 1 }]);
+		clock.pass(99);
+		assert.equal(client.state, 'open');
+		clock.pass(1);
+		assert.equal(client.state, 'waiting');
+	},
+
 	'what an old socket still says is not heard': () => {
 		const client = opened({ connectTimeout: 100, backoff: { min: 10, max: 10, factor: 1 } });
 		const first = socket();
