@@ -28,7 +28,8 @@ export interface Options {
 	reconnect?: boolean;
 	/** Ask for the same session after a connection that broke; false. */
 	resume?: boolean;
-	/** Requests and notifications that wait for a connection; 256. */
+	/** Requests and notifications that wait for a connection, or with protocol 'obespoir' for the answer
+	 * to the one before; 256. */
 	queue?: number;
 	/** The WebSocket class, where there is no global one. */
 	WebSocket?: new (url: string) => any;
@@ -60,7 +61,7 @@ export class Client {
 	readonly url: string;
 	readonly state: 'connecting' | 'open' | 'waiting' | 'closed';
 	request<T = any>(target: Target, data?: any, options?: { timeout?: number }): Promise<T>;
-	/** False: it can't even wait for a connection. */
+	/** False: it was not sent, and there is no room for it to wait. */
 	notify(target: Target, data?: any): boolean;
 	close(code?: number, reason?: string): void;
 	/** The session's name, with options.resume. */
@@ -69,7 +70,8 @@ export class Client {
 	on(event: 'open' | 'reopen', fn: (how?: { recovered: boolean; reason?: string }) => void): this;
 	on(event: 'lost', fn: (ending: Ending & { retry: number }) => void): this;
 	on(event: 'close', fn: (ending: Ending) => void): this;
-	/** A push by its name or id; 'push': those that nobody else hears. */
+	/** A push by its name or id; 'push': those that nobody else hears.  With protocol 'obespoir' a body
+	 * that is no JSON, also of an answer, is a Uint8Array of its bytes. */
 	on(target: Target, fn: (data: any, message: any) => void): this;
 	once(target: Target, fn: (data: any, message: any) => void): this;
 	off(target: Target, fn: (...args: any[]) => void): this;

@@ -37,7 +37,7 @@
 		backoff: { min: 500, max: 30000, factor: 2 }, // ms between attempts to connect
 		reconnect: true,
 		resume: false, // ask for the same session after a connection that broke
-		queue: 256, // requests and notifications that wait for a connection
+		queue: 256, // requests and notifications that wait for a connection, or for their turn
 	};
 
 	const SEEN_EVERY = 32; // messages of the server
@@ -158,6 +158,7 @@
 	const VERSION = 1;
 	const PACKET_MAX = 16 * 1024 * 1024;
 	const NUMBERS_MAX = 0x100000000; // packets with one key
+	const GHOST_MS = 30000; // an answer that late is nobody else's
 
 	// What a connection ends with that can't be used: the server would close with the same.
 	class Fatal extends Error {
@@ -168,6 +169,19 @@
 	}
 
 	const utf8 = (text) => new TextEncoder().encode(text);
+
+	// A body: what its JSON says, or the bytes if they are none.
+	function parsed(bytes) {
+		if (bytes.length === 0) {
+			return undefined;
+		}
+		try {
+			return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+		} catch (error) {
+			return bytes;
+		}
+	}
+
 	const LABEL = 'obhost-encode-2';
 
 	function join(...parts) {
@@ -293,16 +307,20 @@
 		}
 	}
 
-	/* A socket with packets below, and the texts of the json codec above.  A packet has no place for the
-	 * number of a request: of those with one message id the next goes when the one before is answered. */
+	/* A socket with packets below, and the messages of the json codec above.  A packet has no place for
+	 * the number of a request: of those with one message id the next goes when the one before is answered,
+	 * or GHOST_MS after its time was over.  What is sent after a notification does not wait for it, but the
+	 * answer that it may have within GHOST_MS is nobody's. */
 	class PacketSocket {
 		constructor(socket, options) {
 			this.socket = socket;
-			this.wait = 2 * options.timeout; // then nobody will answer any more
+			this.room = options.queue;
 			this.sealer = options.encode === 2 ? new Sealer(options.token) : undefined;
 			this.bytes = new Uint8Array(0);
 			this.open = false;
-			this.asked = new Map(); // id -> requests, the first of which is under way
+			this.books = new Map(); // id -> what was sent and may be answered, and what waits for that
+			this.waiting = 0; // in all books
+			this.notified = new Set(); // what was sent without a seq, oldest first
 			this.work = Promise.resolve(); // in and out, each step in its turn
 			socket.binaryType = 'arraybuffer';
 			socket.onopen = () => this.then(() => this.begin());
@@ -328,14 +346,19 @@
 		}
 
 		ended(event) {
-			if (this.over) {
-				return;
+			if (!this.over) {
+				this.forgetAll();
+				this.onclose(event);
 			}
+		}
+
+		forgetAll() {
 			this.over = true;
-			for (const list of this.asked.values()) {
-				clearTimeout(list[0].timer);
+			for (const book of this.books.values()) {
+				book.sent.forEach((entry) => clearTimeout(entry.timer));
 			}
-			this.onclose(event);
+			this.books.clear();
+			this.notified.clear();
 		}
 
 		async begin() {
@@ -374,26 +397,21 @@
 			}
 			const plain = this.sealer === undefined ? packet : await this.sealer.open(packet);
 			const id = new DataView(plain.buffer).getInt32(4, true);
-			const text = new TextDecoder().decode(plain.subarray(HEADER));
-			const data = text === '' ? undefined : JSON.parse(text);
-			const list = this.asked.get(id);
+			const data = parsed(plain.slice(HEADER));
+			const book = this.books.get(id);
 
-			if (list === undefined) {
-				this.say({ id, data });
+			if (book === undefined) {
+				this.onmessage({ message: { id, data } });
 				return;
 			}
-			const { seq } = list[0];
+			const { seq } = book.sent[0];
 
-			this.next(id);
+			this.gone(book.sent[0]);
 			if (seq !== undefined) {
 				const refused = data && typeof data.code === 'number' && typeof data.error === 'string';
 
-				this.say({ id, seq, code: refused ? data.code : 200, data });
+				this.onmessage({ message: { id, seq, code: refused ? data.code : 200, data } });
 			}
-		}
-
-		say(message) {
-			this.onmessage({ data: JSON.stringify(message) });
 		}
 
 		// ---- what goes out ----
@@ -407,36 +425,91 @@
 			if (message.id === undefined) {
 				throw new TypeError('the obespoir protocol has ids, and no names');
 			}
-			const list = this.asked.get(message.id);
-
-			if (list !== undefined) {
-				list.push(message);
+			if (this.over) {
 				return;
 			}
-			this.asked.set(message.id, [message]);
-			this.transmit(message);
+			const book = this.books.get(message.id) || { sent: [], waiting: [] };
+
+			this.books.set(message.id, book);
+			if (book.waiting.length === 0 && this.mayGo(book, message)) {
+				this.transmit(book, message);
+				return;
+			}
+			if (this.waiting >= this.room) {
+				throw new ObhostError('full', 'too much waits for answers');
+			}
+			this.waiting++;
+			book.waiting.push(message);
 		}
 
-		// The first of those with that id has its answer, or gets none.
-		next(id) {
-			const list = this.asked.get(id);
+		mayGo(book, message) {
+			return message.seq === undefined || book.sent.every((entry) => entry.seq === undefined);
+		}
 
-			clearTimeout(list.shift().timer);
-			if (list.length > 0) {
-				this.transmit(list[0]);
-			} else {
-				this.asked.delete(id);
+		/* The client waits for that request no more.  If it was sent, its answer may still come. */
+		forget(id, seq) {
+			const book = this.books.get(id);
+
+			if (book === undefined) {
+				return;
+			}
+			const at = book.waiting.findIndex((message) => message.seq === seq);
+			const entry = book.sent.find((one) => one.seq === seq);
+
+			if (at >= 0) {
+				this.waiting--;
+				book.waiting.splice(at, 1);
+				this.advance(id, book);
+			} else if (entry !== undefined) {
+				this.linger(entry);
 			}
 		}
 
-		transmit(message) {
+		linger(entry) {
+			entry.timer = setTimeout(() => this.gone(entry), GHOST_MS);
+		}
+
+		// It has had its answer, or gets none any more.
+		gone(entry) {
+			const book = this.books.get(entry.id);
+
+			clearTimeout(entry.timer);
+			this.notified.delete(entry);
+			book.sent.splice(book.sent.indexOf(entry), 1);
+			this.advance(entry.id, book);
+		}
+
+		advance(id, book) {
+			while (book.waiting.length > 0 && this.mayGo(book, book.waiting[0])) {
+				this.waiting--;
+				this.transmit(book, book.waiting.shift());
+			}
+			if (book.sent.length === 0) {
+				this.books.delete(id);
+			}
+		}
+
+		transmit(book, message) {
+			const entry = { id: message.id, seq: message.seq };
+
+			book.sent.push(entry);
+			if (entry.seq === undefined) {
+				this.notified.add(entry);
+				this.linger(entry);
+			}
+			this.write(message);
+			if (this.notified.size > this.room) {
+				this.gone(this.notified.values().next().value);
+			}
+		}
+
+		write(message) {
 			const body = message.data === undefined ? new Uint8Array(0) : utf8(JSON.stringify(message.data));
 			const head = new Uint8Array(HEADER);
 			const view = new DataView(head.buffer);
 
 			view.setInt32(0, HEADER + body.length, true);
 			view.setInt32(4, message.id, true);
-			message.timer = setTimeout(() => this.next(message.id), this.wait);
 			this.then(async () => {
 				const packet = join(head, body);
 
@@ -446,6 +519,7 @@
 
 		close(code, reason) {
 			this.then(() => this.socket.close(code, reason));
+			this.forgetAll();
 		}
 	}
 
@@ -505,7 +579,7 @@
 			});
 		}
 
-		/* Sends and asks for nothing.  False: it can't even wait for a connection. */
+		/* Sends and asks for nothing.  False: it was not sent, and there is no room for it to wait. */
 		notify(target, data) {
 			const message = Object.assign(address(target), { one_way: true, data });
 
@@ -592,8 +666,7 @@
 				return false;
 			}
 			if (this.state === 'open') {
-				this.transmit(item);
-				return true;
+				return this.transmit(item);
 			}
 			if (this.waiting.length >= this.options.queue) {
 				this.refuse(item, 'full', 'too much waits for a connection');
@@ -612,8 +685,12 @@
 			}
 			try {
 				this.socket.send(item.text);
+				return true;
 			} catch (error) {
-				this.refuse(item, 'lost', String((error && error.message) || error));
+				const kind = error instanceof ObhostError ? error.kind : 'lost';
+
+				this.refuse(item, kind, String((error && error.message) || error));
+				return false;
 			}
 		}
 
@@ -625,6 +702,9 @@
 
 			if (at >= 0) {
 				this.waiting.splice(at, 1);
+			}
+			if (this.socket instanceof PacketSocket) {
+				this.socket.forget(request.target, request.seq);
 			}
 			end();
 		}
@@ -648,12 +728,12 @@
 			this.asked = undefined; // when a ping was sent that nothing has come after
 		}
 
-		receive(text) {
-			let message;
+		receive(event) {
+			let message = event.message; // of a PacketSocket
 
 			this.listened();
 			try {
-				message = JSON.parse(text);
+				message = message || JSON.parse(event.data);
 			} catch (error) {
 				this.broken(1007, 'the server sent what is no JSON');
 				return;
@@ -725,7 +805,7 @@
 			this.goodbye = undefined;
 			this.greeting = false;
 			socket.onopen = mine(() => this.opened());
-			socket.onmessage = mine((event) => this.receive(event.data));
+			socket.onmessage = mine((event) => this.receive(event));
 			socket.onerror = mine(() => {}); // onclose says it as well
 			socket.onclose = mine((event) => this.ended(event || {}));
 			this.timer = setTimeout(

@@ -73,6 +73,28 @@ class FakeSocket {
 	}
 }
 
+const HEADER = 12; // of a packet of the obespoir protocol: its length, its id, and four bytes more
+
+/* With packets; `sent` has what is in them. */
+class FakePackets extends FakeSocket {
+	send(bytes) {
+		const packet = Buffer.from(bytes);
+		const text = packet.subarray(HEADER).toString();
+
+		this.sent.push({ id: packet.readInt32LE(4), data: text === '' ? undefined : JSON.parse(text) });
+	}
+
+	says(id, body) {
+		const bytes = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
+		const packet = Buffer.alloc(HEADER + bytes.length);
+
+		packet.writeInt32LE(packet.length, 0);
+		packet.writeInt32LE(id, 4);
+		bytes.copy(packet, HEADER);
+		this.onmessage({ data: new Uint8Array(packet).buffer });
+	}
+}
+
 let clock;
 
 function start(options) {
@@ -88,6 +110,20 @@ function opened(options) {
 	socket().onopen({});
 	return client;
 }
+
+// Packets go out and come in a little later.
+const handled = () => new Promise((resolve) => setImmediate(resolve));
+
+async function openedPackets(options) {
+	const client = start({ WebSocket: FakePackets, protocol: 'obespoir', ...options });
+
+	socket().onopen({});
+	await handled();
+	assert.equal(client.state, 'open');
+	return client;
+}
+
+const sentData = () => socket().sent.map((message) => message.data);
 
 async function fails(promise, kind, code) {
 	const error = await promise.then(
@@ -455,6 +491,131 @@ const cases = {
 			}
 			assert.deepEqual(FakeSocket.all[2].sent.slice(1), [{ seen: 32 }]);
 		},
+
+	'obespoir: the next request with an id waits for the answer before it, however late': async () => {
+		const client = await openedPackets({ timeout: 1000 });
+		const first = client.request(7, 'a');
+		const other = client.request(8, 'x');
+
+		clock.pass(1000);
+		await fails(first, 'timeout', 504);
+		await fails(other, 'timeout', 504);
+		const second = client.request(7, 'b', { timeout: 20000 });
+		clock.pass(15000);
+		await handled();
+		assert.deepEqual(sentData(), ['a', 'x']);
+		socket().says(7, 'to a');
+		await handled();
+		assert.deepEqual(sentData(), ['a', 'x', 'b']);
+		socket().says(7, 'to b');
+		assert.equal(await second, 'to b');
+	},
+
+	'obespoir: a request may take longer than others': async () => {
+		const client = await openedPackets({ timeout: 1000 });
+		const asked = client.request(7, 'a', { timeout: 100000 });
+		const next = client.request(7, 'b', { timeout: 200000 });
+
+		clock.pass(99999);
+		socket().says(7, 'to a');
+		assert.equal(await asked, 'to a');
+		await handled();
+		socket().says(7, 'to b');
+		assert.equal(await next, 'to b');
+	},
+
+	'obespoir: what is never answered keeps its place for half a minute after its time': async () => {
+		const client = await openedPackets({ timeout: 1000 });
+		const asked = client.request(7, 'a');
+
+		clock.pass(1000);
+		await fails(asked, 'timeout', 504);
+		client.request(7, 'b', { timeout: 60000 }).catch(() => {});
+		clock.pass(29999);
+		await handled();
+		assert.deepEqual(sentData(), ['a']);
+		clock.pass(1);
+		await handled();
+		assert.deepEqual(sentData(), ['a', 'b']);
+		client.close();
+		assert.equal(clock.timers.size, 0);
+	},
+
+	'obespoir: a request whose time is over before its turn is not sent': async () => {
+		const client = await openedPackets({ timeout: 1000 });
+		const first = client.request(7, 'a', { timeout: 5000 });
+		const second = client.request(7, 'b');
+
+		assert.equal(client.notify(7, 'c'), true);
+		await handled();
+		assert.deepEqual(sentData(), ['a']);
+		clock.pass(1000);
+		await fails(second, 'timeout', 504);
+		await handled();
+		assert.deepEqual(sentData(), ['a', 'c']);
+		socket().says(7, 'to a');
+		assert.equal(await first, 'to a');
+	},
+
+	'obespoir: notifications do not wait for answers, and an answer to one is nobody\'s': async () => {
+		const client = await openedPackets({ queue: 4 });
+		const heard = [];
+
+		client.on(7, (data) => heard.push(data));
+		for (let i = 0; i < 100; i++) {
+			assert.equal(client.notify(6, i), true);
+		}
+		await handled();
+		assert.equal(socket().sent.length, 100);
+		assert.equal(client.notify(7, 'n'), true);
+		const asked = client.request(7, 'r');
+		await handled();
+		assert.deepEqual(sentData().slice(100), ['n', 'r']);
+		socket().says(7, 'to n');
+		socket().says(7, 'to r');
+		assert.equal(await asked, 'to r');
+		socket().says(7, 'a push');
+		await handled();
+		assert.deepEqual(heard, ['a push']);
+		assert.equal(client.notify(7, 'n'), true);
+		clock.pass(30000);
+		socket().says(7, 'a push again');
+		await handled();
+		assert.deepEqual(heard, ['a push', 'a push again']);
+		assert.equal(clock.timers.size, 0);
+	},
+
+	'obespoir: what waits for answers is bounded': async () => {
+		const client = await openedPackets({ queue: 2 });
+		const asked = [7, 7, 7, 8].map((id) => client.request(id));
+
+		await fails(client.request(7), 'full', 503);
+		assert.equal(client.notify(7), false);
+		assert.equal(client.notify(8), true);
+		await handled();
+		assert.deepEqual(socket().sent.map((message) => message.id), [7, 8, 8]);
+		socket().says(7, 1);
+		await handled();
+		assert.equal(client.notify(7), true);
+		client.close();
+		await Promise.all(asked.slice(1).map((one) => fails(one, 'lost', 502)));
+		assert.equal(clock.timers.size, 0);
+	},
+
+	'obespoir: what is no JSON comes as its bytes': async () => {
+		const client = await openedPackets();
+		const heard = [];
+
+		client.on(6, (data) => heard.push(data));
+		const asked = client.request(7);
+		socket().says(6, Buffer.from([1, 2, 3]));
+		socket().says(6, Buffer.from([34, 255, 34]));
+		socket().says(6, { n: 1 });
+		socket().says(7, Buffer.from('{"cut'));
+		assert.deepEqual(await asked, new Uint8Array(Buffer.from('{"cut')));
+		assert.deepEqual(heard, [new Uint8Array([1, 2, 3]), new Uint8Array([34, 255, 34]), { n: 1 }]);
+		assert.equal(client.state, 'open');
+	},
 
 	'a session is not resumed with the obespoir protocol': () => {
 		assert.throws(() => start({ resume: true, protocol: 'obespoir' }), /json protocol/);
