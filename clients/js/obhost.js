@@ -41,6 +41,7 @@
 	};
 
 	const SEEN_EVERY = 32; // messages of the server
+	const STEADY_MS = 5000; // a connection that lasted so long was a good one
 
 	// What the server says when it does not want the client back by itself.
 	const FINAL = new Set([4001, 4003, 1002, 1003, 1007]);
@@ -551,7 +552,8 @@
 				throw new TypeError("obhost: encode is for protocol: 'obespoir'");
 			}
 			this.state = 'connecting'; // 'open', 'waiting', 'closed'
-			this.attempt = 0;
+			this.attempt = 0; // since a good connection
+			this.wasOpen = false;
 			this.seq = 0;
 			this.pending = new Map(); // seq -> request that was sent
 			this.waiting = []; // what is to be sent once there is a connection
@@ -751,6 +753,7 @@
 				}
 				return; // what comes before the answer is not of this session
 			}
+			this.attempt = 0;
 			if (this.token) {
 				this.count();
 			}
@@ -829,9 +832,10 @@
 			this.state = 'open';
 			this.listened();
 			this.beat();
-			const event = this.attempt === 0 ? 'open' : 'reopen';
+			const event = this.wasOpen ? 'reopen' : 'open';
 
-			this.attempt = 0;
+			this.wasOpen = true;
+			this.opening = Date.now();
 			this.emit(event, how);
 		}
 
@@ -890,6 +894,9 @@
 
 			clearTimeout(this.timer);
 			this.greeting = false;
+			if (this.state === 'open' && Date.now() - this.opening >= STEADY_MS) {
+				this.attempt = 0;
+			}
 			if (!this.token) {
 				this.refuseAll(this.pending.values(), 'lost', 'the connection ended before the answer');
 			}
@@ -908,7 +915,8 @@
 		}
 
 		/* The pause before the next attempt: a random part of a time that grows, so that those who lost
-		 * the same server do not come back at once. */
+		 * the same server do not come back at once.  It grows also where each connection is accepted and
+		 * closed without a word. */
 		pause() {
 			const { min, max, factor } = this.options.backoff;
 			const top = Math.min(max, min * Math.pow(factor, this.attempt++));

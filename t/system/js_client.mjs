@@ -268,8 +268,49 @@ const cases = {
 		socket().onclose({});
 		clock.pass(1000);
 		socket().onopen({});
+		socket().says({ name: 'x' });
 		socket().onclose({});
 		assert.deepEqual(seen, [100, 1000, 'reopen', 100]);
+		clock.pass(100);
+		socket().onopen({});
+		clock.pass(5000);
+		socket().onclose({});
+		assert.deepEqual(seen.slice(4), ['reopen', 100]);
+	},
+
+	'a server that accepts and closes is asked less and less often': () => {
+		const client = start({ backoff: { min: 100, max: 800, factor: 2 }, heartbeat: 1000 });
+		const pauses = [];
+
+		Math.random = () => 1;
+		client.on('lost', (ending) => pauses.push([ending.code, ending.retry]));
+		for (let i = 0; i < 6; i++) {
+			socket().onopen({});
+			clock.pass(1000);
+			socket().says({ pong: 1 });
+			if (i % 2 === 0) {
+				socket().says({ close: 1013, reason: 'too many sessions' });
+			}
+			socket().onclose({ code: i % 2 ? 1013 : 1006 });
+			clock.pass(pauses[i][1]);
+			assert.equal(FakeSocket.all.length, i + 2);
+		}
+		assert.deepEqual(pauses.map((p) => p[0]), Array(6).fill(1013));
+		assert.deepEqual(pauses.map((p) => p[1]), [100, 200, 400, 800, 800, 800]);
+	},
+
+	'the first connection is an open one, also after failed attempts': () => {
+		const client = start();
+		const seen = [];
+
+		client.on('open', () => seen.push('open'));
+		client.on('reopen', () => seen.push('reopen'));
+		for (let i = 0; i < 2; i++) {
+			socket().onclose({});
+			clock.pass(1000);
+			socket().onopen({});
+		}
+		assert.deepEqual(seen, ['open', 'reopen']);
 	},
 
 	'a kick, told in a last message or by the code alone, is final': () => {
