@@ -31,12 +31,14 @@
 #define REASON_MAX   124u
 #define LINGER_MS    2000  /* for the last words */
 #define GHOST_MS     30000 /* an answer that late is nobody else's */
+#define STEADY_MS    5000  /* a connection that lasted so long was a good one */
+#define BEATS_MAX    4u    /* heartbeats beyond max_requests and max_queue */
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
 
-/* A message that waits to be sent, or for its answer. */
+/* A message that waits to be sent, or for its answer.  Those that are sent are in that order. */
 struct request {
 	struct request *next;
 	uint32_t id;
@@ -66,11 +68,13 @@ struct obhost_client {
 	int opened;               /* there was a connection before */
 	int ended;                /* on_close has been called */
 	int in_callback;
-	unsigned attempts;
-	int64_t deadline; /* of the state; -1: none */
+	unsigned attempts; /* since a good connection */
+	int64_t deadline;  /* of the state; -1: none */
 	int64_t heard;
 	int64_t said;
 	int64_t pinged; /* 0: nothing is waited for */
+	int64_t beaten; /* when a heartbeat could not be queued */
+	int64_t since;  /* it is open */
 	struct obhost_wire wire;
 	char head[HEAD_MAX]; /* of the handshake's answer */
 	size_t head_len;
@@ -82,7 +86,8 @@ struct obhost_client {
 	struct request *first;
 	struct request **last;
 	uint32_t requests;
-	size_t waiting; /* bytes of requests that are not sent */
+	uint32_t ghosts; /* notifications that are sent; not in `requests` */
+	size_t waiting;  /* bytes of requests that are not sent */
 	struct handler handlers[HANDLERS_MAX];
 	size_t handler_count;
 	uint64_t random;
@@ -211,7 +216,13 @@ static int out_packet(obhost_client *c, uint32_t id, const void *data, size_t le
 
 /* ---------------------------------------------------------------- requests ----------------- */
 
-static void unlink_request(obhost_client *c, struct request **at)
+static int is_ghost(const struct request *r)
+{
+	return r->over && !r->fn;
+}
+
+/* Out of all books; it is the caller's then. */
+static struct request *take_request(obhost_client *c, struct request **at)
 {
 	struct request *r = *at;
 
@@ -219,8 +230,16 @@ static void unlink_request(obhost_client *c, struct request **at)
 	if (c->last == &r->next) {
 		c->last = at;
 	}
-	c->requests--;
+	*(is_ghost(r) ? &c->ghosts : &c->requests) -= 1;
 	c->waiting -= r->sent ? 0 : r->len;
+	r->next = NULL;
+	return r;
+}
+
+static void unlink_request(obhost_client *c, struct request **at)
+{
+	struct request *r = take_request(c, at);
+
 	free(r->data);
 	free(r);
 }
@@ -252,14 +271,9 @@ static void finish_all(obhost_client *c, int code, int unsent_too)
 			at = &r->next;
 			continue;
 		}
-		*at = r->next;
-		c->requests--;
-		c->waiting -= r->sent ? 0 : r->len;
-		r->next = NULL;
-		*end = r;
+		*end = take_request(c, at);
 		end = &r->next;
 	}
-	c->last = at;
 	while (all) {
 		struct request *r = all;
 
@@ -270,11 +284,11 @@ static void finish_all(obhost_client *c, int code, int unsent_too)
 	}
 }
 
-/* The oldest one that waits for an answer with this id. */
+/* The oldest one that may still be answered with this id. */
 static struct request **waiting_for(obhost_client *c, uint32_t id)
 {
 	for (struct request **at = &c->first; *at; at = &(*at)->next) {
-		if ((*at)->id == id && (*at)->sent && (*at)->fn) {
+		if ((*at)->id == id && (*at)->sent) {
 			return at;
 		}
 	}
@@ -295,22 +309,49 @@ static int send_request(obhost_client *c, struct request *r)
 	return rc;
 }
 
-/* What has waited for a connection. */
-static void send_waiting(obhost_client *c)
+/* A notification that was sent: the one answer that it may have is nobody else's.  Of too many the
+ * oldest is forgotten. */
+static void make_ghost(obhost_client *c, struct request *r)
+{
+	r->over = 1;
+	r->deadline = now_ms() + GHOST_MS;
+	c->requests--;
+	c->ghosts++;
+	for (struct request **at = &c->first; c->ghosts > c->o.max_requests;) {
+		if (is_ghost(*at)) {
+			unlink_request(c, at);
+		} else {
+			at = &(*at)->next;
+		}
+	}
+}
+
+static struct request **first_unsent(obhost_client *c)
 {
 	struct request **at = &c->first;
 
-	while (*at && c->state == OBHOST_OPEN) {
+	while (*at && (*at)->sent) {
+		at = &(*at)->next;
+	}
+	return at;
+}
+
+/* What has waited for a connection.  Each moves to the end, where those are that were sent last. */
+static void send_waiting(obhost_client *c)
+{
+	struct request **at = first_unsent(c);
+
+	while (*at && c->state == OBHOST_OPEN && send_request(c, *at) == 0) {
 		struct request *r = *at;
 
-		if (!r->sent && send_request(c, r) < 0) {
-			return;
+		*c->last = r;
+		c->last = &r->next;
+		*at = r->next;
+		r->next = NULL;
+		if (!r->fn) {
+			make_ghost(c, r);
 		}
-		if (r->sent && !r->fn) {
-			unlink_request(c, at);
-		} else {
-			at = &r->next;
-		}
+		at = first_unsent(c);
 	}
 }
 
@@ -337,6 +378,25 @@ static struct request *new_request(obhost_client *c, uint32_t id, const void *da
 	return r;
 }
 
+static void beat_answered(obhost_client *c, int code, const void *data, size_t len, void *arg)
+{
+	(void)c;
+	(void)code;
+	(void)data;
+	(void)len;
+	(void)arg;
+}
+
+/* Heartbeats have a little room of their own. */
+static int is_full(const obhost_client *c, size_t len, int beat)
+{
+	uint64_t requests = (uint64_t)c->o.max_requests + (beat ? BEATS_MAX : 0);
+	size_t more = beat ? BEATS_MAX * (OBHOST_PACKET_HEAD + len) : 0;
+	size_t all = queued(c) + c->waiting + len + OBHOST_PACKET_HEAD;
+
+	return c->requests >= requests || (all > more && all - more > c->o.max_queue);
+}
+
 static int submit(obhost_client *c, uint32_t id, const void *data, size_t len, uint32_t ms,
                   obhost_answer_fn fn, void *arg)
 {
@@ -347,8 +407,7 @@ static int submit(obhost_client *c, uint32_t id, const void *data, size_t len, u
 	if (c->state >= OBHOST_CLOSING) {
 		return OBHOST_E_CLOSED;
 	}
-	if (c->requests >= c->o.max_requests ||
-	    queued(c) + c->waiting + len + OBHOST_PACKET_HEAD > c->o.max_queue) {
+	if (is_full(c, len, fn == beat_answered)) {
 		return OBHOST_E_FULL;
 	}
 	struct request **at = c->last;
@@ -364,7 +423,7 @@ static int submit(obhost_client *c, uint32_t id, const void *data, size_t len, u
 		return OBHOST_E_MEMORY;
 	}
 	if (r->sent && !fn) {
-		unlink_request(c, at);
+		make_ghost(c, r);
 	}
 	return 0;
 }
@@ -419,6 +478,7 @@ static void hang_up(obhost_client *c)
 	c->out_len = 0;
 	c->head_len = 0;
 	c->pinged = 0;
+	c->beaten = 0;
 	obhost_wire_free(&c->wire);
 	if (c->addresses) {
 		freeaddrinfo(c->addresses);
@@ -482,6 +542,9 @@ static void lost(obhost_client *c, int code, const char *reason)
 		end(c);
 		return;
 	}
+	if (c->state == OBHOST_OPEN && now_ms() - c->since >= STEADY_MS) {
+		c->attempts = 0;
+	}
 	uint32_t retry = pause_ms(c);
 	hang_up(c);
 	c->state = OBHOST_WAITING;
@@ -498,7 +561,7 @@ static void opened(obhost_client *c)
 {
 	c->state = OBHOST_OPEN;
 	c->deadline = -1;
-	c->heard = c->said = now_ms();
+	c->heard = c->said = c->since = now_ms();
 	if (c->o.on_open) {
 		c->in_callback++;
 		c->o.on_open(c, c->opened, c->o.arg);
@@ -637,14 +700,10 @@ static int on_packet(void *arg, uint32_t id, const uint8_t *data, size_t len)
 	obhost_client *c = (obhost_client *)arg;
 	struct request **at = waiting_for(c, id);
 
+	c->attempts = 0; /* there is more than a door */
 	if (at) {
-		struct request *r = *at;
+		struct request *r = take_request(c, at); /* the callback may ask again */
 
-		*at = r->next; /* the callback may ask again */
-		if (c->last == &r->next) {
-			c->last = at;
-		}
-		c->requests--;
 		finish(c, r, OBHOST_OK, data, len);
 		free(r);
 	} else {
@@ -724,7 +783,6 @@ static void take_in(obhost_client *c, const uint8_t *data, size_t len)
 	if (len == 0) {
 		return;
 	}
-	c->attempts = 0; /* it is really there */
 	int rc = obhost_wire_feed(&c->wire, data, len, &sink);
 	if (rc < 0) {
 		farewell(c, c->wire.code, c->wire.problem);
@@ -795,15 +853,6 @@ static void write_some(obhost_client *c)
 
 /* ---------------------------------------------------------------- time --------------------- */
 
-static void beat_answered(obhost_client *c, int code, const void *data, size_t len, void *arg)
-{
-	(void)c;
-	(void)code;
-	(void)data;
-	(void)len;
-	(void)arg;
-}
-
 static int beats(const obhost_client *c)
 {
 	return c->state == OBHOST_OPEN && c->o.heartbeat_ms != UINT32_MAX &&
@@ -818,6 +867,7 @@ static int64_t beat_at(const obhost_client *c)
 	}
 	int64_t quiet = c->heard < c->said ? c->heard : c->said;
 
+	quiet = quiet > c->beaten ? quiet : c->beaten;
 	return (c->pinged ? c->pinged : quiet) + c->o.heartbeat_ms;
 }
 
@@ -830,8 +880,12 @@ static void beat(obhost_client *c, int64_t now)
 		lost(c, 1006, "the server is silent");
 		return;
 	}
-	(void)(c->url.ws ? out_frame(c, OBHOST_WS_PING, NULL, 0, NULL, 0)
-	                 : submit(c, c->o.heartbeat_id, "{}", 2, 0, beat_answered, NULL));
+	int rc = c->url.ws ? out_frame(c, OBHOST_WS_PING, NULL, 0, NULL, 0)
+	                   : submit(c, c->o.heartbeat_id, "{}", 2, 0, beat_answered, NULL);
+	if (rc < 0) {
+		c->beaten = now;
+		return;
+	}
 	c->said = now;
 	c->pinged = now;
 }

@@ -106,7 +106,9 @@ void obhost_client_free(obhost_client *c);
 int obhost_client_request(obhost_client *c, uint32_t id, const void *data, size_t len, uint32_t ms,
                           obhost_answer_fn fn, void *arg);
 
-/* The same for what has no answer.  If it has one all the same, that is taken for a push. */
+/* The same for what has no answer.  If it has one all the same within half a minute, that is
+ * dropped, and so is a push with that id, which looks the same: one packet for each notification,
+ * and for the last max_requests of them. */
 int obhost_client_notify(obhost_client *c, uint32_t id, const void *data, size_t len);
 
 /* Hears pushes with that id; fn NULL: no more.  At most 64 ids. */

@@ -32,6 +32,7 @@ struct rig {
 	size_t got_len;
 	int opcode; /* of the last frame */
 	int ask_on_open;
+	uint32_t retry; /* the last pause */
 };
 
 static int64_t now(void)
@@ -90,8 +91,10 @@ static void opened(obhost_client *c, int again, void *arg)
 static void lost(obhost_client *c, int code, const char *reason, uint32_t retry_ms, void *arg)
 {
 	char text[200];
+	struct rig *r = arg;
 
 	(void)c;
+	r->retry = retry_ms;
 	CU_ASSERT(retry_ms >= 5 && retry_ms <= 40);
 	snprintf(text, sizeof(text), "lost%d", code);
 	CU_ASSERT(code == 1005 || *reason);
@@ -354,6 +357,90 @@ static void test_late(void)
 	finish(&r);
 }
 
+static void test_notified(void)
+{
+	struct rig r;
+
+	begin(&r, "tcp", (obhost_client_options){.max_requests = 2});
+	take(&r);
+	until(&r, "open");
+	for (int i = 0; i < 3; i++) { /* they take nobody's room; the first one is forgotten */
+		CU_ASSERT_EQUAL(obhost_client_notify(r.c, 7, "n", 1), 0);
+		expect(&r, 7, "n");
+	}
+	CU_ASSERT_EQUAL(obhost_client_request(r.c, 7, "r", 1, 0, answered, &r), 0);
+	CU_ASSERT_EQUAL(obhost_client_request(r.c, 8, "r", 1, 0, answered, &r), 0);
+	CU_ASSERT_EQUAL(obhost_client_notify(r.c, 8, "n", 1), OBHOST_E_FULL);
+	say_packet(&r, 7, "to n", 0);
+	say_packet(&r, 7, "to n", 0);
+	say_packet(&r, 7, "to r", 0);
+	say_packet(&r, 7, "push", 0);
+	until(&r, "push");
+	CU_ASSERT_STRING_EQUAL(r.said, "open a0:to r p7:push ");
+	finish(&r);
+}
+
+static void test_order(void)
+{
+	struct rig r;
+
+	begin(&r, "tcp", NONE);
+	r.ask_on_open = 1;
+	CU_ASSERT_EQUAL(obhost_client_request(r.c, 1, "waits", 5, 0, answered, &r), 0);
+	CU_ASSERT_EQUAL(obhost_client_notify(r.c, 2, "n", 1), 0);
+	CU_ASSERT_EQUAL(obhost_client_request(r.c, 2, "r", 1, 0, answered, &r), 0);
+	take(&r);
+	expect(&r, 1, "first");
+	expect(&r, 1, "waits");
+	expect(&r, 2, "n");
+	expect(&r, 2, "r");
+	say_packet(&r, 1, "to first", 0);
+	say_packet(&r, 1, "to waits", 0);
+	say_packet(&r, 2, "to n", 0);
+	say_packet(&r, 2, "to r", 0);
+	until(&r, "to r");
+	CU_ASSERT_STRING_EQUAL(r.said, "open a0:to waits a0:to r ");
+	finish(&r);
+}
+
+static void test_pauses(void)
+{
+	struct rig r;
+
+	begin(&r, "ws", NONE);
+	for (int i = 0; i < 4; i++) {
+		take(&r);
+		shake_hands(&r, NULL);
+		until(&r, i ? "again" : "open");
+		say(&r,
+		    "\x89\0\x88\x06\x03\xf5"
+		    "full",
+		    10); /* a ping, and 1013 */
+		until(&r, "lost1013");
+		r.said[0] = '\0';
+	}
+	CU_ASSERT(r.retry >= 20);
+	take(&r);
+	shake_hands(&r, NULL);
+	say_packet(&r, 9, "there", 1);
+	until(&r, "p9:there");
+	close(r.fd);
+	r.fd = -1;
+	until(&r, "lost1006");
+	CU_ASSERT(r.retry <= 10);
+	finish(&r);
+	begin(&r, "tcp", NONE);
+	for (int i = 0; i < 4; i++) {
+		take(&r);
+		close(r.fd);
+		r.fd = -1;
+		until(&r, "lost1006");
+		r.said[0] = '\0';
+	}
+	CU_ASSERT(r.retry >= 20);
+	finish(&r);
+}
+
 static void test_lost(void)
 {
 	struct rig r;
@@ -500,6 +587,24 @@ static void test_beats(void)
 	CU_ASSERT_STRING_EQUAL(r.said, "open ");
 	until(&r, "lost1006");
 	finish(&r);
+	begin(&r, "tcp",
+	      (obhost_client_options){
+		      .heartbeat_ms = 50, .heartbeat_id = 10000, .max_requests = 1});
+	take(&r);
+	CU_ASSERT_EQUAL(obhost_client_request(r.c, 7, "", 0, 0, answered, &r), 0);
+	CU_ASSERT_EQUAL(obhost_client_request(r.c, 7, "", 0, 0, answered, &r), OBHOST_E_FULL);
+	expect(&r, 7, "");
+	for (int i = 0; i < 3; i++) { /* a full client asks, too */
+		expect(&r, 10000, "{}");
+		say_packet(&r, 10000, "{}", 0);
+	}
+	for (int i = 0; i < 4; i++) {
+		expect(&r, 10000, "{}");
+		say_packet(&r, 9, "no answer", 0);
+	}
+	run_for(&r, 200); /* it could not ask, and takes nobody for gone */
+	CU_ASSERT_PTR_NULL(strstr(r.said, "lost"));
+	finish(&r);
 	begin(&r, "tcp", (obhost_client_options){.heartbeat_ms = 20});
 	take(&r);
 	run_for(&r, 100); /* there is nothing to ask with */
@@ -587,6 +692,9 @@ int main(void)
 	CU_add_test(s, "TCP: requests, answers, pushes, a byte at a time", test_tcp);
 	CU_add_test(s, "WebSocket: handshake, messages, pings, close", test_ws);
 	CU_add_test(s, "an answer that comes too late", test_late);
+	CU_add_test(s, "an answer to a notification is nobody's", test_notified);
+	CU_add_test(s, "answers come in the order of sending", test_order);
+	CU_add_test(s, "pauses grow while connections bring nothing", test_pauses);
 	CU_add_test(s, "the connection is lost, and made again", test_lost);
 	CU_add_test(s, "nobody is there", test_nobody);
 	CU_add_test(s, "garbage", test_garbage);
