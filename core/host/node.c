@@ -585,10 +585,8 @@ void ob__node_tell(struct ob__node *node, enum ob__notify_state state, const cha
 /* What is still open is closed; a closed stream is gone within two turns. */
 static void close_streams(struct ob__node *node)
 {
-	OB__LIST_EACH_SAFE (it, &node->streams.all) {
-		ob__stream_close(OB__CONTAINER(it, struct ob__stream, all_link));
-	}
-	for (int turn = 0; turn < CLOSE_TURNS && !ob__list_empty(&node->streams.all); turn++) {
+	ob__streams_close(&node->streams);
+	for (int turn = 0; turn < CLOSE_TURNS && node->streams.open > 0; turn++) {
 		ob__loop_turn(node->loop);
 	}
 }

@@ -146,12 +146,11 @@ static bool is_holding(const struct ob__link *l)
 
 uint64_t ob__link_gone(const struct ob__link *l)
 {
-	const struct ob__stream *s = &l->stream;
-	return l->appended - l->held.len - l->backlog.bytes - (s->queued - s->in_write_len);
+	return l->appended - l->held.len - l->backlog.bytes - ob__stream_kept(&l->stream);
 }
 
-/* How many bytes of frames the kernel may have.  What libuv is writing counts as given, and so does
- * all that came while frames could overtake others. */
+/* How many bytes of frames the kernel may have: all that came while frames could overtake others
+ * counts as given. */
 static uint64_t given_now(const struct ob__link *l)
 {
 	uint64_t gone = ob__link_gone(l);

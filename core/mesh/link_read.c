@@ -285,8 +285,7 @@ static void note_life(struct ob__link *l, uint64_t now)
 	    now - l->check_at > l->links->options.ping_ms) {
 		l->alive_at = now;
 	}
-	l->given_seen =
-		s->in_write_len > 0 ? given : 0; /* else the kernel's buffers were not full */
+	l->given_seen = s->blocked ? given : 0; /* else the kernel's buffers were not full */
 }
 
 static bool probe_failed(struct ob__link *l, uint64_t now)

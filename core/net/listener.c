@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,6 +230,10 @@ static int wrap(struct ob__listener *l)
 		rc = uv_tcp_open(&l->uv.tcp, l->fd);
 	}
 	l->uv.handle.data = l;
+	if (rc == 0 && !l->pipe) {
+		int on = 1; /* what is accepted has it from here, without being told one by one */
+		(void)setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	}
 	return rc;
 }
 

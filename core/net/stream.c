@@ -7,7 +7,6 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +14,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "lib/ip.h"
 #include "net/stream_priv.h"
@@ -27,9 +25,32 @@
 
 /* ---------------------------------------------------------------- telling owners */
 
+struct ob__streams_wake {
+	uv_idle_t idle;   /* its being active is what keeps the poll from waiting */
+	uv_check_t check; /* tells who is closed, with no other frame of ours on the stack */
+	uint8_t handles;
+};
+
 static void on_wake(uv_idle_t *handle)
 {
-	(void)handle; /* its being active is what keeps the poll from waiting */
+	(void)handle;
+}
+
+static void hurry(struct ob__streams *m)
+{
+	uv_idle_start(&m->wake->idle, on_wake);
+}
+
+static void calm(struct ob__streams *m)
+{
+	if (ob__list_empty(&m->notify) && ob__list_empty(&m->closed)) {
+		uv_idle_stop(&m->wake->idle);
+	}
+}
+
+bool ob__streams_hurry(const struct ob__streams *m)
+{
+	return uv_is_active((const uv_handle_t *)&m->wake->idle);
 }
 
 void ob__stream_notify(struct ob__stream *s)
@@ -38,7 +59,7 @@ void ob__stream_notify(struct ob__stream *s)
 		return;
 	}
 	ob__list_append(&s->m->notify, &s->notify_link);
-	uv_idle_start(s->m->wake, on_wake);
+	hurry(s->m);
 }
 
 /* Nobody is to be told anything about it any more; and if that was the last one, a poll may wait.
@@ -46,12 +67,35 @@ void ob__stream_notify(struct ob__stream *s)
 static void forget_notice(struct ob__stream *s)
 {
 	ob__list_del(&s->notify_link);
-	if (ob__list_empty(&s->m->notify)) {
-		uv_idle_stop(s->m->wake);
+	calm(s->m);
+}
+
+/* One round: who closes another one meanwhile has that told in the next turn. */
+static void on_check(uv_check_t *handle)
+{
+	struct ob__streams *m = handle->data;
+	struct ob__list now;
+	if (ob__list_empty(&m->closed)) {
+		return;
 	}
+	ob__list_init(&now);
+	ob__list_splice(&now, &m->closed);
+	while (!ob__list_empty(&now)) {
+		struct ob__stream *s = OB__CONTAINER(now.next, struct ob__stream, notify_link);
+		ob__list_del(&s->notify_link);
+		s->closed = true;
+		ob__tls_free(s);
+		m->open--;
+		s->ops->on_close(s);
+	}
+	if (ob__list_empty(&m->closed)) {
+		uv_unref((uv_handle_t *)&m->wake->idle);
+	}
+	calm(m);
 }
 
 static void start_reading(struct ob__stream *s);
+static void connected(struct ob__stream *s, int status);
 
 static void give_unread(struct ob__stream *s)
 {
@@ -66,6 +110,10 @@ static void give_unread(struct ob__stream *s)
 
 static void tell(struct ob__stream *s)
 {
+	if (s->dial && s->dial->status < 0) {
+		connected(s, s->dial->status);
+		return;
+	}
 	if (s->tell_failed) {
 		s->tell_failed = false;
 		s->ops->on_end(s, s->failed);
@@ -96,9 +144,7 @@ static void tell_owners(struct ob__streams *m)
 		ob__list_del(&s->notify_link);
 		tell(s);
 	}
-	if (ob__list_empty(&m->notify)) {
-		uv_idle_stop(m->wake);
-	}
+	calm(m);
 }
 
 /* What was left unread in the last turn says how many want a part of the next. */
@@ -123,27 +169,49 @@ static void before_poll(void *arg)
 	}
 }
 
+static void on_ready(struct ob__sock *k, unsigned events);
+
+static struct ob__streams_wake *wake_new(struct ob__streams *m)
+{
+	struct ob__streams_wake *w = malloc(sizeof(*w));
+	if (!w) {
+		return NULL;
+	}
+	uv_idle_init(ob__loop_uv(m->loop), &w->idle);
+	uv_check_init(ob__loop_uv(m->loop), &w->check);
+	uv_unref((uv_handle_t *)&w->idle);
+	uv_unref((uv_handle_t *)&w->check);
+	w->handles = 2;
+	w->idle.data = w;
+	w->check.data = m;
+	uv_check_start(&w->check, on_check);
+	return w;
+}
+
 int ob__streams_init(struct ob__streams *m, struct ob__loop *loop)
 {
 	*m = (struct ob__streams){.loop = loop, .hook = {.fn = before_poll, .arg = m}};
-	m->wake = malloc(sizeof(*m->wake));
+	m->socks = ob__socks_new(loop, on_ready);
+	m->wake = m->socks ? wake_new(m) : NULL;
 	if (!m->wake) {
+		ob__socks_free(m->socks);
 		return -ENOMEM;
 	}
-	uv_idle_init(ob__loop_uv(loop), m->wake);
-	uv_unref((uv_handle_t *)m->wake);
 	ob__list_init(&m->dirty);
 	ob__list_init(&m->notify);
-	ob__list_init(&m->all);
+	ob__list_init(&m->closed);
 	share_turn(m);
 	ob__loop_before_poll(loop, &m->hook);
 	signal(SIGPIPE, SIG_IGN);
 	return 0;
 }
 
-static void free_handle(uv_handle_t *handle)
+static void on_wake_closed(uv_handle_t *handle)
 {
-	free(handle);
+	struct ob__streams_wake *w = handle->data;
+	if (--w->handles == 0) {
+		free(w);
+	}
 }
 
 void ob__streams_free(struct ob__streams *m)
@@ -151,11 +219,22 @@ void ob__streams_free(struct ob__streams *m)
 	if (!m || !m->loop) {
 		return;
 	}
-	assert(ob__list_empty(&m->all));
+	assert(m->open == 0);
 	ob__loop_hook_remove(&m->hook);
 	ob__streams_free_chunks(m);
-	uv_close((uv_handle_t *)m->wake, free_handle);
+	m->wake->check.data = m->wake;
+	uv_close((uv_handle_t *)&m->wake->idle, on_wake_closed);
+	uv_close((uv_handle_t *)&m->wake->check, on_wake_closed);
+	ob__socks_free(m->socks);
 	*m = (struct ob__streams){0};
+}
+
+void ob__streams_close(struct ob__streams *m)
+{
+	struct ob__sock *k;
+	for (uint32_t pos = 0; (k = ob__sock_next(m->socks, &pos)) != NULL;) {
+		ob__stream_close(OB__CONTAINER(k, struct ob__stream, sock));
+	}
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -164,7 +243,7 @@ void ob__stream_init(struct ob__stream *s, struct ob__streams *m, const struct o
                      void *owner)
 {
 	*s = (struct ob__stream){.m = m, .ops = ops, .owner = owner};
-	ob__list_init(&s->all_link);
+	ob__sock_init(&s->sock);
 	ob__list_init(&s->dirty_link);
 	ob__list_init(&s->notify_link);
 	ob__timeout_init(&s->timer, NULL, NULL);
@@ -175,53 +254,41 @@ static void on_linger_over(void *arg)
 	ob__stream_close(arg);
 }
 
-int ob__stream_open_handle(struct ob__stream *s, bool is_pipe)
+void ob__stream_opened(struct ob__stream *s)
 {
 	assert(!s->opened && !s->closing);
-	uv_loop_t *loop = ob__loop_uv(s->m->loop);
-	int err = is_pipe ? uv_pipe_init(loop, &s->uv.pipe, 0) : uv_tcp_init(loop, &s->uv.tcp);
-	if (err < 0) {
-		return err;
-	}
-	s->uv.handle.data = s;
 	s->opened = true;
 	s->last_read = ob__loop_now(s->m->loop);
-	ob__list_append(&s->m->all, &s->all_link);
-	return 0;
+	s->m->open++;
 }
 
 int ob__stream_accept(struct ob__stream *s, uv_stream_t *server)
 {
-	int err = ob__stream_open_handle(s, server->type == UV_NAMED_PIPE);
-	if (err < 0) {
-		return err;
+	int err = ob__sock_accept(s->m->socks, &s->sock, server);
+	if (err == 0) {
+		ob__stream_opened(s);
 	}
-	err = uv_accept(server, &s->uv.stream);
-	if (err < 0) {
-		return err;
-	}
-	if (server->type == UV_TCP) {
-		uv_tcp_nodelay(&s->uv.tcp,
-		               1); /* fails only on a socket that reads will find broken */
-	}
-	return 0;
+	return err;
 }
 
-struct dial {
-	union {
-		uv_connect_t connect;
-		uv_req_t req;
-	} uv;
-	struct ob__stream *s;
-	ob__stream_connect_cb cb;
-};
-
-void ob__stream_connected(struct ob__stream *s, int status, ob__stream_connect_cb cb)
+struct ob__stream_dial *ob__stream_dial_new(struct ob__stream *s, ob__stream_connect_cb cb)
 {
-	s->connecting = false;
-	if (s->closing) {
-		return;
+	struct ob__stream_dial *dial = malloc(sizeof(*dial));
+	if (dial) {
+		*dial = (struct ob__stream_dial){.cb = cb};
+		s->dial = dial;
 	}
+	return dial;
+}
+
+/* The dial that was under way has ended. */
+static void connected(struct ob__stream *s, int status)
+{
+	ob__stream_connect_cb cb = s->dial->cb;
+	free(s->dial);
+	s->dial = NULL;
+	s->connecting = false;
+	ob__sock_watch(s->m->socks, &s->sock, OB__SOCK_WRITE, false);
 	if (status < 0) {
 		ob__stream_drop_queue(s);
 		s->failed = status;
@@ -240,57 +307,29 @@ void ob__stream_connected(struct ob__stream *s, int status, ob__stream_connect_c
 	cb(s, status);
 }
 
-static void on_connected(uv_connect_t *req, int status)
-{
-	struct dial *dial = req->data;
-	struct ob__stream *s = dial->s;
-	ob__stream_connect_cb cb = dial->cb;
-	free(dial);
-	ob__stream_connected(s, status, cb);
-}
-
 int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const char *path,
                        ob__stream_connect_cb cb)
 {
 	if (!addr && strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
 		return -ENAMETOOLONG;
 	}
-	struct dial *dial = malloc(sizeof(*dial));
+	struct ob__stream_dial *dial = ob__stream_dial_new(s, cb);
 	if (!dial) {
 		return -ENOMEM;
 	}
-	*dial = (struct dial){.s = s, .cb = cb};
-	dial->uv.req.data = dial;
-	int err = ob__stream_open_handle(s, !addr);
-	if (err < 0) {
-		goto out;
-	}
-	s->connecting = true;
-	if (!addr) {
-		uv_pipe_connect(&dial->uv.connect, &s->uv.pipe, path, on_connected);
-		return 0;
-	}
-	uv_tcp_nodelay(&s->uv.tcp, 1);
-	err = uv_tcp_connect(&dial->uv.connect, &s->uv.tcp, addr, on_connected);
-	if (err == 0) {
-		return 0;
-	}
-	s->connecting = false;
-out:
-	free(dial);
-	return err;
-}
-
-/* The socket of `from` under a number of our own. */
-static int dup_socket(const struct ob__stream *from)
-{
-	uv_os_fd_t fd;
-	int err = uv_fileno(&from->uv.handle, &fd);
-	if (err < 0) {
+	int err = ob__sock_connect(s->m->socks, &s->sock, addr, path);
+	if (err < 0 && addr && err != UV_ECONNREFUSED) {
+		free(dial);
+		s->dial = NULL;
 		return err;
 	}
-	int mine = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return mine < 0 ? -errno : mine;
+	ob__stream_opened(s);
+	s->connecting = true;
+	if (err < 0) {
+		dial->status = err;
+		ob__stream_notify(s);
+	}
+	return 0;
 }
 
 int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
@@ -299,23 +338,10 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
 	if (from->closing || from->failed != 0 || !from->opened || from->connecting) {
 		return -ECANCELED;
 	}
-	if (from->in_write) {
-		return -EBUSY;
-	}
-	int fd = dup_socket(from);
-	if (fd < 0) {
-		return fd;
-	}
-	bool unix_socket = ob__stream_is_unix(from);
-	int err = ob__stream_open_handle(into, unix_socket);
-	if (err == 0) {
-		err = unix_socket ? uv_pipe_open(&into->uv.pipe, fd)
-		                  : uv_tcp_open(&into->uv.tcp, fd);
-	}
-	if (err < 0) {
-		close(fd);
-		return err;
-	}
+	ob__sock_move(from->m->socks, &into->sock, &from->sock);
+	ob__stream_opened(into);
+	into->blocked = from->blocked;
+	from->blocked = false;
 	into->last_read = from->last_read;
 	into->unread = from->unread;
 	from->unread = NULL;
@@ -341,28 +367,20 @@ static size_t least(const struct ob__streams *m)
 	return ms > ob__loop_now(m->loop) + LATE_MS ? READ_LATE : READ_LEAST;
 }
 
-/* libuv asks again as long as a buffer comes back full; no buffer ends that for this turn. */
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+/* What it may read now. */
+static size_t due_part(const struct ob__stream *s)
 {
-	(void)suggested;
-	struct ob__stream *s = handle->data;
-	struct ob__streams *m = s->m;
-	size_t at = s->tls ? OB__TLS_READ_AT : 0;
-	size_t most = OB__LOOP_READ_BUFFER - at;
+	const struct ob__streams *m = s->m;
+	size_t most = OB__LOOP_READ_BUFFER - (s->tls ? OB__TLS_READ_AT : 0);
 	size_t room = m->turn_share < m->turn_left ? m->turn_share : m->turn_left;
-	if (s->read_turn == (uint32_t)m->turn) {
-		m->hungry += !s->trunk;
-		*buf = uv_buf_init(NULL, 0);
-		return;
-	}
 	if (s->trunk || room > most) {
-		room = most;
-	} else if (room < READ_LEAST) {
+		return most;
+	}
+	if (room < READ_LEAST) {
 		size_t due = least(m);
 		room = room < due ? due : room;
 	}
-	s->read_turn = (uint32_t)m->turn;
-	*buf = uv_buf_init((char *)ob__loop_read_buffer(m->loop) + at, (unsigned)room);
+	return room;
 }
 
 static void count_read(struct ob__stream *s, size_t n)
@@ -384,7 +402,7 @@ static void end_while_closing(struct ob__stream *s, int status)
 
 void ob__stream_halt(struct ob__stream *s)
 {
-	uv_read_stop(&s->uv.stream);
+	ob__sock_watch(s->m->socks, &s->sock, OB__SOCK_READ, false);
 	s->reading = false;
 }
 
@@ -400,37 +418,72 @@ void ob__stream_end(struct ob__stream *s, int status)
 	s->ops->on_end(s, status);
 }
 
-static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
+/* Something may be there; one that has left nothing waits for the next turn all the same. */
+static void read_some(struct ob__stream *s)
 {
-	struct ob__stream *s = handle->data;
-	if (n == 0 || (n == UV_ENOBUFS && buf->base == NULL)) {
+	struct ob__streams *m = s->m;
+	size_t room = due_part(s);
+	uint8_t *buf = ob__loop_read_buffer(m->loop) + (s->tls ? OB__TLS_READ_AT : 0);
+	ssize_t n = ob__sock_read(&s->sock, buf, room);
+	if (n == UV_EAGAIN) {
 		return;
 	}
-	if (n < 0) {
+	if (n <= 0) {
+		int status = n == 0 ? UV_EOF : (int)n;
 		if (s->closing) {
 			ob__stream_halt(s);
-			end_while_closing(s, (int)n);
+			end_while_closing(s, status);
 			return;
 		}
-		ob__stream_end(s, s->tls ? ob__tls_end(s, (int)n) : (int)n);
+		ob__stream_end(s, s->tls ? ob__tls_end(s, status) : status);
 		return;
 	}
 	count_read(s, (size_t)n);
+	m->hungry += (size_t)n == room && !s->trunk;
 	if (s->closing) {
 		return;
 	}
-	s->last_read = ob__loop_now(s->m->loop);
+	s->last_read = ob__loop_now(m->loop);
 	if (s->tls) {
-		ob__tls_read(s, (const uint8_t *)buf->base, (size_t)n);
+		ob__tls_read(s, buf, (size_t)n);
 		return;
 	}
-	s->ops->on_read(s, (uint8_t *)buf->base, (size_t)n);
+	s->ops->on_read(s, buf, (size_t)n);
+}
+
+static bool may_read(const struct ob__stream *s)
+{
+	return s->closing ? !s->ended : s->reading && !s->unread && !s->ended;
+}
+
+static void on_ready(struct ob__sock *k, unsigned events)
+{
+	struct ob__stream *s = OB__CONTAINER(k, struct ob__stream, sock);
+	if (s->connecting) {
+		if ((events & OB__SOCK_WRITE) != 0) {
+			connected(s, ob__sock_connected(k));
+		}
+		return;
+	}
+	if ((events & OB__SOCK_READ) != 0 && may_read(s)) {
+		read_some(s);
+	}
+	if ((events & OB__SOCK_WRITE) != 0 && s->blocked && ob__sock_is_open(k)) {
+		s->blocked = false;
+		ob__sock_watch(s->m->socks, k, OB__SOCK_WRITE, false);
+		ob__stream_mark_dirty(s);
+	}
+}
+
+static void stop_reading(struct ob__stream *s)
+{
+	ob__sock_watch(s->m->socks, &s->sock, OB__SOCK_READ, false);
 }
 
 static void start_reading(struct ob__stream *s)
 {
-	int err = uv_read_start(&s->uv.stream, on_alloc, on_uv_read);
-	if (err < 0 && err != UV_EALREADY) {
+	int err = ob__sock_watch(s->m->socks, &s->sock, OB__SOCK_READ, true);
+	if (err < 0) {
 		ob__stream_fail(s, err);
 	}
 }
@@ -448,7 +501,7 @@ void ob__stream_read(struct ob__stream *s, bool on)
 		return;
 	}
 	if (!on) {
-		uv_read_stop(&s->uv.stream);
+		stop_reading(s);
 	} else if (s->unread) {
 		ob__stream_notify(s);
 	} else {
@@ -476,7 +529,7 @@ int ob__stream_unread(struct ob__stream *s, const void *data, size_t len)
 	}
 	s->unread = r;
 	if (s->reading) {
-		uv_read_stop(&s->uv.stream); /* give_unread() goes on */
+		stop_reading(s); /* give_unread() goes on */
 		ob__stream_notify(s);
 	}
 	return 0;
@@ -497,38 +550,33 @@ void ob__stream_fail(struct ob__stream *s, int status)
 	s->failed = status;
 	s->tell_failed = true;
 	s->reading = false;
-	uv_read_stop(&s->uv.stream);
+	stop_reading(s);
 	ob__stream_notify(s);
-}
-
-static void on_handle_closed(uv_handle_t *handle)
-{
-	struct ob__stream *s = handle->data;
-	s->closed = true;
-	ob__tls_free(s);
-	ob__list_del(&s->all_link);
-	s->ops->on_close(s);
 }
 
 static void close_now(struct ob__stream *s, bool reset)
 {
-	if (!s->opened && ob__stream_open_handle(s, false) < 0) {
-		assert(!"uv_tcp_init() without a socket can't fail");
+	struct ob__streams *m = s->m;
+	if (!s->opened) {
+		ob__stream_opened(s);
 	}
-	if (s->fd_dial) {
-		ob__stream_forget_fd(s);
-	}
+	free(s->dial);
+	s->dial = NULL;
 	s->closing = true;
 	s->close_after_flush = false;
 	s->reading = false;
+	s->blocked = false;
 	ob__stream_drop_queue(s);
-	forget_notice(s);
+	ob__list_del(&s->notify_link);
 	ob__rbuf_unref(s->unread);
 	s->unread = NULL;
-	ob__timeout_clear(s->m->loop, &s->timer);
-	if (!reset || uv_tcp_close_reset(&s->uv.tcp, on_handle_closed) < 0) {
-		uv_close(&s->uv.handle, on_handle_closed);
+	ob__timeout_clear(m->loop, &s->timer);
+	ob__sock_close(m->socks, &s->sock, reset);
+	if (ob__list_empty(&m->closed)) {
+		uv_ref((uv_handle_t *)&m->wake->idle);
+		hurry(m);
 	}
+	ob__list_append(&m->closed, &s->notify_link);
 }
 
 void ob__stream_close(struct ob__stream *s)
@@ -545,7 +593,7 @@ void ob__stream_close(struct ob__stream *s)
 void ob__stream_abort(struct ob__stream *s)
 {
 	if (!s->closing || s->close_after_flush) {
-		close_now(s, s->opened && !s->connecting && s->uv.handle.type == UV_TCP);
+		close_now(s, s->opened && !s->connecting && !s->sock.is_unix);
 	}
 }
 
@@ -559,8 +607,7 @@ void ob__stream_flushed(struct ob__stream *s)
 		ob__stream_close(s);
 		return;
 	}
-	uv_os_fd_t fd;
-	if (uv_fileno(&s->uv.handle, &fd) < 0 || shutdown(fd, SHUT_WR) < 0) {
+	if (ob__sock_shut(&s->sock) < 0) {
 		ob__stream_close(s);
 		return;
 	}
@@ -591,9 +638,9 @@ void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms)
 	ob__timeout_init(&s->timer, on_linger_over, s);
 	ob__timeout_set(s->m->loop, &s->timer, ms);
 	if (!s->ended) {
-		uv_read_start(&s->uv.stream, on_alloc, on_uv_read);
+		start_reading(s);
 	}
-	if (s->queued == 0) {
+	if (s->close_after_flush && s->queued == 0 && !s->blocked) {
 		ob__stream_flushed(s);
 	}
 }
@@ -602,16 +649,12 @@ void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms)
 
 static int peer_address(const struct ob__stream *s, struct sockaddr_storage *out)
 {
-	if (!s->opened || s->uv.handle.type != UV_TCP) {
-		return -ENOTCONN;
-	}
-	int len = sizeof(*out);
-	return uv_tcp_getpeername(&s->uv.tcp, (struct sockaddr *)out, &len);
+	return !s->opened || s->sock.is_unix ? -ENOTCONN : ob__sock_peer(&s->sock, out);
 }
 
 bool ob__stream_is_unix(const struct ob__stream *s)
 {
-	return s->opened && s->uv.handle.type == UV_NAMED_PIPE;
+	return s->opened && s->sock.is_unix;
 }
 
 /* The number in decimal; behind it. */

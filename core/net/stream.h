@@ -8,10 +8,9 @@
  * Writing never makes a system call.  It copies into the stream's output chunk (64 KiB, from a
  * free list shared by all streams, owned only while there is something to send) or, for large
  * payloads, references a shared buffer; and it puts the stream on the dirty list once.  Just
- * before the loop polls, every dirty stream is flushed with one gathered uv_try_write; what the
- * kernel does not take is handed to one uv_write, never more than one at a time per stream.  When
- * all dirty streams together hold more than 256 KiB, they are flushed early, while it is still in
- * the cache.
+ * before the loop polls, every dirty stream is flushed with one gathered write; what the kernel
+ * does not take waits until it says that there is room.  When all dirty streams together hold more
+ * than 256 KiB, they are flushed early, while it is still in the cache.
  *
  * So a hundred small messages to one peer in one turn are one system call.
  *
@@ -40,6 +39,7 @@
 #include "base/loop.h"
 #include "lib/buf.h"
 #include "lib/list.h"
+#include "net/sock.h"
 #include "net/tls.h"
 
 #define OB__CHUNK_SIZE         (64u << 10)
@@ -54,10 +54,13 @@ struct ob__streams {
 	struct ob__loop_hook hook;
 	struct ob__list dirty;
 	struct ob__list notify; /* streams whose owner is to be told something */
-	struct ob__list all;    /* every stream that is not closed yet */
+	struct ob__list closed; /* streams whose owner is to be told that it may free them */
+	struct ob__socks *socks;
 	struct ob__chunk *free_chunks;
 	struct ob__chunk *reserved; /* a new chunk between reserve and commit */
-	struct uv_idle_s *wake;     /* active while `notify` has to be looked at without waiting */
+	struct ob__streams_wake
+		*wake; /* keeps a poll from waiting while there is somebody to tell */
+	uint32_t open; /* streams that are not closed yet */
 	uint32_t free_chunks_len;
 	uint32_t chunks;   /* with room of their own, in use or free */
 	uint32_t flushing; /* > 0 inside a flush walk */
@@ -68,7 +71,7 @@ struct ob__streams {
 	uint32_t hungry;   /* streams that have left something unread in it */
 	uint64_t bytes_in;
 	uint64_t bytes_out;
-	uint64_t syscalls_out; /* try_write and write calls made */
+	uint64_t syscalls_out; /* writes made */
 };
 
 /* Hooks run in the order they were added: one that writes belongs in front of this one's.  Also
@@ -77,6 +80,12 @@ int ob__streams_init(struct ob__streams *m, struct ob__loop *loop);
 
 /* All streams must be closed.  Frees the free list. */
 void ob__streams_free(struct ob__streams *m);
+
+/* Closes every stream that has a socket. */
+void ob__streams_close(struct ob__streams *m);
+
+/* Somebody is to be told something: the next poll does not wait. */
+bool ob__streams_hurry(const struct ob__streams *m);
 
 /* Flushes every dirty stream now. */
 void ob__streams_flush(struct ob__streams *m);
@@ -98,10 +107,8 @@ struct ob__stream_ops {
 	void (*on_close)(struct ob__stream *s);
 };
 
-/* Private: one piece of an output queue: bytes of its own, or a reference into a shared buffer. The
- * write request is here, so that a stream with nothing to send does not carry one. */
+/* Private: one piece of an output queue: bytes of its own, or a reference into a shared buffer. */
 struct ob__chunk {
-	uv_write_t req; /* rarely used: first, so that what follows shares cache lines */
 	struct ob__chunk *next;
 	struct ob__rbuf *ref; /* NULL: the bytes are in room */
 	uint8_t *data;
@@ -112,36 +119,28 @@ struct ob__chunk {
 
 /* Embedded in its owner.  Fields are private but for those marked. */
 struct ob__stream {
-	union {
-		uv_handle_t handle;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
-	} uv;
+	struct ob__sock sock;
 	struct ob__streams *m;
 	const struct ob__stream_ops *ops;
 	void *owner; /* read-only after init: the owner's own pointer */
-	struct ob__list all_link;
 	struct ob__list dirty_link;
-	struct ob__list notify_link;
-	struct ob__chunk *out_head; /* queue of chunks and references, oldest first */
+	struct ob__list notify_link; /* in m->notify, at the end in m->closed */
+	struct ob__chunk *out_head;  /* queue of chunks and references, oldest first */
 	struct ob__chunk *out_tail;
-	struct ob__chunk *in_write;      /* what the outstanding uv_write holds */
-	struct ob__rbuf *unread;         /* bytes to hand out before any others */
-	struct ob__tls *tls;             /* NULL: bytes go as they are */
-	struct ob__stream_dial *fd_dial; /* of ob__stream_connect_fd(), or NULL */
+	struct ob__rbuf *unread;      /* bytes to hand out before any others */
+	struct ob__tls *tls;          /* NULL: bytes go as they are */
+	struct ob__stream_dial *dial; /* while it is connecting, or NULL */
 	struct ob__timeout timer; /* the owner's, to init and use until it closes the stream; then
 	                           * the end of ob__stream_close_flushed() */
-	size_t in_write_len;
-	size_t queued;      /* read-only: bytes waiting, those in uv_write included */
-	size_t high;        /* set by the owner; 0: no mark */
-	uint64_t last_read; /* read-only: loop ms of the last bytes from the peer */
-	uint32_t read_turn; /* when it last had its part */
-	int failed;         /* why the socket is broken, or 0 */
-	uint32_t taken;     /* of what was queued, by writes that have ended */
-	bool above;         /* read-only: at or above `high` since it was last reached */
+	size_t queued;            /* read-only: bytes waiting */
+	size_t high;              /* set by the owner; 0: no mark */
+	uint64_t last_read;       /* read-only: loop ms of the last bytes from the peer */
+	int failed;               /* why the socket is broken, or 0 */
+	uint32_t taken;           /* of what was queued, by the kernel */
+	bool above;               /* read-only: at or above `high` since it was last reached */
 	bool connecting;
-	bool opened;    /* the uv handle exists */
+	bool blocked;   /* the kernel takes no more: it says when it does */
+	bool opened;    /* it has a socket, or had one */
 	bool closing;   /* read-only */
 	bool trunk : 1; /* set by the owner: carries what many send, so it reads a full part */
 	bool reading : 1;
@@ -282,13 +281,16 @@ int ob__stream_send_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, si
  * from within this call.  0, -ECANCELED when closing, -ENOMEM. */
 int ob__stream_unread(struct ob__stream *s, const void *data, size_t len);
 
+/* Of what is queued, those bytes that the kernel has nothing of; what TLS has made of others may be
+ * with it in part. */
+size_t ob__stream_kept(const struct ob__stream *s);
+
 /* A number that changes whenever the peer takes something of what was queued. */
 uint32_t ob__stream_taken(const struct ob__stream *s);
 
 /* Moves the socket of `from`, with what it has queued and put back, into `into`, a stream that was
- * initialised and nothing more; then closes `from`.  0; -ECANCELED when `from` is closing or
- * broken, -EBUSY when it has a write outstanding, or what dup(2) says; then `from` is as it was and
- * `into` needs ob__stream_close() if `opened`. */
+ * initialised and nothing more; then closes `from`.  No system call is made.  0; or -ECANCELED when
+ * `from` is closing or broken, and then both are as they were. */
 int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from);
 
 /* Closes now; what is queued is dropped. Safe at any time, also twice, also from callbacks, also

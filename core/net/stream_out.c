@@ -8,14 +8,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "net/stream_priv.h"
 
 #define FREE_CHUNKS_MAX 1024u /* kept for reuse; a thousand peers with a word each need as many */
 #define FREE_FAT_MAX    64u   /* from here on only those that touched little memory */
 #define FAT             4096u
-#define WRITE_IOVS      4u /* pieces in one uv_write, which allocates beyond four */
 
 /* ---------------------------------------------------------------- chunks */
 
@@ -117,7 +115,7 @@ static bool can_append(const struct ob__stream *s)
 
 void ob__stream_mark_dirty(struct ob__stream *s)
 {
-	if (s->in_write || s->connecting || !s->opened || ob__list_on(&s->dirty_link)) {
+	if (s->blocked || s->connecting || !s->opened || ob__list_on(&s->dirty_link)) {
 		return;
 	}
 	if (s->tls && !s->tls->ready && !s->tls->plain && !ob__tls_has_output(s)) {
@@ -274,10 +272,10 @@ int ob__stream_send_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, si
 	}
 	uv_buf_t buf = uv_buf_init((char *)r->data + off, (unsigned)len);
 	s->m->syscalls_out++;
-	int done = uv_try_write(&s->uv.stream, &buf, 1);
+	ssize_t done = ob__sock_write(&s->sock, &buf, 1);
 	if (done < 0 && done != UV_EAGAIN) {
-		ob__stream_fail(s, done);
-		return done;
+		ob__stream_fail(s, (int)done);
+		return (int)done;
 	}
 	size_t taken = done > 0 ? (size_t)done : 0;
 	s->m->bytes_out += taken;
@@ -290,12 +288,13 @@ void ob__stream_drop_queue(struct ob__stream *s)
 	ob__chunks_free(s->m, s->out_head);
 	s->out_head = NULL;
 	s->out_tail = NULL;
-	s->queued = s->in_write_len;
+	s->queued = 0;
+	ob__tls_forget(s);
 }
 
 void ob__stream_move_queue(struct ob__stream *into, struct ob__stream *from)
 {
-	assert(!into->out_head && !from->in_write);
+	assert(!into->out_head);
 	unmark_dirty(from);
 	into->out_head = from->out_head;
 	into->out_tail = from->out_tail;
@@ -367,72 +366,25 @@ void ob__stream_settle(struct ob__stream *s)
 	}
 }
 
-static void on_written(uv_write_t *req, int status)
+size_t ob__stream_kept(const struct ob__stream *s)
 {
-	struct ob__stream *s = req->data;
-	size_t len = s->in_write_len;
-	ob__chunks_free(s->m, s->in_write); /* and with it, req */
-	s->in_write = NULL;
-	s->in_write_len = 0;
-	s->queued -= len;
-	s->taken += (uint32_t)len;
-	if (s->closing && !s->close_after_flush) {
-		return;
-	}
-	if (status < 0) {
-		ob__stream_fail(s, status);
-		return;
-	}
-	if (!s->tls) {
-		s->m->bytes_out += len; /* else counted as what it became */
-	}
-	ob__stream_settle(s);
-}
-
-void ob__stream_write(struct ob__stream *s, struct ob__chunk *list, const uv_buf_t *iov, unsigned n,
-                      size_t stands_for)
-{
-	s->in_write = list;
-	s->in_write_len = stands_for;
-	s->m->syscalls_out++;
-	uv_write_t *req = &list->req;
-	req->data = s;
-	int err = uv_write(req, &s->uv.stream, iov, n, on_written);
-	if (err < 0) {
-		ob__chunks_free(s->m, list);
-		s->in_write = NULL;
-		s->in_write_len = 0;
-		s->queued -= stands_for;
-		ob__stream_fail(s, err);
-	}
+	return s->queued - (s->tls ? s->tls->out_plain : 0);
 }
 
 uint32_t ob__stream_taken(const struct ob__stream *s)
 {
-	size_t left = s->in_write ? s->uv.stream.write_queue_size : 0;
-	uv_os_fd_t fd;
-	int unacked = 0;
-
-	/* A kernel with large buffers asks for more long after it has got rid of some. */
-	if (uv_fileno(&s->uv.handle, &fd) < 0 || ioctl(fd, TIOCOUTQ, &unacked) < 0) {
-		unacked = 0;
-	}
-	return s->taken + (uint32_t)(s->in_write_len - left) - (uint32_t)unacked;
+	return s->taken - (uint32_t)ob__sock_unsent(&s->sock);
 }
 
-/* The kernel is full: libuv waits with the front of the queue. */
-static void start_write(struct ob__stream *s)
+void ob__stream_block(struct ob__stream *s)
 {
-	uv_buf_t iov[WRITE_IOVS];
-	size_t total;
-	unsigned n = ob__chunks_gather(s->out_head, iov, WRITE_IOVS, &total);
-	struct ob__chunk *list = NULL;
-	struct ob__chunk **last = &list;
-	for (unsigned i = 0; i < n; i++) {
-		*last = queue_take(s);
-		last = &(*last)->next;
+	int err = ob__sock_watch(s->m->socks, &s->sock, OB__SOCK_WRITE, true);
+	if (err < 0) {
+		ob__stream_fail(s, err);
+		return;
 	}
-	ob__stream_write(s, list, iov, n, total);
+	s->blocked = true;
+	ob__stream_check_drained(s);
 }
 
 static void flush(struct ob__stream *s)
@@ -446,17 +398,16 @@ static void flush(struct ob__stream *s)
 		size_t total;
 		unsigned n = ob__chunks_gather(s->out_head, iov, OB__TRY_IOVS, &total);
 		s->m->syscalls_out++;
-		int done = uv_try_write(&s->uv.stream, iov, n);
+		ssize_t done = ob__sock_write(&s->sock, iov, n);
 		if (done < 0 && done != UV_EAGAIN) {
-			ob__stream_fail(s, done);
+			ob__stream_fail(s, (int)done);
 			return;
 		}
 		if (done > 0) {
 			took(s, (size_t)done);
 		}
 		if (done < 0 || (size_t)done < total) {
-			start_write(s);
-			ob__stream_check_drained(s);
+			ob__stream_block(s);
 			return;
 		}
 	}

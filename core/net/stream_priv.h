@@ -14,12 +14,12 @@
 #include "net/stream.h"
 #include "net/tls_priv.h"
 
-#define OB__TRY_IOVS 64u /* pieces in one uv_try_write */
+#define OB__TRY_IOVS 64u /* pieces in one write */
 
 /* Puts a stream with something to send on the dirty list, unless it must wait. */
 void ob__stream_mark_dirty(struct ob__stream *s);
 
-/* Drops what is queued, but for what libuv holds. */
+/* Drops what is queued. */
 void ob__stream_drop_queue(struct ob__stream *s);
 
 /* Moves the queue of `from` to `into`, which has none. */
@@ -34,14 +34,20 @@ void ob__stream_notify(struct ob__stream *s);
 /* The queue of a stream that closes after its flush is empty: says so to the peer. */
 void ob__stream_flushed(struct ob__stream *s);
 
-/* The dial that was under way has ended.  Calls back. */
-void ob__stream_connected(struct ob__stream *s, int status, ob__stream_connect_cb cb);
+/* What waits for the end of a dial. */
+struct ob__stream_dial {
+	ob__stream_connect_cb cb;
+	int status; /* negative: it has failed already, which is told later */
+};
 
-/* stream_fd.c: nobody waits for the socket any more. */
-void ob__stream_forget_fd(struct ob__stream *s);
+/* A dial that begins; NULL when out of memory. */
+struct ob__stream_dial *ob__stream_dial_new(struct ob__stream *s, ob__stream_connect_cb cb);
 
-/* Makes the uv handle, of a unix socket or the like, or of TCP. */
-int ob__stream_open_handle(struct ob__stream *s, bool is_pipe);
+/* It has a socket from now on. */
+void ob__stream_opened(struct ob__stream *s);
+
+/* The kernel takes no more at present. */
+void ob__stream_block(struct ob__stream *s);
 
 void ob__streams_free_chunks(struct ob__streams *m);
 
@@ -54,10 +60,6 @@ unsigned ob__chunks_gather(struct ob__chunk *list, uv_buf_t *iov, unsigned cap, 
 
 /* `n` bytes at the front of the queue have been dealt with. */
 void ob__stream_drop_front(struct ob__stream *s, size_t n);
-
-/* Hands a list of chunks to uv_write; `stands_for` of the stream's `queued` bytes are in them. */
-void ob__stream_write(struct ob__stream *s, struct ob__chunk *list, const uv_buf_t *iov, unsigned n,
-                      size_t stands_for);
 
 /* A stream's queue has shrunk: may its owner be told? */
 void ob__stream_check_drained(struct ob__stream *s);
@@ -75,6 +77,7 @@ void ob__tls_read(struct ob__stream *s, const uint8_t *data, size_t len);
 int ob__tls_end(struct ob__stream *s, int status); /* the socket's, to the one to be told */
 void ob__tls_flush(struct ob__stream *s);
 bool ob__tls_has_output(const struct ob__stream *s);
+void ob__tls_forget(struct ob__stream *s);  /* what is queued was dropped */
 bool ob__tls_say_bye(struct ob__stream *s); /* false: said, or nothing to say it with */
 void ob__tls_last_try(struct ob__stream *s);
 void ob__tls_free(struct ob__stream *s);

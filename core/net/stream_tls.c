@@ -70,16 +70,45 @@ bool ob__tls_has_output(const struct ob__stream *s)
 	return s->tls != NULL && s->tls->out_len > 0;
 }
 
-/* One attempt that nobody waits for. */
+void ob__tls_forget(struct ob__stream *s)
+{
+	if (s->tls != NULL) {
+		s->tls->out_plain = 0;
+	}
+}
+
+/* The kernel has taken so much of it. */
+static void output_gone(struct ob__tls *t, size_t n)
+{
+	t->out_len -= n;
+	while (n > 0) {
+		struct ob__chunk *c = t->out_head;
+		size_t left = c->len - c->sent;
+		if (n < left) {
+			c->sent += n;
+			return;
+		}
+		n -= left;
+		t->out_head = c->next;
+		t->out_tail = c->next != NULL ? t->out_tail : NULL;
+		c->next = NULL;
+		ob__chunks_free(t->s->m, c);
+	}
+}
+
+/* One attempt that nobody waits for; behind others that are waited for there is no need. */
 static void try_output(struct ob__stream *s)
 {
 	struct ob__tls *t = s->tls;
 	uv_buf_t iov[OB__TRY_IOVS];
 	size_t total;
-	if (t->out_len > 0 && s->in_write == NULL && s->opened && !s->connecting) {
+	if (s->blocked) {
+		return;
+	}
+	if (t->out_len > 0 && s->opened && !s->connecting) {
 		unsigned n = ob__chunks_gather(t->out_head, iov, OB__TRY_IOVS, &total);
 		s->m->syscalls_out++;
-		int done = uv_try_write(&s->uv.stream, iov, n);
+		ssize_t done = ob__sock_write(&s->sock, iov, n);
 		s->m->bytes_out += done > 0 ? (size_t)done : 0;
 	}
 	drop_output(t);
@@ -354,8 +383,8 @@ void ob__stream_tls_feed(struct ob__stream *s, const void *data, size_t len)
 
 /* ---------------------------------------------------------------- writing */
 
-/* Makes ciphertext of the front of the queue; *plain is how much of it. */
-static bool encrypt(struct ob__stream *s, size_t *plain)
+/* Makes ciphertext of the front of the queue. */
+static bool encrypt(struct ob__stream *s)
 {
 	struct ob__tls *t = s->tls;
 	ERR_clear_error();
@@ -369,7 +398,7 @@ static bool encrypt(struct ob__stream *s, size_t *plain)
 			return false;
 		}
 		ob__stream_drop_front(s, done);
-		*plain += done;
+		t->out_plain += done;
 		if (++t->records >= OB__TLS_REKEY) {
 			t->records = 0;
 			SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED); /* TLS 1.3 only */
@@ -379,48 +408,38 @@ static bool encrypt(struct ob__stream *s, size_t *plain)
 	return true;
 }
 
-/* True when all of the output, which stands for `plain` bytes of the queue, is gone. */
-static bool write_output(struct ob__stream *s, size_t plain)
+/* True when all of the output is gone. */
+static bool write_output(struct ob__stream *s)
 {
 	struct ob__tls *t = s->tls;
 	uv_buf_t iov[OB__TRY_IOVS];
 	size_t total;
 	unsigned n = ob__chunks_gather(t->out_head, iov, OB__TRY_IOVS, &total);
 	s->m->syscalls_out++;
-	int done = uv_try_write(&s->uv.stream, iov, n);
+	ssize_t done = ob__sock_write(&s->sock, iov, n);
 	if (done < 0 && done != UV_EAGAIN) {
-		s->queued -= plain;
 		drop_output(t);
-		ob__stream_fail(s, done);
+		ob__stream_fail(s, (int)done);
 		return false;
 	}
-	s->m->bytes_out += total;
-	struct ob__chunk *list = take_output(t);
-	if (done >= 0 && (size_t)done == total) {
-		ob__chunks_free(s->m, list);
-		s->queued -= plain;
-		s->taken += (uint32_t)plain;
-		return true;
+	if (done > 0) {
+		s->m->bytes_out += (size_t)done;
+		output_gone(t, (size_t)done);
 	}
-	unsigned gone = 0; /* whole pieces, which stay in the list until all is written */
-	for (size_t left = done > 0 ? (size_t)done : 0; left > 0;) {
-		size_t len = iov[gone].len < left ? iov[gone].len : left;
-		iov[gone].base += len;
-		iov[gone].len -= len;
-		left -= len;
-		gone += iov[gone].len == 0 ? 1 : 0;
+	if (t->out_len > 0) {
+		ob__stream_block(s);
+		return false;
 	}
-	ob__stream_write(s, list, iov + gone, n - gone, plain);
-	ob__stream_check_drained(s);
-	return false;
+	s->queued -= t->out_plain;
+	s->taken += (uint32_t)t->out_plain;
+	t->out_plain = 0;
+	return true;
 }
 
 void ob__tls_flush(struct ob__stream *s)
 {
 	for (;;) {
-		size_t plain = 0;
-		if (!encrypt(s, &plain)) {
-			s->queued -= plain;
+		if (!encrypt(s)) {
 			break_off(s);
 			ob__stream_fail(s, UV_EPROTO);
 			return;
@@ -428,7 +447,7 @@ void ob__tls_flush(struct ob__stream *s)
 		if (!ob__tls_has_output(s)) {
 			break;
 		}
-		if (!write_output(s, plain)) {
+		if (!write_output(s)) {
 			return;
 		}
 	}

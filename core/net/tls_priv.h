@@ -33,6 +33,7 @@ struct ob__tls {
 	struct ob__chunk *out_head; /* ciphertext to be written */
 	struct ob__chunk *out_tail;
 	size_t out_len;
+	size_t out_plain;            /* of the stream's queue, which that stands for */
 	struct ob__timeout deadline; /* of the handshake */
 	struct ob__tls_start start;
 	ob__tls_psk_find psk_find;

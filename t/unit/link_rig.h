@@ -83,7 +83,7 @@ static inline void rig_turn_ms(uint64_t ms)
 
 static inline void rig_end(void)
 {
-	CU_ASSERT_TRUE(RIG_UNTIL(ob__list_empty(&rig_streams.all)));
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_streams.open == 0));
 	ob__streams_free(&rig_streams);
 	CU_ASSERT_EQUAL(ob__loop_free(rig_loop), 0);
 }

@@ -271,7 +271,7 @@ void rig_kill(struct rig_node *n)
 	OB__LIST_EACH (it, &n->node->registry.peers) {
 		struct ob__peer *peer = OB__CONTAINER(it, struct ob__peer, all_link);
 		uv_os_fd_t fd;
-		if (peer->link != NULL && uv_fileno(&peer->link->stream.uv.handle, &fd) == 0) {
+		if (peer->link != NULL && (fd = peer->link->stream.sock.fd) >= 0) {
 			shutdown(fd, SHUT_RDWR);
 		}
 	}

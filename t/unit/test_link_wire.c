@@ -665,7 +665,7 @@ static void vanish(uint32_t first)
 	begin_pendings();
 	join_slow("proxy_1");
 	uv_os_fd_t fd;
-	int small = 16384; /* so that libuv's writes go out in part */
+	int small = 16384; /* so that writes are taken in part */
 	CU_ASSERT_EQUAL(uv_fileno(&rig_link(&a, "proxy_1")->stream.uv.handle, &fd), 0);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	uint32_t n = fill_queue(30000);
@@ -690,14 +690,14 @@ static void vanish(uint32_t first)
 		not += ended[id] == 2;
 		CU_ASSERT_FALSE(ended[id] == 1 && not > 0); /* the front is what may have gone */
 	}
-	CU_ASSERT_TRUE(maybe > 0 && not > 0);
+	CU_ASSERT_TRUE((maybe > 0 || first == 0) && maybe >= first && not > 0);
 	CU_ASSERT_EQUAL(pendings.slab.live, 0);
 	ob__pendings_free(&pendings);
 	puppet_close(&p);
 	end();
 }
 
-/* The more it reads, the more of what libuv holds has gone out in part. */
+/* The more it reads, the more has gone out; of the last one only a part. */
 static void test_vanishes(void)
 {
 	for (uint32_t first = 0; first < 12; first += 2) {

@@ -124,7 +124,7 @@ static void pair_up(struct pair *p, int sndbuf)
 	CU_ASSERT_FATAL(p->fd >= 0);
 	CU_ASSERT_FATAL(net_until(&p->net, &p->acceptor.count, 1));
 	if (sndbuf > 0) {
-		uv_send_buffer_size(&p->e.s.uv.handle, &sndbuf);
+		net_send_buffer(&p->e.s, sndbuf);
 	}
 }
 
@@ -268,7 +268,7 @@ static void test_early_flush(void)
 	pair_down(&p);
 }
 
-/* A peer that does not read: one uv_write, the rest waits with us and counts. */
+/* A peer that does not read: what it has no room for waits with us and counts. */
 static void test_slow_peer(void)
 {
 	struct pair p;
@@ -279,10 +279,10 @@ static void test_slow_peer(void)
 	CU_ASSERT_EQUAL(ob__stream_append(&p.e.s, big, sizeof(big)), 0);
 	CU_ASSERT(p.e.s.above);
 	net_turns(&p.net, 3);
-	CU_ASSERT_PTR_NOT_NULL(p.e.s.in_write);
+	CU_ASSERT(p.e.s.blocked);
 	CU_ASSERT_EQUAL(p.net.m.pending, 0); /* what a slow peer holds up does not cause flushes */
 	size_t queued = p.e.s.queued;
-	CU_ASSERT(queued > p.e.s.in_write_len && queued < sizeof(big));
+	CU_ASSERT(queued > 0 && queued < sizeof(big));
 	uint64_t calls = p.net.m.syscalls_out;
 	CU_ASSERT_EQUAL(ob__stream_append(&p.e.s, "x", 1), 0);
 	net_turns(&p.net, 3);
@@ -570,21 +570,23 @@ static void test_close_forgets(void)
 		pair_up(&p, 0);
 		ob__stream_read(&p.e.s, true);
 		ob__stream_unread(&p.e.s, "1", 1);
-		CU_ASSERT(uv_is_active((uv_handle_t *)p.net.m.wake));
+		CU_ASSERT(ob__streams_hurry(&p.net.m));
 		if (flushed[i]) {
 			ob__stream_close_flushed(&p.e.s, 1000);
 		} else {
 			ob__stream_close(&p.e.s);
 		}
-		CU_ASSERT_FALSE(uv_is_active((uv_handle_t *)p.net.m.wake));
+		CU_ASSERT(ob__list_empty(&p.net.m.notify));
+		CU_ASSERT_EQUAL(ob__streams_hurry(&p.net.m), !flushed[i]); /* on_close */
 		net_turns(&p.net, 2);
+		CU_ASSERT_FALSE(ob__streams_hurry(&p.net.m));
 		CU_ASSERT_EQUAL(p.e.reads, 0);
 		pair_down(&p);
 	}
 }
 
-/* With a uv_write outstanding: its bytes stay alive until libuv lets go. */
-static void test_close_in_write(void)
+/* While the kernel takes no more: what waits is let go. */
+static void test_close_blocked(void)
 {
 	struct pair p;
 	pair_up(&p, 4096);
@@ -593,11 +595,11 @@ static void test_close_in_write(void)
 	ob__stream_append_ref(&p.e.s, r, 0, r->len);
 	ob__stream_append_ref(&p.e.s, r, 0, r->len);
 	net_turns(&p.net, 2);
-	CU_ASSERT_PTR_NOT_NULL(p.e.s.in_write);
-	ob__stream_close(&p.e.s);
+	CU_ASSERT(p.e.s.blocked);
 	CU_ASSERT(r->refs > 1);
-	CU_ASSERT(net_until(&p.net, &p.e.closes, 1));
+	ob__stream_close(&p.e.s);
 	CU_ASSERT_EQUAL(r->refs, 1);
+	CU_ASSERT(net_until(&p.net, &p.e.closes, 1));
 	ob__rbuf_unref(r);
 	pair_down(&p);
 }
@@ -817,7 +819,8 @@ static void test_adopt(void)
 	pair_down(&p);
 }
 
-static void test_adopt_busy(void)
+/* While the kernel takes no more: the rest goes out of the new one. */
+static void test_adopt_blocked(void)
 {
 	struct pair p;
 	struct end e = {0};
@@ -826,10 +829,16 @@ static void test_adopt_busy(void)
 	fill(big, 0, sizeof(big));
 	ob__stream_append(&p.e.s, big, sizeof(big));
 	net_turns(&p.net, 2);
+	CU_ASSERT(p.e.s.blocked);
 	ob__stream_init(&e.s, &p.net.m, &ops, &e);
-	CU_ASSERT_EQUAL(ob__stream_adopt(&e.s, &p.e.s), -EBUSY);
-	CU_ASSERT_FALSE(e.s.opened);
-	CU_ASSERT_EQUAL(drain(&p, 0, sizeof(big)), sizeof(big)); /* as if nothing had been */
+	CU_ASSERT_EQUAL(ob__stream_adopt(&e.s, &p.e.s), 0);
+	CU_ASSERT(e.s.blocked);
+	CU_ASSERT_EQUAL(drain(&p, 0, sizeof(big)), sizeof(big));
+	ob__stream_read(&e.s, true);
+	CU_ASSERT_EQUAL(send(p.fd, "abc", 3, 0), 3);
+	CU_ASSERT(net_until(&p.net, &e.reads, 1));
+	ob__stream_close(&e.s);
+	CU_ASSERT(net_until(&p.net, &e.closes, 1));
 	pair_down(&p);
 }
 
@@ -907,7 +916,7 @@ static void abuse_open(struct net *n, struct acceptor *acc, struct abused *a, un
 	CU_ASSERT_FATAL(a->fd >= 0);
 	CU_ASSERT_FATAL(net_until(n, &acc->count, 1));
 	int sndbuf = 4096;
-	uv_send_buffer_size(&a->e.s.uv.handle, &sndbuf);
+	net_send_buffer(&a->e.s, sndbuf);
 	a->e.s.high = 1 + rnd(seed, 300000);
 	ob__stream_read(&a->e.s, true);
 }
@@ -918,9 +927,7 @@ static void abuse_check(struct net *n, struct abused *all)
 	for (unsigned i = 0; i < ABUSED; i++) {
 		struct ob__stream *s = &all[i].e.s;
 		dirty += ob__list_on(&s->dirty_link) ? s->queued : 0;
-		/* What libuv holds may have gone out in part; nothing else has. */
-		CU_ASSERT(s->queued >= s->in_write_len);
-		CU_ASSERT(all[i].got + s->queued - s->in_write_len <= all[i].appended);
+		CU_ASSERT(all[i].got + s->queued <= all[i].appended);
 	}
 	CU_ASSERT_EQUAL(n->m.pending, dirty);
 }
@@ -1031,7 +1038,7 @@ int main(void)
 	CU_add_test(s, "abort drops what the kernel has", test_abort);
 	CU_add_test(s, "abort without a connection", test_abort_early);
 	CU_add_test(s, "close before it is told", test_close_forgets);
-	CU_add_test(s, "close with a write outstanding", test_close_in_write);
+	CU_add_test(s, "close while the kernel takes no more", test_close_blocked);
 	CU_add_test(s, "close inside callbacks", test_close_inside);
 	CU_add_test(s, "close after the flush", test_close_flushed);
 	CU_add_test(s, "close after the flush, at the latest", test_close_flushed_late);
@@ -1040,7 +1047,7 @@ int main(void)
 	CU_add_test(s, "connect to a unix socket", test_connect_unix);
 	CU_add_test(s, "connect fails", test_connect_fails);
 	CU_add_test(s, "adopt", test_adopt);
-	CU_add_test(s, "adopt while writing", test_adopt_busy);
+	CU_add_test(s, "adopt while the kernel takes no more", test_adopt_blocked);
 	CU_add_test(s, "random abuse against a model", test_abuse);
 	return ob__tap_run();
 }

@@ -816,7 +816,7 @@ static void halt(struct sim_node *n)
 	ob__links_free(a->links);
 	ob__pendings_free(&a->pendings);
 	ob__router_free(&a->router);
-	while (ob__loop_turn(n->loop) && !ob__list_empty(&a->streams.all)) {
+	while (ob__loop_turn(n->loop) && a->streams.open > 0) {
 	}
 	ob__registry_free(&a->registry);
 	ob__streams_free(&a->streams);

@@ -4,7 +4,8 @@
 
 /*
  * Private to t/sim/mesh.  What the virtual kernel's parts share: world.c has the queue of events
- * and the nodes, vloop.c a process's loop, vstream.c the sockets and what is between them.
+ * and the nodes, vloop.c a process's loop, vstream.c the sockets and what is between them,
+ * vlistener.c where they come from.
  */
 
 #ifndef OB__SIM_VIRTUAL_H
@@ -115,18 +116,14 @@ struct vhandle {
 
 	/* streams */
 	struct vsock *sock;
-	uv_alloc_cb alloc;
-	uv_read_cb read;
-	uv_connect_t *connect;
-	uv_connect_cb on_connect;
+	struct ob__socks *set;
+	struct ob__sock *k;
+	unsigned want;      /* enum ob__sock_event */
 	int connect_status; /* when connect_done */
+	bool connecting;
 	bool connect_done;
-	bool reset; /* closed so that what is on its way does not arrive */
-	uv_write_t *write;
-	uv_write_cb on_write;
-	uv_buf_t bufs[4];
-	unsigned nbufs;
-	struct vconn *offered; /* a server handle's: what uv_accept() takes */
+	bool reset;            /* closed so that what is on its way does not arrive */
+	struct vconn *offered; /* a server handle's: what ob__sock_accept() takes */
 	struct ob__listener *listener;
 };
 
@@ -141,6 +138,8 @@ struct sim_node *sim_find_host(struct sim_world *w, const char *host);
 
 /* vloop.c */
 struct vhandle *vhandle_new(uv_loop_t *loop, uv_handle_t *h, uv_handle_type type);
+struct vhandle *vhandle_bare(uv_loop_t *loop, uv_handle_type type); /* of nothing of libuv's */
+void vhandle_close(struct vhandle *h);
 struct vhandle *vhandle_of(const void *h);
 void vhandle_ready(struct vhandle *h);
 bool vloop_busy(const struct vloop *l);    /* another turn would do something at once */
@@ -150,7 +149,6 @@ extern size_t vhandles_open;
 /* vstream.c */
 void vstream_event(struct vhandle *h); /* in the poll */
 bool vstream_waits(const struct vhandle *h);
-void vstream_closed(struct vhandle *h); /* before its close callback */
 void vstream_close(struct vhandle *h);
 void vsock_crash(struct vsock *s, enum sim_crash how);
 void vsock_unblocked(struct vsock *s);

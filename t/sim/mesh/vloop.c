@@ -31,23 +31,29 @@ struct vhandle *vhandle_of(const void *h)
 	return ((const uv_handle_t *)h)->u.reserved[3];
 }
 
-struct vhandle *vhandle_new(uv_loop_t *loop, uv_handle_t *uv, uv_handle_type type)
+struct vhandle *vhandle_bare(uv_loop_t *loop, uv_handle_type type)
 {
 	struct vhandle *h = calloc(1, sizeof(*h));
 	if (h == NULL) {
 		abort();
 	}
 	h->loop = loop_of(loop);
-	h->uv = uv;
 	h->type = type;
 	ob__list_init(&h->link);
 	ob__list_init(&h->ready_link);
 	bool stream = type == UV_TCP || type == UV_NAMED_PIPE;
 	ob__list_append(stream ? &h->loop->streams : &h->loop->handles, &h->link);
+	vhandles_open++;
+	return h;
+}
+
+struct vhandle *vhandle_new(uv_loop_t *loop, uv_handle_t *uv, uv_handle_type type)
+{
+	struct vhandle *h = vhandle_bare(loop, type);
+	h->uv = uv;
 	uv->loop = loop;
 	uv->type = type;
 	uv->u.reserved[3] = h;
-	vhandles_open++;
 	return h;
 }
 
@@ -73,10 +79,8 @@ void uv_unref(uv_handle_t *h)
 	vhandle_of(h)->weak = true;
 }
 
-void uv_close(uv_handle_t *uv, uv_close_cb cb)
+void vhandle_close(struct vhandle *h)
 {
-	struct vhandle *h = vhandle_of(uv);
-	h->on_close = cb;
 	h->active = false;
 	ob__list_del(&h->ready_link);
 	ob__list_del(&h->link);
@@ -84,11 +88,29 @@ void uv_close(uv_handle_t *uv, uv_close_cb cb)
 	vstream_close(h);
 }
 
-int uv_tcp_close_reset(uv_tcp_t *tcp, uv_close_cb cb)
+void uv_close(uv_handle_t *uv, uv_close_cb cb)
 {
-	vhandle_of(tcp)->reset = true;
-	uv_close((uv_handle_t *)tcp, cb);
+	vhandle_of(uv)->on_close = cb;
+	vhandle_close(vhandle_of(uv));
+}
+
+/* libuv's two kinds of sockets are only those of listeners. */
+int uv_tcp_init(uv_loop_t *loop, uv_tcp_t *tcp)
+{
+	vhandle_new(loop, (uv_handle_t *)tcp, UV_TCP);
 	return 0;
+}
+
+int uv_pipe_init(uv_loop_t *loop, uv_pipe_t *pipe, int ipc)
+{
+	(void)ipc;
+	vhandle_new(loop, (uv_handle_t *)pipe, UV_NAMED_PIPE);
+	return 0;
+}
+
+int uv_is_active(const uv_handle_t *h)
+{
+	return vhandle_of(h)->active;
 }
 
 int uv_idle_init(uv_loop_t *loop, uv_idle_t *h)
@@ -474,7 +496,6 @@ static void run_closing(struct vloop *l)
 	ob__list_splice(&now, &l->closing);
 	while (!ob__list_empty(&now)) {
 		struct vhandle *h = OB__CONTAINER(now.next, struct vhandle, link);
-		vstream_closed(h);
 		ob__list_del(&h->link);
 		uv_handle_t *uv = h->uv;
 		uv_close_cb cb = h->on_close;

@@ -245,7 +245,7 @@ void vnode_halt(struct vnode *v)
 	ob__cluster_unlisten(node);
 	ob__drain_free(node);
 	ob__mesh_free(node);
-	for (int i = 0; i < CLOSE_TURNS && !ob__list_empty(&node->streams.all); i++) {
+	for (int i = 0; i < CLOSE_TURNS && node->streams.open > 0; i++) {
 		ob__loop_turn(node->loop);
 	}
 	ob__streams_free(&node->streams);

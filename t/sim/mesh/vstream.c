@@ -3,22 +3,27 @@
  */
 
 /*
- * libuv's streams as far as core/net/stream.c uses them, the sockets below, and the wires between
- * them.
+ * net/sock.h on virtual sockets, and the wires between them.
  */
 
 #include "t/sim/mesh/virtual.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "net/sock.h"
+
 #define SYN_RETRY_US  1000000u
 #define LOCAL_US      20u
 #define RETRANSMIT_US 400000u /* at most, behind a silence */
+
+struct ob__socks {
+	uv_loop_t *loop;
+	ob__sock_ready ready;
+};
 
 size_t vconns_open;
 
@@ -221,8 +226,8 @@ static void deliver(struct vsock *s, struct vseg *seg)
 		break;
 	case VSEG_WELCOME:
 		s->established = true;
-		if (s->handle != NULL && s->handle->connect != NULL) {
-			s->handle->connect_done = true;
+		if (s->handle != NULL) {
+			s->handle->connect_done = s->handle->connecting;
 		}
 		break;
 	}
@@ -235,7 +240,7 @@ static void deliver(struct vsock *s, struct vseg *seg)
 static void on_refused(void *arg)
 {
 	struct vsock *s = arg;
-	if (s->handle != NULL && s->handle->connect != NULL) {
+	if (s->handle != NULL && s->handle->connecting) {
 		s->handle->connect_done = true;
 		s->handle->connect_status = UV_ECONNREFUSED;
 		stir(s);
@@ -272,41 +277,31 @@ static void on_knock(void *arg)
 	vconn_unref(c);
 }
 
-static int open_socket(struct vhandle *h, uv_connect_t *req, uv_connect_cb cb)
+static struct vhandle *handle_new(struct ob__socks *set, struct ob__sock *k, bool is_unix)
 {
-	struct vconn *c = conn_new(h->loop->node);
-	h->sock = &c->end[0];
-	c->end[0].handle = h;
-	h->connect = req;
-	h->on_connect = cb;
-	h->active = true;
-	req->handle = (uv_stream_t *)h->uv;
-	return 0;
+	struct vhandle *h = vhandle_bare(set->loop, is_unix ? UV_NAMED_PIPE : UV_TCP);
+	h->set = set;
+	h->k = k;
+	k->virtual = h;
+	k->is_unix = is_unix;
+	return h;
 }
 
-int uv_tcp_connect(uv_connect_t *req, uv_tcp_t *tcp, const struct sockaddr *addr, uv_connect_cb cb)
+static void knock_tcp(struct vhandle *h, const struct sockaddr *addr)
 {
-	struct vhandle *h = vhandle_of(tcp);
 	const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
-	char host[INET_ADDRSTRLEN] = "";
-	if (addr->sa_family != AF_INET) {
-		return UV_ENETUNREACH;
-	}
-	uv_ip4_name(in, host, sizeof(host));
-	open_socket(h, req, cb);
 	struct vconn *c = h->sock->conn;
+	char host[INET_ADDRSTRLEN] = "";
+	uv_ip4_name(in, host, sizeof(host));
 	c->port = ntohs(in->sin_port);
 	c->end[1].node = sim_find_host(c->world, host);
 	uint64_t us = c->end[1].node != NULL ? latency(&c->end[0], &c->end[1]) : SYN_RETRY_US;
 	plan_conn(c, us, on_knock, c);
-	return 0;
 }
 
 /* A unix socket answers at once: whoever listens there is on this machine. */
-void uv_pipe_connect(uv_connect_t *req, uv_pipe_t *pipe, const char *path, uv_connect_cb cb)
+static void knock_unix(struct vhandle *h, const char *path)
 {
-	struct vhandle *h = vhandle_of(pipe);
-	open_socket(h, req, cb);
 	struct vconn *c = h->sock->conn;
 	struct sim_world *w = c->world;
 	c->local = true;
@@ -327,6 +322,32 @@ void uv_pipe_connect(uv_connect_t *req, uv_pipe_t *pipe, const char *path, uv_co
 	sim_wake(h->loop->node);
 }
 
+int ob__sock_connect(struct ob__socks *set, struct ob__sock *k, const struct sockaddr *addr,
+                     const char *path)
+{
+	if (addr != NULL && addr->sa_family != AF_INET) {
+		return UV_ENETUNREACH;
+	}
+	struct vhandle *h = handle_new(set, k, addr == NULL);
+	struct vconn *c = conn_new(h->loop->node);
+	h->sock = &c->end[0];
+	c->end[0].handle = h;
+	h->connecting = true;
+	h->active = true;
+	h->want = OB__SOCK_WRITE;
+	if (addr != NULL) {
+		knock_tcp(h, addr);
+	} else {
+		knock_unix(h, path);
+	}
+	return 0;
+}
+
+int ob__sock_connected(const struct ob__sock *k)
+{
+	return ((const struct vhandle *)k->virtual)->connect_status;
+}
+
 void vconn_refuse(struct vconn *c)
 {
 	struct vsock *s = &c->end[1];
@@ -336,145 +357,146 @@ void vconn_refuse(struct vconn *c)
 	vconn_unref(c);
 }
 
-int uv_accept(uv_stream_t *server, uv_stream_t *client)
+int ob__sock_accept(struct ob__socks *set, struct ob__sock *k, uv_stream_t *server)
 {
-	struct vhandle *h = vhandle_of(client);
 	struct vhandle *from = vhandle_of(server);
 	struct vconn *c = from->offered;
 	if (c == NULL) {
 		return UV_EAGAIN;
 	}
+	struct vhandle *h = handle_new(set, k, from->type == UV_NAMED_PIPE);
 	from->offered = NULL;
 	h->sock = &c->end[1];
 	h->sock->handle = h;
-	vhandle_ready(h);
 	return 0;
 }
 
-/* ---------------------------------------------------------------- streams */
+/* ---------------------------------------------------------------- sockets of a process */
 
-int uv_tcp_init(uv_loop_t *loop, uv_tcp_t *tcp)
+struct ob__socks *ob__socks_new(struct ob__loop *loop, ob__sock_ready ready)
 {
-	vhandle_new(loop, (uv_handle_t *)tcp, UV_TCP);
-	return 0;
+	struct ob__socks *set = calloc(1, sizeof(*set));
+	if (set == NULL) {
+		abort();
+	}
+	set->loop = ob__loop_uv(loop);
+	set->ready = ready;
+	return set;
 }
 
-int uv_pipe_init(uv_loop_t *loop, uv_pipe_t *pipe, int ipc)
+void ob__socks_free(struct ob__socks *set)
 {
-	(void)ipc;
-	vhandle_new(loop, (uv_handle_t *)pipe, UV_NAMED_PIPE);
-	return 0;
+	free(set);
 }
 
-int uv_tcp_nodelay(uv_tcp_t *tcp, int on)
+void ob__sock_init(struct ob__sock *k)
 {
-	(void)tcp;
-	(void)on;
-	return 0;
+	*k = (struct ob__sock){.virtual = NULL};
+}
+
+bool ob__sock_is_open(const struct ob__sock *k)
+{
+	return k->virtual != NULL;
 }
 
 /* No virtual process hands sockets about. */
-int uv_tcp_open(uv_tcp_t *tcp, uv_os_sock_t fd)
+int ob__sock_take(struct ob__socks *set, struct ob__sock *k, int fd, bool is_unix)
 {
-	(void)tcp;
+	(void)set;
+	(void)k;
 	(void)fd;
+	(void)is_unix;
 	return UV_ENOTSUP;
 }
 
-int uv_pipe_open(uv_pipe_t *pipe, uv_file fd)
+void ob__sock_release(struct ob__socks *set, struct ob__sock *k)
 {
-	(void)pipe;
-	(void)fd;
-	return UV_ENOTSUP;
+	(void)set;
+	(void)k;
 }
 
-int uv_poll_init(uv_loop_t *loop, uv_poll_t *poll, int fd)
+int ob__sock_watch(struct ob__socks *set, struct ob__sock *k, enum ob__sock_event what, bool on)
 {
-	(void)loop;
-	(void)poll;
-	(void)fd;
-	return UV_ENOTSUP;
-}
-
-int uv_poll_start(uv_poll_t *poll, int events, uv_poll_cb cb)
-{
-	(void)poll;
-	(void)events;
-	(void)cb;
-	return UV_ENOTSUP;
-}
-
-int uv_poll_stop(uv_poll_t *poll)
-{
-	(void)poll;
+	struct vhandle *h = k->virtual;
+	(void)set;
+	if (h != NULL) {
+		h->want = on ? h->want | what : h->want & ~(unsigned)what;
+		h->active = h->want != 0;
+		vhandle_ready(h);
+	}
 	return 0;
 }
 
-int uv_fileno(const uv_handle_t *uv, uv_os_fd_t *fd)
+int ob__sock_shut(struct ob__sock *k)
 {
-	const struct vhandle *h = vhandle_of(uv);
-	if (h->sock == NULL) {
-		return UV_EBADF;
+	const struct vhandle *h = k->virtual;
+	struct vsock *s = h->sock;
+	if (s == NULL || s->error != 0) {
+		return UV_ENOTCONN;
 	}
-	*fd = h->sock->fd;
+	if (!s->shut) {
+		s->shut = true;
+		send_seg(s, VSEG_FIN, NULL, 0);
+	}
 	return 0;
 }
 
-/* The libc's, by the number that uv_fileno() gave. */
-int shutdown(int fd, int how)
+/* What the process cannot see on its own is no matter here. */
+size_t ob__sock_unsent(const struct ob__sock *k)
 {
-	(void)how;
-	OB__LIST_EACH (it, &sim_current->socks) {
-		struct vsock *s = OB__CONTAINER(it, struct vsock, node_link);
-		if (s->fd != fd) {
-			continue;
-		}
-		if (s->error != 0) {
-			errno = ENOTCONN;
-			return -1;
-		}
-		if (!s->shut) {
-			s->shut = true;
-			send_seg(s, VSEG_FIN, NULL, 0);
-		}
-		return 0;
-	}
-	errno = EBADF;
-	return -1;
+	(void)k;
+	return 0;
 }
 
-int uv_tcp_getpeername(const uv_tcp_t *tcp, struct sockaddr *addr, int *len)
+int ob__sock_peer(const struct ob__sock *k, struct sockaddr_storage *out)
 {
-	const struct vhandle *h = vhandle_of(tcp);
-	if (h->sock == NULL || !h->sock->established) {
+	const struct vhandle *h = k->virtual;
+	if (h == NULL || h->sock == NULL || !h->sock->established) {
 		return UV_ENOTCONN;
 	}
 	const struct vsock *other = vsock_other(h->sock);
 	bool dialled = h->sock == &h->sock->conn->end[0];
 	int port = dialled ? h->sock->conn->port : 30000 + other->fd % 30000;
-	uv_ip4_addr(other->node->host, port, (struct sockaddr_in *)addr);
-	*len = sizeof(struct sockaddr_in);
+	uv_ip4_addr(other->node->host, port, (struct sockaddr_in *)out);
 	return 0;
 }
 
-int uv_read_start(uv_stream_t *stream, uv_alloc_cb alloc, uv_read_cb read)
+void ob__sock_move(struct ob__socks *set, struct ob__sock *into, struct ob__sock *from)
 {
-	struct vhandle *h = vhandle_of(stream);
-	h->alloc = alloc;
-	h->read = read;
-	h->active = true;
-	vhandle_ready(h);
-	return 0;
+	struct vhandle *h = from->virtual;
+	*into = *from;
+	from->virtual = NULL;
+	h->k = into;
+	ob__sock_watch(set, into, OB__SOCK_READ, false);
 }
 
-int uv_read_stop(uv_stream_t *stream)
+void ob__sock_close(struct ob__socks *set, struct ob__sock *k, bool reset)
 {
-	vhandle_of(stream)->read = NULL;
-	return 0;
+	struct vhandle *h = k->virtual;
+	(void)set;
+	if (h != NULL) {
+		k->virtual = NULL;
+		h->reset = reset;
+		h->want = 0;
+		vhandle_close(h);
+	}
+}
+
+struct ob__sock *ob__sock_next(const struct ob__socks *set, uint32_t *pos)
+{
+	const struct vloop *l = set->loop->data;
+	uint32_t at = 0;
+	OB__LIST_EACH (it, &l->streams) {
+		const struct vhandle *h = OB__CONTAINER(it, struct vhandle, link);
+		if (h->set == set && at++ == *pos) {
+			return h->k; /* closed by the caller, so that the next one has its place */
+		}
+	}
+	return NULL;
 }
 
 /* How much of `len` bytes the kernel takes, and sends it; negative when it can't. */
-static int write_some(struct vsock *s, const uv_buf_t *bufs, unsigned n, size_t skip)
+static int write_some(struct vsock *s, const uv_buf_t *bufs, unsigned n)
 {
 	size_t cap = sim_options_of(world_of(s))->window;
 	size_t room = s->window < cap ? cap - s->window : 0;
@@ -483,12 +505,9 @@ static int write_some(struct vsock *s, const uv_buf_t *bufs, unsigned n, size_t 
 		return sim_chance(world_of(s), 500) ? UV_EPIPE : UV_ECONNRESET;
 	}
 	for (unsigned i = 0; i < n && room > 0; i++) {
-		size_t off = skip < bufs[i].len ? skip : bufs[i].len;
-		size_t left = bufs[i].len - off;
-		skip -= off;
-		left = left < room ? left : room;
+		size_t left = bufs[i].len < room ? bufs[i].len : room;
 		if (left > 0) {
-			send_seg(s, VSEG_DATA, bufs[i].base + off, left);
+			send_seg(s, VSEG_DATA, bufs[i].base, left);
 		}
 		room -= left;
 		done += left;
@@ -497,65 +516,14 @@ static int write_some(struct vsock *s, const uv_buf_t *bufs, unsigned n, size_t 
 	return (int)done;
 }
 
-int uv_try_write(uv_stream_t *stream, const uv_buf_t bufs[], unsigned n)
+ssize_t ob__sock_write(struct ob__sock *k, const uv_buf_t *bufs, unsigned n)
 {
-	struct vhandle *h = vhandle_of(stream);
-	if (h->write != NULL || h->connect != NULL) {
-		return UV_EAGAIN;
-	}
-	if (h->sock == NULL) {
+	const struct vhandle *h = k->virtual;
+	if (h == NULL || h->sock == NULL) {
 		return UV_EBADF;
 	}
-	int done = write_some(h->sock, bufs, n, 0);
+	int done = write_some(h->sock, bufs, n);
 	return done == 0 ? UV_EAGAIN : done;
-}
-
-int uv_write(uv_write_t *req, uv_stream_t *stream, const uv_buf_t bufs[], unsigned n,
-             uv_write_cb cb)
-{
-	struct vhandle *h = vhandle_of(stream);
-	if (h->sock == NULL || h->write != NULL || n > 4) {
-		return UV_EBADF;
-	}
-	h->write = req;
-	h->on_write = cb;
-	req->handle = stream;
-	memcpy(h->bufs, bufs, n * sizeof(bufs[0]));
-	h->nbufs = n;
-	vhandle_ready(h);
-	return 0;
-}
-
-size_t uv_stream_get_write_queue_size(const uv_stream_t *stream)
-{
-	const struct vhandle *h = vhandle_of(stream);
-	size_t left = 0;
-
-	for (unsigned i = 0; h->write != NULL && i < h->nbufs; i++) {
-		left += h->bufs[i].len;
-	}
-	return left;
-}
-
-/* ---------------------------------------------------------------- events of the poll */
-
-static bool readable(const struct vhandle *h)
-{
-	const struct vsock *s = h->sock;
-	return h->read != NULL && h->connect == NULL && s != NULL &&
-	       (s->got_len > 0 || s->ended || s->error != 0);
-}
-
-static bool writable(const struct vhandle *h)
-{
-	const struct vsock *s = h->sock;
-	return h->write != NULL &&
-	       (s->error != 0 || s->window < sim_options_of(world_of(s))->window);
-}
-
-bool vstream_waits(const struct vhandle *h)
-{
-	return h->connect_done || readable(h) || writable(h);
 }
 
 static void read_done(struct vsock *s, size_t n)
@@ -586,70 +554,57 @@ static size_t take_bytes(struct vsock *s, char *out, size_t cap)
 	return n;
 }
 
-static void do_read(struct vhandle *h)
+ssize_t ob__sock_read(struct ob__sock *k, void *buf, size_t cap)
 {
+	const struct vhandle *h = k->virtual;
 	struct vsock *s = h->sock;
+	if (s == NULL) {
+		return UV_EBADF;
+	}
 	struct sim_world *w = world_of(s);
-	uv_stream_t *stream = (uv_stream_t *)h->uv;
-	uv_buf_t buf = {0};
-	h->alloc(h->uv, 65536, &buf);
-	if (s->got_len > 0) {
-		size_t cap = s->got_len < buf.len ? s->got_len : buf.len;
-		if (sim_below(w, 16) < sim_options_of(w)->cut_in_16) {
-			cap = 1 + sim_below(w, cap);
-		}
-		size_t n = take_bytes(s, buf.base, cap);
-		read_done(s, n);
-		h->read(stream, (ssize_t)n, &buf);
-	} else {
-		h->read(stream, s->error != 0 ? s->error : UV_EOF, &buf);
+	if (s->got_len == 0) {
+		return s->error != 0 ? s->error : s->ended ? 0 : UV_EAGAIN;
 	}
+	cap = s->got_len < cap ? s->got_len : cap;
+	if (sim_below(w, 16) < sim_options_of(w)->cut_in_16) {
+		cap = 1 + sim_below(w, cap);
+	}
+	size_t n = take_bytes(s, buf, cap);
+	read_done(s, n);
+	return (ssize_t)n;
 }
 
-static void do_write(struct vhandle *h)
+/* ---------------------------------------------------------------- events of the poll */
+
+static unsigned events_of(const struct vhandle *h)
 {
-	size_t total = 0;
-	for (unsigned i = 0; i < h->nbufs; i++) {
-		total += h->bufs[i].len;
+	const struct vsock *s = h->sock;
+	unsigned events = 0;
+	if (h->connecting || s == NULL) {
+		return h->connect_done ? OB__SOCK_WRITE : 0;
 	}
-	int done = write_some(h->sock, h->bufs, h->nbufs, 0);
-	if (done >= 0 && (size_t)done < total) {
-		size_t skip = (size_t)done;
-		for (unsigned i = 0; i < h->nbufs; i++) {
-			size_t off = skip < h->bufs[i].len ? skip : h->bufs[i].len;
-			h->bufs[i].base += off;
-			h->bufs[i].len -= off;
-			skip -= off;
-		}
-		return;
+	if (s->got_len > 0 || s->ended || s->error != 0) {
+		events |= OB__SOCK_READ;
 	}
-	uv_write_t *req = h->write;
-	h->write = NULL;
-	h->on_write(req, done < 0 ? done : 0);
+	if (s->error != 0 || s->window < sim_options_of(world_of(s))->window) {
+		events |= OB__SOCK_WRITE;
+	}
+	return events & h->want;
 }
 
-/* A callback may close the handle, which then is off the list of ready ones and stays in memory
- * until the close callbacks. */
-static bool is_closing(const struct vhandle *h)
+bool vstream_waits(const struct vhandle *h)
 {
-	return h->sock == NULL;
+	return events_of(h) != 0;
 }
 
 void vstream_event(struct vhandle *h)
 {
-	if (h->connect_done) {
-		uv_connect_t *req = h->connect;
-		h->connect_done = false;
-		h->connect = NULL;
-		h->on_connect(req, h->connect_status);
-	}
-	if (!is_closing(h) && readable(h)) {
-		do_read(h);
-	}
-	if (!is_closing(h) && writable(h)) {
-		do_write(h);
-	}
-	if (!is_closing(h) && vstream_waits(h)) {
+	unsigned events = events_of(h);
+	h->connecting = h->connecting && !h->connect_done;
+	h->connect_done = false;
+	h->set->ready(h->k, events);
+	/* A callback may have closed it: it stays in memory until the end of the turn. */
+	if (h->sock != NULL && vstream_waits(h)) {
 		vhandle_ready(h);
 	}
 }
@@ -693,7 +648,6 @@ static void abandon(struct vsock *s, bool reset)
 
 void vstream_close(struct vhandle *h)
 {
-	h->read = NULL;
 	h->connect_done = false;
 	if (h->sock != NULL) {
 		struct vsock *s = h->sock;
@@ -702,20 +656,6 @@ void vstream_close(struct vhandle *h)
 			cut_off(s);
 		}
 		abandon(s, h->reset);
-	}
-}
-
-void vstream_closed(struct vhandle *h)
-{
-	if (h->connect != NULL) {
-		uv_connect_t *req = h->connect;
-		h->connect = NULL;
-		h->on_connect(req, UV_ECANCELED);
-	}
-	if (h->write != NULL) {
-		uv_write_t *req = h->write;
-		h->write = NULL;
-		h->on_write(req, UV_ECANCELED);
 	}
 }
 
@@ -745,8 +685,8 @@ bool sim_same_connection(const struct ob__stream *a, const struct ob__stream *b)
 	if (!a->opened || !b->opened || a->closing || b->closing) {
 		return false;
 	}
-	const struct vhandle *x = vhandle_of(&a->uv.handle);
-	const struct vhandle *y = vhandle_of(&b->uv.handle);
-	return x->sock != NULL && y->sock != NULL && x->sock != y->sock &&
+	const struct vhandle *x = a->sock.virtual;
+	const struct vhandle *y = b->sock.virtual;
+	return x != NULL && y != NULL && x->sock != NULL && y->sock != NULL && x->sock != y->sock &&
 	       x->sock->conn == y->sock->conn;
 }
