@@ -488,7 +488,8 @@ static int api_session_info(ob_ctx *ctx, ob_session session, ob_session_info *in
 
 	uint32_t size = info->size;
 
-	if (size != sizeof(*info) && size != offsetof(ob_session_info, user)) {
+	if (size != sizeof(*info) && size != offsetof(ob_session_info, user) &&
+	    size != offsetof(ob_session_info, peer)) {
 		return mock_no(mock_of(ctx), OB_E_INVAL);
 	}
 	if (s == NULL) {

@@ -813,13 +813,16 @@ static int sdk_session_info(ob_ctx *ctx, ob_session session, ob_session_info *in
 	const struct ob__session *s = ob__session_get(&node->sessions, session);
 	uint32_t size = info->size;
 
-	if (size != sizeof(*info) && size != offsetof(ob_session_info, user)) {
+	bool asks_peer = size != offsetof(ob_session_info, peer);
+
+	if (size != sizeof(*info) && size != offsetof(ob_session_info, user) && asks_peer) {
 		return OB_E_INVAL; /* of this minor number, or of 1.0 */
 	}
 	if (s == NULL) {
 		return OB_E_STALE;
 	}
-	const struct ob__conn *conn = s->conn != 0 ? ob__conn_get(node, s->conn) : NULL;
+	const struct ob__conn *conn =
+		s->conn != 0 && asks_peer ? ob__conn_get(node, s->conn) : NULL;
 	node->peer_text[0] = '\0';
 	if (conn != NULL) {
 		ob__conn_peer(conn, node->peer_text, sizeof(node->peer_text));

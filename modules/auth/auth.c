@@ -102,7 +102,7 @@ static int set_mark(ob_ctx *ctx, ob_session session, struct mark mark)
 /* Nobody waits for it any more: it has logged in, or has gone. */
 static bool settled(ob_ctx *ctx, ob_session session)
 {
-	ob_session_info info = {.size = sizeof(info)};
+	ob_session_info info = {.size = offsetof(ob_session_info, peer)};
 	bool known;
 
 	return ob_session_get(ctx, session, &info) < 0 ||

@@ -139,7 +139,7 @@ static ob_verdict decide(ob_ctx *ctx, const ob_view *view)
 
 static void on_session(ob_ctx *ctx, const ob_event_info *info)
 {
-	ob_session_info session = {.size = sizeof(session)};
+	ob_session_info session = {.size = offsetof(ob_session_info, peer)};
 
 	if (info->event == OB_EVENT_SESSION_OPENED) {
 		ob_count(ctx, opened, 1);

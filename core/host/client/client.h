@@ -65,6 +65,8 @@ struct ob__client_listener {
 	struct ob__timeout linger; /* handshakes under way when it was closed */
 };
 
+#define OB__CLOSED_KNOWN 32u /* reasons whose counters are not looked for again */
+
 struct ob__clients {
 	struct ob__slab conns;
 	struct ob__client_listener *listeners; /* the configuration's */
@@ -74,6 +76,11 @@ struct ob__clients {
 	struct ob__broadcasts broadcasts;
 	struct ob__codec_words words;
 	uint64_t *opened;
+	struct {
+		const char *reason; /* a word that stays, by its address */
+		uint64_t *count;
+	} closed[OB__CLOSED_KNOWN];
+	size_t closed_len;
 	uint64_t *dropped_pushes[OB__SLOW_CONFLATE + 1]; /* by enum ob__slow */
 };
 

@@ -35,13 +35,33 @@ struct ob__conn *ob__conn_get(struct ob__node *node, uint64_t handle)
 	return conn != NULL && !conn->stream.closing ? conn : NULL;
 }
 
-void ob__client_count_closed(struct ob__node *node, const char *reason)
+static uint64_t *closed_counter(struct ob__node *node, const char *reason)
 {
 	char labels[64];
 
 	snprintf(labels, sizeof(labels), "reason=\"%s\"", reason);
-	++*ob__stat_counter(node->stats, "obhost_client_closed_total", labels,
-	                    "Client connections closed, by reason.");
+	return ob__stat_counter(node->stats, "obhost_client_closed_total", labels,
+	                        "Client connections closed, by reason.");
+}
+
+void ob__client_count_closed(struct ob__node *node, const char *reason)
+{
+	struct ob__clients *c = &node->clients;
+	size_t i = 0;
+
+	while (i < c->closed_len && c->closed[i].reason != reason) {
+		i++;
+	}
+	if (i == OB__CLOSED_KNOWN) {
+		++*closed_counter(node, reason);
+		return;
+	}
+	if (i == c->closed_len) {
+		c->closed[i].reason = reason;
+		c->closed[i].count = closed_counter(node, reason);
+		c->closed_len++;
+	}
+	++*c->closed[i].count;
 }
 
 void ob__conn_update_read(struct ob__conn *conn)

@@ -162,7 +162,7 @@ void ob__conn_dismiss(struct ob__conn *conn, uint16_t code, const char *reason,
 /* Closes at once, without a close frame. */
 void ob__conn_drop(struct ob__conn *conn, const char *counted);
 
-/* Counts a connection that was closed, or never made, for a reason. */
+/* Counts a connection that was closed, or never made, for a reason, which is a word that stays. */
 void ob__client_count_closed(struct ob__node *node, const char *reason);
 
 #endif
