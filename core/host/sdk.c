@@ -697,8 +697,12 @@ static int sdk_client_adopt(ob_ctx *ctx, int fd, const ob_adopt_options *options
 /* The request, if it is one of this module's. */
 static inline struct ob__req *req_of(ob_ctx *ctx, ob_req req)
 {
-	struct ob__req *r = ob__req_of(&node_of(ctx)->dispatch.reqs, req);
+	const struct ob__dispatch *d = &node_of(ctx)->dispatch;
+	struct ob__req *r = d->running;
 
+	if (r == NULL || r->handle != req || r->ended) {
+		r = ob__req_of(&d->reqs, req);
+	}
 	return r != NULL && r->gen->module == gen_of(ctx)->module ? r : NULL;
 }
 

@@ -155,7 +155,7 @@ static unsigned count(const struct ob__http_parse *p, const char *name)
 {
 	unsigned n = 0;
 	for (size_t i = 0; i < p->fields_len; i++) {
-		n += strcasecmp(p->fields[i].name, name) == 0;
+		n += ob__http_same_name(p->fields[i].name, name);
 	}
 	return n;
 }
@@ -346,7 +346,7 @@ static bool are_lists(const struct ob__http_parse *p, const char *name,
                       const char *(*skip)(const char *))
 {
 	for (size_t i = 0; i < p->fields_len; i++) {
-		if (strcasecmp(p->fields[i].name, name) == 0 &&
+		if (ob__http_same_name(p->fields[i].name, name) &&
 		    !is_list(p->fields[i].value, skip)) {
 			return false;
 		}

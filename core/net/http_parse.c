@@ -243,6 +243,16 @@ static const char *guard(struct ob__http_parse *p, uint8_t c)
 	return is_control(c) ? "control character in the head" : NULL;
 }
 
+/* How many bytes at the front are such as are right anywhere within a line. */
+static size_t plain(const struct ob__http_parse *p, const uint8_t *data, size_t len)
+{
+	size_t n = 0;
+	while (p->state == LINE && n < len && data[n] >= 0x20 && data[n] < 0x7f) {
+		n++;
+	}
+	return n;
+}
+
 /* Takes line ends in front of a request. */
 static size_t skip_blank(struct ob__http_parse *p, const uint8_t *data, size_t len)
 {
@@ -280,6 +290,11 @@ static enum ob__http_parsed take_head(struct ob__http_parse *p, const uint8_t *d
 		return OB__HTTP_BAD;
 	}
 	while (i < end && p->state >= LINE && p->state < HEAD_DONE) {
+		i += plain(p, data + i, end - i);
+		*used = i;
+		if (i == end) {
+			break;
+		}
 		const char *wrong = guard(p, data[i++]);
 		*used = i;
 		if (wrong) {
@@ -470,7 +485,7 @@ bool ob__http_parse_begun(const struct ob__http_parse *p)
 const char *ob__http_parse_field(const struct ob__http_parse *p, const char *name)
 {
 	for (size_t i = 0; i < p->fields_len; i++) {
-		if (strcasecmp(p->fields[i].name, name) == 0) {
+		if (ob__http_same_name(p->fields[i].name, name)) {
 			return p->fields[i].value;
 		}
 	}
@@ -498,7 +513,7 @@ static bool has_word(const char *list, const char *word)
 bool ob__http_parse_word(const struct ob__http_parse *p, const char *name, const char *word)
 {
 	for (size_t i = 0; i < p->fields_len; i++) {
-		if (strcasecmp(p->fields[i].name, name) == 0 &&
+		if (ob__http_same_name(p->fields[i].name, name) &&
 		    has_word(p->fields[i].value, word)) {
 			return true;
 		}

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <strings.h>
 
 #include "lib/buf.h"
 
@@ -100,6 +101,12 @@ const char *ob__http_parse_field(const struct ob__http_parse *p, const char *nam
 
 /* One of the comma-separated words of all fields of that name is `word`; cases don't matter. */
 bool ob__http_parse_word(const struct ob__http_parse *p, const char *name, const char *word);
+
+/* Two names of fields, in whatever letters.  Most that are not alike differ in the first. */
+static inline bool ob__http_same_name(const char *a, const char *b)
+{
+	return ((*a ^ *b) & ~0x20) == 0 && strcasecmp(a, b) == 0;
+}
 
 /* True for a method, or a field's name. */
 bool ob__http_is_token(const char *s, size_t len);

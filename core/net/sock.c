@@ -197,7 +197,7 @@ static int make_room(struct ob__socks *set, uint32_t fd)
 	return 0;
 }
 
-static int put(struct ob__socks *set, struct ob__sock *k, int fd, bool is_unix)
+static int put(struct ob__socks *set, struct ob__sock *k, int fd)
 {
 	int rc = make_room(set, (uint32_t)fd);
 
@@ -206,15 +206,15 @@ static int put(struct ob__socks *set, struct ob__sock *k, int fd, bool is_unix)
 	}
 	if (rc == 0) {
 		set->by_fd[fd] = k;
-		*k = (struct ob__sock){.fd = fd, .serial = ++set->serial, .is_unix = is_unix};
+		*k = (struct ob__sock){.fd = fd, .serial = ++set->serial};
 	}
 	return rc;
 }
 
 /* A socket of our own: put, or closed. */
-static int keep(struct ob__socks *set, struct ob__sock *k, int fd, bool is_unix)
+static int keep(struct ob__socks *set, struct ob__sock *k, int fd)
 {
-	int rc = put(set, k, fd, is_unix);
+	int rc = put(set, k, fd);
 
 	if (rc != 0) {
 		close(fd);
@@ -241,7 +241,7 @@ int ob__sock_accept(struct ob__socks *set, struct ob__sock *k, uv_stream_t *serv
 		return rc;
 	}
 	set->ferry.io_watcher.fd = -1;
-	return keep(set, k, fd, server->type == UV_NAMED_PIPE);
+	return keep(set, k, fd);
 }
 
 int ob__sock_take(struct ob__socks *set, struct ob__sock *k, int fd, bool is_unix)
@@ -252,7 +252,7 @@ int ob__sock_take(struct ob__socks *set, struct ob__sock *k, int fd, bool is_uni
 	    ((flags & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) {
 		return -errno;
 	}
-	int rc = put(set, k, fd, is_unix);
+	int rc = put(set, k, fd);
 	if (rc == 0) {
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 		if (!is_unix) {
@@ -291,7 +291,7 @@ int ob__sock_connect(struct ob__socks *set, struct ob__sock *k, const struct soc
 		close(fd);
 		return rc;
 	}
-	rc = keep(set, k, fd, addr == NULL);
+	rc = keep(set, k, fd);
 	if (rc == 0 && (rc = ob__sock_watch(set, k, OB__SOCK_WRITE, true)) != 0) {
 		ob__sock_close(set, k, false);
 	}

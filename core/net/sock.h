@@ -6,7 +6,7 @@
  * Private to the host, floor F2.  Connected sockets, and what happens to them: what is below a
  * stream (net/stream.h).
  *
- * libuv's handle of a socket is 264 bytes, and belongs to where it lies in memory.  This one is 16,
+ * libuv's handle of a socket is 264 bytes, and belongs to where it lies in memory.  This one is 8,
  * and can be moved.  All sockets of a loop are in one epoll of their own, which libuv's watches as
  * it watches any descriptor; so a turn has one more system call, and none is needed to hand a
  * connection on from the reader of its handshake to the one of its messages.
@@ -47,7 +47,6 @@ struct ob__sock {
 		};
 		void *virtual; /* a simulation's own */
 	};
-	bool is_unix; /* read-only; stays when it is closed */
 };
 
 /* The poll has found that something which is waited for has happened; an error or a hang-up is both

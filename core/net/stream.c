@@ -254,10 +254,11 @@ static void on_linger_over(void *arg)
 	ob__stream_close(arg);
 }
 
-void ob__stream_opened(struct ob__stream *s)
+void ob__stream_opened(struct ob__stream *s, bool is_unix)
 {
 	assert(!s->opened && !s->closing);
 	s->opened = true;
+	s->is_unix = is_unix;
 	s->last_read = ob__loop_now(s->m->loop);
 	s->m->open++;
 }
@@ -266,7 +267,7 @@ int ob__stream_accept(struct ob__stream *s, uv_stream_t *server)
 {
 	int err = ob__sock_accept(s->m->socks, &s->sock, server);
 	if (err == 0) {
-		ob__stream_opened(s);
+		ob__stream_opened(s, server->type == UV_NAMED_PIPE);
 	}
 	return err;
 }
@@ -323,7 +324,7 @@ int ob__stream_connect(struct ob__stream *s, const struct sockaddr *addr, const 
 		s->dial = NULL;
 		return err;
 	}
-	ob__stream_opened(s);
+	ob__stream_opened(s, addr == NULL);
 	s->connecting = true;
 	if (err < 0) {
 		dial->status = err;
@@ -339,7 +340,7 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
 		return -ECANCELED;
 	}
 	ob__sock_move(from->m->socks, &into->sock, &from->sock);
-	ob__stream_opened(into);
+	ob__stream_opened(into, from->is_unix);
 	into->blocked = from->blocked;
 	from->blocked = false;
 	into->last_read = from->last_read;
@@ -558,7 +559,7 @@ static void close_now(struct ob__stream *s, bool reset)
 {
 	struct ob__streams *m = s->m;
 	if (!s->opened) {
-		ob__stream_opened(s);
+		ob__stream_opened(s, false);
 	}
 	free(s->dial);
 	s->dial = NULL;
@@ -593,7 +594,7 @@ void ob__stream_close(struct ob__stream *s)
 void ob__stream_abort(struct ob__stream *s)
 {
 	if (!s->closing || s->close_after_flush) {
-		close_now(s, s->opened && !s->connecting && !s->sock.is_unix);
+		close_now(s, s->opened && !s->connecting && !s->is_unix);
 	}
 }
 
@@ -649,12 +650,12 @@ void ob__stream_close_flushed(struct ob__stream *s, uint64_t ms)
 
 static int peer_address(const struct ob__stream *s, struct sockaddr_storage *out)
 {
-	return !s->opened || s->sock.is_unix ? -ENOTCONN : ob__sock_peer(&s->sock, out);
+	return !s->opened || s->is_unix ? -ENOTCONN : ob__sock_peer(&s->sock, out);
 }
 
 bool ob__stream_is_unix(const struct ob__stream *s)
 {
-	return s->opened && s->sock.is_unix;
+	return s->opened && s->is_unix;
 }
 
 /* The number in decimal; behind it. */

@@ -139,9 +139,10 @@ struct ob__stream {
 	uint32_t taken;           /* of what was queued, by the kernel */
 	bool above;               /* read-only: at or above `high` since it was last reached */
 	bool connecting;
-	bool blocked;   /* the kernel takes no more: it says when it does */
-	bool opened;    /* it has a socket, or had one */
-	bool closing;   /* read-only */
+	bool blocked; /* the kernel takes no more: it says when it does */
+	bool opened;  /* it has a socket, or had one */
+	bool closing; /* read-only */
+	bool is_unix : 1;
 	bool trunk : 1; /* set by the owner: carries what many send, so it reads a full part */
 	bool reading : 1;
 	bool ended : 1;        /* the peer has sent all it will */

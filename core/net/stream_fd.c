@@ -51,7 +51,7 @@ int ob__stream_connect_fd(struct ob__stream *s, int fd, ob__stream_connect_cb cb
 		s->dial = NULL;
 		return err;
 	}
-	ob__stream_opened(s);
+	ob__stream_opened(s, is_tcp == 0);
 	s->connecting = true;
 	return 0;
 }
@@ -64,7 +64,7 @@ int ob__stream_take_fd(struct ob__stream *s, int fd)
 	}
 	int err = ob__sock_take(s->m->socks, &s->sock, fd, is_tcp == 0);
 	if (err == 0) {
-		ob__stream_opened(s);
+		ob__stream_opened(s, is_tcp == 0);
 	}
 	return err;
 }

@@ -44,7 +44,7 @@ struct ob__stream_dial {
 struct ob__stream_dial *ob__stream_dial_new(struct ob__stream *s, ob__stream_connect_cb cb);
 
 /* It has a socket from now on. */
-void ob__stream_opened(struct ob__stream *s);
+void ob__stream_opened(struct ob__stream *s, bool is_unix);
 
 /* The kernel takes no more at present. */
 void ob__stream_block(struct ob__stream *s);

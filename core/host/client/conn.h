@@ -80,7 +80,7 @@ struct ob__conn {
 	uint32_t stuck; /* ms since which it has not been seen to take anything; 0: it is not */
 	uint32_t taken; /* ob__stream_taken() then */
 	uint32_t in_flight;
-	uint32_t paused; /* enum ob__conn_pause */
+	uint8_t paused; /* enum ob__conn_pause */
 	bool is_ws;
 	bool close_sent;
 	bool opened;     /* the codec has begun with it */

@@ -61,6 +61,7 @@ struct ob__dispatch {
 	struct ob__last_call last_call;
 	uint64_t budget_ms; /* of the client's message that is being handled, or that comes next */
 	uint64_t current;   /* request whose handler runs, or for which a result is handed over */
+	struct ob__req *running;     /* whose handler runs: it stays until that returns; or NULL */
 	struct ob__list held_frames; /* waiting for a live node, oldest first */
 	size_t held_bytes;
 	struct ob__timeout held_timeout;

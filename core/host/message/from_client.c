@@ -61,13 +61,12 @@ void ob__client_refuse(struct ob__node *node, struct ob__conn *conn, const ob_pa
 static void client_local(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
                          const ob_view *view, struct ob__reg *reg)
 {
-	struct ob__req *r = ob__req_new(node, reg, OB__ORIGIN_CLIENT, view->budget_ms);
+	struct ob__req *r = ob__req_of_client(node, reg, view);
 
 	if (r == NULL) {
 		client_fail(node, conn, p, OB_E_BUSY, "too many requests");
 		return;
 	}
-	r->view = *view;
 	r->from.client.conn = ob__conn_handle(conn);
 	r->from.client.cookie = p->cookie;
 	ob__req_run(node, reg, r);

@@ -302,8 +302,9 @@ const json_t *ob__req_json(struct ob__req *r)
 	return r->json;
 }
 
-struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob__origin origin,
-                            uint64_t budget_ms)
+/* Without its view. */
+static inline struct ob__req *req_take(struct ob__node *node, const struct ob__reg *reg,
+                                       enum ob__origin origin, uint64_t budget_ms)
 {
 	struct ob__req *r = ob__slab_take(&node->dispatch.reqs);
 
@@ -321,16 +322,36 @@ struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob_
 	r->json_reply = false;
 	r->http_status = 0;
 	r->http_type = NULL;
-	r->view = (ob_view){
-		.size = sizeof(r->view),
-		.budget_ms = (uint32_t)budget_ms,
-		.source = node->self.id,
-	};
 	r->method = NULL;
 	r->json = NULL;
 	r->deadline = ob__loop_now(node->loop) + budget_ms;
 	r->key = 0;
 	r->trace = (struct ob__trace){0};
+	return r;
+}
+
+struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob__origin origin,
+                            uint64_t budget_ms)
+{
+	struct ob__req *r = req_take(node, reg, origin, budget_ms);
+
+	if (r != NULL) {
+		r->view = (ob_view){
+			.size = sizeof(r->view),
+			.budget_ms = (uint32_t)budget_ms,
+			.source = node->self.id,
+		};
+	}
+	return r;
+}
+
+struct ob__req *ob__req_of_client(struct ob__node *node, struct ob__reg *reg, const ob_view *view)
+{
+	struct ob__req *r = req_take(node, reg, OB__ORIGIN_CLIENT, view->budget_ms);
+
+	if (r != NULL) {
+		r->view = *view;
+	}
 	return r;
 }
 
@@ -391,11 +412,14 @@ static inline void call_handler(struct ob__node *node, ob_handler_fn fn, uint32_
 	r->gen->handled++;
 	struct ob__gen *g = r->gen;
 	uint64_t before = node->dispatch.current;
+	struct ob__req *outer = node->dispatch.running;
 	node->dispatch.current = r->handle;
+	node->dispatch.running = r;
 	uint64_t entered = ob__gen_enter(g);
 	fn(&g->ctx, r->handle);
 	ob__gen_leave(g, entered);
 	node->dispatch.current = before;
+	node->dispatch.running = outer;
 	handler_returned(node, r);
 }
 

@@ -83,6 +83,9 @@ struct ob__req {
 struct ob__req *ob__req_new(struct ob__node *node, struct ob__reg *reg, enum ob__origin origin,
                             uint64_t budget_ms);
 
+/* The same for a client's message, with its view. */
+struct ob__req *ob__req_of_client(struct ob__node *node, struct ob__reg *reg, const ob_view *view);
+
 /* Calls the handler.  The request may be gone when this returns. */
 void ob__req_run(struct ob__node *node, struct ob__reg *reg, struct ob__req *r);
 

@@ -283,7 +283,6 @@ static struct vhandle *handle_new(struct ob__socks *set, struct ob__sock *k, boo
 	h->set = set;
 	h->k = k;
 	k->virtual = h;
-	k->is_unix = is_unix;
 	return h;
 }
 
