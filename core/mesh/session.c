@@ -60,8 +60,7 @@ void ob__sessions_free(struct ob__sessions *ss)
 	ss->local = 0;
 }
 
-static struct ob__session *add(struct ob__sessions *ss, uint64_t node, uint64_t seq,
-                               uint64_t now_ms)
+static struct ob__session *add(struct ob__sessions *ss, uint64_t node, uint64_t seq)
 {
 	uint64_t handle;
 	struct ob__session *s = ob__slab_alloc(&ss->slab, &handle);
@@ -75,28 +74,28 @@ static struct ob__session *add(struct ob__sessions *ss, uint64_t node, uint64_t 
 	s->handle = handle;
 	s->node = node;
 	s->seq = seq;
-	s->opened_ms = now_ms;
 	return s;
 }
 
 struct ob__session *ob__session_open(struct ob__sessions *ss, uint64_t conn, uint64_t now_ms)
 {
-	struct ob__session *s = add(ss, ss->self, ss->next_seq, now_ms);
+	struct ob__session *s = add(ss, ss->self, ss->next_seq);
 	if (s == NULL) {
 		return NULL;
 	}
 	ss->next_seq++;
 	ss->local++;
 	s->conn = conn;
+	s->opened_ms = now_ms;
 	return s;
 }
 
 struct ob__session *ob__session_meet(struct ob__sessions *ss, uint64_t node, uint64_t seq,
-                                     uint64_t now_ms, bool *fresh)
+                                     bool *fresh)
 {
 	struct ob__session *s = ob__session_find(ss, node, seq);
 	*fresh = s == NULL && node != ss->self;
-	return *fresh ? add(ss, node, seq, now_ms) : s;
+	return *fresh ? add(ss, node, seq) : s;
 }
 
 struct ob__session *ob__session_get(const struct ob__sessions *ss, uint64_t handle)

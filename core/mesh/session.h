@@ -86,7 +86,12 @@ struct ob__session {
 	uint64_t node;
 	uint64_t seq;
 	uint64_t conn; /* handle of the client's connection; 0 on other nodes */
-	uint64_t opened_ms;
+	union {
+		uint64_t opened_ms; /* one of a client of this node: loop ms */
+		/* another node's: loop s since which its proxy has not said that it knows; 0: it
+		 * has */
+		uint64_t unheard_s;
+	};
 	uint64_t messages;
 	uint64_t *served; /* node ids that met it */
 	struct ob__session_choice *sticky;
@@ -97,8 +102,7 @@ struct ob__session {
 	uint8_t served_len;
 	uint8_t sticky_len;
 	uint8_t pushers_len;
-	uint8_t flags;      /* the floor above's own, as is this: */
-	uint32_t unheard_s; /* loop s since which its proxy has not said that it knows; 0: it has */
+	uint8_t flags; /* the floor above's own */
 };
 
 /* A CLOSED that has not been acknowledged. */
@@ -133,7 +137,7 @@ struct ob__session *ob__session_open(struct ob__sessions *ss, uint64_t conn, uin
 /* The record of another node's session, made if need be; *fresh says so. NULL at the limit, and for
  * an own session that is over. */
 struct ob__session *ob__session_meet(struct ob__sessions *ss, uint64_t node, uint64_t seq,
-                                     uint64_t now_ms, bool *fresh);
+                                     bool *fresh);
 
 struct ob__session *ob__session_get(const struct ob__sessions *ss, uint64_t handle);
 struct ob__session *ob__session_find(const struct ob__sessions *ss, uint64_t node, uint64_t seq);

@@ -34,7 +34,8 @@
 #define OVERHEAD     (HEADER + OBESPOIR_BLOCK) /* a padding's most, or a tag */
 #define NUMBERS_MAX  (UINT64_C(1) << 32)       /* of packets with one key */
 #define STATE_BEFORE 1                         /* a version that kept nothing */
-#define STATE_VER    2
+#define STATE_OWN    2                         /* the same as now, but shared by nobody */
+#define STATE_VER    3
 
 #define CLOSE_PROTOCOL 1002
 #define CLOSE_TOO_BIG  1009
@@ -384,8 +385,10 @@ static int open_state(ob_ctx *ctx, void *state, const ob_codec_open *info)
 static int migrate(ob_ctx *ctx, uint32_t from, const void *old_state, void *state)
 {
 	(void)ctx;
-	(void)old_state;
-	(void)state;
+	if (from == STATE_OWN) {
+		memcpy(state, old_state, sizeof(struct client));
+		return 0;
+	}
 	return from == STATE_BEFORE ? 0 : OB_E_STATE;
 }
 
@@ -429,7 +432,7 @@ static const ob_codec codec = {
 	.size = sizeof(codec),
 	.state_size = sizeof(struct client),
 	.state_ver = STATE_VER,
-	.flags = OB_CODEC_STREAM,
+	.flags = OB_CODEC_STREAM | OB_CODEC_BLANK, /* with encode 0 nothing is kept */
 	.overhead = OVERHEAD,
 	.name = "obespoir",
 	.decode = decode,

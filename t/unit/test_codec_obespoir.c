@@ -679,7 +679,7 @@ static void test_module(void)
 	CU_ASSERT_EQUAL(ob_module.start(&ctx, NULL), 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(offered);
 	CU_ASSERT_STRING_EQUAL(offered->name, "obespoir");
-	CU_ASSERT_EQUAL(offered->flags, OB_CODEC_STREAM);
+	CU_ASSERT_EQUAL(offered->flags, OB_CODEC_STREAM | OB_CODEC_BLANK);
 	CU_ASSERT_EQUAL(offered->overhead, OVERHEAD);
 	CU_ASSERT_EQUAL(offered->state_size, sizeof(struct client));
 	CU_ASSERT_EQUAL(ob_module.selftest(&ctx), 0);
@@ -694,6 +694,9 @@ static void test_migrate(void)
 
 	CU_ASSERT_EQUAL(migrate(NULL, STATE_BEFORE, NULL, &c), 0);
 	CU_ASSERT_EQUAL(memcmp(&c, &plain, sizeof(c)), 0);
+	struct client old = {.encode = BLOCKS, .key_len = 16, .in = {7}};
+	CU_ASSERT_EQUAL(migrate(NULL, STATE_OWN, &old, &c), 0);
+	CU_ASSERT_EQUAL(memcmp(&c, &old, sizeof(c)), 0);
 	CU_ASSERT(migrate(NULL, STATE_VER + 1, &plain, &c) < 0);
 }
 

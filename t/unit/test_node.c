@@ -294,14 +294,14 @@ static void test_session_names(void)
 	rig_start(&n, "n", "x", "'modules': []");
 	bool fresh;
 	/* of a node that is known, of one that is not */
-	struct ob__session *s = ob__session_meet(&n.node->sessions, 0xabcdef, 0x1234, 0, &fresh);
+	struct ob__session *s = ob__session_meet(&n.node->sessions, 0xabcdef, 0x1234, &fresh);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
 	CU_ASSERT_EQUAL(ob__node_session_text(n.node, s, text, sizeof(text)), 0);
 	CU_ASSERT_STRING_EQUAL(text, "#0000000000abcdef-0000000000001234");
 	CU_ASSERT_PTR_EQUAL(ob__node_session(n.node, text), s);
 	CU_ASSERT_EQUAL(ob__node_session_text(n.node, s, text, 20), OB_E_INVAL);
 
-	s = ob__session_meet(&n.node->sessions, ob__node_id("p-1"), 0xfedcba9876543210, 0, &fresh);
+	s = ob__session_meet(&n.node->sessions, ob__node_id("p-1"), 0xfedcba9876543210, &fresh);
 	CU_ASSERT_PTR_EQUAL(ob__node_session(n.node, "p-1-fedcba9876543210"), s);
 	static const char *const bad[] = {
 		"",

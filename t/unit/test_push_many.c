@@ -627,7 +627,7 @@ static void test_sessions(void)
 	for (int i = 0; i < FAKES; i++) {
 		bool fresh;
 		list[len++] = ob__session_meet(&service.node->sessions, proxy.node->self.id,
-		                               (uint64_t)i + 1, 0, &fresh)
+		                               (uint64_t)i + 1, &fresh)
 		                      ->handle;
 	}
 	list[len++] = list[0];

@@ -50,17 +50,17 @@ static void test_met(void)
 {
 	bool fresh;
 	begin(10);
-	struct ob__session *s = ob__session_meet(&ss, 7, 1, 5, &fresh);
+	struct ob__session *s = ob__session_meet(&ss, 7, 1, &fresh);
 	CU_ASSERT_TRUE(s != NULL && fresh);
 	CU_ASSERT_EQUAL(s->conn, 0);
 	CU_ASSERT_EQUAL(ss.local, 0);
-	CU_ASSERT_PTR_EQUAL(ob__session_meet(&ss, 7, 1, 6, &fresh), s);
+	CU_ASSERT_PTR_EQUAL(ob__session_meet(&ss, 7, 1, &fresh), s);
 	CU_ASSERT_FALSE(fresh);
 	/* an own session is found, but never made by meeting it */
 	struct ob__session *own = ob__session_open(&ss, 1, 5);
-	CU_ASSERT_PTR_EQUAL(ob__session_meet(&ss, SELF, FIRST_SEQ, 6, &fresh), own);
+	CU_ASSERT_PTR_EQUAL(ob__session_meet(&ss, SELF, FIRST_SEQ, &fresh), own);
 	CU_ASSERT_FALSE(fresh);
-	CU_ASSERT_PTR_NULL(ob__session_meet(&ss, SELF, FIRST_SEQ + 1, 6, &fresh));
+	CU_ASSERT_PTR_NULL(ob__session_meet(&ss, SELF, FIRST_SEQ + 1, &fresh));
 	CU_ASSERT_FALSE(fresh);
 	ob__session_end(&ss, s);
 	CU_ASSERT_EQUAL(ss.local, 1);
@@ -72,9 +72,9 @@ static void test_limit(void)
 	bool fresh;
 	begin(2);
 	struct ob__session *a = ob__session_open(&ss, 1, 0);
-	CU_ASSERT_PTR_NOT_NULL(ob__session_meet(&ss, 7, 1, 0, &fresh));
+	CU_ASSERT_PTR_NOT_NULL(ob__session_meet(&ss, 7, 1, &fresh));
 	CU_ASSERT_PTR_NULL(ob__session_open(&ss, 2, 0));
-	CU_ASSERT_PTR_NULL(ob__session_meet(&ss, 7, 2, 0, &fresh));
+	CU_ASSERT_PTR_NULL(ob__session_meet(&ss, 7, 2, &fresh));
 	CU_ASSERT_PTR_NULL(ob__session_find(&ss, 7, 2));
 	ob__session_end(&ss, a);
 	struct ob__session *b = ob__session_open(&ss, 2, 0);

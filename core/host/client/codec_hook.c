@@ -122,6 +122,9 @@ int ob__codec_open(struct ob__conn *conn)
 	}
 	int rc = ob__codec_fill(conn, &reg->codec, reg->gen, conn->codec_state);
 	conn->opened = rc == 0;
+	if (rc == 0) {
+		ob__codec_share(conn, &reg->codec);
+	}
 	return rc;
 }
 

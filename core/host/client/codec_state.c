@@ -15,6 +15,7 @@
 
 #define VISITED_MAX 4096u /* places of the slab looked at in one turn */
 #define CLOCK_EVERY 16u   /* migrations between two looks at the clock */
+#define BLANK_MAX   256u  /* as OB_CODEC_BLANK says */
 
 /* A registration's flag: states of some version reach it only by way of the one before. */
 #define REG_BY_STEPS 1u
@@ -72,10 +73,13 @@ static void count_result(struct ob__node *node, const char *result)
 
 /* ---- one state ---- */
 
+/* Of connections whose codec keeps nothing for them (OB_CODEC_BLANK). */
+static const uint64_t blank[BLANK_MAX / sizeof(uint64_t)];
+
 /* There may be keys in it. */
 static void free_state(void *data, uint32_t size)
 {
-	if (data != NULL) {
+	if (data != NULL && data != blank) {
 		explicit_bzero(data, size);
 		free(data);
 	}
@@ -188,6 +192,19 @@ void ob__codec_leave(struct ob__conn *conn)
 	conn->codec_state = NULL;
 	count_version(conn->codec->states, conn->codec_ver, conn->codec_size, -1);
 	conn->codec->conns--;
+}
+
+void ob__codec_share(struct ob__conn *conn, const ob_codec *codec)
+{
+	uint32_t size = conn->codec_size;
+
+	if ((codec->flags & OB_CODEC_BLANK) != 0 && size > 0 && size <= BLANK_MAX &&
+	    memcmp(conn->codec_state, blank, size) == 0) {
+		free_state(conn->codec_state, size);
+		conn->codec_state = (void *)(uintptr_t)blank;
+		conn->codec->states->blank_ver = conn->codec_ver;
+		conn->codec->states->blank = true;
+	}
 }
 
 int ob__codec_renew(struct ob__conn *conn, const struct ob__reg *reg)
@@ -540,6 +557,16 @@ static int check_version(struct ob__gen *g, const struct ob__codec_states *cs, s
 	return 0;
 }
 
+/* One that writes to it, or is to come back and does, may find a state that is shared. */
+static int refuse_blank(struct ob__gen *g, const ob_codec *codec)
+{
+	snprintf(g->refused, sizeof(g->refused),
+	         "codec state version %u is shared where it is blank, or not: a codec that changes "
+	         "that needs a new version",
+	         codec->state_ver);
+	return OB_E_STATE;
+}
+
 static int check_active(struct ob__gen *g, const ob_codec *codec, const ob_codec *old)
 {
 	if (old->state_ver == codec->state_ver && old->state_size != codec->state_size) {
@@ -556,6 +583,10 @@ static int check_active(struct ob__gen *g, const ob_codec *codec, const ob_codec
 		         "new version",
 		         codec->state_ver);
 		return OB_E_STATE;
+	}
+	if (old->state_ver == codec->state_ver && codec->state_size > 0 &&
+	    (codec->flags & ~old->flags & OB_CODEC_BLANK) != 0) {
+		return refuse_blank(g, codec);
 	}
 	if (old->state_ver != codec->state_ver && codec->migrate == NULL) {
 		snprintf(g->refused, sizeof(g->refused),
@@ -578,6 +609,10 @@ int ob__codec_acceptable(struct ob__gen *g, const ob_codec *codec, uint32_t *fla
 		return 0; /* nobody's, or another module's, which registering refuses */
 	}
 	int rc = check_active(g, codec, &old->codec);
+	if (rc == 0 && slot->states->blank && slot->states->blank_ver == codec->state_ver &&
+	    (codec->flags & OB_CODEC_BLANK) == 0) {
+		rc = refuse_blank(g, codec);
+	}
 	rc = rc == 0 ? ob__codec_conf_check_all(g, codec) : rc;
 	for (size_t i = 0; rc == 0 && i < OB__CODEC_COUNTED; i++) {
 		if (slot->states->versions[i].conns > 0) {

@@ -66,6 +66,8 @@ struct ob__codec_states {
 	struct ob__codec_step steps[OB__CODEC_STEPS]; /* oldest first; each holds its generation */
 	uint32_t steps_len;
 	const struct ob__gen *before; /* who may come back, while on trial; compared only */
+	uint32_t blank_ver; /* in which states have been shared (OB_CODEC_BLANK), if ... */
+	bool blank;         /* ... some have */
 	bool trial;
 	bool returned;
 	bool queued;  /* a turn of the sweep is coming */
@@ -82,6 +84,9 @@ int ob__codec_registered(struct ob__gen *g, struct ob__reg *reg);
 /* A new connection: its state. 0 or OB_E_NOMEM. */
 int ob__codec_join(struct ob__conn *conn, const struct ob__reg *reg);
 void ob__codec_leave(struct ob__conn *conn);
+
+/* The codec has filled it in: one that is blank is shared. */
+void ob__codec_share(struct ob__conn *conn, const ob_codec *codec);
 
 /* Its state anew, zeroed, in the version of `reg`. 0 or OB_E_NOMEM. */
 int ob__codec_renew(struct ob__conn *conn, const struct ob__reg *reg);

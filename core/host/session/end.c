@@ -58,9 +58,9 @@ static int served_send(struct ob__node *node, const struct ob__session *s, bool 
 	return rc;
 }
 
-static uint32_t now_s(const struct ob__node *node)
+static uint64_t now_s(const struct ob__node *node)
 {
-	return (uint32_t)(ob__loop_now(node->loop) / 1000) + 1;
+	return ob__loop_now(node->loop) / 1000 + 1;
 }
 
 static void tell_served(struct ob__node *node, struct ob__session *s, bool sticky, bool again)
@@ -85,7 +85,7 @@ static bool served_by_nobody(struct ob__node *node, const struct ob__session *s)
 {
 	uint32_t missed;
 
-	if (s->unheard_s == 0 || now_s(node) - s->unheard_s < SERVED_LOST_S) {
+	if (s->conn != 0 || s->unheard_s == 0 || now_s(node) - s->unheard_s < SERVED_LOST_S) {
 		return false;
 	}
 	++*node->served_lost;
@@ -265,8 +265,7 @@ int ob__frame_session(struct ob__node *node, const struct ob__frame *f, uint64_t
 		*handle = s != NULL ? s->handle : 0;
 		return 0;
 	}
-	s = ob__session_meet(&node->sessions, f->session_node, f->session_seq,
-	                     ob__loop_now(node->loop), &fresh);
+	s = ob__session_meet(&node->sessions, f->session_node, f->session_seq, &fresh);
 	if (s == NULL) {
 		return OB_E_BUSY;
 	}
