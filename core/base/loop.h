@@ -9,7 +9,7 @@
  * read once per turn, a timing wheel for timeouts, hooks that run just before the loop polls
  * (where output is flushed), and a queue through which other threads post work, in order.
  * Signals come in as plain callbacks.  The shared read buffer is here because reads never
- * overlap: libuv asks for it, fills it and hands it over before it asks again.
+ * overlap: what was read into it is handed over before it is read into again.
  */
 
 #ifndef OB__LOOP_H

@@ -127,7 +127,7 @@ int ob__link_put_behind(struct ob__link *l, const struct ob__frame *f);
 /* Gives the stream what waits, as far as there is room. */
 void ob__link_pump(struct ob__link *l);
 
-/* How many bytes of frames the stream has got rid of, but for what libuv holds. */
+/* How many bytes of frames the stream has given to the kernel, or to TLS. */
 uint64_t ob__link_gone(const struct ob__link *l);
 
 /* The link of an authenticated peer starts to work, as its path or (of two) not. */

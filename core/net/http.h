@@ -117,9 +117,8 @@ bool ob__http_waiting(const struct ob__http_server *srv, uint64_t handle);
  * Accepts a WebSocket handshake: writes 101 and moves the socket into `into`, a stream that was
  * initialised by ob__stream_init() and nothing more.  Bytes that came behind the handshake are
  * handed to its on_read in the next turn, before any others.  No subprotocol is chosen and no
- * extension accepted.  0, -ESTALE, -EINVAL (no handshake), -EBUSY (answers to earlier requests are
- * still under way), or what dup(2) says; then the request must be answered, and `into` closed if
- * `opened`.
+ * extension accepted.  0, -ESTALE, -EINVAL (no handshake), or -ECANCELED; then the
+ * request must be answered.
  */
 int ob__http_upgrade(struct ob__http_server *srv, uint64_t handle, struct ob__stream *into);
 

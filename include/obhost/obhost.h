@@ -54,7 +54,8 @@
  *                    node; ob_trace(); ob_on_call_filter(); left, failed and tries in
  *                    ob_call_result; OB_EVENT_NODE_REPLACED; users and what belongs to them: bind,
  *                    unbind, find, push and kick by user, locks; session attributes; sessions
- *                    that are replaced, lost or moved; pushes to many; OB_CODEC_SHARED;
+ *                    that are replaced, lost or moved; pushes to many; OB_CODEC_SHARED,
+ *                    OB_CODEC_BLANK;
  *                    ob_on_transport(); what policies see of candidates and sessions; codecs that
  *                    open, wake, answer and say goodbye; groups; messages with names; listeners
  *                    with TLS; ob_secret_equal(); descriptors that are watched; transports for

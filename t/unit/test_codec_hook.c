@@ -935,6 +935,55 @@ static void test_before(void)
 	end();
 }
 
+static bool keeps_nothing;
+
+static int open_blank(ob_ctx *ctx, void *state, const ob_codec_open *info)
+{
+	return keeps_nothing ? 0 : hook_open(ctx, state, info);
+}
+
+/* Who keeps nothing shares that; a generation for which that is otherwise needs another version. */
+static void test_blank(void)
+{
+	static struct rig_client others[2];
+	const void *states[3] = {0};
+	const struct ob__conn *conn;
+	uint32_t at = 0;
+	size_t len = 0;
+
+	prepare();
+	codec.flags |= OB_CODEC_BLANK;
+	codec.open = open_blank;
+	codec.close = NULL;
+	keeps_nothing = true;
+	rig_start(&n, "n", "x",
+	          "'listen': [{" LINE "}], 'modules': [{'name': 'puppet', 'conf': "
+	          "{'hooks': %ld}}]",
+	          "tcp", (long)(intptr_t)&p);
+	rig_connect(&c, n.port, false);
+	rig_connect(&others[0], n.port, false);
+	CU_ASSERT_TRUE(RIG_UNTIL(n.node->clients.conns.live == 2));
+	keeps_nothing = false;
+	rig_connect(&others[1], n.port, false);
+	CU_ASSERT_TRUE(RIG_UNTIL(n.node->clients.conns.live == 3));
+	while (len < 3 && (conn = ob__slab_next(&n.node->clients.conns, &at)) != NULL) {
+		states[len++] = conn->codec_state;
+	}
+	CU_ASSERT_EQUAL(len, 3);
+	CU_ASSERT_PTR_EQUAL(states[0], states[1]);
+	CU_ASSERT_PTR_NOT_EQUAL(states[0], states[2]);
+	codec.flags &= ~(uint32_t)OB_CODEC_BLANK;
+	CU_ASSERT_TRUE(reload(422, "{'error': {'step': 'start', 'message': 'start failed: codec "
+	                           "state version 1 is shared where it is blank, or not: a codec "
+	                           "that changes that needs a new version: not possible in this "
+	                           "state'}}"));
+	codec.flags |= OB_CODEC_BLANK;
+	CU_ASSERT_TRUE(reload(200, "{'result': 'switched'}"));
+	rig_disconnect(&others[0]);
+	rig_disconnect(&others[1]);
+	end();
+}
+
 int main(void)
 {
 	CU_initialize_registry();
@@ -957,5 +1006,6 @@ int main(void)
 	CU_add_test(s, "configuration is checked", test_check);
 	CU_add_test(s, "and by a new generation", test_check_at_reload);
 	CU_add_test(s, "descriptors of before", test_before);
+	CU_add_test(s, "a state that is blank", test_blank);
 	return ob__tap_run();
 }
