@@ -3,9 +3,9 @@
  */
 
 /*
- * What nodes say about users, and pushes to many: the first byte says which kind of message the
- * rest is.  What is read is written again and must be the same bytes; claims, releases and locks go
- * into a table as well.
+ * What nodes say about users, pushes to many, and names of states and events: the first byte says
+ * which kind of message the rest is.  What is read is written again and must be the same bytes;
+ * claims, releases and locks go into a table as well.
  */
 
 #include <stdint.h>
@@ -128,6 +128,19 @@ static void fuzz_list(enum ob__push_to to, const uint8_t *data, size_t len)
 	CHECK(at == l.data);
 }
 
+static void fuzz_named(const uint8_t *data, size_t len)
+{
+	struct ob__named_msg m;
+	uint8_t out[1 + OB__NAMED_WORD_MAX];
+
+	if (ob__named_get(&m, data, len) != 0) {
+		return;
+	}
+	size_t head = ob__named_put_head(out, m.name);
+	CHECK(head >= 2 && head + m.len == len && memcmp(out, data, head) == 0);
+	CHECK(m.data == data + head);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const struct ob__bindings_ops ops = {answer, fence, gone, expired};
@@ -144,7 +157,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	memcpy(copy, data + 1, len - 1);
 	len--;
 	ob__bindings_init(&t, 5, 1, &ops, NULL);
-	if (data[0] % 7 == 0) {
+	uint8_t kind = data[0] % 8;
+	if (kind == 0) {
 		uint64_t now = 1;
 		for (size_t at = 0; at < len; now += 500) {
 			size_t used = fuzz_user(&t, copy + at, len - at, now);
@@ -152,12 +166,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			ob__bindings_tick(&t, 2, now);
 			(void)ob__bindings_sweep(&t, 1000);
 		}
-	} else if (data[0] % 7 == 1) {
+	} else if (kind == 1) {
 		fuzz_lock(&t, copy, len, 1);
-	} else if (data[0] % 7 >= 5) {
-		fuzz_list(data[0] % 7 == 5 ? OB__PUSH_SESSIONS : OB__PUSH_USERS, copy, len);
+	} else if (kind == 7) {
+		fuzz_named(copy, len);
+	} else if (kind >= 5) {
+		fuzz_list(kind == 5 ? OB__PUSH_SESSIONS : OB__PUSH_USERS, copy, len);
 	} else {
-		fuzz_rest((uint8_t)(data[0] % 7 - 2), copy, len);
+		fuzz_rest((uint8_t)(kind - 2), copy, len);
 	}
 	ob__bindings_tick(&t, 10, UINT64_MAX);
 	ob__bindings_free(&t);

@@ -5,19 +5,32 @@
 /*
  * Fuzz targets without a fuzzer: runs the target on each file named, and on each file in each
  * folder named.  A finding aborts, as it does under the fuzzer.
+ *
+ *     fuzz_ws FILE|FOLDER...
+ *     fuzz_ws -runs=1000000 -seed=1 -workers=2 -artifact_prefix=found/ws- FOLDER
+ *
+ * The second form, in the words of libFuzzer, runs it also on so many inputs made from those by
+ * chance, a seed's always the same ones, in so many processes; the input of a finding is saved.
  */
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "t/fuzz/explore.h"
 #include "t/fuzz/fuzz.h"
+#include "t/fuzz/mutate.h"
+
+#define MAX_LEN 4096u
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) __attribute__((weak));
+
+static struct fuzz_corpus corpus;
 
 static int complain(const char *path)
 {
@@ -34,8 +47,9 @@ static int run_stream(FILE *f, const char *path, size_t len)
 		return complain(path);
 	}
 	LLVMFuzzerTestOneInput(data, len);
+	int rc = fuzz_corpus_add(&corpus, path, data, len);
 	free(data);
-	return 0;
+	return rc;
 }
 
 static int run_file(const char *path, const struct stat *st)
@@ -49,9 +63,9 @@ static int run_file(const char *path, const struct stat *st)
 	return rc;
 }
 
-static int run_path(const char *path, unsigned *count);
+static int run_path(const char *path);
 
-static int run_folder(const char *path, unsigned *count)
+static int run_folder(const char *path)
 {
 	DIR *dir = opendir(path);
 	if (dir == NULL) {
@@ -65,7 +79,7 @@ static int run_folder(const char *path, unsigned *count)
 			continue;
 		}
 		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-		if (run_path(name, count) < 0) {
+		if (run_path(name) < 0) {
 			rc = -1;
 		}
 	}
@@ -73,35 +87,85 @@ static int run_folder(const char *path, unsigned *count)
 	return rc;
 }
 
-static int run_path(const char *path, unsigned *count)
+static int run_path(const char *path)
 {
 	struct stat st;
 	if (stat(path, &st) < 0) {
 		return complain(path);
 	}
 	if (S_ISDIR(st.st_mode)) {
-		return run_folder(path, count);
+		return run_folder(path);
 	}
-	(*count)++;
 	return run_file(path, &st);
+}
+
+/* -NAME=NUMBER */
+static bool number(const char *arg, const char *name, uint64_t *value)
+{
+	size_t len = strlen(name);
+	char *end;
+	if (strncmp(arg, name, len) != 0 || arg[len] < '0' || arg[len] > '9') {
+		return false;
+	}
+	*value = strtoull(arg + len, &end, 10);
+	return *end == '\0';
+}
+
+static bool option(struct fuzz_plan *plan, const char *arg)
+{
+	static const char prefix[] = "-artifact_prefix=";
+	uint64_t n;
+	if (number(arg, "-runs=", &plan->runs) || number(arg, "-seed=", &plan->seed)) {
+		return true;
+	}
+	if (number(arg, "-workers=", &n) && n > 0) {
+		plan->workers = n < FUZZ_WORKERS ? (unsigned)n : FUZZ_WORKERS;
+		return true;
+	}
+	if (strncmp(arg, prefix, strlen(prefix)) == 0) {
+		plan->prefix = arg + strlen(prefix);
+		return true;
+	}
+	return false;
+}
+
+static int explore(struct fuzz_plan *plan)
+{
+	fuzz_corpus_sort(&corpus);
+	for (size_t i = 0; i < corpus.count; i++) {
+		size_t len = corpus.inputs[i].len;
+		plan->max_len = len > plan->max_len ? len : plan->max_len;
+	}
+	if (corpus.count == 0) {
+		fprintf(stderr, "nothing to begin with\n");
+		return 1;
+	}
+	return fuzz_explore(&corpus, plan);
 }
 
 int main(int argc, char **argv)
 {
+	struct fuzz_plan plan = {.seed = 1, .workers = 1, .max_len = MAX_LEN, .prefix = ""};
+	int status = 0;
 	if (argc < 2) {
-		fprintf(stderr, "usage: %s FILE|FOLDER...\n", argv[0]);
+		fprintf(stderr, "usage: %s [-runs=NUMBER -seed=NUMBER ...] FILE|FOLDER...\n",
+		        argv[0]);
 		return 2;
 	}
 	if (LLVMFuzzerInitialize != NULL) {
 		LLVMFuzzerInitialize(&argc, &argv);
 	}
-	unsigned count = 0;
-	int status = 0;
 	for (int i = 1; i < argc; i++) {
-		if (run_path(argv[i], &count) < 0) {
-			status = 1;
+		bool good = argv[i][0] == '-' ? option(&plan, argv[i]) : run_path(argv[i]) == 0;
+		if (!good && argv[i][0] == '-') {
+			fprintf(stderr, "%s: no such option\n", argv[i]);
 		}
+		status |= !good;
 	}
-	printf("%u inputs\n", count);
+	printf("%zu inputs\n", corpus.count);
+	if (status == 0 && plan.runs > 0) {
+		status = explore(&plan);
+	}
+	fuzz_corpus_free(&corpus);
 	return status;
 }
