@@ -575,9 +575,9 @@ typedef struct ob_packet {
 	8u /* since 1.1: it knows OB_PACKET_HELLO, _SEEN and _WELCOME, and its clients count \
 	    * what they get, from the WELCOME on: 1 is the first packet behind it */
 
-#define OB_CODEC_BLANK                                                                        \
+#define OB_CODEC_BLANK                                                                          \
 	16u /* since 1.1: a state of at most 256 bytes that open leaves zeroed is never written \
-	     * to, so that all connections with such a one share it, and it can't be.  A \
+	     * to, so that all connections with such a one share it, and it can't be.  A        \
 	     * generation that begins to say so, or no longer does, needs another state_ver */
 
 #define OB_CODEC_NO_PUSH    UINT32_MAX        /* of variant */
