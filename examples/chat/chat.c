@@ -127,15 +127,23 @@ static json_t *people_of(ob_ctx *ctx, const char *room, const char *name, ob_ses
 	return list;
 }
 
-/* Somebody has joined or left a room, or is gone altogether. */
+static void tell_room(ob_ctx *ctx, const char *room, const char *what, const char *who)
+{
+	push_room(ctx, room, what, json_pack("{s:s, s:s}", "room", room, "who", who));
+}
+
+/* Somebody has joined or left a room, or is gone altogether.  It is heard a little later: whoever
+ * has gone on to another room meanwhile has been told of by move_to(), with the name he had. */
 static void on_room(ob_ctx *ctx, const ob_group_info *info)
 {
 	const char *room = info->group + sizeof(GROUPS) - 1;
-	const char *name = info->event == OB_EVENT_GROUP_JOINED ? "chat.came" : "chat.went";
+	const char *what = info->event == OB_EVENT_GROUP_JOINED ? "chat.came" : "chat.went";
+	char now[NAME_MAX + 1];
 	char who[NAME_MAX + 1];
 
-	attr(ctx, info->session, "chat.name", who);
-	push_room(ctx, room, name, json_pack("{s:s, s:s}", "room", room, "who", who));
+	if (strcmp(attr(ctx, info->session, "chat.room", now), room) == 0) {
+		tell_room(ctx, room, what, attr(ctx, info->session, "chat.name", who));
+	}
 }
 
 /* ---- what was said ---- */
@@ -187,17 +195,28 @@ static void remember(ob_ctx *ctx, const char *room, uint64_t number, const char 
 
 /* ---- requests ---- */
 
-static void move_to(ob_ctx *ctx, ob_session session, const char *room)
+/* To another room, or to another name in the same one. */
+static void move_to(ob_ctx *ctx, ob_session session, const char *name, const char *room)
 {
 	char before[NAME_MAX + 1];
+	char old_name[NAME_MAX + 1];
 	char group[NAME_MAX + sizeof(GROUPS)];
+	bool moves = strcmp(attr(ctx, session, "chat.room", before), room) != 0;
 
-	if (strcmp(attr(ctx, session, "chat.room", before), room) == 0) {
+	if (!moves && strcmp(attr(ctx, session, "chat.name", old_name), name) == 0) {
 		return;
 	}
-	if (before[0] != '\0') {
+	if (moves && before[0] != '\0') {
 		group_of(before, group);
 		(void)ob_group_leave(ctx, session, group);
+	}
+	if (before[0] != '\0') {
+		tell_room(ctx, before, "chat.went", attr(ctx, session, "chat.name", old_name));
+	}
+	(void)ob_session_set(ctx, session, "chat.name", name, strlen(name));
+	if (!moves) {
+		tell_room(ctx, room, "chat.came", name);
+		return;
 	}
 	(void)ob_session_set(ctx, session, "chat.room", room, strlen(room));
 	group_of(room, group);
@@ -221,8 +240,7 @@ static void enter(ob_ctx *ctx, ob_req req)
 		ob_fail(ctx, req, OB_E_DENIED, "Somebody here has that name.");
 		return;
 	}
-	(void)ob_session_set(ctx, view.session, "chat.name", name, strlen(name));
-	move_to(ctx, view.session, room);
+	move_to(ctx, view.session, name, room);
 	json_t *answer = this_code(ctx);
 	json_object_set_new(answer, "people", people_of(ctx, room, name, view.session, &taken));
 	json_object_set_new(answer, "history", history_of(ctx, room));

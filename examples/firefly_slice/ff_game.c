@@ -182,8 +182,23 @@ static void save(ob_ctx *ctx, struct character *c)
 	put(ctx, c);
 }
 
+/* Its player has gone: the last save, then nobody plays it. */
+static void leave(ob_ctx *ctx, struct character *c, uint64_t now)
+{
+	c->leaving = 1;
+	c->due = 0;
+	c->locked = now;
+	ob_session_lock(ctx, c->session, LOCK, LOCK_MS);
+	put(ctx, c);
+}
+
 static void look_after(ob_ctx *ctx, struct character *c, uint64_t now)
 {
+	ob_session_info session = {.size = sizeof(session)};
+
+	if (!c->leaving && ob_session_get(ctx, c->session, &session) < 0) {
+		leave(ctx, c, now); /* no event has told of its end */
+	}
 	if (now - c->locked >= LOCK_AGAIN) {
 		c->locked = now;
 		if (ob_session_lock(ctx, c->session, LOCK, LOCK_MS) < 0) {
@@ -360,22 +375,20 @@ static void enter(ob_ctx *ctx, ob_req req)
 	ask_gate(ctx, req, &c);
 }
 
-/* Its player has gone: the last save, then nobody plays it. */
+/* A session has ended.  Who its user is may have changed since he entered. */
 static void left(ob_ctx *ctx, const ob_event_info *info)
 {
-	ob_session_info session = {.size = sizeof(session)};
+	uint64_t now = ob_now_ms(ctx);
+	char user[STORE_NAME_MAX + 1];
 	struct character c;
 
-	if (ob_session_get(ctx, info->session, &session) < 0 || !get(ctx, session.user, &c) ||
-	    c.session != info->session || c.leaving) {
-		return;
+	for (const char *key = ob_kv_next(ctx, NULL); key; key = ob_kv_next(ctx, user)) {
+		snprintf(user, sizeof(user), "%s", key);
+		if (get(ctx, user, &c) && c.session == info->session && !c.leaving) {
+			leave(ctx, &c, now);
+			look_after(ctx, &c, now);
+		}
 	}
-	c.leaving = 1;
-	c.due = 0;
-	c.locked = ob_now_ms(ctx);
-	ob_session_lock(ctx, c.session, LOCK, LOCK_MS);
-	put(ctx, &c);
-	look_after(ctx, &c, c.locked);
 }
 
 /* ---------------------------------------------------------------- playing ------------------ */

@@ -241,9 +241,14 @@ static void login(ob_ctx *ctx, ob_req req)
 {
 	const char *user = ob_req_str(ctx, req, "username");
 	const char *password = ob_req_str(ctx, req, "password");
+	ob_session_info info = {.size = sizeof(info)};
 	struct job *job = job_for(ctx, req, WORK_LOGIN);
 
 	if (!job) {
+		return;
+	}
+	if (ob_session_get(ctx, job->session, &info) < 0 || *info.user) {
+		end_badly(ctx, job, "logged in already");
 		return;
 	}
 	const char *right = user ? json_string_value(json_object_get(passwords, user)) : NULL;

@@ -95,10 +95,11 @@ static void poll_end(struct world *w, struct client *c)
 	}
 }
 
+/* The first call counts. */
 static void end_by(struct world *w, struct client *c)
 {
-	c->until = ob_now_ms(w->ctx) + END_MS;
 	if (c->ending.next == NULL) {
+		c->until = ob_now_ms(w->ctx) + END_MS;
 		link_add(&c->door->ending, &c->ending);
 	}
 }
@@ -201,17 +202,24 @@ static bool send_piece(struct client *c, const uint8_t *data, size_t len)
 	return true;
 }
 
+/* ENet refuses to send what is longer than a packet. */
+static size_t piece_most(const struct world *w)
+{
+	return w->settings.packet < PIECE ? w->settings.packet : PIECE;
+}
+
+/* An end that is not polled any more is read until it is full or over: no event would go on. */
 static void read_on(struct world *w, struct client *c)
 {
 	uint8_t piece[PIECE];
 	size_t total = 0;
 
-	while (c->peer != NULL && !c->host_ended && total < TURN_BYTES) {
+	while (c->peer != NULL && !c->host_ended && (total < TURN_BYTES || !c->polled)) {
 		if (c->out.bytes >= w->settings.queue) {
 			c->full = true;
 			break;
 		}
-		ssize_t n = recv(c->fd, piece, sizeof(piece), MSG_DONTWAIT);
+		ssize_t n = recv(c->fd, piece, piece_most(w), MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR) {
 			continue;
 		}
@@ -237,6 +245,7 @@ void client_ready(struct world *w, struct client *c, uint32_t events)
 	}
 	if ((events & (EPOLLHUP | EPOLLERR)) != 0 && c->full) {
 		poll_end(w, c); /* read on when there is room: it would be told in every turn */
+		end_by(w, c);
 		return;
 	}
 	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {

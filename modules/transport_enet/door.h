@@ -31,7 +31,7 @@
 struct settings {
 	uint32_t timeout_ms; /* of silence, then a client is gone */
 	size_t queue;        /* bytes of a client on their way, each way */
-	size_t packet;       /* bytes of one packet of a client's */
+	size_t packet;       /* bytes of one packet, either way */
 };
 
 /* A list with the place of its own; zeroed: on none. */

@@ -110,6 +110,29 @@ async def rooms():
             equal(await ada.value(said("to the attic")), False)
 
 
+@case("whoever takes another name and room leaves the old ones, and no one else does", timeout=60)
+async def another_name():
+    with chat() as node:
+        async with Browser() as browser:
+            ada = await enter(browser, node, "Ada")
+            grace = await enter(browser, node, "Grace")
+            await grace.wait(people("Ada", "Grace (you)"))
+            linus = await enter(browser, node, "Linus", "attic")
+            await linus.wait(people("Linus (you)"))
+            await ada.value("client.request('chat.enter', { name: 'Grace', room: 'attic' })")
+            await linus.wait(people("Grace", "Linus (you)"))
+            await grace.wait(people("Grace (you)"))
+            contains(await grace.text(), "Ada left")
+            await ada.value("client.request('chat.enter', { name: 'Augusta', room: 'attic' })")
+            await linus.wait(people("Augusta", "Linus (you)"))
+            ken = await enter(browser, node, "Ken")
+            await ken.wait(people("Grace", "Ken (you)"))
+            await grace.wait(people("Grace (you)", "Ken"))
+            check("Grace left" not in await grace.text())
+            await ada.close()
+            await linus.wait(people("Linus (you)"))
+
+
 @case("the server goes away and comes back: the page says so, and goes on", timeout=60)
 async def back():
     with chat() as node:

@@ -15,6 +15,7 @@ import threading
 
 from obtest.env import SLOW, TOP
 from obtest.nodes import Node, all_ended, free_port, start_all, wait_linked
+from obtest.plugin import PluginDir
 from obtest.tap import Failed, case, check, contains, equal, eventually, main
 from obtest.temp import temp_dir
 
@@ -25,6 +26,33 @@ LOGIN = bytes.fromhex("4e25263009000000000000002e000000657b2270617373776f7264223
                       "2c22757365726e616d65223a226368656e6565227d0a")
 ANSWER_HEAD = bytes.fromhex("4e25263009000000000000005700000065")
 ANSWER = (b'{"data": {"userId": 1915, "characterId": 1000001, "hasRole": true}, "result": true}')
+
+# Gives the session another user, as no gate should.
+REBIND = """
+#include <obhost/obhost.h>
+
+static void bound(ob_ctx *ctx, const ob_user_result *res, void *arg)
+{
+	ob_reply_json(ctx, (ob_req)(uintptr_t)arg, "{s:b}", "result", res->code == OB_OK);
+}
+
+static void rebind(ob_ctx *ctx, ob_req req)
+{
+	ob_view view = {.size = sizeof(view)};
+
+	ob_req_view(ctx, req, &view);
+	ob_request_hold(ctx, req);
+	ob_session_bind(ctx, view.session, ob_req_str(ctx, req, "user"), bound,
+			(void *)(uintptr_t)req);
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	return ob_on_id(ctx, 199, rebind);
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
 
 _spec = importlib.util.spec_from_file_location("play", f"{FOLDER}/play.py")
 play = importlib.util.module_from_spec(_spec)
@@ -192,6 +220,33 @@ def refused():
         for points in (0, -1, 1001, "5"):
             equal(player.ask(603, points=points)["result"], False)
         equal(good(player.ask(604))["score"], 0)
+
+
+@case("a second login of one client is refused; whoever goes then can come back", timeout=60)
+def second_login():
+    with Slice(save_every=3600) as s:
+        player = unsaved(s, 5)
+        for user in ("bob", "chenee"):
+            answer = player.ask(101, username=user, password=user)
+            equal((answer["result"], answer["message"]), (False, "logged in already"))
+        equal(good(player.ask(603, points=1))["score"], 6)
+        leave(player)
+        equal(s.enter()[1]["score"], 6)
+
+
+@case("a session that another user takes over while he plays: his character is saved, too", timeout=60)
+def other_user():
+    plugins = PluginDir()
+    plugins.build("rebind", REBIND)
+    a_slice = Slice(save_every=3600)
+    a_slice.gate.conf["modules"].append("rebind")
+    a_slice.gate.conf["module_dirs"].append(str(plugins))
+    with a_slice as s:
+        player = unsaved(s, 5)
+        equal(player.ask(199, user="bob"), {"result": True})
+        leave(player)
+        eventually(lambda: s.kept()["score"] == 5, "5 points on the disk")
+        equal(s.enter()[1]["score"], 5)
 
 
 @case("a login elsewhere replaces the player, who is told by 905, and has what he had", timeout=60)

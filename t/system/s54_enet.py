@@ -266,6 +266,15 @@ def nobody(node):
     eventually(lambda: clients(node) == 0, "no client is left", 15)
 
 
+def least_fds(node):
+    """Descriptors while nobody asks the node for anything."""
+    seen = []
+    for _ in range(10):
+        seen.append(node.fds())
+        time.sleep(0.02)
+    return min(seen)
+
+
 def enet_count(node, what):
     return node.metric(f"obhost_module_enet_{what}_total")
 
@@ -292,6 +301,20 @@ def echo():
         (session,) = node.get("/sessions")["sessions"]
         check(re.fullmatch(r"127\.0\.0\.1:[1-9][0-9]*", session["peer"]), session["peer"])
     nobody(node)
+
+
+@case("small packets: a longer message goes in pieces, both ways")
+def small_packets():
+    node = make("small", conf={"packet": 4096})
+    with Peer(node.udp) as peer:
+        for size in (4000, 5000, 20000, 60000):
+            body = json.dumps({"n": "x" * size}).encode()
+            data = packet(ECHO, body)
+            for at in range(0, len(data), 4096):
+                peer.send(data[at:at + 4096])
+            number, answer = peer.message()
+            check((number, answer) == (ECHO, body), f"{size} bytes")
+    node.stop()
 
 
 @case("packets are a stream of bytes: in pieces, and several in one")
@@ -365,6 +388,48 @@ def slow():
         eventually(lambda: node.metric("obhost_client_closed_total", reason="slow") == 1,
                    "closed", 10)
     nobody(node)
+    node.stop()
+
+
+def overfill(node, peers):
+    """Fills all that is between the node and peers who do not read, then closes them for it."""
+    for text in (b'{"n": 15, "size": 30000}', b'{"n": 300, "size": 30000}'):
+        for peer in peers:
+            peer.tell(FLOOD, text)
+            peer.host.flush()
+        for _ in range(10):  # turns of the node's
+            clients(node)
+    eventually(lambda: node.metric("obhost_client_closed_total", reason="slow") == len(peers),
+               "closed", 10)
+
+
+@case("a client that is closed as too slow and reads again gets the rest and the code", 60)
+def slow_reads_again():
+    node = make("again", conf={"timeout": 60})
+    fds = least_fds(node)
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(Peer(node.udp)) for _ in range(3)]
+        for peer in peers:
+            peer.ask(ECHO, b"{}")
+        overfill(node, peers)
+        time.sleep(2)  # so that all of a queue is acknowledged at once
+        for peer in peers:
+            equal(peer.ended(), 1008)
+            check(len(peer.data) > 131072, f"{len(peer.data)} bytes")
+        nobody(node)
+        eventually(lambda: node.fds() <= fds, f"descriptors are back ({fds})")
+    node.stop()
+
+
+@case("a client that is closed as too slow and never reads again is gone soon", 60)
+def slow_for_ever():
+    node = make("never", conf={"timeout": 120})
+    fds = least_fds(node)
+    with Peer(node.udp) as peer:
+        peer.ask(ECHO, b"{}")
+        overfill(node, [peer])
+        eventually(lambda: node.fds() <= fds, f"descriptors are back ({fds})", 20)
+        peer.connected = False
     node.stop()
 
 
