@@ -107,9 +107,14 @@ void ob__group_walk(struct ob__groups *gs, struct ob__group_walk *w, const struc
 	walk_begin(gs, w, head, head->next);
 }
 
-void ob__groups_walk(struct ob__groups *gs, struct ob__group_walk *w, const struct ob__group *after)
+void ob__groups_walk(struct ob__groups *gs, struct ob__group_walk *w, uint64_t after)
 {
-	walk_begin(gs, w, &gs->list, after != NULL ? after->link.next : gs->list.next);
+	struct ob__list *it = gs->list.next;
+
+	while (it != &gs->list && OB__CONTAINER(it, struct ob__group, link)->number <= after) {
+		it = it->next;
+	}
+	walk_begin(gs, w, &gs->list, it);
 }
 
 static struct ob__list *walk_next(struct ob__group_walk *w)

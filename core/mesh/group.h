@@ -112,9 +112,9 @@ struct ob__group_walk {
 /* Over the members of a group; a walk that was begun has to be ended. */
 void ob__group_walk(struct ob__groups *gs, struct ob__group_walk *w, const struct ob__group *g);
 
-/* Over all groups, from the one behind `after` (NULL: from the first). */
-void ob__groups_walk(struct ob__groups *gs, struct ob__group_walk *w,
-                     const struct ob__group *after);
+/* Over all groups that began after the one with this number, which may be gone (0: from the first).
+ */
+void ob__groups_walk(struct ob__groups *gs, struct ob__group_walk *w, uint64_t after);
 
 /* The next one; 0 or NULL at the end. */
 uint64_t ob__group_walk_member(struct ob__group_walk *w);

@@ -188,7 +188,7 @@ static void begin(struct ob__grouptell *t, struct listener *l, uint64_t now_ms)
 		return;
 	}
 	ob__group_walk_end(&l->walk);
-	ob__groups_walk(t->groups, &l->walk, NULL);
+	ob__groups_walk(t->groups, &l->walk, 0);
 	l->parts = true;
 	l->part = 0;
 	l->lost = false;

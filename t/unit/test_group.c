@@ -114,15 +114,28 @@ static void test_walk(void)
 	ob__group_join(&gs, 1, "a");
 	ob__group_join(&gs, 1, "b");
 	ob__group_join(&gs, 1, "c");
-	ob__groups_walk(&gs, &all, NULL);
+	ob__groups_walk(&gs, &all, 0);
 	CU_ASSERT_STRING_EQUAL(ob__group_walk_group(&all)->name, "a");
 	ob__group_leave(&gs, 1, "b");
 	ob__group_join(&gs, 1, "d");
 	CU_ASSERT_STRING_EQUAL(ob__group_walk_group(&all)->name, "c");
 	CU_ASSERT_PTR_NULL(ob__group_walk_group(&all));
 	ob__group_walk_end(&all);
-	ob__groups_walk(&gs, &all, ob__group_find(&gs, "c"));
+	uint64_t seen = ob__group_find(&gs, "c")->number;
+	ob__groups_walk(&gs, &all, seen);
 	CU_ASSERT_STRING_EQUAL(ob__group_walk_group(&all)->name, "d");
+	ob__group_walk_end(&all);
+	ob__group_leave(&gs, 1, "c");
+	ob__groups_walk(&gs, &all, seen); /* it is gone, not its place */
+	CU_ASSERT_STRING_EQUAL(ob__group_walk_group(&all)->name, "d");
+	CU_ASSERT_PTR_NULL(ob__group_walk_group(&all));
+	ob__group_walk_end(&all);
+	ob__group_join(&gs, 1, "c"); /* another one */
+	ob__groups_walk(&gs, &all, ob__group_find(&gs, "d")->number);
+	CU_ASSERT_STRING_EQUAL(ob__group_walk_group(&all)->name, "c");
+	ob__group_walk_end(&all);
+	ob__groups_walk(&gs, &all, UINT64_MAX);
+	CU_ASSERT_PTR_NULL(ob__group_walk_group(&all));
 	ob__group_walk_end(&all);
 	ob__group_walk_end(&(struct ob__group_walk){0});
 	end();

@@ -373,7 +373,10 @@ static void run_sessions(struct request *q)
 
 static void run_groups(struct request *q)
 {
-	finish_json(q, 200, ob__groups_json(q->node, page_limit(q), arg_str(q, "after")));
+	long after = arg_int(q, "after", 0);
+
+	finish_json(q, 200,
+	            ob__groups_json(q->node, page_limit(q), after > 0 ? (uint64_t)after : 0));
 }
 
 static void run_routes(struct request *q)
@@ -778,6 +781,7 @@ static const struct arg version_args[] = {{"version", NUMBER}, {"path", ANY}, {N
 static const struct arg peers_args[] = {
 	{"address", TEXT}, {"token", TEXT}, {"transport", TEXT}, {"type", TEXT}, {NULL, ANY}};
 static const struct arg peer_args[] = {{"peer", TEXT}, {NULL, ANY}};
+static const struct arg groups_args[] = {{"limit", NUMBER}, {"after", NUMBER}, {NULL, ANY}};
 static const struct arg sessions_args[] = {{"limit", NUMBER}, {"after", TEXT}, {NULL, ANY}};
 static const struct arg rollback_args[] = {{"name", TEXT}, {"wait", TEXT}, {NULL, ANY}};
 static const struct arg load_args[] = {
@@ -803,7 +807,7 @@ static const struct verb verbs[] = {
 	{"peers.add", "POST", "/peers", NULL, true, false, peers_args, run_peers_add},
 	{"peers.drop", "DELETE", "/peers", NULL, true, false, peer_args, run_peers_drop},
 	{"peers.drop", "DELETE", "/peers/*", "peer", true, false, peer_args, run_peers_drop},
-	{"groups", "GET", "/groups", NULL, false, false, sessions_args, run_groups},
+	{"groups", "GET", "/groups", NULL, false, false, groups_args, run_groups},
 	{"sessions", "GET", "/sessions", NULL, false, false, sessions_args, run_sessions},
 	{"sessions.close", "DELETE", "/sessions/*", "id", true, false, id_args, run_session_close},
 	{"routes", "GET", "/routes", NULL, false, false, NULL, run_routes},

@@ -283,26 +283,25 @@ static json_t *nodes_json(const struct ob__node *node)
 	return nodes;
 }
 
-json_t *ob__groups_json(struct ob__node *node, size_t limit, const char *after)
+json_t *ob__groups_json(struct ob__node *node, size_t limit, uint64_t after)
 {
 	struct ob__groups *table = &of(node)->table;
-	const struct ob__group *from = after != NULL ? ob__group_find(table, after) : NULL;
 	const struct ob__group *g;
 	struct ob__group_walk w;
 	json_t *list = json_array();
 	bool more = false;
 
-	ob__groups_walk(table, &w, from);
+	ob__groups_walk(table, &w, after);
 	while ((g = ob__group_walk_group(&w)) != NULL) {
 		if (json_array_size(list) >= limit) {
 			more = true;
 			break;
 		}
 		json_t *name = json_string(g->name); /* NULL: it is no UTF-8 */
-		json_array_append_new(list,
-		                      json_pack("{s:o, s:I}", "name",
-		                                name != NULL ? name : json_string("(no text)"),
-		                                "members", (json_int_t)g->count));
+		json_array_append_new(
+			list, json_pack("{s:o, s:I, s:I}", "name",
+		                        name != NULL ? name : json_string("(no text)"), "number",
+		                        (json_int_t)g->number, "members", (json_int_t)g->count));
 	}
 	ob__group_walk_end(&w);
 	return json_pack("{s:I, s:I, s:o, s:b, s:o}", "total", (json_int_t)ob__groups_count(table),

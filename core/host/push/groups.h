@@ -89,8 +89,9 @@ void ob__groups_push_frame(struct ob__node *node, const struct ob__frame *f);
 void ob__groups_pending_end(struct ob__node *node, struct ob__pending *p,
                             const struct ob__end *end);
 
-/* A page of the administration; a new reference. */
-json_t *ob__groups_json(struct ob__node *node, size_t limit, const char *after);
+/* A page of the administration, of groups behind the one with the number `after`; a new reference.
+ */
+json_t *ob__groups_json(struct ob__node *node, size_t limit, uint64_t after);
 
 /* ---- behind the SDK ---- */
 
