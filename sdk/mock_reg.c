@@ -543,10 +543,20 @@ int ob__mock_reg_listen(ob_mock *m, const ob_listen_options *o)
 	return kept;
 }
 
+/* As of a module, which names of transports follow. */
+static bool plain_name(const char *name)
+{
+	size_t len = name != NULL ? strspn(name, "abcdefghijklmnopqrstuvwxyz"
+	                                         "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+	                          : 0;
+
+	return len > 0 && len < 64 && name[len] == '\0';
+}
+
 static bool transport_ok(const ob_transport *t)
 {
-	return t != NULL && t->size == sizeof(*t) && t->dial != NULL && t->name != NULL &&
-	       *t->name != '\0' && strlen(t->name) < 64 && (t->flags & ~OB_TRANSPORT_LOCAL) == 0;
+	return t != NULL && t->size == sizeof(*t) && t->dial != NULL && plain_name(t->name) &&
+	       (t->flags & ~OB_TRANSPORT_LOCAL) == 0;
 }
 
 int ob__mock_reg_transport(ob_mock *m, const ob_transport *t)
@@ -576,8 +586,7 @@ int ob__mock_reg_client_transport(ob_mock *m, const ob_client_transport *t)
 	struct reg *reg;
 
 	if (t == NULL || t->size != sizeof(*t) || t->flags != 0 || t->open == NULL ||
-	    t->accept == NULL || t->close == NULL || t->keep == NULL || t->name == NULL ||
-	    *t->name == '\0' || strlen(t->name) >= 64) {
+	    t->accept == NULL || t->close == NULL || t->keep == NULL || !plain_name(t->name)) {
 		return mock_no(m, OB_E_INVAL);
 	}
 	for (size_t i = 0; i < sizeof(built_in) / sizeof(built_in[0]); i++) {
@@ -909,6 +918,17 @@ const ob_listen_options *ob_mock_listen_at(const ob_mock *m, size_t i)
 		const struct reg *reg = m->regs.at[k];
 		if (reg->kind == REG_LISTEN && i-- == 0) {
 			return &reg->listen;
+		}
+	}
+	return NULL;
+}
+
+const ob_client_transport *ob_mock_client_transport_at(const ob_mock *m, size_t i)
+{
+	for (size_t k = 0; k < m->regs.len; k++) {
+		const struct reg *reg = m->regs.at[k];
+		if (reg->kind == REG_CLIENT_TRANSPORT && i-- == 0) {
+			return &reg->client_transport;
 		}
 	}
 	return NULL;

@@ -224,6 +224,12 @@ static void verdict(const struct lint *l)
 	if (l->probed && p->transports[0] != '\0') {
 		printf("; transports %s", p->transports);
 	}
+	if (l->probed && p->brings[0] != '\0') {
+		printf("; transports for clients %s", p->brings);
+	}
+	if (l->probed && p->listens[0] != '\0') {
+		printf("; listens %s", p->listens);
+	}
 	if (l->probed && p->state_write != 0) {
 		printf("; state: writes %u, reads from %u", p->state_write, p->state_read_min);
 	} else if (l->probed) {

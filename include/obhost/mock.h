@@ -382,8 +382,10 @@ const ob_transport *ob_mock_transport_at(const ob_mock *m, size_t i);
 int ob_mock_socket(ob_mock *m, const char *name, const char *address, bool listens, int *fd,
                    ob_err *err);
 
-/* A transport for clients that the module offers, for its hooks to be called; or NULL. */
+/* A transport for clients that the module offers, for its hooks to be called; or NULL.  And one
+ * after the other, NULL after the last. */
 const ob_client_transport *ob_mock_client_transport(const ob_mock *m, const char *name);
+const ob_client_transport *ob_mock_client_transport_at(const ob_mock *m, size_t i);
 
 /* A client that the module has handed over: fd is the host's, so the test's to read and write.  It
  * is closed in the end, unless the test takes it (and sets it to -1 here). */

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 
 from obtest.env import BUILD, EXAMPLES, MODULES, OBHOST, SANITIZE, SLOW, node_environment
-from obtest.tap import case, cases, check, contains, equal, main
+from obtest.plugin import compile_plugin
+from obtest.tap import case, cases, check, contains, equal, main, skip
 from obtest.temp import temp_dir
 
 TESTMODS = pathlib.Path(os.environ.get("OB_TESTMOD_PATH") or BUILD / "t/modules/.libs")
@@ -106,7 +107,77 @@ def needs_conf():
     equal(status, 1)
     contains(lines[0], "check: port: must be given")
     contains(lines[0], "give its conf with -c")
-    equal(lint("-c", conf(port=0), f"{EXAMPLES}/line_port.so")[0], 0)
+    status, lines, _ = lint("-c", conf(port=4000), f"{EXAMPLES}/line_port.so")
+    equal(status, 0)
+    contains(lines[-1], "; needs codec_line/1; listens tcp *:4000 with line; ")
+
+
+@case("a module that brings clients over a transport of its own is named with it")
+def brings():
+    file = pathlib.Path(f"{MODULES}/transport_enet.so")
+    if not file.exists():
+        skip("built without enet")
+    status, lines, _ = lint(file)
+    equal(status, 0, "\n".join(lines))
+    contains(lines[-1], "loads: yes, unloads: yes; module transport_enet, ")
+    contains(lines[-1], "; transports for clients enet; ")
+    status, lines, _ = lint("-c", conf(packet=1), file)
+    equal(status, 1)
+    contains(lines[0], "packet: must be 1024 to ")
+
+
+# Brings clients over a transport called NAME, and listens with the transport LISTENS.
+WAYS_IN = """
+#include <obhost/obhost.h>
+
+static int open_door(ob_ctx *ctx, const ob_door_info *info, char *address, size_t cap, ob_err *err)
+{
+	return 0;
+}
+
+static int let_in(ob_ctx *ctx, ob_door door, ob_err *err)
+{
+	return 0;
+}
+
+static void shut(ob_ctx *ctx, ob_door door)
+{
+}
+
+static int start(ob_ctx *ctx, const json_t *conf)
+{
+	static const ob_client_transport mine = {
+		.size = sizeof(mine), .name = NAME,
+		.open = open_door, .accept = let_in, .close = shut, .keep = let_in};
+	ob_listen_options options = {
+		.size = sizeof(options), .transport = LISTENS, .codec = "line", .port = 4000};
+	int rc = ob_on_client_transport(ctx, &mine);
+
+	rc = rc == 0 ? ob_listen(ctx, &options) : rc;
+	return rc == 0 ? 0 : ob_refuse(ctx, rc, rc == OB_E_INVAL ? "senseless" : ob_strerror(ctx, rc));
+}
+
+OB_MODULE(@NAME@, .version = "1.0.0", .start = start);
+"""
+
+
+@cases([
+    ("my-udp_1", "tcp+ws", None),
+    ("my udp", "tcp", "start: senseless"),
+    ("u" * 64, "tcp", "start: senseless"),
+    ("wss", "tcp", "start: another module has it"),
+    ("tcp+ws", "tcp", "start: "),
+    # clients come over it when the configuration says so, not by ob_listen()
+    ("udp", "udp", "start: senseless"),
+], "a transport for clients called {0:.12}, a listener with {1}")
+def ways_in(name, listens, said):
+    file = compile_plugin("ways_in", WAYS_IN, NAME=json.dumps(name), LISTENS=json.dumps(listens))
+    status, lines, _ = lint(file)
+    equal(status, 1 if said else 0, "\n".join(lines))
+    if said:
+        contains(lines[0], said)
+    else:
+        contains(lines[-1], f"; transports for clients {name}; listens {listens} *:4000 with line; ")
 
 
 @case("files that are no shared objects")

@@ -518,6 +518,8 @@ static int take_report(struct probe_run *run, int status)
 	snprintf(p->provides, sizeof(p->provides), "%s", text_of(report, "provides"));
 	snprintf(p->needs, sizeof(p->needs), "%s", text_of(report, "needs"));
 	snprintf(p->transports, sizeof(p->transports), "%s", text_of(report, "transports"));
+	snprintf(p->brings, sizeof(p->brings), "%s", text_of(report, "brings"));
+	snprintf(p->listens, sizeof(p->listens), "%s", text_of(report, "listens"));
 	snprintf(p->resident, sizeof(p->resident), "%s", text_of(report, "resident"));
 	snprintf(p->notes, sizeof(p->notes), "%s", text_of(report, "notes"));
 	if (p->resident[0] == '\0' && (WIFSIGNALED(status) || WEXITSTATUS(status) != 0)) {
@@ -597,8 +599,8 @@ int ob__probe_run(struct ob__probe *p, struct ob__load_refusal *r)
 	int rc = -1;
 
 	p->flags = p->state_write = p->state_read_min = 0;
-	p->version[0] = p->provides[0] = p->needs[0] = p->transports[0] = p->resident[0] =
-		p->notes[0] = '\0';
+	p->version[0] = p->provides[0] = p->needs[0] = p->transports[0] = p->brings[0] = '\0';
+	p->listens[0] = p->resident[0] = p->notes[0] = '\0';
 	p->program_fault[0] = '\0';
 	p->whole = p->program == NULL || !run_in(p, r, p->program, deadline, &rc);
 	if (p->whole) {

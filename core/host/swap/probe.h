@@ -53,7 +53,9 @@ struct ob__probe {
 	char version[64];
 	char provides[256];
 	char needs[256];
-	char transports[256]; /* that it offers, with a blank between */
+	char transports[256]; /* for links that it offers, with a blank between */
+	char brings[256];     /* transports for clients, the same way */
+	char listens[256];    /* "tcp 127.0.0.1:4000 with line", with ", " between */
 	char resident[160];   /* why it can't be unmapped safely; "" if it can */
 	char notes[256];      /* what else was left over; "" if nothing */
 	uint32_t took_us;

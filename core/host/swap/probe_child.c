@@ -73,6 +73,8 @@ struct child {
 	char provides[256];
 	char needs[256];
 	char transports[256];
+	char brings[256];
+	char listens[256];
 	char version[64];
 };
 
@@ -575,18 +577,45 @@ static int load_state(struct child *c)
 	return rc;
 }
 
-static void note_transports(struct child *c)
+/* One word more in a list, whole or not at all. */
+static void add_word(char *list, size_t cap, const char *between, const char *word)
+{
+	size_t at = strlen(list);
+
+	if (at + strlen(between) + strlen(word) < cap) {
+		snprintf(list + at, cap - at, "%s%s", at > 0 ? between : "", word);
+	}
+}
+
+static void add_listener(struct child *c, const ob_listen_options *o)
+{
+	char text[sizeof(c->listens)];
+
+	if (o->path != NULL) {
+		snprintf(text, sizeof(text), "%s %s with %s", o->transport, o->path, o->codec);
+	} else {
+		snprintf(text, sizeof(text), "%s %s:%u with %s", o->transport,
+		         o->host != NULL ? o->host : "*", o->port, o->codec);
+	}
+	ob__make_utf8(text);
+	add_word(c->listens, sizeof(c->listens), ", ", text);
+}
+
+static void note_ways_in(struct child *c)
 {
 	const ob_transport *t;
-	size_t at = 0;
+	const ob_client_transport *b;
+	const ob_listen_options *o;
 
-	c->transports[0] = '\0';
+	c->transports[0] = c->brings[0] = c->listens[0] = '\0';
 	for (size_t i = 0; (t = ob_mock_transport_at(c->mock, i)) != NULL; i++) {
-		if (at + strlen(t->name) + 2 > sizeof(c->transports)) {
-			return;
-		}
-		at += (size_t)snprintf(c->transports + at, sizeof(c->transports) - at, "%s%s",
-		                       at > 0 ? " " : "", t->name);
+		add_word(c->transports, sizeof(c->transports), " ", t->name);
+	}
+	for (size_t i = 0; (b = ob_mock_client_transport_at(c->mock, i)) != NULL; i++) {
+		add_word(c->brings, sizeof(c->brings), " ", b->name);
+	}
+	for (size_t i = 0; (o = ob_mock_listen_at(c->mock, i)) != NULL; i++) {
+		add_listener(c, o);
 	}
 }
 
@@ -611,7 +640,7 @@ static int run_hooks(struct child *c)
 	if (ob_mock_registered(c->mock) == 0) {
 		note(c, "it registers nothing");
 	}
-	note_transports(c);
+	note_ways_in(c);
 	phase("stop");
 	(void)ob_mock_stop(c->mock);
 	ob_mock_free(c->mock);
@@ -688,12 +717,13 @@ static void look_after_close(struct child *c)
 
 static void report_success(struct child *c)
 {
-	send_report(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "ok", 1,
-	                         "flags", (json_int_t)c->desc.flags, "state_write",
+	send_report(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}",
+	                         "ok", 1, "flags", (json_int_t)c->desc.flags, "state_write",
 	                         (json_int_t)c->desc.state_write, "state_read_min",
 	                         (json_int_t)c->desc.state_read_min, "version", c->version,
 	                         "provides", c->provides, "needs", c->needs, "transports",
-	                         c->transports, "resident", c->resident, "notes", c->notes));
+	                         c->transports, "brings", c->brings, "listens", c->listens,
+	                         "resident", c->resident, "notes", c->notes));
 }
 
 /* A crash is to end the process by its signal, whatever a sanitizer has set up. */
