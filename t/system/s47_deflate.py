@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import re
+import ssl
 import subprocess
 import zlib
 
@@ -15,6 +16,7 @@ from obtest.env import EXAMPLES, MODULES, NODE_JS, SLOW
 from obtest.nodes import Node, all_ended, free_port
 from obtest.seed import BINARY, CONTINUATION, PING, PONG, Raw, packet, unpack
 from obtest.tap import case, cases, check, equal, main, skip
+from obtest.temp import temp_dir
 
 ECHO = 30000
 MIN = 200
@@ -27,11 +29,11 @@ LONG = json.dumps([{"name": f"player {n % 7}", "x": n % 5} for n in range(400)])
 house = {}
 
 
-def the_port(name="on", **deflate):
+def the_port(name="on", entry=None, **deflate):
     """Of a node whose listener is configured so; one for all cases that ask for it."""
     if name not in house:
         port = free_port()
-        entry = {"transport": "ws", "port": port}
+        entry = {**(entry or {"transport": "ws"}), "port": port}
         if name != "off":
             entry["deflate"] = {"enabled": True, "min": MIN, **deflate}
         node = Node(name, "proxy", rpc=None, websocket=None, listen=[entry],
@@ -234,13 +236,13 @@ def no_memory():
         equal(client.echo(LONG, lambda: client.send(pack(packet(ECHO, LONG)), rsv=4))[0], False)
 
 
-@case("python-websockets, as it is, compresses with us")
-async def python_client():
+async def talk(uri, **more):
+    """With python-websockets, which compresses by itself."""
     try:
         import websockets  # pylint: disable=import-outside-toplevel
     except ImportError:
         skip("no python3-websockets")
-    async with websockets.connect(f"ws://127.0.0.1:{the_port()}/") as ws:
+    async with websockets.connect(uri, **more) as ws:
         equal([e.name for e in ws.extensions], ["permessage-deflate"])
         for body in (LONG, b"[1]", os.urandom(5000), LONG, LONG + LONG):
             await ws.send(packet(ECHO, body))
@@ -249,6 +251,74 @@ async def python_client():
         await ws.send([data[:4], data[4:900], data[900:]])
         equal(unpack(await asyncio.wait_for(ws.recv(), 10 * SLOW)), [(ECHO, LONG)])
     equal(ws.close_code, 1000)
+
+
+@case("python-websockets, as it is, compresses with us")
+async def python_client():
+    await talk(f"ws://127.0.0.1:{the_port()}/")
+
+
+# ---------------------------------------------------------------- over TLS
+
+def certificate():
+    """Of the authority that has signed it: itself."""
+    if "tls" not in house:
+        place = temp_dir("certificate")
+        tls = {"cert": str(place / "node.crt"), "key": str(place / "node.key")}
+        run = subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days",
+             "30", "-keyout", tls["key"], "-out", tls["cert"]], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        equal(run.returncode, 0, run.stdout)
+        house["tls"] = tls
+    return house["tls"]
+
+
+def trusting():
+    return ssl.create_default_context(cafile=certificate()["cert"])
+
+
+def the_secure_port(transport):
+    return the_port(transport.replace("+", "_"),
+                    entry={"transport": transport, "tls": certificate()})
+
+
+class PackedSecure(Packed):
+    def _shake_hands(self, port, path, headers):
+        self.socket = trusting().wrap_socket(self.socket, server_hostname="127.0.0.1")
+        return super()._shake_hands(port, path, headers)
+
+
+SECURE = [("wss",), ("tls+wss",)]
+
+
+@cases(SECURE, "over {0}: python-websockets, as it is, compresses with us")
+async def python_client_secure(transport):
+    await talk(f"wss://127.0.0.1:{the_secure_port(transport)}/", ssl=trusting())
+
+
+@cases(SECURE, "over {0}: agreed upon, compressed and plain, in fragments, refused")
+def secure(transport):
+    port = the_secure_port(transport)
+    with PackedSecure(port) as client:
+        equal(client.answer(), ALONE)
+        for body in (LONG, b"[1]", os.urandom(3000), b"x" * MIN):
+            data = packet(ECHO, body)
+            one = client.echo(body)
+            equal(client.echo(body, lambda: client.send(pack(data), rsv=4)), one)
+            equal(one[0], len(body) >= MIN and len(pack(data)) < len(data))
+        data = pack(packet(ECHO, LONG))
+        client.send(data[:50], fin=False, rsv=4)
+        client.send(data[50:], CONTINUATION)
+        equal(unpack(client.message()), [(ECHO, LONG)])
+        client.send(pack(b"\0" * (64 << 20)), rsv=4)
+        equal(client.close_code(), 1009)
+    with PackedSecure(port, None) as client:
+        equal(client.answer(), None)
+        equal(client.echo(LONG)[0], False)
+        client.send(pack(packet(ECHO, LONG)), rsv=4)
+        equal(client.close_code(), 1002)
 
 
 @case("the npm package ws, as it is, compresses with us")
