@@ -106,6 +106,9 @@ static bool add_real(const json_t *value, bool is_float, struct pomelo_bytes *ou
 		float single = (float)real;
 		uint32_t bits;
 
+		if (!isfinite(single)) {
+			return false; /* too large for one, and no JSON where it is read */
+		}
 		memcpy(&bits, &single, sizeof(bits));
 		bits = htole32(bits);
 		pomelo_bytes_add(out, &bits, sizeof(bits));
