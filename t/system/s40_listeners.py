@@ -14,7 +14,7 @@ import subprocess
 from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.nodes import Node, all_ended, free_port
 from obtest.plugin import PluginDir
-from obtest.seed import HEADER, Client, Stream, packet
+from obtest.seed import Client, Stream, ended, packet, there_and_back
 from obtest.tap import case, cases, check, contains, equal, eventually, main, skip
 from obtest.temp import temp_dir
 
@@ -106,31 +106,8 @@ def connect(port, context=None, timeout=20):
     return context.wrap_socket(sock, server_hostname="127.0.0.1") if context else sock
 
 
-def receive(sock, size):
-    data = b""
-    while len(data) < size:
-        more = sock.recv(size - len(data))
-        check(more, f"it ended after {data!r}")
-        data += more
-    return data
-
-
 def echo(sock, body=BODY):
-    """One packet there and back, without WebSocket."""
-    sock.sendall(packet(ECHO, body))
-    equal(receive(sock, HEADER.size + len(body)), packet(ECHO, body))
-
-
-def ended(sock):
-    """All that comes until the other side closes."""
-    data = b""
-    with contextlib.suppress(ConnectionResetError):
-        while True:
-            more = sock.recv(65536)
-            if not more:
-                break
-            data += more
-    return data
+    there_and_back(sock, ECHO, body)
 
 
 def refused(node, reason):

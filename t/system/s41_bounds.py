@@ -4,7 +4,6 @@
 """What a listener asks of its clients: who they are behind a load balancer, which page opened them,
 how many they are, how fast they are, and how slow."""
 
-import contextlib
 import os
 import select
 import socket
@@ -12,7 +11,8 @@ import struct
 
 from obtest.env import EXAMPLES, MODULES, SLOW
 from obtest.nodes import Node, all_ended, free_port
-from obtest.seed import (BINARY, CONTINUATION, HEADER, PING, Client, Closed, frame, packet)
+from obtest.seed import (BINARY, CONTINUATION, PING, Client, Closed, ended, frame, packet, receive,
+                         there_and_back)
 from obtest.tap import Failed, case, cases, check, contains, equal, eventually, main
 
 ADMIN = {"name": "http_admin", "admin": True}
@@ -55,29 +55,8 @@ def connect(port):
     return socket.create_connection(("127.0.0.1", port), 20 * SLOW)
 
 
-def receive(sock, size):
-    data = b""
-    while len(data) < size:
-        more = sock.recv(size - len(data))
-        check(more, f"it ended after {data!r}")
-        data += more
-    return data
-
-
 def echo(sock, body=BODY):
-    sock.sendall(packet(ECHO, body))
-    equal(receive(sock, HEADER.size + len(body)), packet(ECHO, body))
-
-
-def ended(sock):
-    data = b""
-    with contextlib.suppress(ConnectionResetError):
-        while True:
-            more = sock.recv(65536)
-            if not more:
-                break
-            data += more
-    return data
+    there_and_back(sock, ECHO, body)
 
 
 def peers(node):

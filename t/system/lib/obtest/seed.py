@@ -16,7 +16,7 @@ import threading
 import time
 
 from .env import SLOW
-from .tap import Failed
+from .tap import Failed, check, equal
 
 HEADER = struct.Struct("<iii")
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -69,6 +69,34 @@ def frame(data, opcode=BINARY, fin=True, mask=b"\0\0\0\0", rsv=0):
     if mask != b"\0\0\0\0":
         data = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
     return bytes(head) + mask + data
+
+
+def receive(sock, size):
+    """So many bytes of a plain socket."""
+    data = b""
+    while len(data) < size:
+        more = sock.recv(size - len(data))
+        check(more, f"it ended after {data!r}")
+        data += more
+    return data
+
+
+def there_and_back(sock, message_id, body):
+    """One packet, which is echoed, without WebSocket."""
+    sock.sendall(packet(message_id, body))
+    equal(receive(sock, HEADER.size + len(body)), packet(message_id, body))
+
+
+def ended(sock):
+    """All that comes until the other side closes."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while True:
+            more = sock.recv(65536)
+            if not more:
+                break
+            data += more
+    return data
 
 
 class Closed(Exception):
