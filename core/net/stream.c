@@ -352,6 +352,9 @@ int ob__stream_adopt(struct ob__stream *into, struct ob__stream *from)
 		into->tls->s = into;
 	}
 	ob__stream_move_queue(into, from);
+	if (into->m->answering == from) {
+		into->m->answering = into;
+	}
 	if (ob__tls_has_output(into)) {
 		ob__stream_mark_dirty(into);
 	}
@@ -419,6 +422,23 @@ void ob__stream_end(struct ob__stream *s, int status)
 	s->ops->on_end(s, status);
 }
 
+/* What has arrived, to the owner; and what he answers is sent while the socket is still in the
+ * cache.  Not what others wrote before: they may go on, and one write is for all of that. */
+static void hand_over(struct ob__stream *s, uint8_t *data, size_t n)
+{
+	struct ob__streams *m = s->m;
+	m->answering = ob__list_on(&s->dirty_link) || s->trunk ? NULL : s;
+	if (s->tls) {
+		ob__tls_read(s, data, n);
+	} else {
+		s->ops->on_read(s, data, n);
+	}
+	if (m->answering) {
+		ob__stream_flush_own(m->answering);
+		m->answering = NULL;
+	}
+}
+
 /* Something may be there; one that has left nothing waits for the next turn all the same. */
 static void read_some(struct ob__stream *s)
 {
@@ -445,11 +465,7 @@ static void read_some(struct ob__stream *s)
 		return;
 	}
 	s->last_read = ob__loop_now(m->loop);
-	if (s->tls) {
-		ob__tls_read(s, buf, (size_t)n);
-		return;
-	}
-	s->ops->on_read(s, buf, (size_t)n);
+	hand_over(s, buf, (size_t)n);
 }
 
 static bool may_read(const struct ob__stream *s)

@@ -5,14 +5,16 @@
 /*
  * Private to the host, floor F2.  A connected socket, perhaps with TLS, and the write path.
  *
- * Writing never makes a system call.  It copies into the stream's output chunk (64 KiB, from a
- * free list shared by all streams, owned only while there is something to send) or, for large
- * payloads, references a shared buffer; and it puts the stream on the dirty list once.  Just
- * before the loop polls, every dirty stream is flushed with one gathered write; what the kernel
- * does not take waits until it says that there is room.  When all dirty streams together hold more
- * than 256 KiB, they are flushed early, while it is still in the cache.
+ * Writing makes no system call.  It copies into the stream's output chunk (64 KiB, from a free list
+ * shared by all streams, owned only while there is something to send) or, for large payloads,
+ * references a shared buffer; and it puts the stream on the dirty list once.  Just before the loop
+ * polls, every dirty stream is flushed with one gathered write; what the kernel does not take waits
+ * until it says that there is room.  So a hundred small messages to one peer in one turn are one
+ * system call.
  *
- * So a hundred small messages to one peer in one turn are one system call.
+ * Two kinds of bytes leave earlier, while they are in the cache: what the owner of a stream answers
+ * to what has just been read from it, if nobody else had written to it in this turn; and all there
+ * is, when dirty streams together hold more than 256 KiB.
  *
  * Reading is shared out: a stream reads once per turn, and all of them about 1 MiB, in equal parts
  * among those that have more than their part, and 4 KiB each at least.  So a turn stays short, and
@@ -56,6 +58,7 @@ struct ob__streams {
 	struct ob__list notify; /* streams whose owner is to be told something */
 	struct ob__list closed; /* streams whose owner is to be told that it may free them */
 	struct ob__socks *socks;
+	struct ob__stream *answering; /* whose owner is being given what has arrived, or NULL */
 	struct ob__chunk *free_chunks;
 	struct ob__chunk *reserved; /* a new chunk between reserve and commit */
 	struct ob__streams_wake

@@ -414,6 +414,14 @@ static void flush(struct ob__stream *s)
 	ob__stream_settle(s);
 }
 
+void ob__stream_flush_own(struct ob__stream *s)
+{
+	if (ob__list_on(&s->dirty_link) && s->m->flushing == 0) {
+		unmark_dirty(s);
+		flush(s);
+	}
+}
+
 /* Nothing in the walk calls back, and a flushed stream becomes dirty in it again only to say TLS's
  * goodbye. */
 void ob__streams_flush(struct ob__streams *m)

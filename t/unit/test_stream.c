@@ -405,6 +405,64 @@ static void test_turn_shared(void)
 	net_down(&net);
 }
 
+static struct end talkers[2];
+static uint64_t early; /* writes that have been made when the second one talks */
+
+/* Answers its own peer and says a word to the other one's. */
+static void talk(struct end *e)
+{
+	early = e->s.m->syscalls_out;
+	CU_ASSERT_EQUAL(ob__stream_append(&e->s, "answer", 6), 0);
+	CU_ASSERT_EQUAL(ob__stream_append(&talkers[e == talkers].s, "word", 4), 0);
+}
+
+/* An answer to what has just been read goes out at once, if nobody else has written before; in a
+ * turn with much talk each stream has one write for all of it, but the first. */
+static void test_answers(void)
+{
+	struct acceptor acceptor = {.ends = talkers};
+	struct net net;
+	int fds[2];
+
+	memset(talkers, 0, sizeof(talkers));
+	net_up(&net);
+	acceptor.net = &net;
+	net_listen(&net, NULL, on_accept, &acceptor);
+	for (unsigned i = 0; i < 2; i++) {
+		fds[i] = net_dial(&net, 0);
+		CU_ASSERT_FATAL(fds[i] >= 0);
+		CU_ASSERT_FATAL(net_until(&net, &acceptor.count, i + 1));
+		talkers[i].in_read = talk;
+		ob__stream_read(&talkers[i].s, true);
+	}
+	for (unsigned trunks = 0; trunks < 2; trunks++) {
+		uint64_t writes = net.m.syscalls_out;
+		size_t heard[2] = {0};
+		for (unsigned i = 0; i < 2; i++) {
+			talkers[i].s.trunk = trunks;
+			talkers[i].reads = 0;
+			send(fds[i], "?", 1, MSG_NOSIGNAL);
+		}
+		while (talkers[0].reads + talkers[1].reads < 2) {
+			ob__loop_turn(net.loop);
+		}
+		net_turns(&net, 1);
+		CU_ASSERT_EQUAL(early - writes, trunks ? 0 : 1);
+		CU_ASSERT_EQUAL(net.m.syscalls_out - writes, trunks ? 2 : 3);
+		for (unsigned i = 0; i < 2; i++) {
+			char buf[64];
+			heard[i] = (size_t)recv(fds[i], buf, sizeof(buf), 0);
+			CU_ASSERT_EQUAL(heard[i], 10);
+		}
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		ob__stream_close(&talkers[i].s);
+		close(fds[i]);
+	}
+	net_turns(&net, 5);
+	net_down(&net);
+}
+
 static void put_back(struct end *e)
 {
 	if (e->reads == 1) {
@@ -1027,6 +1085,7 @@ int main(void)
 	CU_add_test(s, "reserve and commit", test_reserve);
 	CU_add_test(s, "large payloads are referenced", test_reference);
 	CU_add_test(s, "flushes early", test_early_flush);
+	CU_add_test(s, "answers go out at once", test_answers);
 	CU_add_test(s, "a slow peer", test_slow_peer);
 	CU_add_test(s, "on_drained that appends", test_drained_appends);
 	CU_add_test(s, "reading on and off", test_read_on_off);
