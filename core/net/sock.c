@@ -19,6 +19,7 @@
 
 #define EVENTS 1024u /* of one turn; more come in the next */
 #define BROKEN ((unsigned)EPOLLERR | (unsigned)EPOLLHUP)
+#define WANTS  ((unsigned)OB__SOCK_READ | (unsigned)OB__SOCK_WRITE)
 
 _Static_assert((int)OB__SOCK_READ == (int)EPOLLIN && (int)OB__SOCK_WRITE == (int)EPOLLOUT,
                "as told");
@@ -38,21 +39,20 @@ struct ob__socks {
 
 /* ---- what is waited for ---- */
 
+/* The kernel looks again whether something of it has happened already, and says so if it has. */
 static int tell(struct ob__socks *set, struct ob__sock *k)
 {
-	int op = k->told == 0 ? EPOLL_CTL_ADD : k->want == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
 	struct epoll_event event = {
-		.events = k->want,
+		.events = (uint32_t)(k->told | k->want) | EPOLLRDHUP | EPOLLET,
 		.data.u64 = (uint64_t)k->serial << 32 | (uint32_t)k->fd,
 	};
 
-	if (k->told == k->want) {
-		return 0;
-	}
-	if (epoll_ctl(set->epoll, op, k->fd, &event) < 0) {
+	if (epoll_ctl(set->epoll, k->told == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, k->fd, &event) <
+	    0) {
 		return -errno;
 	}
-	k->told = k->want;
+	k->told |= k->want;
+	k->missed = 0;
 	return 0;
 }
 
@@ -60,7 +60,7 @@ static void set_want(struct ob__socks *set, struct ob__sock *k, uint8_t want)
 {
 	bool waited = k->want != 0;
 
-	k->want = want;
+	k->want = want & WANTS;
 	if (waited == (want != 0)) {
 		return;
 	}
@@ -77,7 +77,7 @@ int ob__sock_watch(struct ob__socks *set, struct ob__sock *k, enum ob__sock_even
 		return 0;
 	}
 	set_want(set, k, (uint8_t)(on ? k->want | what : k->want & ~what));
-	return on && (k->told & what) == 0 ? tell(set, k) : 0;
+	return on && ((k->told & what) == 0 || (k->missed & what) != 0) ? tell(set, k) : 0;
 }
 
 /* A callback may close any socket, and a new one may have its number. */
@@ -89,6 +89,8 @@ static struct ob__sock *meant(const struct ob__socks *set, const struct epoll_ev
 	return k != NULL && k->serial == event->data.u64 >> 32 ? k : NULL;
 }
 
+/* Said once, so what is not taken now is to be asked for again: what nobody waits for, and an end
+ * behind the bytes that are read first. */
 static void on_event(struct ob__socks *set, const struct epoll_event *event)
 {
 	struct ob__sock *k = meant(set, event);
@@ -97,16 +99,21 @@ static void on_event(struct ob__socks *set, const struct epoll_event *event)
 	if (k == NULL) {
 		return;
 	}
-	if (k->want == 0 || (what & ~(BROKEN | k->want)) != 0) {
-		(void)tell(set, k);
-	}
-	if (k->want == 0) {
+	unsigned ready = (what & BROKEN) != 0 ? WANTS : what & WANTS;
+	k->missed |= ready & ~k->want;
+	if ((ready & k->want) == 0) {
 		return;
 	}
-	set->ready(k, (what & BROKEN) != 0 ? OB__SOCK_READ | OB__SOCK_WRITE : what & k->want);
+	set->ready(k, ready & k->want);
 	k = meant(set, event);
-	if (k != NULL && (k->told & ~k->want & OB__SOCK_WRITE) != 0) {
-		(void)tell(set, k); /* else the next poll would not wait */
+	if (k == NULL) {
+		return;
+	}
+	if ((what & (BROKEN | EPOLLRDHUP)) != 0) {
+		k->missed |= ready;
+	}
+	if ((k->missed & k->want) != 0) {
+		(void)tell(set, k);
 	}
 }
 
@@ -320,6 +327,9 @@ ssize_t ob__sock_read(struct ob__sock *k, void *buf, size_t cap)
 	do {
 		n = recv(k->fd, buf, cap, 0);
 	} while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)cap) {
+		k->missed |= OB__SOCK_READ;
+	}
 	return n < 0 ? -errno : n;
 }
 
@@ -374,6 +384,7 @@ void ob__sock_move(struct ob__socks *set, struct ob__sock *into, struct ob__sock
 	from->fd = -1;
 	from->want = 0;
 	from->told = 0;
+	from->missed = 0;
 	set_want(set, into, into->want & OB__SOCK_WRITE);
 }
 
@@ -383,7 +394,9 @@ void ob__sock_release(struct ob__socks *set, struct ob__sock *k)
 		return;
 	}
 	set_want(set, k, 0);
-	(void)tell(set, k); /* a child of ours may have it open as well */
+	if (k->told != 0) { /* a child of ours may have it open as well */
+		(void)epoll_ctl(set->epoll, EPOLL_CTL_DEL, k->fd, NULL);
+	}
 	set->by_fd[k->fd] = NULL;
 	k->fd = -1;
 	k->told = 0;

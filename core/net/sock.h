@@ -42,8 +42,9 @@ struct ob__sock {
 		struct {
 			int fd;          /* -1: none */
 			uint16_t serial; /* of what the kernel was told about it */
-			uint8_t want;    /* enum ob__sock_event */
-			uint8_t told;    /* the same, to the kernel */
+			uint8_t want : 3;   /* enum ob__sock_event */
+			uint8_t missed : 3; /* has happened, and nobody has taken it */
+			uint8_t told;       /* to the kernel */
 		};
 		void *virtual; /* a simulation's own */
 	};
