@@ -40,8 +40,8 @@ enum ob__sock_event {
 struct ob__sock {
 	union {
 		struct {
-			int fd;          /* -1: none */
-			uint16_t serial; /* of what the kernel was told about it */
+			int fd;             /* -1: none */
+			uint16_t serial;    /* of what the kernel was told about it */
 			uint8_t want : 3;   /* enum ob__sock_event */
 			uint8_t missed : 3; /* has happened, and nobody has taken it */
 			uint8_t told;       /* to the kernel */

@@ -434,7 +434,7 @@ static void hand_over(struct ob__stream *s, uint8_t *data, size_t n)
 		s->ops->on_read(s, data, n);
 	}
 	if (m->answering) {
-		ob__stream_flush_own(m->answering);
+		ob__stream_flush(m->answering);
 		m->answering = NULL;
 	}
 }

@@ -281,6 +281,10 @@ int ob__stream_append_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, 
  * not take is appended.  For one write to each of many streams. */
 int ob__stream_send_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, size_t len);
 
+/* What was appended goes out now, and not just before the poll.  For several writes to each of many
+ * streams. */
+void ob__stream_flush(struct ob__stream *s);
+
 /* Puts bytes back: a copy is handed to on_read once reading is on, before any others, and never
  * from within this call.  0, -ECANCELED when closing, -ENOMEM. */
 int ob__stream_unread(struct ob__stream *s, const void *data, size_t len);

@@ -414,7 +414,7 @@ static void flush(struct ob__stream *s)
 	ob__stream_settle(s);
 }
 
-void ob__stream_flush_own(struct ob__stream *s)
+void ob__stream_flush(struct ob__stream *s)
 {
 	if (ob__list_on(&s->dirty_link) && s->m->flushing == 0) {
 		unmark_dirty(s);

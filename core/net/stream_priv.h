@@ -49,9 +49,6 @@ void ob__stream_opened(struct ob__stream *s, bool is_unix);
 /* The kernel takes no more at present. */
 void ob__stream_block(struct ob__stream *s);
 
-/* Flushes this one now, if it is dirty. */
-void ob__stream_flush_own(struct ob__stream *s);
-
 void ob__streams_free_chunks(struct ob__streams *m);
 
 /* Pieces of a queue, from the free list and back. */

@@ -18,7 +18,8 @@ struct broadcast {
 	struct ob__list link;
 	uint64_t number;
 	uint32_t id;
-	uint32_t at;    /* slot in the table of connections that is looked at next */
+	uint32_t start; /* slot in the table of connections that it began with */
+	uint64_t round; /* and in which round through the table */
 	uint32_t slots; /* of that table, if it is for some of them only */
 	uint64_t *some; /* a bit for each of these slots; NULL: it is for all */
 	size_t len;
@@ -133,12 +134,29 @@ void ob__broadcasts_catch_up(struct ob__conn *conn, struct ob__fanout *fo)
 
 /* ---- to all, or some ---- */
 
+/* Every connection has been looked at since it began. */
+static bool is_done(const struct ob__broadcasts *bs, const struct broadcast *b)
+{
+	uint64_t rounds = bs->round - b->round;
+
+	return rounds > 1 || (rounds == 1 && bs->at >= b->start);
+}
+
+static void drop_done(struct ob__broadcasts *bs)
+{
+	struct broadcast *b;
+
+	while ((b = oldest(bs)) != NULL && is_done(bs, b)) {
+		drop(bs, b);
+	}
+}
+
 /* Broadcasts that are under way, oldest first, and how each goes out. */
 struct together {
 	size_t len;
-	size_t bytes; /* of the longest one */
-	const struct broadcast *b[OB__BROADCASTS_TOGETHER];
-	struct ob__fanout fo[OB__BROADCASTS_TOGETHER];
+	size_t bytes;                                      /* of the longest one */
+	const struct broadcast *b[OB__BROADCASTS_MAX + 1]; /* one is too many: see begin() */
+	struct ob__fanout fo[OB__BROADCASTS_MAX + 1];
 };
 
 static void together_begin(struct ob__node *node, struct together *t)
@@ -147,18 +165,20 @@ static void together_begin(struct ob__node *node, struct together *t)
 	t->bytes = 0;
 	OB__LIST_EACH (it, &of(node)->list) {
 		const struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
-		if (t->len == OB__BROADCASTS_TOGETHER) {
-			break;
-		}
 		ob__fanout_begin(&t->fo[t->len], node, b->id, b->data, b->len);
 		t->b[t->len++] = b;
 		t->bytes = b->len > t->bytes ? b->len : t->bytes;
 	}
-	/* One that is alone has nothing to share a write with. */
-	t->fo[0].at_once = t->len == 1;
 }
 
-/* What the client has not had of them; how many. */
+static void together_end(struct together *t)
+{
+	for (size_t i = 0; i < t->len; i++) {
+		ob__fanout_end(&t->fo[i]);
+	}
+}
+
+/* What the client has not had of them, in one write; how many. */
 static size_t give_all(struct ob__node *node, struct ob__conn *conn, struct together *t)
 {
 	size_t n = 0;
@@ -168,37 +188,40 @@ static size_t give_all(struct ob__node *node, struct ob__conn *conn, struct toge
 	}
 	for (size_t i = 0; i < t->len; i++) {
 		if (is_for(t->b[i], conn)) {
+			t->fo[i].at_once = n == 0 && i + 1 == t->len;
 			conn->broadcast = t->b[i]->number;
 			count(node, ob__conn_give_next(conn, &t->fo[i].packet, &t->fo[i]));
 			n++;
 		}
 	}
+	if (n > 0 && !t->fo[t->len - 1].at_once) {
+		ob__stream_flush(&conn->stream);
+	}
 	return n;
 }
 
-/* The oldest one, and those behind it, so that they share their writes, to as many as a turn is for
- * or to all; afterwards the oldest may be gone. */
-static void portion(struct ob__node *node, bool to_all)
+/* All that are under way go round the table of connections together.  Here the next so many
+ * messages of them, or until the oldest one is done. */
+static void portion(struct ob__node *node, bool finish)
 {
-	struct broadcast *b = oldest(of(node));
-	struct ob__conn *conn = NULL;
+	struct ob__broadcasts *bs = of(node);
+	const struct broadcast *first = oldest(bs);
 	struct together t;
 
 	together_begin(node, &t);
-	size_t messages = to_all ? SIZE_MAX : ob__broadcast_a_turn(t.bytes);
-	for (size_t n = 0, looks = 0; n < messages && looks / LOOK_MAX < messages; looks++) {
-		conn = ob__slab_next(&node->clients.conns, &b->at);
-		if (conn == NULL) {
-			break;
+	size_t messages = finish ? SIZE_MAX : ob__broadcast_a_turn(t.bytes);
+	for (size_t n = 0, looks = 0;
+	     n < messages && looks / LOOK_MAX < messages && !is_done(bs, first); looks++) {
+		struct ob__conn *conn = ob__slab_next(&node->clients.conns, &bs->at);
+		if (conn != NULL) {
+			n += give_all(node, conn, &t);
+		} else {
+			bs->at = 0;
+			bs->round++;
 		}
-		n += give_all(node, conn, &t);
 	}
-	if (conn == NULL) {
-		drop(of(node), b);
-	}
-	for (size_t i = 0; i < t.len; i++) {
-		ob__fanout_end(&t.fo[i]);
-	}
+	drop_done(bs);
+	together_end(&t);
 }
 
 size_t ob__broadcast_a_turn(size_t len)
@@ -262,7 +285,12 @@ static void begin(struct ob__node *node, struct broadcast *b)
 {
 	struct ob__broadcasts *bs = of(node);
 
+	if (ob__list_empty(&bs->list)) {
+		bs->at = 0;
+	}
 	b->number = ++bs->last;
+	b->start = bs->at;
+	b->round = bs->round;
 	ob__list_append(&bs->list, &b->link);
 	bs->count++;
 	bs->bytes += bytes_of(b);

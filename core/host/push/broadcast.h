@@ -13,7 +13,9 @@
  * while a broadcast is under way does not get it.
  *
  * It begins with the next turn of the loop, which does not wait for anything.  Those that are under
- * way then go out together: a client that lacks several of them has all in one write.
+ * way go round the table of connections together: each client that they come to has all of them that
+ * it lacks in one write, and a broadcast is done when they are back where it began.  So it waits for
+ * none of those before it, and the more there are, the less each one costs.
  *
  * What is under way is bounded: beyond OB__BROADCASTS_MAX, or limits.held in bytes, the oldest one
  * is written to all whom it has not reached, at once.
@@ -30,10 +32,9 @@
 
 #include "lib/list.h"
 
-#define OB__BROADCASTS_MAX      64u
-#define OB__BROADCASTS_TOGETHER 16u
-#define OB__BROADCAST_A_TURN    512u       /* messages */
-#define OB__BROADCAST_TURN_MAX  (4u << 20) /* or bytes in all */
+#define OB__BROADCASTS_MAX     64u
+#define OB__BROADCAST_A_TURN   512u       /* messages */
+#define OB__BROADCAST_TURN_MAX (4u << 20) /* or bytes in all */
 
 struct ob__conn;
 struct ob__fanout;
@@ -43,6 +44,8 @@ struct ob__broadcasts {
 	struct ob__list list; /* under way, oldest first */
 	uint64_t last;        /* number of the newest one */
 	uint32_t count;
+	uint32_t at;    /* slot in the table of connections that is looked at next */
+	uint64_t round; /* how often the end of the table was reached */
 	size_t bytes;
 	bool queued; /* a turn is coming */
 	bool over;   /* the clients are being closed: no turn comes any more */
