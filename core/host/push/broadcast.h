@@ -13,9 +13,9 @@
  * while a broadcast is under way does not get it.
  *
  * It begins with the next turn of the loop, which does not wait for anything.  Those that are under
- * way go round the table of connections together: each client that they come to has all of them that
- * it lacks in one write, and a broadcast is done when they are back where it began.  So it waits for
- * none of those before it, and the more there are, the less each one costs.
+ * way go round the table of connections together: each client that they come to has all of them
+ * that it lacks in one write, and a broadcast is done when they are back where it began.  So it
+ * waits for none of those before it, and the more there are, the less each one costs.
  *
  * What is under way is bounded: beyond OB__BROADCASTS_MAX, or limits.held in bytes, the oldest one
  * is written to all whom it has not reached, at once.
