@@ -10,7 +10,7 @@
 #include "base/loop.h"
 #include "host/kv.h"
 #include "host/node.h"
-#include "host/sdk.h"
+#include "host/sdk/sdk.h"
 #include "host/swap/swap.h"
 
 #define STATE_MAX  (16u << 20)

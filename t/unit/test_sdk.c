@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/sdk.h"
+#include "host/sdk/sdk.h"
 #include "lib/blob.h"
 #include "tap.h"
 #include "unit/node_rig.h"

@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "host/message/dispatch.h"
-#include "host/sdk.h"
+#include "host/sdk/sdk.h"
 #include "host/swap/swap_priv.h"
 #include "host/work.h"
 

@@ -11,7 +11,7 @@
 
 #include "host/client/client.h"
 #include "host/node_mesh.h"
-#include "host/sdk.h"
+#include "host/sdk/sdk.h"
 #include "host/session/end.h"
 #include "host/swap/swap.h"
 #include "host/user/users.h"

@@ -2,7 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/sdk.h"
+#include "host/sdk/sdk.h"
 
 #include "base/err.h"
 
