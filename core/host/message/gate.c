@@ -2,7 +2,7 @@
  * Copyright (c) The obhost authors
  */
 
-#include "host/message/gate.h"
+#include "host/message/gate_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,32 +16,6 @@
 #include "mesh/handles.h"
 
 #define GATES_MAX (1u << 20)
-#define LOG_BURST 10u
-
-/* A message that is held, by a filter of `gen`, or for its turn. */
-struct gate {
-	uint64_t handle;
-	struct ob__node *node;
-	struct ob__gen *gen;  /* NULL: it waits for its turn, or for its client */
-	struct ob__list link; /* in gen->gates, with others of its client, or in gates.away */
-	struct ob__timeout timeout;
-	uint64_t deadline; /* of the message: loop ms */
-	bool passed;       /* these two while the filter still runs */
-	bool fresh;
-	bool away;   /* it may go on, when its client is back */
-	size_t next; /* the filter behind this one, and how to know it again: */
-	uint32_t version;
-	int priority;
-
-	uint64_t session; /* of a client's message, else 0: it may have another connection by now */
-	ob_packet packet;
-	uint64_t req; /* of a request, else 0 */
-	ob_handler_fn fn;
-	uint32_t fn_flags;
-
-	uint8_t *bytes; /* payload, then name */
-	size_t len;
-};
 
 /* What a filter is being asked about. */
 struct ob__asking {
@@ -56,22 +30,12 @@ struct ob__asking {
 	uint64_t gate; /* that it made; 0: none */
 };
 
-/* Messages of a client that wait for their turn. */
-struct serial {
-	struct ob__node *node;
-	uint64_t session;
-	struct ob__list gates;
-	uint32_t len;
-	bool queued; /* a turn that looks at them is coming */
-	bool gone;
-};
-
 void ob__gates_init(struct ob__node *node)
 {
 	struct ob__gates *gs = &node->gates;
 	struct ob__stats *s = node->stats;
 
-	ob__slab_init(&gs->slab, sizeof(struct gate), OB__KIND_GATE, GATES_MAX);
+	ob__slab_init(&gs->slab, sizeof(struct ob__gate), OB__KIND_GATE, GATES_MAX);
 	ob__map_init(&gs->serial, node->registry.seed);
 	ob__list_init(&gs->away);
 	gs->held = ob__stat_counter(s, "obhost_messages_held_total", NULL,
@@ -109,7 +73,7 @@ void ob__gates_refresh(struct ob__node *node)
 
 /* ---- gates ---- */
 
-static void gate_free(struct gate *g)
+void ob__gate_free(struct ob__gate *g)
 {
 	struct ob__node *node = g->node;
 	struct ob__gen *gen = g->gen;
@@ -124,8 +88,7 @@ static void gate_free(struct gate *g)
 	}
 }
 
-/* The connection that the session has now, or NULL. */
-static struct ob__conn *conn_of(struct ob__node *node, uint64_t session)
+struct ob__conn *ob__gate_conn(struct ob__node *node, uint64_t session)
 {
 	const struct ob__session *s = ob__session_get(&node->sessions, session);
 	struct ob__conn *conn = s != NULL ? ob__conn_get(node, s->conn) : NULL;
@@ -142,12 +105,12 @@ static struct ob__resume *away_of(const struct ob__node *node, uint64_t session)
 }
 
 /* It counts against its client while a filter has it. */
-static void client_leaves(const struct gate *g)
+static void client_leaves(const struct ob__gate *g)
 {
 	if (g->session == 0 || g->gen == NULL || g->fresh) {
 		return;
 	}
-	struct ob__conn *conn = conn_of(g->node, g->session);
+	struct ob__conn *conn = ob__gate_conn(g->node, g->session);
 	struct ob__resume *away = conn == NULL ? away_of(g->node, g->session) : NULL;
 	if (away != NULL) {
 		ob__resume_request_ended(away);
@@ -156,10 +119,11 @@ static void client_leaves(const struct gate *g)
 }
 
 /* Ends what it holds, and frees it. */
-static void gate_finish(struct gate *g, int code, const char *text, const void *data, size_t len)
+static void gate_finish(struct ob__gate *g, int code, const char *text, const void *data,
+                        size_t len)
 {
 	struct ob__node *node = g->node;
-	struct ob__conn *conn = g->session != 0 ? conn_of(node, g->session) : NULL;
+	struct ob__conn *conn = g->session != 0 ? ob__gate_conn(node, g->session) : NULL;
 	struct ob__resume *away = g->session != 0 ? away_of(node, g->session) : NULL;
 	struct ob__req *r = g->req != 0 ? ob__req_get(node, g->req) : NULL;
 
@@ -177,15 +141,15 @@ static void gate_finish(struct gate *g, int code, const char *text, const void *
 		ob__req_end(r, code, text, data, len);
 	}
 	client_leaves(g);
-	gate_free(g);
+	ob__gate_free(g);
 }
 
 /* It leaves those that wait for their turn, if it is one. */
-static void gate_unqueue(const struct gate *g)
+static void gate_unqueue(const struct ob__gate *g)
 {
-	struct serial *s = g->gen == NULL && !g->away && g->session != 0
-	                           ? ob__map_get(&g->node->gates.serial, g->session, 0)
-	                           : NULL;
+	struct ob__serial *s = g->gen == NULL && !g->away && g->session != 0
+	                               ? ob__map_get(&g->node->gates.serial, g->session, 0)
+	                               : NULL;
 
 	if (s != NULL) {
 		s->len--;
@@ -194,7 +158,7 @@ static void gate_unqueue(const struct gate *g)
 
 static void on_deadline(void *arg)
 {
-	struct gate *g = arg;
+	struct ob__gate *g = arg;
 
 	gate_unqueue(g);
 	gate_finish(g, OB_E_DEADLINE,
@@ -204,13 +168,13 @@ static void on_deadline(void *arg)
 	            NULL, 0);
 }
 
-static struct gate *gate_new(struct ob__node *node, size_t len)
+struct ob__gate *ob__gate_new(struct ob__node *node, size_t len)
 {
 	struct ob__gates *gs = &node->gates;
 	uint64_t handle;
-	struct gate *g = gs->bytes + len <= node->conf->limits.held
-	                         ? ob__slab_alloc(&gs->slab, &handle)
-	                         : NULL;
+	struct ob__gate *g = gs->bytes + len <= node->conf->limits.held
+	                             ? ob__slab_alloc(&gs->slab, &handle)
+	                             : NULL;
 
 	if (g == NULL) {
 		return NULL;
@@ -222,9 +186,8 @@ static struct gate *gate_new(struct ob__node *node, size_t len)
 	return g;
 }
 
-/* The bytes of a message are its own from now on. 0 or OB_E_NOMEM. */
-static int gate_keep(struct gate *g, const uint8_t *data, size_t len, const char *name,
-                     size_t name_len)
+int ob__gate_keep(struct ob__gate *g, const uint8_t *data, size_t len, const char *name,
+                  size_t name_len)
 {
 	g->bytes = malloc(len + name_len + 1);
 	if (g->bytes == NULL) {
@@ -245,14 +208,13 @@ static int gate_keep(struct gate *g, const uint8_t *data, size_t len, const char
 	return 0;
 }
 
-/* The message has so much time, and waits no longer than `wait`. */
-static void gate_arm(struct gate *g, uint64_t ms, uint64_t wait)
+void ob__gate_arm(struct ob__gate *g, uint64_t ms, uint64_t wait)
 {
 	g->deadline = ob__loop_now(g->node->loop) + ms;
 	ob__timeout_set(g->node->loop, &g->timeout, wait < ms ? wait : ms);
 }
 
-static uint64_t left(const struct gate *g)
+static uint64_t left(const struct ob__gate *g)
 {
 	uint64_t now = ob__loop_now(g->node->loop);
 
@@ -263,10 +225,10 @@ uint64_t ob__gate_hold(struct ob__gen *gen)
 {
 	struct ob__node *node = gen->node;
 	struct ob__asking *a = node->gates.asking;
-	struct gate *g;
+	struct ob__gate *g;
 
 	if (a == NULL || a->reg->gen != gen || a->gate != 0 || !ob__gen_may_begin(gen) ||
-	    (g = gate_new(node, a->view->len)) == NULL) {
+	    (g = ob__gate_new(node, a->view->len)) == NULL) {
 		return 0;
 	}
 	g->gen = gen;
@@ -288,15 +250,15 @@ uint64_t ob__gate_hold(struct ob__gen *gen)
 	return g->handle;
 }
 
-static struct gate *gate_of(const struct ob__gen *gen, uint64_t handle)
+static struct ob__gate *gate_of(const struct ob__gen *gen, uint64_t handle)
 {
-	struct gate *g = ob__slab_get(&gen->node->gates.slab, handle);
+	struct ob__gate *g = ob__slab_get(&gen->node->gates.slab, handle);
 
 	return g != NULL && g->gen != NULL && g->gen->module == gen->module ? g : NULL;
 }
 
 /* The number of the filter behind the one that held it: the chain may be another one now. */
-static size_t next_filter(const struct ob__node *node, const struct gate *g)
+static size_t next_filter(const struct ob__node *node, const struct ob__gate *g)
 {
 	const struct ob__chain *chain =
 		g->session != 0 ? &node->slots.filters
@@ -313,7 +275,7 @@ static size_t next_filter(const struct ob__node *node, const struct gate *g)
 }
 
 /* It goes on when its client is back: nothing else has to do with it until then. */
-static void gate_wait(struct gate *g)
+static void gate_wait(struct ob__gate *g)
 {
 	struct ob__gen *gen = g->gen;
 
@@ -327,10 +289,10 @@ static void gate_wait(struct gate *g)
 	}
 }
 
-static void gate_go_on(struct gate *g)
+void ob__gate_go_on(struct ob__gate *g)
 {
 	struct ob__node *node = g->node;
-	struct ob__conn *conn = g->session != 0 ? conn_of(node, g->session) : NULL;
+	struct ob__conn *conn = g->session != 0 ? ob__gate_conn(node, g->session) : NULL;
 	struct ob__req *r = g->req != 0 ? ob__req_get(node, g->req) : NULL;
 	size_t next = next_filter(node, g);
 	uint64_t ms = left(g);
@@ -344,12 +306,12 @@ static void gate_go_on(struct gate *g)
 		return;
 	}
 	/* The memory is its own until it is through; its place with the filter is not. */
-	struct gate it = *g;
+	struct ob__gate it = *g;
 	g->bytes = NULL;
 	node->gates.bytes -= g->len;
 	g->len = 0;
 	client_leaves(g);
-	gate_free(g);
+	ob__gate_free(g);
 	struct ob__asking *asking = node->gates.asking;
 	node->gates.asking = NULL;
 	if (conn != NULL) {
@@ -363,7 +325,7 @@ static void gate_go_on(struct gate *g)
 
 int ob__gate_pass(struct ob__gen *gen, uint64_t handle)
 {
-	struct gate *g = gate_of(gen, handle);
+	struct ob__gate *g = gate_of(gen, handle);
 
 	if (g == NULL || g->passed) {
 		return OB_E_STALE;
@@ -371,7 +333,7 @@ int ob__gate_pass(struct ob__gen *gen, uint64_t handle)
 	if (g->fresh) {
 		g->passed = true;
 	} else {
-		gate_go_on(g);
+		ob__gate_go_on(g);
 	}
 	return 0;
 }
@@ -379,7 +341,7 @@ int ob__gate_pass(struct ob__gen *gen, uint64_t handle)
 int ob__gate_end(struct ob__gen *gen, uint64_t handle, int code, const char *text, const void *data,
                  size_t len)
 {
-	struct gate *g = gate_of(gen, handle);
+	struct ob__gate *g = gate_of(gen, handle);
 
 	if (g == NULL || g->passed) {
 		return OB_E_STALE;
@@ -391,7 +353,7 @@ int ob__gate_end(struct ob__gen *gen, uint64_t handle, int code, const char *tex
 void ob__gates_abandon(struct ob__gen *gen)
 {
 	while (!ob__list_empty(&gen->gates)) {
-		gate_finish(OB__CONTAINER(gen->gates.next, struct gate, link), OB_E_GONE,
+		gate_finish(OB__CONTAINER(gen->gates.next, struct ob__gate, link), OB_E_GONE,
 		            "the module was taken out", NULL, 0);
 	}
 }
@@ -429,17 +391,17 @@ static enum asked ask(struct ob__node *node, struct ob__asking *a, int *code)
 		*code = rc < 0 ? rc : 0;
 		return *code != 0 ? ASKED_REFUSED : ASKED_ON;
 	}
-	struct gate *g = ob__slab_get(&node->gates.slab, a->gate);
+	struct ob__gate *g = ob__slab_get(&node->gates.slab, a->gate);
 	*code = 0;
 	if (g == NULL) {
 		return ASKED_TAKEN;
 	}
 	if (g->passed) {
-		gate_free(g);
+		ob__gate_free(g);
 		return ASKED_ON;
 	}
-	if (gate_keep(g, a->view->data, a->view->len, a->view->name, a->view->name_len) != 0) {
-		gate_free(g);
+	if (ob__gate_keep(g, a->view->data, a->view->len, a->view->name, a->view->name_len) != 0) {
+		ob__gate_free(g);
 		*code = OB_E_BUSY;
 		return ASKED_REFUSED;
 	}
@@ -466,10 +428,10 @@ bool ob__gate_filter(struct ob__node *node, struct ob__conn *conn, const ob_pack
 	case ASKED_TAKEN:
 		break;
 	}
-	struct gate *g = ob__slab_get(&node->gates.slab, a.gate);
+	struct ob__gate *g = ob__slab_get(&node->gates.slab, a.gate);
 	if (g != NULL) {
 		g->fresh = false;
-		gate_arm(g, view->budget_ms, UINT64_MAX);
+		ob__gate_arm(g, view->budget_ms, UINT64_MAX);
 		ob__conn_begin(conn);
 	}
 	return false;
@@ -493,7 +455,7 @@ bool ob__gate_handler(struct ob__node *node, ob_handler_fn fn, uint32_t flags, s
 			ob__req_end(r, code, NULL, NULL, 0);
 			return false;
 		case ASKED_TAKEN: {
-			struct gate *g = ob__slab_get(&node->gates.slab, a.gate);
+			struct ob__gate *g = ob__slab_get(&node->gates.slab, a.gate);
 			if (g == NULL) {
 				return false;
 			}
@@ -503,7 +465,7 @@ bool ob__gate_handler(struct ob__node *node, ob_handler_fn fn, uint32_t flags, s
 				return false;
 			}
 			uint64_t now = ob__loop_now(node->loop);
-			gate_arm(g, r->deadline > now ? r->deadline - now : 0, UINT64_MAX);
+			ob__gate_arm(g, r->deadline > now ? r->deadline - now : 0, UINT64_MAX);
 			return false;
 		}
 		}
@@ -511,168 +473,12 @@ bool ob__gate_handler(struct ob__node *node, ob_handler_fn fn, uint32_t flags, s
 	return true;
 }
 
-/* ---- ends ---- */
-
-static void log_slow(struct ob__node *node, const struct ob__outcome *o, const char *at)
-{
-	const struct ob__session *s = ob__session_get(&node->sessions, o->session);
-	char text[OB_SESSION_TEXT] = "nobody";
-	uint32_t missed;
-
-	++*node->gates.slow;
-	if (!ob__log_allow(&node->gates.log_limit, LOG_BURST, ob__loop_now(node->loop), &missed)) {
-		return;
-	}
-	if (s != NULL) {
-		(void)ob__node_session_text(node, s, text, sizeof(text));
-	}
-	ob__warning("message", "id %u of %s took %llu ms at the %s: %s [and %u like it]", o->id,
-	            text, (unsigned long long)(o->took_us / 1000), at,
-	            o->code == OB_OK ? "answered" : ob__strerror(o->code), missed);
-}
-
-static void tell_ended(struct ob__node *node, const struct ob__outcome *o, int when)
-{
-	const struct ob__chain *chain = &node->slots.message_filters[when - 1];
-	ob_view view = {
-		.size = sizeof(view),
-		.id = o->id,
-		.flags = o->flags,
-		.session = o->session,
-		.source = o->source,
-	};
-	ob_message_event e = {
-		.size = sizeof(e),
-		.when = when,
-		.view = &view,
-		.took_ms = (uint32_t)(o->took_us / 1000),
-		.code = o->code,
-		.text = o->code == OB_OK  ? ""
-	                : o->text != NULL ? o->text
-	                                  : ob__strerror(o->code),
-		.len = o->len,
-	};
-
-	ob__msgname_show(&node->msgnames, &view);
-	for (size_t i = chain->len; i > 0; i--) {
-		struct ob__gen *g = chain->regs[i - 1]->gen;
-		uint64_t entered = ob__gen_enter(g);
-		(void)chain->regs[i - 1]->fn.message_filter(&g->ctx, &e);
-		ob__gen_leave(g, entered);
-	}
-}
-
-static void ended(struct ob__node *node, const struct ob__outcome *o, int when)
-{
-	const struct ob__filters_conf *f = &node->conf->filters;
-	bool client = when == OB_MESSAGE_AFTER_CLIENT;
-
-	if (f->time) {
-		ob__histogram_record(client ? node->gates.client_time : node->gates.handler_time,
-		                     o->took_us);
-		if (o->took_us >= f->slow_ms * 1000) {
-			log_slow(node, o, client ? "client" : "handler");
-		}
-	}
-	tell_ended(node, o, when);
-}
-
-void ob__gate_client_ended(struct ob__node *node, const struct ob__outcome *o)
-{
-	ended(node, o, OB_MESSAGE_AFTER_CLIENT);
-}
-
-void ob__gate_handler_ended(struct ob__node *node, const struct ob__req *r, int code,
-                            const char *text, size_t len)
-{
-	if ((r->origin != OB__ORIGIN_CLIENT && r->origin != OB__ORIGIN_LINK) ||
-	    (r->view.flags & OB_VIEW_CALL) != 0) {
-		return;
-	}
-	const struct ob__outcome o = {
-		.id = r->view.id,
-		.flags = r->view.flags,
-		.session = r->view.session,
-		.source = r->view.source,
-		.took_us = (ob__loop_now(node->loop) - (r->deadline - r->view.budget_ms)) * 1000,
-		.code = code,
-		.text = text,
-		.len = len,
-	};
-	ended(node, &o, OB_MESSAGE_AFTER_HANDLER);
-}
-
-/* ---- one after another ---- */
-
-static void drop_gates(struct serial *s)
-{
-	while (!ob__list_empty(&s->gates)) {
-		gate_free(OB__CONTAINER(s->gates.next, struct gate, link));
-	}
-}
-
-static void serial_free(struct serial *s)
-{
-	drop_gates(s);
-	free(s);
-}
-
-/* Whatever may go goes; without any left, it is forgotten. */
-static void serial_turn(void *arg)
-{
-	struct serial *s = arg;
-	struct ob__node *node = s->node;
-	struct ob__conn *conn = conn_of(node, s->session);
-
-	while (!s->gone && conn != NULL && conn->session != NULL && conn->in_flight == 0 &&
-	       !ob__list_empty(&s->gates)) {
-		struct gate *g = OB__CONTAINER(s->gates.next, struct gate, link);
-		s->len--;
-		gate_go_on(g);
-	}
-	s->queued = false;
-	if (s->gone) {
-		serial_free(s);
-		return;
-	}
-	if (conn != NULL && conn->session != NULL && ob__list_empty(&s->gates)) {
-		conn->paused &= ~(uint32_t)OB__CONN_SERIAL;
-		(void)ob__map_del(&node->gates.serial, s->session, 0);
-		serial_free(s);
-	}
-}
-
-void ob__serial_next(struct ob__conn *conn)
-{
-	struct ob__gates *gs = &conn->node->gates;
-	struct serial *s =
-		conn->session != NULL ? ob__map_get(&gs->serial, conn->session->handle, 0) : NULL;
-
-	if (s != NULL && !s->queued) {
-		s->queued = ob__loop_defer(conn->node->loop, serial_turn, s) == 0;
-	}
-}
-
-void ob__serial_drop(struct ob__node *node, uint64_t session)
-{
-	struct serial *s = ob__map_del(&node->gates.serial, session, 0);
-
-	if (s == NULL) {
-		return;
-	}
-	s->gone = true;
-	drop_gates(s); /* now: their times are still set */
-	if (!s->queued) {
-		serial_free(s);
-	}
-}
-
 /* ---- clients that come and go ---- */
 
-static struct gate *first_away(const struct ob__gates *gs, uint64_t session)
+static struct ob__gate *first_away(const struct ob__gates *gs, uint64_t session)
 {
 	OB__LIST_EACH (it, &gs->away) {
-		struct gate *g = OB__CONTAINER(it, struct gate, link);
+		struct ob__gate *g = OB__CONTAINER(it, struct ob__gate, link);
 		if (g->session == session) {
 			return g;
 		}
@@ -684,7 +490,7 @@ void ob__gates_back(struct ob__conn *conn)
 {
 	struct ob__gates *gs = &conn->node->gates;
 	uint64_t session = conn->session->handle;
-	struct gate *g;
+	struct ob__gate *g;
 
 	if (ob__map_get(&gs->serial, session, 0) != NULL) {
 		conn->paused |= OB__CONN_SERIAL;
@@ -692,14 +498,14 @@ void ob__gates_back(struct ob__conn *conn)
 	}
 	/* What goes on may close the client: then the rest waits again, or ends. */
 	while (conn->session != NULL && (g = first_away(gs, session)) != NULL) {
-		gate_go_on(g);
+		ob__gate_go_on(g);
 	}
 }
 
 void ob__gates_leave(struct ob__node *node, uint64_t session)
 {
 	struct ob__gates *gs = &node->gates;
-	struct gate *g;
+	struct ob__gate *g;
 
 	for (uint32_t i = 0; gs->slab.live > 0 && (g = ob__slab_next(&gs->slab, &i)) != NULL;) {
 		if (g->session == session && !g->fresh) {
@@ -709,91 +515,12 @@ void ob__gates_leave(struct ob__node *node, uint64_t session)
 	}
 }
 
-static struct serial *serial_of(struct ob__conn *conn)
-{
-	struct ob__gates *gs = &conn->node->gates;
-	uint64_t session = conn->session->handle;
-	struct serial *s = ob__map_get(&gs->serial, session, 0);
-
-	if (s != NULL || (s = calloc(1, sizeof(*s))) == NULL) {
-		return s;
-	}
-	s->node = conn->node;
-	s->session = session;
-	ob__list_init(&s->gates);
-	if (ob__map_put(&gs->serial, session, 0, s) != 0) {
-		free(s);
-		return NULL;
-	}
-	conn->paused |= OB__CONN_SERIAL;
-	return s;
-}
-
-/* Keeps it until the client's requests have ended. 0 or OB_E_BUSY. */
-static int serial_put(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
-                      uint64_t budget_ms)
-{
-	const struct ob__filters_conf *f = &node->conf->filters;
-	struct serial *s = serial_of(conn);
-	struct gate *g = s != NULL && s->len < f->serial_queue ? gate_new(node, p->len) : NULL;
-
-	if (g == NULL) {
-		++*node->gates.too_many;
-		return OB_E_BUSY;
-	}
-	g->session = conn->session->handle;
-	g->packet = *p;
-	if (gate_keep(g, p->data, p->len, p->name, p->name_len) != 0) {
-		gate_free(g);
-		return OB_E_BUSY;
-	}
-	ob__list_append(&s->gates, &g->link);
-	s->len++;
-	++*node->gates.waited;
-	gate_arm(g, budget_ms, f->serial_wait_ms);
-	return 0;
-}
-
-bool ob__gate_watch(struct ob__node *node, struct ob__conn *conn, const ob_packet *p,
-                    uint64_t *budget_ms, int *code, const char **text)
-{
-	const struct ob__filters_conf *f = &node->conf->filters;
-	uint32_t ms;
-
-	*code = 0;
-	*text = NULL;
-	if (ob__idrange_find(&f->timeouts, p->id, &ms)) {
-		*budget_ms = ms;
-	}
-	if (f->too_busy_ms != 0 && p->one_way == 0 && ob__callfilter_late(node, f->too_busy_ms)) {
-		*code = OB_E_BUSY;
-		*text = "the node is too busy";
-		return false;
-	}
-	if (f->serial_queue > 0 && (conn->in_flight > 0 || (conn->paused & OB__CONN_SERIAL) != 0)) {
-		*code = serial_put(node, conn, p, *budget_ms);
-		*text = "too many messages wait for the request before them";
-		return false;
-	}
-	return true;
-}
-
 void ob__gates_free(struct ob__node *node)
 {
 	struct ob__gates *gs = &node->gates;
-	struct ob__map_entry *e;
-	struct gate *g;
+	struct ob__gate *g;
 
-	for (size_t i = 0; (e = ob__map_next(&gs->serial, &i)) != NULL;) {
-		struct serial *s = e->value;
-		s->gone = true;
-		if (!s->queued) {
-			serial_free(s);
-		} else {
-			drop_gates(s); /* its turn still comes */
-		}
-	}
-	ob__map_free(&gs->serial);
+	ob__serials_free(node);
 	for (uint32_t i = 0; (g = ob__slab_next(&gs->slab, &i)) != NULL;) {
 		ob__timeout_clear(node->loop, &g->timeout);
 		free(g->bytes);
