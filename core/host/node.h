@@ -212,7 +212,7 @@ int ob__node_secret_equal(const char *secret, const char *given);
 /* Pages of the administration; new references. */
 json_t *ob__node_json(const struct ob__node *node);
 json_t *ob__node_peers_json(struct ob__node *node);
-json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, const char *after);
+json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, uint64_t after);
 json_t *ob__node_routes_json(const struct ob__node *node);
 
 /* Registers the gauges of the metrics page. */

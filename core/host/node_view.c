@@ -97,8 +97,10 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 	}
 	json_t *state =
 		node->states.on && s->conn != 0 ? json_string(ob__states_of(node, s)->name) : NULL;
-	return json_pack("{s:s, s:b, s:s, s:I, s:i, s:I, s:o, s:s, s:I, s:o, s:b, s:o*}", "id",
-	                 text, "local", s->conn != 0, "peer", peer, "messages",
+	int number = (int)(s->handle & OB__SLAB_SLOT_MASK) + 1;
+
+	return json_pack("{s:s, s:i, s:b, s:s, s:I, s:i, s:I, s:o, s:s, s:I, s:o, s:b, s:o*}", "id",
+	                 text, "number", number, "local", s->conn != 0, "peer", peer, "messages",
 	                 (json_int_t)s->messages, "in_flight",
 	                 (int)(away != NULL   ? away->in_flight
 	                       : conn != NULL ? conn->in_flight
@@ -109,27 +111,18 @@ static json_t *session_json(const struct ob__node *node, const struct ob__sessio
 	                 "detached", away != NULL, "state", state);
 }
 
-json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, const char *after)
+json_t *ob__node_sessions_json(const struct ob__node *node, size_t limit, uint64_t after)
 {
-	struct ob__session *s;
-	const struct ob__session *from = after != NULL ? ob__node_session(node, after) : NULL;
+	const struct ob__slab *slab = &node->sessions.slab;
 	json_t *list = json_array();
-	bool more = false;
-	bool skipping = from != NULL;
+	uint32_t i = after < slab->fresh ? (uint32_t)after : slab->fresh;
+	const struct ob__session *s;
 
-	for (uint32_t i = 0; (s = ob__slab_next(&node->sessions.slab, &i)) != NULL;) {
-		if (skipping) {
-			skipping = s != from;
-			continue;
-		}
-		if (json_array_size(list) >= limit) {
-			more = true;
-			break;
-		}
+	while ((s = ob__slab_next(slab, &i)) != NULL && json_array_size(list) < limit) {
 		json_array_append_new(list, session_json(node, s));
 	}
-	return json_pack("{s:i, s:o, s:b}", "total", (int)node->sessions.slab.live, "sessions",
-	                 list, "more", more);
+	return json_pack("{s:i, s:o, s:b}", "total", (int)slab->live, "sessions", list, "more",
+	                 s != NULL);
 }
 
 /* ---- peers and routes ---- */

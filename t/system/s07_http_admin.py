@@ -210,15 +210,19 @@ def sessions():
     clients = [Client(node.ws_port) for _ in range(7)]
     for client in clients:
         client.ask(30000, 1)
-    seen, after = [], ""
+    seen, after, gone = [], "", 0
     for _ in range(4):
         page = node.get(f"/sessions?limit=3{after}")
         seen += [entry["id"] for entry in page["sessions"]]
         if not page["more"]:
             break
-        after = f"&after={seen[-1]}"
-    check(len(seen) >= 7 and len(seen) == len(set(seen)), seen)
-    equal(page["total"], len(seen))
+        after = f"&after={page['sessions'][-1]['number']}"
+        equal(node.http("DELETE", f"/sessions/{seen[-1]}").status, 200)
+        gone += 1
+        eventually(lambda: node.get("/sessions")["total"] == 7 - gone, "the last one seen is gone")
+    check(len(seen) == 7 and len(seen) == len(set(seen)), seen)
+    equal((page["total"], gone), (5, 2))
+    equal(node.get("/sessions?after=99999999999")["sessions"], [])
     for client in clients:
         client.drop()
     eventually(lambda: node.get("/sessions")["total"] == 0, "no session left")

@@ -229,6 +229,13 @@ static size_t page_limit(const struct request *q)
 	return limit < 1 ? 1 : limit > PAGE_MAX ? PAGE_MAX : (size_t)limit;
 }
 
+static uint64_t page_after(const struct request *q)
+{
+	long after = arg_int(q, "after", 0);
+
+	return after > 0 ? (uint64_t)after : 0;
+}
+
 /* ---- what is there ---- */
 
 static void run_verbs(struct request *q)
@@ -368,15 +375,12 @@ static void run_peers_drop(struct request *q)
 
 static void run_sessions(struct request *q)
 {
-	finish_json(q, 200, ob__node_sessions_json(q->node, page_limit(q), arg_str(q, "after")));
+	finish_json(q, 200, ob__node_sessions_json(q->node, page_limit(q), page_after(q)));
 }
 
 static void run_groups(struct request *q)
 {
-	long after = arg_int(q, "after", 0);
-
-	finish_json(q, 200,
-	            ob__groups_json(q->node, page_limit(q), after > 0 ? (uint64_t)after : 0));
+	finish_json(q, 200, ob__groups_json(q->node, page_limit(q), page_after(q)));
 }
 
 static void run_routes(struct request *q)
@@ -781,8 +785,7 @@ static const struct arg version_args[] = {{"version", NUMBER}, {"path", ANY}, {N
 static const struct arg peers_args[] = {
 	{"address", TEXT}, {"token", TEXT}, {"transport", TEXT}, {"type", TEXT}, {NULL, ANY}};
 static const struct arg peer_args[] = {{"peer", TEXT}, {NULL, ANY}};
-static const struct arg groups_args[] = {{"limit", NUMBER}, {"after", NUMBER}, {NULL, ANY}};
-static const struct arg sessions_args[] = {{"limit", NUMBER}, {"after", TEXT}, {NULL, ANY}};
+static const struct arg page_args[] = {{"limit", NUMBER}, {"after", NUMBER}, {NULL, ANY}};
 static const struct arg rollback_args[] = {{"name", TEXT}, {"wait", TEXT}, {NULL, ANY}};
 static const struct arg load_args[] = {
 	{"name", TEXT}, {"conf", OBJECT}, {"sha256", TEXT}, {"path", ANY}, {NULL, ANY}};
@@ -807,8 +810,8 @@ static const struct verb verbs[] = {
 	{"peers.add", "POST", "/peers", NULL, true, false, peers_args, run_peers_add},
 	{"peers.drop", "DELETE", "/peers", NULL, true, false, peer_args, run_peers_drop},
 	{"peers.drop", "DELETE", "/peers/*", "peer", true, false, peer_args, run_peers_drop},
-	{"groups", "GET", "/groups", NULL, false, false, groups_args, run_groups},
-	{"sessions", "GET", "/sessions", NULL, false, false, sessions_args, run_sessions},
+	{"groups", "GET", "/groups", NULL, false, false, page_args, run_groups},
+	{"sessions", "GET", "/sessions", NULL, false, false, page_args, run_sessions},
 	{"sessions.close", "DELETE", "/sessions/*", "id", true, false, id_args, run_session_close},
 	{"routes", "GET", "/routes", NULL, false, false, NULL, run_routes},
 	{"config", "GET", "/config", NULL, false, false, NULL, run_config},
