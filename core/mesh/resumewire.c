@@ -11,23 +11,28 @@
 #include "mesh/group.h"
 #include "mesh/session.h"
 
+#define ASK_SEEN     OB__RESUME_TOKEN
+#define ASK_HERE     (ASK_SEEN + 8)
 #define HOME_SIZE    12u
 #define MESSAGE_HEAD 18u /* up to the name */
 
-void ob__resume_ask_put(uint8_t out[OB__RESUME_ASK], const char token[OB__RESUME_TOKEN],
-                        uint64_t seen)
+void ob__resume_ask_put(uint8_t out[OB__RESUME_ASK], const struct ob__resume_ask *ask)
 {
-	memcpy(out, token, OB__RESUME_TOKEN);
-	ob__put64(out + OB__RESUME_TOKEN, seen);
+	ob__resume_token_put(&ask->token, (char *)out);
+	ob__put64(out + ASK_SEEN, ask->seen);
+	ob__resume_token_put(&ask->here, (char *)out + ASK_HERE);
 }
 
-int ob__resume_ask_get(struct ob__resume_token *t, uint64_t *seen, const uint8_t *data, size_t len)
+int ob__resume_ask_get(struct ob__resume_ask *ask, const uint8_t *data, size_t len)
 {
 	if (len != OB__RESUME_ASK) {
 		return -EINVAL;
 	}
-	*seen = ob__get64(data + OB__RESUME_TOKEN);
-	return ob__resume_token_get(t, (const char *)data, OB__RESUME_TOKEN);
+	ask->seen = ob__get64(data + ASK_SEEN);
+	int rc = ob__resume_token_get(&ask->token, (const char *)data, OB__RESUME_TOKEN);
+	return rc == 0 ? ob__resume_token_get(&ask->here, (const char *)data + ASK_HERE,
+	                                      OB__RESUME_TOKEN)
+	               : rc;
 }
 
 /* ---- writing ---- */

@@ -4,10 +4,11 @@
 
 /*
  * Private to the host, floor F3.  What two proxies say to each other when a client comes back to
- * the other one (host/session/resume.h): the second asks with the client's token, the first answers
- * with all that makes up the session.
+ * the other one (host/session/resume.h): the second asks with the client's token, and the one that
+ * its session would have there, the first answers with all that makes up the session; or with the
+ * token by which yet another proxy has it (status OB__RESUME_MOVED).
  *
- *     ASK    64 token | u64 seen
+ *     ASK    64 token | u64 seen | 64 token
  *     GIVE   u64 sent | u64 heard | word user | word state | u16 len | its data
  *            | u8 n, n times (word key | u16 len | value)
  *            | u16 n, n times (u32 role | u64 node) | u32 n, n times word group
@@ -32,13 +33,18 @@
 #include "mesh/resumetoken.h"
 #include "mesh/userwire.h"
 
-#define OB__RESUME_ASK (OB__RESUME_TOKEN + 8u)
+#define OB__RESUME_ASK (2 * OB__RESUME_TOKEN + 8u)
 
-void ob__resume_ask_put(uint8_t out[OB__RESUME_ASK], const char token[OB__RESUME_TOKEN],
-                        uint64_t seen);
+struct ob__resume_ask {
+	struct ob__resume_token token; /* the client's */
+	struct ob__resume_token here;  /* of the session that it has at the asking proxy */
+	uint64_t seen;                 /* the last message that it has seen */
+};
+
+void ob__resume_ask_put(uint8_t out[OB__RESUME_ASK], const struct ob__resume_ask *ask);
 
 /* 0 or -EINVAL. */
-int ob__resume_ask_get(struct ob__resume_token *t, uint64_t *seen, const uint8_t *data, size_t len);
+int ob__resume_ask_get(struct ob__resume_ask *ask, const uint8_t *data, size_t len);
 
 /* ---- writing a GIVE: all parts, in this order; 0 or -ENOMEM ---- */
 

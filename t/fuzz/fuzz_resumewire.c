@@ -73,14 +73,11 @@ static void give(const uint8_t *data, size_t len)
 
 static void ask(const uint8_t *data, size_t len)
 {
-	struct ob__resume_token t;
-	char text[OB__RESUME_TOKEN];
+	struct ob__resume_ask a;
 	uint8_t out[OB__RESUME_ASK];
-	uint64_t seen;
 
-	if (ob__resume_ask_get(&t, &seen, data, len) == 0) {
-		ob__resume_token_put(&t, text);
-		ob__resume_ask_put(out, text, seen);
+	if (ob__resume_ask_get(&a, data, len) == 0) {
+		ob__resume_ask_put(out, &a);
 		CHECK(len == sizeof(out) && memcmp(out, data, len) == 0);
 	}
 }

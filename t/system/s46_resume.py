@@ -387,6 +387,7 @@ def nodes():
         common = {"module_dirs": [str(plugins), MODULES, EXAMPLES], "call_timeout": 5}
         house["pa"] = proxy("pa", common)
         house["pb"] = proxy("pb", common)
+        house["pc"] = proxy("pc", common)
         house["brief"] = proxy("brief", common, window=0.2, messages=8, detached=2)
         house["off"] = proxy("off", common, window=0)
         house["ga"] = gate("ga", common)
@@ -394,11 +395,11 @@ def nodes():
         house["route"] = Node("route", "route", modules=["route", ADMIN],
                               rpc={"route": {"range": {"service": [[6500, 6599]]}}}, **common)
         house["service"] = Node("service", "service", modules=["service", ADMIN, "desk"], **common)
-        others = [house[n] for n in ("pa", "pb", "brief", "off", "ga", "gb", "service")]
+        others = [house[n] for n in ("pa", "pb", "pc", "brief", "off", "ga", "gb", "service")]
         link(*((node, house["route"]) for node in others))
         start_all(*others, house["route"])
         wait_linked((house["route"], *others))
-        for name in ("pa", "pb", "brief", "off", "ga", "gb"):
+        for name in ("pa", "pb", "pc", "brief", "off", "ga", "gb"):
             eventually(lambda n=name: "service" in
                        {p["name"] for p in house[n].get("/peers")["peers"]},
                        "the service is known")
@@ -775,6 +776,133 @@ def other_locked():
         p.send({"resume": {"token": p.token, "seen": p.seen}})
         equal(p.read()["close"], 1013)
         equal(house["pa"].metric("obhost_client_closed_total", reason="resume_user"), 1)
+        p.session = None
+
+
+def breaks_off(p, name, kept=None):
+    """Asks another proxy for its session, and is gone before it has heard that it has it."""
+    p.connect(house[name])
+    p.send({"resume": {"token": p.token, "seen": p.seen}})
+    if kept:
+        kept()
+    p.close()
+
+
+def there(name, user, away=True):
+    """The session that the user has at that proxy."""
+    return eventually(lambda: next((s for s in sessions(house[name]).values()
+                                    if (s["user"], s["detached"]) == (user, away)), None),
+                      f"{user} is at {name}")
+
+
+def comes_back(p, node):
+    """The answer to who comes again as long as he hears that it is too early."""
+    def again():
+        p.connect(node)
+        p.send({"resume": {"token": p.token, "seen": p.seen}})
+        answer = p.read()
+        return None if answer.get("close") == 1013 else answer["hello"]
+    answer = eventually(again, "it is whole")
+    p.token, p.session = answer["token"], answer["session"]
+    return answer
+
+
+@cases([("pb",), ("pa",), ("pc",)], "another proxy: who breaks off before its answer goes on at {0}")
+def other_broken(back):
+    with player() as p, player("pc") as q:
+        user, group = f"gus_{back}", f"den_{back}"
+        p.hello()
+        q.hello()
+        opened = q.ask(HEARD)
+        equal(p.ask(BIND, user=user)["rc"], 0)
+        equal(p.ask(SET, value="9")["rc"], 0)
+        equal(p.ask(JOIN, group=group)["rc"], 0)
+        late = p.tell(LATE, n=1, ms=300)  # the old proxy waits for it
+        eventually(lambda: sessions(house["pa"])[p.session]["messages"] >= 5, "it is there")
+        pushes = house["pa"].metric("obhost_pushes_total")
+        q.ask(USER_STREAM, user=user, to=30)
+        eventually(lambda: house["pa"].metric("obhost_pushes_total") >= pushes + 30, "all are there")
+        first = p.session
+        p.abort()
+        detached(house["pa"], first)
+        breaks_off(p, "pb")
+        equal(there("pb", user)["attrs"], {"level": "9"})
+        check(first not in sessions(house["pa"]))
+        pushes = house["pb"].metric("obhost_group_pushes_total")
+        q.ask(GROUP_STREAM, group=group, **{"from": 30, "to": 60})
+        eventually(lambda: house["pb"].metric("obhost_group_pushes_total") >= pushes + 30,
+                   "all are kept")
+        equal(p.resume(house[back])["recovered"], True)
+        check(p.session.startswith(back), p.session)
+        equal(p.pushed(60), list(range(60)))
+        equal(p.answer(late)["data"]["n"], 1)
+        there(back, user, away=False)
+        p.got.clear()
+        equal(p.ask(GROUP_STREAM, group=group, to=20)["ok"], 1)
+        equal(p.pushed(20), list(range(20)))
+        if back != "pc":
+            equal(q.ask(HEARD), opened)
+    eventually(lambda: not any(s["user"] == user for name in ("pa", "pb", "pc")
+                               for s in sessions(house[name]).values()), "nothing of it is left")
+
+
+@case("another proxy: one that never hears where its session is has it at any, by its first token")
+def other_deaf():
+    with player() as p:
+        p.hello()
+        equal(p.ask(BIND, user="hal")["rc"], 0)
+        pushes = p.node.metric("obhost_pushes_total")
+        p.ask(STREAM, to=50)
+        eventually(lambda: p.node.metric("obhost_pushes_total") >= pushes + 50, "all are there")
+        p.pushed(20)
+        p.abort()
+        for name in ("pb", "pc", "pa", "pb"):
+            breaks_off(p, name, lambda n=name: there(n, "hal", away=False))
+            there(name, "hal")
+        equal(p.resume(house["pa"])["recovered"], True)
+        check(p.session.startswith("pa"), p.session)
+        equal(p.pushed(50), list(range(50)))
+        p.send({"seen": p.seen})
+        p.abort()
+        detached(p.node, p.session)
+        equal(p.resume(house["pb"])["recovered"], True)  # by its last one
+
+
+@case("another proxy: who breaks off while its user is locked has it later, or no session any more")
+def other_locked_broken():
+    with player() as p, player() as q:
+        q.hello()
+        p.hello()
+        equal(p.ask(BIND, user="ida")["rc"], 0)
+        equal(p.ask(JOIN, group="cave")["rc"], 0)
+        moving = resumes(house["pb"], "moving")
+        equal(p.ask(LOCK, ms=1800)["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        breaks_off(p, "pb", lambda: eventually(
+            lambda: ["cave", 1] in [[g["name"], g["members"]]
+                                    for g in house["pb"].get("/groups")["groups"]], "it is there"))
+        equal(q.ask(GROUP_STREAM, group="cave", to=40)["ok"], 1)
+        for name in ("pb", "pa"):
+            p.connect(house[name])
+            p.send({"resume": {"token": p.token, "seen": p.seen}})
+            equal(p.read()["close"], 1013)
+            p.close()
+        equal(resumes(house["pb"], "moving"), moving + 1)
+        there("pb", "ida")
+        equal(comes_back(p, house["pb"])["recovered"], True)
+        equal(p.pushed(40), list(range(40)))
+        equal(p.ask(LOCK, ms=8000)["rc"], 0)
+        p.abort()
+        detached(p.node, p.session)
+        busy = resumes(house["pa"], "busy")
+        breaks_off(p, "pa")
+        eventually(lambda: resumes(house["pa"], "busy") == busy + 1, "its time is over")
+        token = p.token
+        for name in ("pa", "pb"):
+            equal(p.resume(house[name], token=token)["reason"], "expired")
+            p.close()
+            equal(house[name].http("DELETE", f"/sessions/{p.session}").status, 200)
         p.session = None
 
 

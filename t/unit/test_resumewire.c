@@ -12,26 +12,34 @@
 #include "tap.h"
 
 #define TEXT  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define HERE  "fedcba98765432100123456789abcdef0123456789abcdef0123456789abcdef"
 #define STATE "{\"by\":\"game\"}"
 
 static void test_ask(void)
 {
 	uint8_t out[OB__RESUME_ASK + 1] = {0};
-	struct ob__resume_token t;
-	uint64_t seen = 0;
+	struct ob__resume_ask ask = {.seen = UINT64_C(0x1122334455667788)};
+	struct ob__resume_ask got;
 
-	ob__resume_ask_put(out, TEXT, UINT64_C(0x1122334455667788));
+	CU_ASSERT_EQUAL_FATAL(ob__resume_token_get(&ask.token, TEXT, OB__RESUME_TOKEN), 0);
+	CU_ASSERT_EQUAL_FATAL(ob__resume_token_get(&ask.here, HERE, OB__RESUME_TOKEN), 0);
+	ob__resume_ask_put(out, &ask);
 	CU_ASSERT_EQUAL(memcmp(out, TEXT, OB__RESUME_TOKEN), 0);
 	CU_ASSERT_EQUAL(out[OB__RESUME_TOKEN], 0x88);
-	CU_ASSERT_EQUAL_FATAL(ob__resume_ask_get(&t, &seen, out, OB__RESUME_ASK), 0);
-	CU_ASSERT_EQUAL(seen, UINT64_C(0x1122334455667788));
-	CU_ASSERT_EQUAL(t.node, UINT64_C(0x0123456789abcdef));
+	CU_ASSERT_EQUAL(memcmp(out + OB__RESUME_TOKEN + 8, HERE, OB__RESUME_TOKEN), 0);
+	CU_ASSERT_EQUAL_FATAL(ob__resume_ask_get(&got, out, OB__RESUME_ASK), 0);
+	CU_ASSERT_EQUAL(got.seen, UINT64_C(0x1122334455667788));
+	CU_ASSERT_EQUAL(got.token.node, UINT64_C(0x0123456789abcdef));
+	CU_ASSERT_EQUAL(got.here.node, UINT64_C(0xfedcba9876543210));
 	for (size_t len = 0; len <= sizeof(out); len++) {
-		int rc = ob__resume_ask_get(&t, &seen, out, len);
+		int rc = ob__resume_ask_get(&got, out, len);
 		CU_ASSERT_EQUAL(rc == 0, len == OB__RESUME_ASK);
 	}
+	out[OB__RESUME_TOKEN + 8] = 'x';
+	CU_ASSERT_NOT_EQUAL(ob__resume_ask_get(&got, out, OB__RESUME_ASK), 0);
+	out[OB__RESUME_TOKEN + 8] = HERE[0];
 	out[0] = 'x';
-	CU_ASSERT_NOT_EQUAL(ob__resume_ask_get(&t, &seen, out, OB__RESUME_ASK), 0);
+	CU_ASSERT_NOT_EQUAL(ob__resume_ask_get(&got, out, OB__RESUME_ASK), 0);
 }
 
 /* ---- a GIVE with some of all ---- */

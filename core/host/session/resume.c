@@ -55,12 +55,14 @@ void ob__resumes_init(struct ob__node *node)
 		[OB__RESUME_LOST] = "result=\"lost\"",
 		[OB__RESUME_AWAY] = "result=\"away\"",
 		[OB__RESUME_NO_MEMORY] = "result=\"busy\"",
+		[OB__RESUME_MOVING] = "result=\"moving\"",
 	};
 	struct ob__resumes *rs = of(node);
 	struct ob__stats *s = node->stats;
 
 	rs->conf = node->conf->resume;
 	ob__list_init(&rs->detached);
+	ob__moves_init(&rs->moves, conf_of(node)->detached);
 	ob__slab_init(&rs->slab, sizeof(struct ob__resume), OB__KIND_RESUME,
 	              node->conf->limits.connections + conf_of(node)->detached);
 	rs->ready = conf_of(node)->window_ms > 0 && ob__resume_key(rs->key) == 0;
@@ -88,6 +90,7 @@ void ob__resumes_free(struct ob__node *node)
 		ob__replay_free(&r->replay);
 	}
 	ob__slab_destroy(&rs->slab);
+	ob__moves_free(&rs->moves);
 	OPENSSL_cleanse(rs->key, sizeof(rs->key));
 }
 
@@ -308,8 +311,10 @@ static bool may_come_back(const struct ob__resume *r, const char *counted)
 static bool may_detach(const struct ob__resume *r, const char *counted)
 {
 	const struct ob__resumes *rs = of(r->node);
+	bool comes = r->state == OB__RESUME_ASKING || r->state == OB__RESUME_TAKING;
 
-	if (!r->announced || r->node->phase == OB__NODE_STOPPING || !may_come_back(r, counted) ||
+	if ((!r->announced && !comes) || r->node->phase == OB__NODE_STOPPING ||
+	    !may_come_back(r, counted) ||
 	    (r->session->more != NULL && r->session->more->replaced)) {
 		return false;
 	}
@@ -343,14 +348,19 @@ static void detach(struct ob__resume *r, struct ob__conn *conn)
 {
 	struct ob__resumes *rs = of(r->node);
 
-	r->state = OB__RESUME_DETACHED;
 	r->conn = NULL;
-	r->in_flight = conn->in_flight;
-	r->far = 0;
 	r->session->conn = r->handle;
 	ob__list_append(&rs->detached, &r->link);
 	rs->detached_len++;
-	ob__resume_time(r, conf_of(r->node)->window_ms);
+	if (r->state == OB__RESUME_ASKING) {
+		return; /* what it is to be has not come yet */
+	}
+	r->state = OB__RESUME_DETACHED;
+	r->in_flight = conn->in_flight;
+	r->far = 0;
+	if (r->announced) {
+		ob__resume_time(r, conf_of(r->node)->window_ms);
+	}
 	take_over_queue(r, conn);
 }
 
@@ -376,9 +386,14 @@ static void end(struct ob__resume *r)
 	struct ob__node *node = r->node;
 	struct ob__session *s = r->session;
 	uint64_t session = s->handle;
+	bool announced = r->announced;
 
 	ob__resume_free(r);
-	ob__session_closed(node, s);
+	if (announced) {
+		ob__session_closed(node, s);
+	} else {
+		ob__session_unborn(node, s);
+	}
 	ob__serial_drop(node, session);
 }
 
@@ -409,6 +424,10 @@ static void on_time(void *arg)
 		announce(r);
 		break;
 	case OB__RESUME_DETACHED:
+		if (!r->announced) {
+			ob__resume_taken(r);
+			break;
+		}
 		if (r->far != 0) {
 			ob__resume_give(r);
 			break;
@@ -418,6 +437,10 @@ static void on_time(void *arg)
 		break;
 	case OB__RESUME_ASKING:
 		++*of(r->node)->results[OB__RESUME_AWAY];
+		if (r->conn == NULL) {
+			end(r);
+			break;
+		}
 		(void)ob__resume_begin(r->conn, OB__RESUME_AWAY, 0);
 		break;
 	case OB__RESUME_TAKING:

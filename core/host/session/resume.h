@@ -21,6 +21,9 @@
  *
  * A session has a record here, which ob__conn.resume points to; while it is detached
  * ob__session.conn is the record's handle, which is no connection's.
+ *
+ * One that comes from another proxy is taken over also if the connection that it is for breaks
+ * meanwhile: it is detached then, and announced when it is whole.
  */
 
 #ifndef OB__RESUME_H
@@ -33,6 +36,7 @@
 #include <obhost/obhost.h>
 
 #include "base/loop.h"
+#include "host/session/moved.h"
 #include "lib/list.h"
 #include "lib/replay.h"
 #include "lib/slab.h"
@@ -53,7 +57,7 @@ struct ob__resume_conf {
 enum ob__resume_state {
 	OB__RESUME_NEW = 1,  /* its first message has not come */
 	OB__RESUME_LIVE,     /* it has said hello */
-	OB__RESUME_DETACHED, /* its connection is gone */
+	OB__RESUME_DETACHED, /* its connection is gone; not announced: as TAKING without one */
 	OB__RESUME_ASKING,   /* the proxy that has its former session is being asked */
 	OB__RESUME_TAKING,   /* that has come, its user is being bound; what is for it is kept */
 };
@@ -68,16 +72,18 @@ enum ob__resume_result {
 	OB__RESUME_LOST,      /* messages that it has missed are not kept any more */
 	OB__RESUME_AWAY,      /* its proxy can't be asked */
 	OB__RESUME_NO_MEMORY, /* or another bound */
+	OB__RESUME_MOVING,    /* it is on its way to a proxy: again in a moment */
 	OB__RESUME_RESULTS,
 	OB__RESUME_FRESH = OB__RESUME_RESULTS, /* there was no token */
+	OB__RESUME_MOVED, /* between proxies: it has another token, at another one */
 };
 
 struct ob__resume {
 	uint64_t handle;
 	struct ob__node *node;
 	enum ob__resume_state state;
-	struct ob__conn *conn;       /* NULL: detached */
-	struct ob__session *session; /* LIVE, DETACHED and TAKING */
+	struct ob__conn *conn;       /* NULL: it is gone */
+	struct ob__session *session; /* NULL while NEW */
 	struct ob__replay replay;
 	uint64_t before;          /* messages of the client that are not counted in `heard` */
 	uint32_t in_flight;       /* of its requests, while it is detached; it counts then */
@@ -85,18 +91,21 @@ struct ob__resume {
 	bool stuck;               /* what is for it is only kept: it is about to be closed */
 	bool leaves;              /* the client has said good-bye, or is sent away */
 	bool announced;           /* modules know of the session */
-	bool bound;               /* TAKING: its user is its own again */
+	bool bound;               /* not announced yet: its user is its own again */
+	uint8_t hops;             /* proxies that were asked for it */
 	struct ob__timeout timer; /* of a state that has an end */
 	struct ob__list link;     /* in the detached ones */
 	uint64_t far;      /* the proxy that it is asked of, or that has asked for it; or 0 */
 	uint64_t far_call; /* its number for that */
 	uint64_t far_seen; /* what the client has seen */
+	struct ob__resume_token far_token; /* by which it is to be that proxy's */
 };
 
 struct ob__resumes {
 	struct ob__resume_conf conf; /* as it was at the start */
 	struct ob__slab slab;
 	struct ob__list detached; /* oldest first */
+	struct ob__moves moves;
 	uint32_t detached_len;
 	size_t bytes; /* that are kept */
 	uint8_t key[OB__RESUME_KEY];

@@ -7,6 +7,10 @@
  * client's requests, not for long, gives away all that makes up the session, and ends it.  The
  * client has another session then, which is like the one before: a name belongs to one proxy.  It
  * hears that when the session's user is bound anew: until then what is for it is only kept.
+ *
+ * If its connection breaks before it has heard, it comes back with the token that it had.  The new
+ * proxy has gone on without it; the old one knows which token to ask there for, also on behalf of a
+ * third one that the client may have come to.
  */
 
 #include <errno.h>
@@ -32,7 +36,7 @@
 int ob__resume_ask(struct ob__resume *r, const struct ob__resume_token *t, uint64_t seen)
 {
 	struct ob__node *node = r->node;
-	char text[OB__RESUME_TOKEN];
+	struct ob__resume_ask ask = {.token = *t, .seen = seen};
 	uint8_t payload[OB__RESUME_ASK];
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
@@ -43,9 +47,11 @@ int ob__resume_ask(struct ob__resume *r, const struct ob__resume_token *t, uint6
 		.payload_len = sizeof(payload),
 	};
 
-	ob__resume_token_put(t, text);
-	ob__resume_ask_put(payload, text, seen);
-	int rc = ob__send_to_node(node, t->node, &f);
+	r->session = r->conn->session;
+	int rc =
+		ob__resume_token_make(&ask.here, node->resumes.key, node->self.id, r->session->seq);
+	ob__resume_ask_put(payload, &ask);
+	rc = rc == 0 ? ob__send_to_node(node, t->node, &f) : rc;
 	if (rc != 0) {
 		return rc;
 	}
@@ -98,7 +104,7 @@ static void take_rest(struct ob__node *node, struct ob__session *s, struct ob__g
 /* True when the session is there. */
 static bool take_over(struct ob__resume *r, struct ob__give *g)
 {
-	struct ob__session *s = r->conn->session;
+	struct ob__session *s = r->session;
 
 	take_messages(r, g);
 	if (!ob__replay_has(&r->replay, r->far_seen)) {
@@ -116,8 +122,9 @@ static bool take_over(struct ob__resume *r, struct ob__give *g)
 /* Until its user is bound; it may be another's, or locked, until the claim has had its time. */
 static void await_user(struct ob__resume *r)
 {
-	r->state = OB__RESUME_TAKING;
-	r->session = r->conn->session;
+	if (r->conn != NULL) {
+		r->state = OB__RESUME_TAKING;
+	}
 	r->stuck = true;
 	r->bound = false;
 	ob__resume_time(r, r->node->conf->bind_timeout_ms + BIND_MORE_MS);
@@ -126,18 +133,37 @@ static void await_user(struct ob__resume *r)
 void ob__resume_claimed(struct ob__node *node, const struct ob__session *s, int code)
 {
 	const struct ob__conn *conn = ob__conn_get(node, s->conn);
-	struct ob__resume *r = conn != NULL ? conn->resume : NULL;
+	struct ob__resume *r = conn != NULL ? conn->resume : ob__resume_get(node, s->conn);
 
-	if (r != NULL && r->state == OB__RESUME_TAKING) {
+	if (r != NULL && !r->announced &&
+	    (r->state == OB__RESUME_TAKING || r->state == OB__RESUME_DETACHED)) {
 		r->bound = code == 0;
 		ob__resume_time(r, 1); /* not at once: whoever calls has to do with the session */
 	}
+}
+
+/* Nobody has waited for it: it is as any whose connection broke. */
+static void settle(struct ob__resume *r)
+{
+	r->stuck = false;
+	r->announced = true;
+	ob__resume_time(r, r->node->resumes.conf.window_ms);
+	ob__session_announce(r->node, r->session->handle);
 }
 
 void ob__resume_taken(struct ob__resume *r)
 {
 	struct ob__node *node = r->node;
 
+	if (r->conn == NULL && r->bound) {
+		settle(r);
+		return;
+	}
+	if (r->conn == NULL) {
+		++*node->resumes.results[OB__RESUME_NO_MEMORY];
+		ob__resume_end(node, r->handle);
+		return;
+	}
 	if (!r->bound) {
 		++*node->resumes.results[OB__RESUME_NO_MEMORY];
 		ob__conn_close(r->conn, OB__WS_TRY_LATER, "the user can't be bound", "resume_user");
@@ -152,18 +178,44 @@ void ob__resume_taken(struct ob__resume *r)
 	(void)ob__resume_begin(r->conn, OB__RESUMED_FAR, r->far_seen);
 }
 
+/* False: it is malformed. */
+static bool read_given(const struct ob__frame *f, struct ob__give *g,
+                       struct ob__resume_token *moved)
+{
+	switch (f->status) {
+	case OB__RESUMED:
+		return ob__give_get(g, f->payload, f->payload_len) == 0;
+	case OB__RESUME_MOVED:
+		return ob__resume_token_get(moved, (const char *)f->payload, f->payload_len) == 0;
+	default:
+		return f->status < OB__RESUME_RESULTS;
+	}
+}
+
+/* What was asked for has come, or not, and its client is gone. */
+static void given_to_nobody(struct ob__resume *r, enum ob__resume_result result)
+{
+	if (result == OB__RESUMED_FAR) {
+		settle(r);
+	} else {
+		ob__resume_end(r->node, r->handle);
+	}
+}
+
 static void on_given(struct ob__node *node, const struct ob__frame *f)
 {
 	struct ob__resume *r = ob__slab_get(&node->resumes.slab, f->call);
 	enum ob__resume_result result = f->status;
+	struct ob__resume_token moved;
 	struct ob__give g;
 
 	if (r == NULL || r->state != OB__RESUME_ASKING || r->far != f->src) {
 		ob__debug("session", "what was asked for a client that came back is too late");
 		return;
 	}
-	if (result >= OB__RESUME_RESULTS ||
-	    (result == OB__RESUMED && ob__give_get(&g, f->payload, f->payload_len) != 0)) {
+	r->far = 0;
+	r->state = r->conn != NULL ? r->state : OB__RESUME_DETACHED;
+	if (!read_given(f, &g, &moved)) {
 		ob__ignore_frame(node, f, OB__IGNORED_RESUME);
 		result = OB__RESUME_AWAY;
 	} else if (result == OB__RESUMED) {
@@ -173,14 +225,22 @@ static void on_given(struct ob__node *node, const struct ob__frame *f)
 			return;
 		}
 	}
-	++*node->resumes.results[result];
-	ob__resume_begin(r->conn, result, r->far_seen);
+	if (r->conn == NULL) {
+		given_to_nobody(r, result);
+	} else if (result == OB__RESUME_MOVED) {
+		(void)ob__resume_seek(r->conn, &moved, r->far_seen);
+	} else if (result == OB__RESUME_MOVING) {
+		ob__resume_later(r->conn);
+	} else {
+		++*node->resumes.results[result];
+		(void)ob__resume_begin(r->conn, result, r->far_seen);
+	}
 }
 
 /* ---- the old proxy ---- */
 
 static int answer(struct ob__node *node, uint64_t to, uint64_t call, enum ob__resume_result result,
-                  const struct ob__buf *data)
+                  const void *data, size_t len)
 {
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
@@ -188,8 +248,8 @@ static int answer(struct ob__node *node, uint64_t to, uint64_t call, enum ob__re
 		.budget = ASK_MS,
 		.call = call,
 		.status = (uint8_t)result,
-		.payload = data != NULL ? data->data : NULL,
-		.payload_len = data != NULL ? (uint32_t)data->len : 0,
+		.payload = data,
+		.payload_len = (uint32_t)len,
 	};
 
 	return ob__send_to_node(node, to, &f);
@@ -280,30 +340,49 @@ void ob__resume_give(struct ob__resume *r)
 	r->far = 0;
 	ob__gates_leave(node, r->session->handle);
 	int rc = put_all(&b, r);
-	rc = rc == 0 ? answer(node, to, r->far_call, OB__RESUMED, &b) : OB_E_NOMEM;
+	rc = rc == 0 ? answer(node, to, r->far_call, OB__RESUMED, b.data, b.len) : OB_E_NOMEM;
 	ob__buf_free(&b);
 	if (rc == 0) {
+		uint64_t now = ob__loop_now(node->loop);
+		ob__moves_put(&node->resumes.moves, r->session->seq, &r->far_token, now,
+		              now + node->resumes.conf.window_ms + ASK_MS);
 		ob__resume_end(node, r->handle);
 	} else {
-		(void)answer(node, to, r->far_call, OB__RESUME_NO_MEMORY, NULL);
+		(void)answer(node, to, r->far_call, OB__RESUME_NO_MEMORY, NULL, 0);
 		ob__resume_time(r, node->resumes.conf.window_ms);
 	}
 }
 
+/* Its session can't be given, for that reason. */
+static void refuse(struct ob__node *node, const struct ob__frame *f, uint64_t seq,
+                   enum ob__resume_result result)
+{
+	char text[OB__RESUME_TOKEN];
+	const struct ob__resume_token *moved =
+		ob__moves_get(&node->resumes.moves, seq, ob__loop_now(node->loop));
+
+	if (result == OB__RESUME_MOVED && moved != NULL) {
+		ob__resume_token_put(moved, text);
+		(void)answer(node, f->src, f->call, result, text, sizeof(text));
+		return;
+	}
+	(void)answer(node, f->src, f->call, result == OB__RESUMED ? OB__RESUME_EXPIRED : result,
+	             NULL, 0);
+}
+
 static void on_ask(struct ob__node *node, const struct ob__frame *f)
 {
-	struct ob__resume_token t;
 	enum ob__resume_result result = OB__RESUME_OFF;
 	struct ob__resume *r = NULL;
-	uint64_t seen;
+	struct ob__resume_ask ask;
 
-	if (ob__resume_ask_get(&t, &seen, f->payload, f->payload_len) != 0 ||
-	    t.node != node->self.id) {
+	if (ob__resume_ask_get(&ask, f->payload, f->payload_len) != 0 ||
+	    ask.token.node != node->self.id || ask.here.node != f->src) {
 		ob__ignore_frame(node, f, OB__IGNORED_RESUME);
 		return;
 	}
 	if (node->resumes.ready) {
-		r = ob__resume_find(node, &t, seen, &result);
+		r = ob__resume_find(node, &ask.token, ask.seen, &result);
 	}
 	uint64_t handle = r != NULL ? r->handle : 0;
 	if (r != NULL) {
@@ -311,14 +390,14 @@ static void on_ask(struct ob__node *node, const struct ob__frame *f)
 		r = ob__resume_get(node, handle);
 	}
 	if (r == NULL || result != OB__RESUMED) {
-		(void)answer(node, f->src, f->call,
-		             result == OB__RESUMED ? OB__RESUME_EXPIRED : result, NULL);
+		refuse(node, f, ask.token.seq, result);
 		ob__resume_end(node, handle);
 		return;
 	}
 	r->far = f->src;
 	r->far_call = f->call;
-	r->far_seen = seen;
+	r->far_seen = ask.seen;
+	r->far_token = ask.here;
 	ob__resume_time(r, r->in_flight > 0 ? REQUESTS_MS : 1);
 }
 

@@ -9,6 +9,8 @@
 #include "host/session/end.h"
 #include "host/session/resume_priv.h"
 
+#define HOPS_MAX 8u /* that a session has gone on, before its client has heard of the first */
+
 static const char *const reasons[OB__RESUME_RESULTS + 1] = {
 	[OB__RESUMED] = "",
 	[OB__RESUMED_FAR] = "",
@@ -18,6 +20,7 @@ static const char *const reasons[OB__RESUME_RESULTS + 1] = {
 	[OB__RESUME_LOST] = "messages lost",
 	[OB__RESUME_AWAY] = "the node that had the session is away",
 	[OB__RESUME_NO_MEMORY] = "busy",
+	[OB__RESUME_MOVING] = "",
 	[OB__RESUME_FRESH] = "",
 };
 
@@ -127,10 +130,16 @@ struct ob__resume *ob__resume_find(struct ob__node *node, const struct ob__resum
 	const struct ob__session *s = ob__session_find(&node->sessions, node->self.id, t->seq);
 	const struct ob__conn *conn = s != NULL ? ob__conn_get(node, s->conn) : NULL;
 	struct ob__resume *r = conn != NULL ? conn->resume
-	                       : s != NULL  ? ob__resume_get(node, s->conn)
+	                       : s != NULL  ? ob__slab_get(&node->resumes.slab, s->conn)
 	                                    : NULL;
 	if (r == NULL || r->session != s) {
-		*result = OB__RESUME_EXPIRED;
+		bool moved = ob__moves_get(&node->resumes.moves, t->seq,
+		                           ob__loop_now(node->loop)) != NULL;
+		*result = moved ? OB__RESUME_MOVED : OB__RESUME_EXPIRED;
+		return NULL;
+	}
+	if (!r->announced) {
+		*result = OB__RESUME_MOVING;
 		return NULL;
 	}
 	*result = ob__replay_has(&r->replay, seen) ? OB__RESUMED : OB__RESUME_LOST;
@@ -158,6 +167,12 @@ bool ob__resume_begin(struct ob__conn *conn, enum ob__resume_result result, uint
 	return is_open(conn);
 }
 
+void ob__resume_later(struct ob__conn *conn)
+{
+	count(conn->node, OB__RESUME_MOVING);
+	ob__conn_close(conn, OB__WS_TRY_LATER, "the session is moving", "resume_moving");
+}
+
 /* False when the connection is closed. */
 static bool resume_here(struct ob__conn *conn, const struct ob__resume_token *t, uint64_t seen)
 {
@@ -166,6 +181,15 @@ static bool resume_here(struct ob__conn *conn, const struct ob__resume_token *t,
 	struct ob__resume *r = ob__resume_find(node, t, seen, &result);
 	uint64_t handle = r != NULL ? r->handle : 0;
 
+	if (result == OB__RESUME_MOVED) {
+		return ob__resume_seek(
+			conn, ob__moves_get(&node->resumes.moves, t->seq, ob__loop_now(node->loop)),
+			seen);
+	}
+	if (result == OB__RESUME_MOVING) {
+		ob__resume_later(conn);
+		return false;
+	}
 	if (r != NULL) {
 		ob__resume_unseat(r);
 		r = ob__resume_get(node, handle);
@@ -187,6 +211,20 @@ static bool resume_here(struct ob__conn *conn, const struct ob__resume_token *t,
 	}
 	ob__gates_back(conn);
 	return is_open(conn);
+}
+
+bool ob__resume_seek(struct ob__conn *conn, const struct ob__resume_token *t, uint64_t seen)
+{
+	if (conn->resume->hops++ < HOPS_MAX) {
+		if (t->node == conn->node->self.id) {
+			return resume_here(conn, t, seen);
+		}
+		if (ob__resume_ask(conn->resume, t, seen) == 0) {
+			return true;
+		}
+	}
+	count(conn->node, OB__RESUME_AWAY);
+	return begin(conn, OB__RESUME_AWAY);
 }
 
 /* A hello where sessions are not kept: the client learns that, and goes on. */
@@ -221,14 +259,7 @@ bool ob__resume_hello(struct ob__conn *conn, const ob_packet *p)
 		count(conn->node, OB__RESUME_UNKNOWN);
 		return begin(conn, OB__RESUME_UNKNOWN);
 	}
-	if (t.node == conn->node->self.id) {
-		return resume_here(conn, &t, p->cookie);
-	}
-	if (ob__resume_ask(r, &t, p->cookie) == 0) {
-		return true;
-	}
-	count(conn->node, OB__RESUME_AWAY);
-	return begin(conn, OB__RESUME_AWAY);
+	return ob__resume_seek(conn, &t, p->cookie);
 }
 
 bool ob__resume_seen(struct ob__conn *conn, const ob_packet *p)

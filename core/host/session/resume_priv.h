@@ -37,9 +37,16 @@ static inline struct ob__replay_msg ob__resume_msg(const ob_packet *p)
 bool ob__resume_begin(struct ob__conn *conn, enum ob__resume_result result, uint64_t seen);
 
 /* The record of a session of this node; in *result what is in the way of having it back, else
- * OB__RESUMED. */
+ * OB__RESUMED.  OB__RESUME_MOVED: node->resumes.moves has it. */
 struct ob__resume *ob__resume_find(struct ob__node *node, const struct ob__resume_token *t,
                                    uint64_t seen, enum ob__resume_result *result);
+
+/* Goes for the session that the client of a connection wants, wherever it is; false when the
+ * connection is closed. */
+bool ob__resume_seek(struct ob__conn *conn, const struct ob__resume_token *t, uint64_t seen);
+
+/* Its session is on its way to some proxy: the client is to come again. */
+void ob__resume_later(struct ob__conn *conn);
 
 /* Asks for a session of another proxy. 0, or negative: it can't be. */
 int ob__resume_ask(struct ob__resume *r, const struct ob__resume_token *t, uint64_t seen);
