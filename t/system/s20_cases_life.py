@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 
 from obtest import sources
 from obtest.env import LONG, MODULES, SANITIZE, SLOW
@@ -76,7 +77,13 @@ def slow_client():
                     if entry["id"] not in others)
         sender = Later(client.send_bytes, b"".join(
             frame(packet(ECHO, numbered(number))) for number in range(total)))
-        full = eventually(lambda: queued(mine) >= QUEUE // 2 and queued(mine), "a full queue", 30)
+
+        def full_queue():
+            """What it comes to: between the half, at which no more is read, and half of that."""
+            before = queued(mine)
+            time.sleep(0.5 * SLOW)
+            return before >= QUEUE // 4 and queued(mine) == before and before
+        full = eventually(full_queue, "a full queue", 30)
         with h.flat(), h.serving():
             for round_ in range(100 if LONG else 10):
                 h.version(1 + round_ % 2)

@@ -123,7 +123,7 @@ def brings():
     contains(lines[-1], "; transports for clients enet; ")
     status, lines, _ = lint("-c", conf(packet=1), file)
     equal(status, 1)
-    contains(lines[0], "packet: must be 1024 to ")
+    contains("\n".join(lines), "check: packet: must be 1024 to ")
 
 
 # Brings clients over a transport called NAME, and listens with the transport LISTENS.

@@ -351,7 +351,8 @@ static void test_sessions(void)
 			if (first[0] == '\0') {
 				snprintf(first, sizeof(first), "%s", id);
 			}
-			snprintf(after, sizeof(after), "{'limit': '2', 'after': '%s'}", id);
+			snprintf(after, sizeof(after), "{'limit': '2', 'after': '%d'}",
+			         (int)json_integer_value(json_object_get(s, "number")));
 		}
 		CU_ASSERT(json_array_size(list) <= 2);
 		more = json_is_true(json_object_get(body, "more"));
