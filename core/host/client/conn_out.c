@@ -205,10 +205,14 @@ void ob__conn_too_slow(struct ob__conn *conn)
 /* Its queue is full: the packet is dropped, or the client closed. */
 static OB__APART int refuse_full(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
 {
-	if (conn->node->conf->limits.slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH) {
-		++*conn->node->clients.dropped_pushes[OB__SLOW_DROP];
-	} else if (fo == NULL || !ob__fanout_close_later(fo, conn)) {
+	bool may_drop =
+		conn->node->conf->limits.slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH;
+
+	if (!may_drop && fo == NULL) {
 		ob__conn_too_slow(conn);
+	} else if (may_drop || !ob__fanout_close_later(fo, conn)) {
+		/* without memory, too: modules may not hear of an end within a fan-out */
+		++*conn->node->clients.dropped_pushes[OB__SLOW_DROP];
 	}
 	return OB_E_BUSY;
 }
