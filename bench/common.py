@@ -282,11 +282,15 @@ def parse_shape(word, payload):
     return Shape(word, label, flags)
 
 
+def process_stat(pid):
+    """The fields of /proc/PID/stat that follow the name of the program: state, parent, ..."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as text:
+        return text.read().rpartition(")")[2].split()
+
+
 def process_ticks(pid):
     """User and system time of a process and of the children it has waited for."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as text:
-        fields = text.read().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15]))
+    return sum(map(int, process_stat(pid)[11:15]))
 
 
 def stolen_ticks():
@@ -296,7 +300,8 @@ def stolen_ticks():
 
 
 def ticks_of_others(procs):
-    """What all processes but ours have used; only differences of it mean something.
+    """What all processes but ours, and their children, have used; only differences of it mean
+    something.
 
     With the children counted, a process that ends is not lost: its time moves to its parent. The
     totals of /proc/stat would not do: whether interrupts are in a process's time depends on how the
@@ -307,9 +312,11 @@ def ticks_of_others(procs):
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) not in ours:
             try:
-                total += process_ticks(int(name))
-            except (OSError, ValueError):
-                pass  # it ended between the two calls
+                fields = process_stat(name)
+            except OSError:
+                continue  # it has just ended
+            if int(fields[1]) not in ours:
+                total += sum(map(int, fields[11:15]))
     return total
 
 
