@@ -13,6 +13,7 @@
 
 #define ASK_SEEN     OB__RESUME_TOKEN
 #define ASK_HERE     (ASK_SEEN + 8)
+#define ASK_AGE      (ASK_HERE + OB__RESUME_TOKEN)
 #define HOME_SIZE    12u
 #define MESSAGE_HEAD 18u /* up to the name */
 
@@ -21,6 +22,7 @@ void ob__resume_ask_put(uint8_t out[OB__RESUME_ASK], const struct ob__resume_ask
 	ob__resume_token_put(&ask->token, (char *)out);
 	ob__put64(out + ASK_SEEN, ask->seen);
 	ob__resume_token_put(&ask->here, (char *)out + ASK_HERE);
+	ob__put64(out + ASK_AGE, ask->age_us);
 }
 
 int ob__resume_ask_get(struct ob__resume_ask *ask, const uint8_t *data, size_t len)
@@ -29,6 +31,7 @@ int ob__resume_ask_get(struct ob__resume_ask *ask, const uint8_t *data, size_t l
 		return -EINVAL;
 	}
 	ask->seen = ob__get64(data + ASK_SEEN);
+	ask->age_us = ob__get64(data + ASK_AGE);
 	int rc = ob__resume_token_get(&ask->token, (const char *)data, OB__RESUME_TOKEN);
 	return rc == 0 ? ob__resume_token_get(&ask->here, (const char *)data + ASK_HERE,
 	                                      OB__RESUME_TOKEN)

@@ -8,7 +8,7 @@
  * its session would have there, the first answers with all that makes up the session; or with the
  * token by which yet another proxy has it (status OB__RESUME_MOVED).
  *
- *     ASK    64 token | u64 seen | 64 token
+ *     ASK    64 token | u64 seen | 64 token | u64 age
  *     GIVE   u64 sent | u64 heard | word user | word state | u16 len | its data
  *            | u8 n, n times (word key | u16 len | value)
  *            | u16 n, n times (u32 role | u64 node) | u32 n, n times word group
@@ -33,12 +33,13 @@
 #include "mesh/resumetoken.h"
 #include "mesh/userwire.h"
 
-#define OB__RESUME_ASK (2 * OB__RESUME_TOKEN + 8u)
+#define OB__RESUME_ASK (2 * OB__RESUME_TOKEN + 16u)
 
 struct ob__resume_ask {
 	struct ob__resume_token token; /* the client's */
 	struct ob__resume_token here;  /* of the session that it has at the asking proxy */
 	uint64_t seen;                 /* the last message that it has seen */
+	uint64_t age_us;               /* since its connection was made */
 };
 
 void ob__resume_ask_put(uint8_t out[OB__RESUME_ASK], const struct ob__resume_ask *ask);

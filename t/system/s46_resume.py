@@ -5,14 +5,16 @@
 not: at the same proxy and at another one."""
 
 import base64
+import concurrent.futures
 import contextlib
 import hmac
 import json
+import random
 import socket
 import struct
 import time
 
-from obtest.env import EXAMPLES, MODULES, SLOW
+from obtest.env import EXAMPLES, LONG, MODULES, SLOW
 from obtest.nodes import Node, all_ended, free_port, link, start_all, wait_linked
 from obtest.player import PUSHED, Player
 from obtest.plugin import PluginDir
@@ -418,7 +420,7 @@ def player(name="pa", kind=Player):
 
 
 def sessions(node):
-    return {s["id"]: s for s in node.get("/sessions")["sessions"] if s["local"]}
+    return {s["id"]: s for s in node.get("/sessions?limit=10000")["sessions"] if s["local"]}
 
 
 def resumes(node, result):
@@ -904,6 +906,114 @@ def other_locked_broken():
             p.close()
             equal(house[name].http("DELETE", f"/sessions/{p.session}").status, 200)
         p.session = None
+
+
+@case("the session goes to the connection that was made last, whichever says so last")
+def late_ghosts():
+    with player() as p:
+        ghosts = [Player(house[name]) for name in ("pa", "pb", "pc")]
+        p.close()
+        time.sleep(0.5)  # much longer than it takes a proxy to ask another one
+        p.connect(house["pa"])
+        p.hello()
+        equal(p.ask(BIND, user="kim")["rc"], 0)
+        for ghost in ghosts:
+            ghost.send({"resume": {"token": p.token, "seen": p.seen}})
+            equal(ghost.read(), {"close": 1013, "reason": "the session is moving"})
+            ghost.close()
+        there("pa", "kim", away=False)
+        equal(p.ask(HEARD)["opened"] > 0, True)
+
+
+@case("another proxy: of two that ask while requests end, the later one gets the session")
+def two_ask():
+    with player() as p:
+        p.hello()
+        equal(p.ask(BIND, user="leo")["rc"], 0)
+        late = p.tell(LATE, n=1, ms=700)
+        eventually(lambda: sessions(p.node)[p.session]["messages"] >= 3, "it is there")
+        first, asks = p.session, []
+        p.abort()
+        detached(p.node, first)
+        for name in ("pb", "pc"):
+            asks.append(Player(house[name]))
+            asks[-1].send({"resume": {"token": p.token, "seen": p.seen}})
+            time.sleep(0.1)
+        equal(asks[0].read(), {"close": 1013, "reason": "the session is moving"})
+        answer = asks[1].read()["hello"]
+        equal(answer["recovered"], True)
+        equal(asks[1].answer(late)["data"]["n"], 1)
+        there("pc", "leo", away=False)
+        for each in asks:
+            each.close()
+        p.token = answer["token"]
+        equal(p.resume(house["pa"])["recovered"], True)
+        equal(p.answer(late)["data"]["n"], 1)  # nobody has said that it was seen
+
+
+class Nomad(Player):
+    """Sends again what was not heard, and keeps what it asked."""
+
+    def __init__(self, node):
+        super().__init__(node)
+        self.sent = []
+
+    def tell(self, number, **data):
+        seq = super().tell(number, **data)
+        self.sent.append({"id": number, "seq": seq, "data": data})
+        return seq
+
+    def next(self):
+        message = self.read()
+        if message and message.get("close") == 4001:  # one that it has given up was as fast
+            self.again(comes_back(self, self.node)["heard"])
+            return self.next()
+        check(message is not None and "close" not in message, message)
+        self.seen += 1
+        self.got.append(message)
+        return message
+
+    def again(self, heard):
+        check(heard <= len(self.sent), (heard, len(self.sent)))
+        for message in self.sent[heard:]:
+            self.send(message)
+
+
+def roam(number, rounds):
+    """Breaks off again and again, before or after it is welcome, at any proxy."""
+    dice = random.Random(number)
+    user, places = f"nomad_{number}", ("pa", "pb", "pc")
+    with player(dice.choice(places), Nomad) as p:
+        p.hello()
+        equal(p.ask(BIND, user=user)["rc"], 0)
+        for turn in range(rounds):
+            late = [p.tell(LATE, n=turn, ms=dice.randrange(30)) for _ in range(dice.randrange(4))]
+            if dice.random() < 0.5:
+                equal([p.answer(seq)["data"]["n"] for seq in late], [turn] * len(late))
+            time.sleep(dice.choice((0, 0.001, 0.01)))
+            (p.abort if dice.random() < 0.5 else p.close)()
+            for _ in range(dice.randrange(4)):
+                breaks_off(p, dice.choice(places),
+                           lambda: time.sleep(dice.choice((0, 0, 0.001, 0.003, 0.01, 0.05))))
+            answer = comes_back(p, house[dice.choice(places)])
+            check(answer["recovered"], f"{user}, turn {turn}: {answer}")
+            p.again(answer["heard"])
+        for message in p.sent:
+            p.answer(message["seq"])
+        equal(sorted(m["seq"] for m in p.got), [m["seq"] for m in p.sent])
+        equal(sessions(p.node)[p.session]["user"], user)
+
+
+@case("clients that break off at any moment, and come back to any proxy, keep their session",
+      timeout=600 if LONG else 60)
+def roaming():
+    nodes()
+    several, rounds = (24, 60) if LONG else (6, 6)
+    with concurrent.futures.ThreadPoolExecutor(several) as pool:
+        for done in [pool.submit(roam, number, rounds) for number in range(several)]:
+            done.result()
+    eventually(lambda: not any(s["user"].startswith("nomad") for name in ("pa", "pb", "pc")
+                               for s in sessions(house[name]).values()), "nothing is left")
 
 
 @case("another proxy: refusals of the old one, one whose connection still lives, a dead one")

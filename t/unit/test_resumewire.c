@@ -18,7 +18,7 @@
 static void test_ask(void)
 {
 	uint8_t out[OB__RESUME_ASK + 1] = {0};
-	struct ob__resume_ask ask = {.seen = UINT64_C(0x1122334455667788)};
+	struct ob__resume_ask ask = {.seen = UINT64_C(0x1122334455667788), .age_us = 0x99};
 	struct ob__resume_ask got;
 
 	CU_ASSERT_EQUAL_FATAL(ob__resume_token_get(&ask.token, TEXT, OB__RESUME_TOKEN), 0);
@@ -29,6 +29,8 @@ static void test_ask(void)
 	CU_ASSERT_EQUAL(memcmp(out + OB__RESUME_TOKEN + 8, HERE, OB__RESUME_TOKEN), 0);
 	CU_ASSERT_EQUAL_FATAL(ob__resume_ask_get(&got, out, OB__RESUME_ASK), 0);
 	CU_ASSERT_EQUAL(got.seen, UINT64_C(0x1122334455667788));
+	CU_ASSERT_EQUAL(out[OB__RESUME_ASK - 8], 0x99);
+	CU_ASSERT_EQUAL(got.age_us, 0x99);
 	CU_ASSERT_EQUAL(got.token.node, UINT64_C(0x0123456789abcdef));
 	CU_ASSERT_EQUAL(got.here.node, UINT64_C(0xfedcba9876543210));
 	for (size_t len = 0; len <= sizeof(out); len++) {

@@ -109,6 +109,7 @@ struct ob__resume *ob__resume_new(struct ob__conn *conn)
 	r->node = conn->node;
 	r->conn = conn;
 	r->state = OB__RESUME_NEW;
+	r->since_us = ob__loop_hrtime_us();
 	ob__list_init(&r->link);
 	ob__timeout_init(&r->timer, on_time, r);
 	ob__replay_init(&r->replay, &rs->bytes, 0);
@@ -388,6 +389,9 @@ static void end(struct ob__resume *r)
 	uint64_t session = s->handle;
 	bool announced = r->announced;
 
+	if (announced) {
+		ob__resume_decline(r, OB__RESUME_EXPIRED);
+	}
 	ob__resume_free(r);
 	if (announced) {
 		ob__session_closed(node, s);
@@ -461,6 +465,11 @@ void ob__resume_request_ended(struct ob__resume *r)
 
 /* ---- back again ---- */
 
+bool ob__resume_is_newer(const struct ob__resume *r, uint64_t age_us)
+{
+	return r->state == OB__RESUME_LIVE && ob__loop_hrtime_us() - r->since_us < age_us;
+}
+
 void ob__resume_unseat(struct ob__resume *r)
 {
 	if (r->state == OB__RESUME_LIVE) {
@@ -473,6 +482,7 @@ void ob__resume_attach(struct ob__resume *r, struct ob__conn *conn)
 	struct ob__resume *new = conn->resume;
 	struct ob__session *fresh = conn->session;
 
+	ob__resume_decline(r, OB__RESUME_MOVING);
 	conn->resume = r;
 	conn->session = r->session;
 	r->session->conn = ob__conn_handle(conn);
@@ -481,7 +491,7 @@ void ob__resume_attach(struct ob__resume *r, struct ob__conn *conn)
 	r->conn = conn;
 	r->state = OB__RESUME_LIVE;
 	r->stuck = false;
-	r->far = 0;
+	r->since_us = new->since_us;
 	unlist(r);
 	ob__resume_time(r, 0);
 	conn->broadcast = conn->node->clients.broadcasts.last; /* they are kept, or were sent */

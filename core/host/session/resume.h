@@ -22,6 +22,9 @@
  * A session has a record here, which ob__conn.resume points to; while it is detached
  * ob__session.conn is the record's handle, which is no connection's.
  *
+ * A client may have more than one connection that wants its session: those that it has given up
+ * say so late.  So the session goes to the one that was made last.
+ *
  * One that comes from another proxy is taken over also if the connection that it is for breaks
  * meanwhile: it is detached then, and announced when it is whole.
  */
@@ -93,6 +96,7 @@ struct ob__resume {
 	bool announced;           /* modules know of the session */
 	bool bound;               /* not announced yet: its user is its own again */
 	uint8_t hops;             /* proxies that were asked for it */
+	uint64_t since_us;        /* when the connection was made */
 	struct ob__timeout timer; /* of a state that has an end */
 	struct ob__list link;     /* in the detached ones */
 	uint64_t far;      /* the proxy that it is asked of, or that has asked for it; or 0 */

@@ -36,7 +36,8 @@
 int ob__resume_ask(struct ob__resume *r, const struct ob__resume_token *t, uint64_t seen)
 {
 	struct ob__node *node = r->node;
-	struct ob__resume_ask ask = {.token = *t, .seen = seen};
+	struct ob__resume_ask ask = {
+		.token = *t, .seen = seen, .age_us = ob__loop_hrtime_us() - r->since_us};
 	uint8_t payload[OB__RESUME_ASK];
 	struct ob__frame f = {
 		.kind = OB__FRAME_SYSTEM,
@@ -331,6 +332,14 @@ static int put_all(struct ob__buf *b, struct ob__resume *r)
 	return rc == 0 ? put_messages(b, &r->replay) : rc;
 }
 
+void ob__resume_decline(struct ob__resume *r, enum ob__resume_result result)
+{
+	if (r->far != 0) {
+		(void)answer(r->node, r->far, r->far_call, result, NULL, 0);
+		r->far = 0;
+	}
+}
+
 void ob__resume_give(struct ob__resume *r)
 {
 	struct ob__node *node = r->node;
@@ -384,6 +393,10 @@ static void on_ask(struct ob__node *node, const struct ob__frame *f)
 	if (node->resumes.ready) {
 		r = ob__resume_find(node, &ask.token, ask.seen, &result);
 	}
+	if (r != NULL && ob__resume_is_newer(r, ask.age_us)) {
+		(void)answer(node, f->src, f->call, OB__RESUME_MOVING, NULL, 0);
+		return;
+	}
 	uint64_t handle = r != NULL ? r->handle : 0;
 	if (r != NULL) {
 		ob__resume_unseat(r);
@@ -394,6 +407,7 @@ static void on_ask(struct ob__node *node, const struct ob__frame *f)
 		ob__resume_end(node, handle);
 		return;
 	}
+	ob__resume_decline(r, OB__RESUME_MOVING);
 	r->far = f->src;
 	r->far_call = f->call;
 	r->far_seen = ask.seen;

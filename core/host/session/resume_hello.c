@@ -186,7 +186,8 @@ static bool resume_here(struct ob__conn *conn, const struct ob__resume_token *t,
 			conn, ob__moves_get(&node->resumes.moves, t->seq, ob__loop_now(node->loop)),
 			seen);
 	}
-	if (result == OB__RESUME_MOVING) {
+	if (result == OB__RESUME_MOVING ||
+	    (r != NULL && r->state == OB__RESUME_LIVE && r->since_us > conn->resume->since_us)) {
 		ob__resume_later(conn);
 		return false;
 	}

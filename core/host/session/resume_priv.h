@@ -54,6 +54,12 @@ int ob__resume_ask(struct ob__resume *r, const struct ob__resume_token *t, uint6
 /* The session of another proxy is this one's, or its user could not be bound in time. */
 void ob__resume_taken(struct ob__resume *r);
 
+/* Whether the session has a connection that was made later than so long ago. */
+bool ob__resume_is_newer(const struct ob__resume *r, uint64_t age_us);
+
+/* Whoever has asked for a detached session is told that he does not get it, and why. */
+void ob__resume_decline(struct ob__resume *r, enum ob__resume_result result);
+
 /* The session goes to the proxy that has asked for it. */
 void ob__resume_give(struct ob__resume *r);
 
