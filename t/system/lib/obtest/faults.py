@@ -82,6 +82,7 @@ class Fault:
                  if node.name not in self.losing}
         for what in ("lost", "closed", "refused"):
             check(not ports & set(report[what]), f"clients of a proxy that lived: {what} {report}")
+        self.before.in_order(report)
         for line in self.before.after(self.restarted):
             comment(line)
 

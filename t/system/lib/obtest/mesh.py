@@ -157,6 +157,7 @@ class Before:
         self.sizes = {node.name: self.size(node) for node in cluster.nodes}
         self.executed = {node.name: self.odd(node) for node in cluster.services}
         self.late = self.fences_late()
+        self.closed = self.links_closed()
 
     @staticmethod
     def size(node):
@@ -174,6 +175,11 @@ class Before:
 
     def fences_late(self):
         return {node.name: node.metric("obhost_fences_late_total") for node in self.cluster.nodes}
+
+    def links_closed(self):
+        return {node.name: sum(value for key, value in node.metrics().items()
+                               if key.startswith("obhost_link_closed_total"))
+                for node in self.cluster.nodes}
 
     def resting(self):
         last = {}
@@ -208,6 +214,12 @@ class Before:
                 lines.append(self._unchanged(node))
             self._executed(node, node.name in restarted)
         return [", ".join(lines), self.logs()]
+
+    def in_order(self, report):
+        """Answers to messages of no state have no number: their order ends where a way is lost, or
+        where an old one has not answered in time."""
+        if self.fences_late() == self.late and self.links_closed() == self.closed:
+            equal(report["overtaken"], [], "answers that came after later ones")
 
     def _executed(self, node, restarted):
         """A node that was restarted has counted from 0. Where an old way has not answered in time

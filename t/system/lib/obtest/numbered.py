@@ -10,7 +10,8 @@ as `wrong` where it does not:
 - a message ends once: by an answer, by a typed error, or with its connection; and by its deadline;
 - an answer has the number and the tag of the message, and the same session always;
 - no two connections are told the same session;
-- what one node answers to one session is in the order it was sent.
+- what one node answers to one session is in the order it was sent; of sessions whose messages any node
+  may take those that were not are in `overtaken`.
 
 A connection that ends is made anew, as another session. One line of JSON goes out for each line that
 comes in; `finish` is the last one."""
@@ -119,6 +120,7 @@ class Account:
         self.lost = collections.Counter()      # connections that ended, by port
         self.refused = collections.Counter()   # attempts to connect that failed, by port
         self.texts = collections.Counter()     # of typed errors
+        self.overtaken = []                    # answers of no state that came after a later one
         self.sessions = {}                     # session: tag
         self.wrong = 0
         self.what = []
@@ -135,6 +137,7 @@ class Account:
         return {"sent": self.sent, "codes": dict(self.codes), "by_node": dict(self.by_node),
                 "closed": dict(self.closed), "lost": dict(self.lost), "texts": dict(self.texts),
                 "refused": dict(self.refused), "wrong": self.wrong, "what": self.what,
+                "overtaken": self.overtaken[:SHOWN],
                 "slowest": self.slowest, "open": self.open, "connected": self.connected}
 
     def worst(self, took):
@@ -237,8 +240,12 @@ class Session:
         if self.name != session:
             self.account.complain(f"{self.tag} is {self.name}: {answer}")
         if self.last.get(node, -1) >= number:
-            self.account.complain(f"{self.tag}: {node} answered {number} after {self.last[node]}")
-        self.last[node] = number
+            text = f"{self.tag}: {node} answered {number} after {self.last[node]}"
+            if self.first_id == FREE:
+                self.account.overtaken.append(text)
+            else:
+                self.account.complain(text)
+        self.last[node] = max(number, self.last.get(node, -1))
 
     def overdue(self, deadline):
         """Messages that have waited too long are wrong, and no longer waited for."""
