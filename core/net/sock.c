@@ -19,6 +19,7 @@
 
 #define EVENTS 1024u /* of one turn; more come in the next */
 #define BROKEN ((unsigned)EPOLLERR | (unsigned)EPOLLHUP)
+#define BEHIND ((unsigned)EPOLLRDHUP | (unsigned)EPOLLPRI) /* more, behind the bytes read first */
 #define WANTS  ((unsigned)OB__SOCK_READ | (unsigned)OB__SOCK_WRITE)
 
 _Static_assert((int)OB__SOCK_READ == (int)EPOLLIN && (int)OB__SOCK_WRITE == (int)EPOLLOUT,
@@ -40,18 +41,18 @@ struct ob__socks {
 /* ---- what is waited for ---- */
 
 /* The kernel looks again whether something of it has happened already, and says so if it has. */
-static int tell(struct ob__socks *set, struct ob__sock *k)
+static int tell(struct ob__socks *set, struct ob__sock *k, uint8_t what)
 {
 	struct epoll_event event = {
-		.events = (uint32_t)(k->told | k->want) | EPOLLRDHUP | EPOLLET,
+		.events = what | BEHIND | EPOLLET,
 		.data.u64 = (uint64_t)k->serial << 32 | (uint32_t)k->fd,
 	};
 
-	if (epoll_ctl(set->epoll, k->told == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, k->fd, &event) <
-	    0) {
+	if (epoll_ctl(set->epoll, k->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, k->fd, &event) < 0) {
 		return -errno;
 	}
-	k->told |= k->want;
+	k->known = true;
+	k->told = what & WANTS;
 	k->missed = 0;
 	return 0;
 }
@@ -77,7 +78,9 @@ int ob__sock_watch(struct ob__socks *set, struct ob__sock *k, enum ob__sock_even
 		return 0;
 	}
 	set_want(set, k, (uint8_t)(on ? k->want | what : k->want & ~what));
-	return on && ((k->told & what) == 0 || (k->missed & what) != 0) ? tell(set, k) : 0;
+	return on && ((k->told & what) == 0 || (k->missed & what) != 0)
+	               ? tell(set, k, k->told | k->want)
+	               : 0;
 }
 
 /* A callback may close any socket, and a new one may have its number. */
@@ -89,11 +92,12 @@ static struct ob__sock *meant(const struct ob__socks *set, const struct epoll_ev
 	return k != NULL && k->serial == event->data.u64 >> 32 ? k : NULL;
 }
 
-/* Said once, so what is not taken now is to be asked for again: what nobody waits for, and an end
- * behind the bytes that are read first. */
+/* Said once, so what is not taken now is to be asked for again: what nobody waits for, what is
+ * behind the bytes that are read first, and the room of a socket that was moved by who read. */
 static void on_event(struct ob__socks *set, const struct epoll_event *event)
 {
 	struct ob__sock *k = meant(set, event);
+	const struct ob__sock *was = k;
 	unsigned what = event->events;
 
 	if (k == NULL) {
@@ -102,6 +106,9 @@ static void on_event(struct ob__socks *set, const struct epoll_event *event)
 	unsigned ready = (what & BROKEN) != 0 ? WANTS : what & WANTS;
 	k->missed |= ready & ~k->want;
 	if ((ready & k->want) == 0) {
+		if ((k->told & ~k->want) != 0) {
+			(void)tell(set, k, k->want);
+		}
 		return;
 	}
 	set->ready(k, ready & k->want);
@@ -109,11 +116,13 @@ static void on_event(struct ob__socks *set, const struct epoll_event *event)
 	if (k == NULL) {
 		return;
 	}
-	if ((what & (BROKEN | EPOLLRDHUP)) != 0) {
+	if ((what & (BROKEN | BEHIND)) != 0) {
 		k->missed |= ready;
+	} else if (k != was) {
+		k->missed |= ready & (unsigned)OB__SOCK_WRITE;
 	}
 	if ((k->missed & k->want) != 0) {
-		(void)tell(set, k);
+		(void)tell(set, k, k->told | k->want);
 	}
 }
 
@@ -203,7 +212,7 @@ static int make_room(struct ob__socks *set, uint32_t fd)
 	return 0;
 }
 
-static int put(struct ob__socks *set, struct ob__sock *k, int fd)
+static int put(struct ob__socks *set, struct ob__sock *k, int fd, bool is_unix)
 {
 	int rc = make_room(set, (uint32_t)fd);
 
@@ -212,15 +221,15 @@ static int put(struct ob__socks *set, struct ob__sock *k, int fd)
 	}
 	if (rc == 0) {
 		set->by_fd[fd] = k;
-		*k = (struct ob__sock){.fd = fd, .serial = ++set->serial};
+		*k = (struct ob__sock){.fd = fd, .serial = ++set->serial, .is_unix = is_unix};
 	}
 	return rc;
 }
 
 /* A socket of our own: put, or closed. */
-static int keep(struct ob__socks *set, struct ob__sock *k, int fd)
+static int keep(struct ob__socks *set, struct ob__sock *k, int fd, bool is_unix)
 {
-	int rc = put(set, k, fd);
+	int rc = put(set, k, fd, is_unix);
 
 	if (rc != 0) {
 		close(fd);
@@ -247,7 +256,7 @@ int ob__sock_accept(struct ob__socks *set, struct ob__sock *k, uv_stream_t *serv
 		return rc;
 	}
 	set->ferry.io_watcher.fd = -1;
-	return keep(set, k, fd);
+	return keep(set, k, fd, server->type == UV_NAMED_PIPE);
 }
 
 int ob__sock_take(struct ob__socks *set, struct ob__sock *k, int fd, bool is_unix)
@@ -258,7 +267,7 @@ int ob__sock_take(struct ob__socks *set, struct ob__sock *k, int fd, bool is_uni
 	    ((flags & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) {
 		return -errno;
 	}
-	int rc = put(set, k, fd);
+	int rc = put(set, k, fd, is_unix);
 	if (rc == 0) {
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 		if (!is_unix) {
@@ -297,7 +306,7 @@ int ob__sock_connect(struct ob__socks *set, struct ob__sock *k, const struct soc
 		close(fd);
 		return rc;
 	}
-	rc = keep(set, k, fd);
+	rc = keep(set, k, fd, addr == NULL);
 	if (rc == 0 && (rc = ob__sock_watch(set, k, OB__SOCK_WRITE, true)) != 0) {
 		ob__sock_close(set, k, false);
 	}
@@ -318,16 +327,28 @@ int ob__sock_connected(const struct ob__sock *k)
 
 /* ---- bytes ---- */
 
+/* A local peer may pass descriptors, which are thrown away; a read ends behind one. */
+static ssize_t recv_local(int fd, void *buf, size_t cap, bool *is_short)
+{
+	struct iovec iov = {.iov_base = buf, .iov_len = cap};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n = recvmsg(fd, &msg, 0);
+
+	*is_short = n > 0 && (msg.msg_flags & MSG_CTRUNC) != 0;
+	return n;
+}
+
 /* recv() and send() are a tenth of a message's price cheaper than read() and write(), which ask
  * about files first. */
 ssize_t ob__sock_read(struct ob__sock *k, void *buf, size_t cap)
 {
+	bool is_short = false;
 	ssize_t n;
 
 	do {
-		n = recv(k->fd, buf, cap, 0);
+		n = k->is_unix ? recv_local(k->fd, buf, cap, &is_short) : recv(k->fd, buf, cap, 0);
 	} while (n < 0 && errno == EINTR);
-	if (n == (ssize_t)cap) {
+	if (n == (ssize_t)cap || is_short) {
 		k->missed |= OB__SOCK_READ;
 	}
 	return n < 0 ? -errno : n;
@@ -350,7 +371,14 @@ ssize_t ob__sock_write(struct ob__sock *k, const uv_buf_t *bufs, unsigned n)
 	do {
 		done = send_all(k->fd, bufs, n);
 	} while (done < 0 && errno == EINTR);
-	return done < 0 ? (errno == ENOBUFS ? UV_EAGAIN : -errno) : done;
+	if (done >= 0) {
+		return done;
+	}
+	if (errno == ENOBUFS) { /* the kernel has no memory, but perhaps has told of the room */
+		k->missed |= OB__SOCK_WRITE;
+		return UV_EAGAIN;
+	}
+	return -errno;
 }
 
 int ob__sock_shut(struct ob__sock *k)
@@ -381,10 +409,7 @@ void ob__sock_move(struct ob__socks *set, struct ob__sock *into, struct ob__sock
 {
 	*into = *from;
 	set->by_fd[into->fd] = into;
-	from->fd = -1;
-	from->want = 0;
-	from->told = 0;
-	from->missed = 0;
+	ob__sock_init(from);
 	set_want(set, into, into->want & OB__SOCK_WRITE);
 }
 
@@ -394,12 +419,11 @@ void ob__sock_release(struct ob__socks *set, struct ob__sock *k)
 		return;
 	}
 	set_want(set, k, 0);
-	if (k->told != 0) { /* a child of ours may have it open as well */
+	if (k->known) { /* a child of ours may have it open as well */
 		(void)epoll_ctl(set->epoll, EPOLL_CTL_DEL, k->fd, NULL);
 	}
 	set->by_fd[k->fd] = NULL;
-	k->fd = -1;
-	k->told = 0;
+	ob__sock_init(k);
 }
 
 void ob__sock_close(struct ob__socks *set, struct ob__sock *k, bool reset)

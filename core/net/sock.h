@@ -12,7 +12,10 @@
  * connection on from the reader of its handshake to the one of its messages.
  *
  * What is to be waited for is told to the kernel at once; what is not any more, when it comes
- * nevertheless.  So a reader who stops and goes on costs nothing as long as nobody sends.
+ * nevertheless.  So a reader who stops and goes on costs nothing as long as nobody sends.  It tells
+ * once of what has come (edges), and a read that does not fill its buffer has taken everything; the
+ * exceptions, a byte of TCP's urgent data and a descriptor that a local peer passes, are seen to
+ * here.
  *
  * Simulations have another implementation of this header (t/sim/mesh).
  */
@@ -44,7 +47,9 @@ struct ob__sock {
 			uint16_t serial;    /* of what the kernel was told about it */
 			uint8_t want : 3;   /* enum ob__sock_event */
 			uint8_t missed : 3; /* has happened, and nobody has taken it */
-			uint8_t told;       /* to the kernel */
+			uint8_t told : 3;   /* to the kernel */
+			bool known : 1;     /* to it at all */
+			bool is_unix : 1;
 		};
 		void *virtual; /* a simulation's own */
 	};

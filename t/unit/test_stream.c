@@ -900,6 +900,47 @@ static void test_adopt_blocked(void)
 	pair_down(&p);
 }
 
+static struct end heir;
+
+static void hand_on(struct end *e)
+{
+	ob__stream_init(&heir.s, e->s.m, &ops, &heir);
+	CU_ASSERT_EQUAL(ob__stream_adopt(&heir.s, &e->s), 0);
+	ob__stream_read(&heir.s, true);
+}
+
+/* The kernel says at once that bytes have come and that there is room again: who reads hands the
+ * stream on, and the room is the new one's. */
+static void test_adopt_with_room(void)
+{
+	static uint8_t big[2000000];
+	struct pair p;
+	size_t got = 0;
+
+	pair_up(&p, 20000);
+	memset(&heir, 0, sizeof(heir));
+	p.e.in_read = hand_on;
+	ob__stream_read(&p.e.s, true);
+	fill(big, 0, sizeof(big));
+	ob__stream_append(&p.e.s, big, sizeof(big));
+	net_turns(&p.net, 5);
+	CU_ASSERT(p.e.s.blocked);
+	for (int i = 0; i < 100; i++) { /* no turn of the loop meanwhile */
+		static uint8_t buf[65536];
+		ssize_t n = recv(p.fd, buf, sizeof(buf), 0);
+		got += n > 0 ? (size_t)n : 0;
+		usleep(1000);
+	}
+	CU_ASSERT(got > 0 && got < sizeof(big));
+	CU_ASSERT_EQUAL(send(p.fd, "x", 1, 0), 1);
+	usleep(20000);
+	CU_ASSERT_EQUAL(got + drain(&p, got, sizeof(big) - got), sizeof(big));
+	CU_ASSERT_EQUAL(p.e.reads, 1);
+	ob__stream_close(&heir.s);
+	CU_ASSERT(net_until(&p.net, &heir.closes, 1));
+	pair_down(&p);
+}
+
 /* ---------------------------------------------------------------- abuse */
 
 /* Streams that are treated in every way there is, each checked against a model: the peer sees the
@@ -1107,6 +1148,7 @@ int main(void)
 	CU_add_test(s, "connect fails", test_connect_fails);
 	CU_add_test(s, "adopt", test_adopt);
 	CU_add_test(s, "adopt while the kernel takes no more", test_adopt_blocked);
+	CU_add_test(s, "adopt when there is room again", test_adopt_with_room);
 	CU_add_test(s, "random abuse against a model", test_abuse);
 	return ob__tap_run();
 }
