@@ -202,6 +202,7 @@ int ob__slot_register(struct ob__slots *s, struct ob__gen *g, const struct ob__s
 		return OB_E_NOMEM;
 	}
 	reg->slot = slot;
+	reg->number = ++s->registered;
 	reg->gen = g;
 	ob__list_append(&g->regs, &reg->gen_link);
 	s->methods_version += key->kind == OB__SLOT_METHOD;

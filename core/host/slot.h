@@ -68,9 +68,10 @@ struct ob__reg {
 	struct ob__slot *slot;
 	struct ob__gen *gen;
 	struct ob__list gen_link;
-	uint32_t flags; /* of CALL_FILTER: enum ob_call_when; of FILTER, MESSAGE_FILTER: enum
-	                 * ob_message_when, 0: fn.filter; of STATE: enum ob__state_reg */
-	int priority;   /* filters, RAISED; the event's number for EVENT */
+	uint64_t number; /* no other one of the node has, or has had, it */
+	uint32_t flags;  /* of CALL_FILTER: enum ob_call_when; of FILTER, MESSAGE_FILTER: enum
+	                  * ob_message_when, 0: fn.filter; of STATE: enum ob__state_reg */
+	int priority;    /* filters, RAISED; the event's number for EVENT */
 	union {
 		ob_handler_fn handler;
 		ob_decide_fn decide;
@@ -150,6 +151,7 @@ struct ob__slots {
 	struct ob__chain call_filters[OB__CALL_WHENS];       /* by enum ob_call_when, from 0 */
 	uint32_t count;
 	uint32_t chains_version;  /* grows when they are rebuilt */
+	uint64_t registered;      /* registrations so far */
 	uint32_t methods_version; /* grows with each change of what methods there are */
 };
 

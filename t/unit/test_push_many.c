@@ -13,6 +13,7 @@
 
 #include "host/client/conn.h"
 #include "host/message/reply.h"
+#include "net_util.h"
 #include "tap.h"
 #include "unit/node_rig.h"
 
@@ -502,6 +503,186 @@ static void test_broadcasts_bounded(void)
 	rig_end();
 }
 
+/* Once, however many turns it takes and whatever goes round with it. */
+static void test_broadcast_encoded_once(void)
+{
+	enum { LEN = 700, COUNT = 5, SIZE = 8000 };
+	static char body[SIZE];
+
+	begin(LEN, 0, OB_CODEC_STREAM, "");
+	memset(body, 'x', sizeof(body));
+	for (int i = 0; i < COUNT; i++) {
+		CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, body, SIZE), 1);
+	}
+	CU_ASSERT_TRUE(n.node->clients.broadcasts.bytes >= COUNT * SIZE);
+	CU_ASSERT_TRUE(RIG_UNTIL(encoded > 0));
+	CU_ASSERT_EQUAL(n.node->clients.broadcasts.count, COUNT); /* under way */
+	CU_ASSERT_TRUE(n.node->clients.broadcasts.bytes >= 2 * COUNT * SIZE);
+	for (size_t i = 0; i < LEN; i++) {
+		struct rig_client *c = &clients[i];
+		CU_ASSERT_TRUE(RIG_UNTIL((rig_pump(c), c->packets_len == COUNT * (SIZE + 1))));
+		c->packets_len = 0;
+	}
+	CU_ASSERT_EQUAL(encoded, COUNT);
+	CU_ASSERT_EQUAL(n.node->clients.broadcasts.bytes, 0);
+	end(LEN);
+}
+
+/* An answer in between takes the rest with it as it is. */
+static void test_caught_up_encoded_once(void)
+{
+	enum { LEN = 1200 };
+
+	begin(LEN, 0, OB_CODEC_STREAM, "");
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "1", 1), 1);
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "2", 1), 1);
+	for (size_t i = LEN - 10; i < LEN; i++) {
+		CU_ASSERT_EQUAL(ob_push(p.ctx, sessions[i], PUSHED, "own", 3), 0);
+		CU_ASSERT_TRUE(hears(i, "1\n2\nown\n"));
+	}
+	CU_ASSERT_TRUE(RIG_UNTIL(n.node->clients.broadcasts.count == 0));
+	CU_ASSERT_TRUE(hears(0, "1\n2\n"));
+	CU_ASSERT_EQUAL(encoded, 2 + 10);
+	end(LEN);
+}
+
+#define SLOW_LIMITS "'limits': {'message': 4096, 'client_queue': 4096},"
+#define SLOW        400
+
+static char heavy[3000];
+static unsigned depth;
+static unsigned deepest;
+static unsigned ends;
+static void (*say_end)(ob_ctx *ctx);
+
+static void on_end_of_slow(ob_ctx *ctx, ob_session session)
+{
+	(void)session;
+	ends++;
+	depth++;
+	deepest = depth > deepest ? depth : deepest;
+	say_end(ctx);
+	depth--;
+}
+
+static void say_to_all(ob_ctx *ctx)
+{
+	ob_push_all(ctx, ob_role(ctx, "x"), PUSHED, heavy, sizeof(heavy));
+}
+
+static void say_to_many(ob_ctx *ctx)
+{
+	ob_push_many(ctx, sessions, SLOW, PUSHED, heavy, sizeof(heavy));
+}
+
+static void say_to_each(ob_ctx *ctx)
+{
+	for (size_t i = 0; i < SLOW; i++) {
+		ob_push(ctx, sessions[i], PUSHED, heavy, sizeof(heavy));
+	}
+}
+
+static struct ob__conn *conn_of(size_t i)
+{
+	return ob__conn_get(n.node, ob__session_get(&n.node->sessions, sessions[i])->conn);
+}
+
+/* As many as it has room for; how many. */
+static unsigned stuff(size_t i)
+{
+	unsigned pushed = 0;
+
+	while (conn_of(i)->stream.queued + sizeof(heavy) + 64 < 8192) {
+		CU_ASSERT_EQUAL_FATAL(ob_push(p.ctx, sessions[i], PUSHED, heavy, sizeof(heavy)), 0);
+		pushed++;
+	}
+	return pushed;
+}
+
+/* Nobody reads, and none has room for one more. */
+static void begin_slow(void (*say)(ob_ctx *ctx))
+{
+	unsigned pushed;
+
+	begin(SLOW, 0, OB_CODEC_STREAM, SLOW_LIMITS);
+	for (size_t i = 0; i < SLOW; i++) {
+		int small = 4096;
+		net_send_buffer(&conn_of(i)->stream, small);
+		setsockopt(clients[i].fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	}
+	do {
+		pushed = 0;
+		for (size_t i = 0; i < SLOW; i++) {
+			pushed += stuff(i);
+		}
+		rig_turn_ms(50); /* the kernel's buffers move on for a while */
+	} while (pushed > 0);
+	depth = deepest = ends = 0;
+	say_end = say;
+	closed_hook = on_end_of_slow;
+}
+
+/* Each end of a client causes a message that is too much for all the others: they end one after the
+ * other, and not each within the one before. */
+static void test_slow_in_a_row(void)
+{
+	static void (*const says[])(ob_ctx * ctx) = {say_to_all, say_to_many, say_to_each};
+
+	memset(heavy, 'x', sizeof(heavy));
+	for (size_t i = 0; i < sizeof(says) / sizeof(says[0]); i++) {
+		begin_slow(says[i]);
+		CU_ASSERT_EQUAL(ob_push(p.ctx, sessions[0], PUSHED, heavy, sizeof(heavy)),
+		                OB_E_BUSY);
+		CU_ASSERT_TRUE(RIG_UNTIL(n.node->clients.broadcasts.count == 0));
+		CU_ASSERT_TRUE(RIG_UNTIL(ends >= SLOW));
+		CU_ASSERT_EQUAL(ends, SLOW);
+		CU_ASSERT_TRUE(deepest <= 2);
+		CU_ASSERT_EQUAL(rig_metric(&n, "obhost_client_closed_total{reason=\"slow\"}"),
+		                SLOW);
+		end(SLOW);
+	}
+}
+
+/* The same at the end of a node. */
+static void test_slow_at_the_end(void)
+{
+	begin_slow(say_to_all);
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, heavy, sizeof(heavy)), 1);
+	rig_stop(&n);
+	CU_ASSERT_EQUAL(ends, SLOW);
+	CU_ASSERT_TRUE(deepest <= 2);
+	for (size_t i = 0; i < SLOW; i++) {
+		rig_disconnect(&clients[i]);
+	}
+	rig_end();
+}
+
+static int pushed_by_codec;
+
+static size_t encode_and_push(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t *out,
+                              size_t cap)
+{
+	if (encoded < 50) {
+		pushed_by_codec += ob_push_all(ctx, ob_role(ctx, "x"), PUSHED, "again", 5);
+	}
+	return encode(ctx, state, packet, out, cap);
+}
+
+/* A codec that sends while it encodes what goes to all: nothing comes of that. */
+static void test_codec_that_sends(void)
+{
+	begin(20, 0, OB_CODEC_STREAM, "");
+	pushed_by_codec = 0;
+	ob__slot_active(conn_of(0)->codec)->codec.encode = encode_and_push;
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "1", 1), 1);
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "2", 1), 1);
+	for (size_t i = 0; i < 20; i++) {
+		CU_ASSERT_TRUE(hears(i, "1\n2\n"));
+	}
+	CU_ASSERT_EQUAL(pushed_by_codec, 0);
+	end(20);
+}
+
 /* ---------------------------------------------------------------- a house */
 
 #define RPC    "'rpc': {'token': '" RIG_TOKEN "', 'reconnect_time': 0.05},"
@@ -789,6 +970,11 @@ int main(void)
 	CU_add_test(s, "a large group", test_large_group);
 	CU_add_test(s, "broadcasts go round together", test_broadcasts_together);
 	CU_add_test(s, "broadcasts are bounded", test_broadcasts_bounded);
+	CU_add_test(s, "a broadcast is encoded once", test_broadcast_encoded_once);
+	CU_add_test(s, "also for who is ahead of it", test_caught_up_encoded_once);
+	CU_add_test(s, "slow clients end one after the other", test_slow_in_a_row);
+	CU_add_test(s, "and at the end of the node", test_slow_at_the_end);
+	CU_add_test(s, "a codec that sends to all", test_codec_that_sends);
 	CU_add_test(s, "what is malformed is counted", test_malformed);
 	CU_add_test(s, "to sessions of two proxies", test_sessions);
 	CU_add_test(s, "to users", test_users);

@@ -24,6 +24,7 @@
 
 #include "base/log.h"
 #include "host/client/codec_hook.h"
+#include "host/client/too_slow.h"
 #include "host/conf/nodeconf.h"
 #include "host/push/broadcast.h"
 #include "host/slot.h"
@@ -74,6 +75,7 @@ struct ob__clients {
 	struct ob__list opened_listeners; /* modules' */
 	struct ob__list link_paused;
 	struct ob__broadcasts broadcasts;
+	struct ob__too_slow too_slow;
 	struct ob__codec_words words;
 	uint64_t *opened;
 	struct {

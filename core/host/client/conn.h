@@ -86,6 +86,7 @@ struct ob__conn {
 	bool opened;     /* the codec has begun with it */
 	bool no_hello;   /* so the codec has said of its listener */
 	bool counted;    /* among those that were closed */
+	bool too_slow;   /* it takes nothing more, and is closed (host/client/too_slow.h) */
 	uint8_t deflate; /* bits of the window for what is compressed for it; 0: nothing is */
 	struct ob__ws ws;
 	struct ob__conn_part *part;  /* what is incomplete, or NULL */
@@ -127,8 +128,7 @@ void ob__conn_tell(struct ob__conn *conn, const ob_packet *p);
 /* Sends a message unasked. 0, OB_E_STALE, OB_E_TOO_BIG, OB_E_BUSY (dropped). */
 int ob__conn_push(struct ob__node *node, uint64_t conn, uint32_t id, const void *data, size_t len);
 
-/* The same for a message that may be for others as well.  With a fan-out a client that is too slow
- * is closed when that ends, not here. */
+/* The same for a message that may be for others as well: `fo`, or NULL, has its forms. */
 int ob__conn_give(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo);
 
 /* The same, when the client has had the broadcasts before it, and is not being closed. */
@@ -136,8 +136,6 @@ int ob__conn_give_next(struct ob__conn *conn, const ob_packet *p, struct ob__fan
 
 /* Broadcasts that are under way and have not reached the client do so now. */
 void ob__conn_catch_up(struct ob__conn *conn);
-
-void ob__conn_too_slow(struct ob__conn *conn);
 
 /* A request of this client went out to wait for its end; and has ended (NULL is accepted). */
 void ob__conn_begin(struct ob__conn *conn);

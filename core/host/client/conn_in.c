@@ -9,6 +9,7 @@
 
 #include "host/client/codec_hook.h"
 #include "host/client/conn_time.h"
+#include "host/client/too_slow.h"
 #include "host/message/dispatch.h"
 #include "host/node.h"
 #include "lib/apart.h"

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "host/client/too_slow.h"
 #include "host/message/reply.h"
 #include "host/node.h"
 #include "host/push/broadcast.h"
@@ -197,22 +198,13 @@ static int send_shared(struct ob__conn *conn, struct ob__reg *reg, struct ob__fa
 	return rc == 0 ? send_form(conn, form, fo->at_once) : rc;
 }
 
-void ob__conn_too_slow(struct ob__conn *conn)
-{
-	ob__conn_close(conn, OB__WS_POLICY, "too slow", "slow");
-}
-
 /* Its queue is full: the packet is dropped, or the client closed. */
-static OB__APART int refuse_full(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
+static OB__APART int refuse_full(struct ob__conn *conn, const ob_packet *p)
 {
-	bool may_drop =
-		conn->node->conf->limits.slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH;
-
-	if (!may_drop && fo == NULL) {
-		ob__conn_too_slow(conn);
-	} else if (may_drop || !ob__fanout_close_later(fo, conn)) {
-		/* without memory, too: modules may not hear of an end within a fan-out */
+	if (conn->node->conf->limits.slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH) {
 		++*conn->node->clients.dropped_pushes[OB__SLOW_DROP];
+	} else {
+		ob__conn_too_slow(conn);
 	}
 	return OB_E_BUSY;
 }
@@ -224,10 +216,9 @@ static OB__APART int send_longer(struct ob__conn *conn, struct ob__reg *reg, con
 	size_t cap = OB__WS_HEADER_MAX + room;
 
 	if (ob__conn_full(conn, cap)) {
-		return refuse_full(conn, p, fo);
+		return refuse_full(conn, p);
 	}
-	int rc = fo != NULL && p == &fo->packet ? send_shared(conn, reg, fo, cap)
-	                                        : send_large(conn, reg, p, cap);
+	int rc = fo != NULL ? send_shared(conn, reg, fo, cap) : send_large(conn, reg, p, cap);
 	ob__conn_mark(conn);
 	return rc > 0 ? OB_E_APP : rc;
 }
@@ -241,10 +232,9 @@ static inline int conn_write(struct ob__conn *conn, const ob_packet *p, struct o
 	}
 	size_t cap = OB__WS_HEADER_MAX + p->len + reg->codec.overhead;
 	if (ob__conn_full(conn, cap)) {
-		return refuse_full(conn, p, fo);
+		return refuse_full(conn, p);
 	}
-	int rc = fo != NULL && p == &fo->packet ? send_shared(conn, reg, fo, cap)
-	                                        : send_own(conn, reg, p, cap);
+	int rc = fo != NULL ? send_shared(conn, reg, fo, cap) : send_own(conn, reg, p, cap);
 	if (rc > 0) {
 		return send_longer(conn, reg, p, fo, (size_t)rc);
 	}
@@ -269,7 +259,9 @@ static OB__APART int send_numbered(struct ob__conn *conn, const ob_packet *p, st
 		return rc;
 	}
 	/* A connection that is broken is about to say so: what is kept is for the one after it. */
-	return conn->stream.failed != 0 ? 0 : ob__resume_not_sent(node, record, number, rc);
+	return conn->stream.failed != 0
+	               ? 0
+	               : ob__resume_not_sent(node, record, number, rc, conn->too_slow);
 }
 
 static inline int conn_send(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
@@ -285,18 +277,18 @@ static inline bool lacks_broadcasts(const struct ob__conn *conn)
 void ob__conn_catch_up(struct ob__conn *conn)
 {
 	if (lacks_broadcasts(conn)) {
-		ob__broadcasts_catch_up(conn, NULL);
+		ob__broadcasts_catch_up(conn);
 	}
 }
 
 /* What is sent next comes behind the broadcasts before it.  These may be too much for the client:
  * the record of its session is returned if that waits for it to come back. */
-static OB__APART struct ob__resume *catch_up_or_leave(struct ob__conn *conn, struct ob__fanout *fo)
+static OB__APART struct ob__resume *catch_up_or_leave(struct ob__conn *conn)
 {
 	struct ob__node *node = conn->node;
 	uint64_t session = conn->session != NULL ? conn->session->handle : 0;
 
-	ob__broadcasts_catch_up(conn, fo);
+	ob__broadcasts_catch_up(conn);
 	const struct ob__session *s =
 		conn->close_sent ? ob__session_get(&node->sessions, session) : NULL;
 	return s != NULL ? ob__resume_get(node, s->conn) : NULL;
@@ -332,7 +324,7 @@ void ob__conn_reply(struct ob__conn *conn, uint32_t id, uint64_t cookie, int cod
 		return;
 	}
 	if (lacks_broadcasts(conn)) {
-		struct ob__resume *away = catch_up_or_leave(conn, NULL);
+		struct ob__resume *away = catch_up_or_leave(conn);
 		if (away != NULL) {
 			ob__resume_reply(away, id, cookie, code, text, data, len);
 		}
@@ -409,7 +401,7 @@ int ob__conn_give_next(struct ob__conn *conn, const ob_packet *p, struct ob__fan
 int ob__conn_give(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *fo)
 {
 	if (!conn->close_sent && lacks_broadcasts(conn)) {
-		struct ob__resume *away = catch_up_or_leave(conn, fo);
+		struct ob__resume *away = catch_up_or_leave(conn);
 		if (away != NULL) {
 			return ob__resume_push(conn->node, away->handle, p);
 		}

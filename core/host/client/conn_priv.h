@@ -116,7 +116,8 @@ static inline bool ob__conn_full(const struct ob__conn *conn, size_t more)
 {
 	const struct ob__limits *limits = &conn->node->conf->limits;
 
-	return conn->stream.queued + more > limits->client_queue + limits->message;
+	return conn->too_slow ||
+	       conn->stream.queued + more > limits->client_queue + limits->message;
 }
 
 #endif

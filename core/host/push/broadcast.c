@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "host/client/conn.h"
+#include "host/client/too_slow.h"
 #include "host/node.h"
 #include "host/push/fanout.h"
 #include "host/session/resume.h"
@@ -17,11 +18,12 @@
 struct broadcast {
 	struct ob__list link;
 	uint64_t number;
-	uint32_t id;
 	uint32_t start; /* slot in the table of connections that it began with */
 	uint64_t round; /* and in which round through the table */
 	uint32_t slots; /* of that table, if it is for some of them only */
 	uint64_t *some; /* a bit for each of these slots; NULL: it is for all */
+	size_t bytes;   /* that are counted for it */
+	struct ob__fanout fo;
 	size_t len;
 	uint8_t data[];
 };
@@ -46,16 +48,20 @@ static size_t words(const struct broadcast *b)
 	return (b->slots + 63u) / 64u;
 }
 
-static size_t bytes_of(const struct broadcast *b)
+static void count_bytes(struct ob__broadcasts *bs, struct broadcast *b)
 {
-	return b->len + words(b) * sizeof(*b->some);
+	size_t bytes = b->len + words(b) * sizeof(*b->some) + ob__fanout_bytes(&b->fo);
+
+	bs->bytes += bytes - b->bytes;
+	b->bytes = bytes;
 }
 
 static void drop(struct ob__broadcasts *bs, struct broadcast *b)
 {
 	bs->count--;
-	bs->bytes -= bytes_of(b);
+	bs->bytes -= b->bytes;
 	ob__list_del(&b->link);
+	ob__fanout_free(&b->fo);
 	free(b->some);
 	free(b);
 }
@@ -77,11 +83,6 @@ static struct broadcast *oldest(struct ob__broadcasts *bs)
 
 /* ---- to one client ---- */
 
-static void count(struct ob__node *node, int rc)
-{
-	++*(rc == 0 ? node->dispatch.pushes : node->dispatch.pushes_lost);
-}
-
 /* A connection that came later into the place of another one has a higher number. */
 static bool is_for(const struct broadcast *b, const struct ob__conn *conn)
 {
@@ -91,20 +92,14 @@ static bool is_for(const struct broadcast *b, const struct ob__conn *conn)
 	       (b->some == NULL || (slot < b->slots && (b->some[slot / 64] >> slot % 64 & 1) != 0));
 }
 
-static struct broadcast *next_for(struct ob__broadcasts *bs, const struct ob__conn *conn)
+static void give(struct ob__conn *conn, struct broadcast *b, bool at_once)
 {
-	OB__LIST_EACH (it, &bs->list) {
-		struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
-		if (is_for(b, conn)) {
-			return b;
-		}
-	}
-	return NULL;
-}
+	struct ob__node *node = conn->node;
 
-static ob_packet packet_of(struct ob__node *node, const struct broadcast *b)
-{
-	return ob__push_packet(&node->msgnames, b->id, b->data, b->len);
+	b->fo.at_once = at_once;
+	conn->broadcast = b->number;
+	int rc = ob__conn_give_next(conn, &b->fo.packet, &b->fo);
+	++*(rc == 0 ? node->dispatch.pushes : node->dispatch.pushes_lost);
 }
 
 void ob__broadcasts_rest(const struct ob__conn *conn, ob__broadcast_fn fn, void *arg)
@@ -112,24 +107,30 @@ void ob__broadcasts_rest(const struct ob__conn *conn, ob__broadcast_fn fn, void 
 	OB__LIST_EACH (it, &of(conn->node)->list) {
 		const struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
 		if (is_for(b, conn)) {
-			ob_packet p = packet_of(conn->node, b);
-			fn(arg, &p);
+			fn(arg, &b->fo.packet);
 		}
 	}
 }
 
-void ob__broadcasts_catch_up(struct ob__conn *conn, struct ob__fanout *fo)
+static bool takes(const struct ob__conn *conn)
 {
-	struct ob__broadcasts *bs = of(conn->node);
-	struct broadcast *b;
+	return !conn->close_sent && !conn->stream.closing;
+}
 
-	/* From the start each time: to send may close the client, and modules hear of that. */
-	while (!conn->close_sent && !conn->stream.closing && (b = next_for(bs, conn)) != NULL) {
-		ob_packet p = packet_of(conn->node, b);
-		conn->broadcast = b->number;
-		count(conn->node, ob__conn_give_next(conn, &p, fo));
+void ob__broadcasts_catch_up(struct ob__conn *conn)
+{
+	struct ob__node *node = conn->node;
+
+	ob__too_slow_hold(node);
+	OB__LIST_EACH (it, &of(node)->list) {
+		struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
+		if (takes(conn) && is_for(b, conn)) {
+			give(conn, b, false);
+			count_bytes(of(node), b);
+		}
 	}
-	conn->broadcast = bs->last;
+	conn->broadcast = of(node)->last;
+	ob__too_slow_release(node);
 }
 
 /* ---- to all, or some ---- */
@@ -151,53 +152,40 @@ static void drop_done(struct ob__broadcasts *bs)
 	}
 }
 
-/* Broadcasts that are under way, oldest first, and how each goes out. */
-struct together {
-	size_t len;
-	size_t bytes;                                      /* of the longest one */
-	const struct broadcast *b[OB__BROADCASTS_MAX + 1]; /* one is too many: see begin() */
-	struct ob__fanout fo[OB__BROADCASTS_MAX + 1];
-};
-
-static void together_begin(struct ob__node *node, struct together *t)
+/* What the client has not had of those under way, in one write; how many. */
+static size_t give_all(struct ob__conn *conn)
 {
-	t->len = 0;
-	t->bytes = 0;
-	OB__LIST_EACH (it, &of(node)->list) {
-		const struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
-		ob__fanout_begin(&t->fo[t->len], node, b->id, b->data, b->len);
-		t->b[t->len++] = b;
-		t->bytes = b->len > t->bytes ? b->len : t->bytes;
-	}
-}
-
-static void together_end(struct together *t)
-{
-	for (size_t i = 0; i < t->len; i++) {
-		ob__fanout_end(&t->fo[i]);
-	}
-}
-
-/* What the client has not had of them, in one write; how many. */
-static size_t give_all(struct ob__node *node, struct ob__conn *conn, struct together *t)
-{
+	const struct ob__list *list = &of(conn->node)->list;
+	bool at_once = false;
 	size_t n = 0;
 
-	if (conn->session == NULL || conn->close_sent || conn->stream.closing) {
+	if (conn->session == NULL) {
 		return 0;
 	}
-	for (size_t i = 0; i < t->len; i++) {
-		if (is_for(t->b[i], conn)) {
-			t->fo[i].at_once = n == 0 && i + 1 == t->len;
-			conn->broadcast = t->b[i]->number;
-			count(node, ob__conn_give_next(conn, &t->fo[i].packet, &t->fo[i]));
+	OB__LIST_EACH (it, list) {
+		struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
+		if (takes(conn) && is_for(b, conn)) {
+			at_once = n == 0 && it->next == list;
+			give(conn, b, at_once);
 			n++;
 		}
 	}
-	if (n > 0 && !t->fo[t->len - 1].at_once) {
+	if (n > 0 && !at_once) {
 		ob__stream_flush(&conn->stream);
 	}
 	return n;
+}
+
+/* Of the longest one. */
+static size_t longest(struct ob__broadcasts *bs)
+{
+	size_t len = 0;
+
+	OB__LIST_EACH (it, &bs->list) {
+		const struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
+		len = b->len > len ? b->len : len;
+	}
+	return len;
 }
 
 /* All that are under way go round the table of connections together.  Here the next so many
@@ -206,22 +194,24 @@ static void portion(struct ob__node *node, bool finish)
 {
 	struct ob__broadcasts *bs = of(node);
 	const struct broadcast *first = oldest(bs);
-	struct together t;
+	size_t messages = finish ? SIZE_MAX : ob__broadcast_a_turn(longest(bs));
 
-	together_begin(node, &t);
-	size_t messages = finish ? SIZE_MAX : ob__broadcast_a_turn(t.bytes);
+	ob__too_slow_hold(node);
 	for (size_t n = 0, looks = 0;
 	     n < messages && looks / LOOK_MAX < messages && !is_done(bs, first); looks++) {
 		struct ob__conn *conn = ob__slab_next(&node->clients.conns, &bs->at);
 		if (conn != NULL) {
-			n += give_all(node, conn, &t);
+			n += give_all(conn);
 		} else {
 			bs->at = 0;
 			bs->round++;
 		}
 	}
 	drop_done(bs);
-	together_end(&t);
+	OB__LIST_EACH (it, &bs->list) {
+		count_bytes(bs, OB__CONTAINER(it, struct broadcast, link));
+	}
+	ob__too_slow_release(node);
 }
 
 size_t ob__broadcast_a_turn(size_t len)
@@ -263,14 +253,15 @@ void ob__broadcasts_finish(struct ob__node *node)
 	}
 }
 
-static struct broadcast *new_one(uint32_t id, const void *data, size_t len, uint32_t slots)
+static struct broadcast *new_one(struct ob__node *node, uint32_t id, const void *data, size_t len,
+                                 uint32_t slots)
 {
 	struct broadcast *b = malloc(sizeof(*b) + len);
 
 	if (b == NULL) {
 		return NULL;
 	}
-	*b = (struct broadcast){.id = id, .slots = slots, .len = len};
+	*b = (struct broadcast){.slots = slots, .len = len};
 	if (slots > 0 && (b->some = calloc(words(b), sizeof(*b->some))) == NULL) {
 		free(b);
 		return NULL;
@@ -278,6 +269,7 @@ static struct broadcast *new_one(uint32_t id, const void *data, size_t len, uint
 	if (len > 0) {
 		memcpy(b->data, data, len);
 	}
+	ob__fanout_init(&b->fo, node, id, b->data, len);
 	return b;
 }
 
@@ -293,7 +285,7 @@ static void begin(struct ob__node *node, struct broadcast *b)
 	b->round = bs->round;
 	ob__list_append(&bs->list, &b->link);
 	bs->count++;
-	bs->bytes += bytes_of(b);
+	count_bytes(bs, b);
 	++*bs->total;
 	if (bs->over) {
 		ob__broadcasts_finish(node);
@@ -308,13 +300,14 @@ static void begin(struct ob__node *node, struct broadcast *b)
 
 int ob__broadcast(struct ob__node *node, uint32_t id, const void *data, size_t len)
 {
-	struct broadcast *b = new_one(id, data, len, 0);
-
+	if (ob__too_slow_held(node)) {
+		return OB_E_STATE;
+	}
+	struct broadcast *b = new_one(node, id, data, len, 0);
 	if (b == NULL) {
 		return OB_E_NOMEM;
 	}
-	ob_packet p = packet_of(node, b);
-	ob__resumes_push_all(node, &p);
+	ob__resumes_push_all(node, &b->fo.packet);
 	begin(node, b);
 	return 0;
 }
@@ -322,9 +315,12 @@ int ob__broadcast(struct ob__node *node, uint32_t id, const void *data, size_t l
 int ob__broadcast_some(struct ob__node *node, uint32_t id, const void *data, size_t len,
                        uint64_t (*next)(void *arg), void *arg)
 {
-	struct broadcast *b = new_one(id, data, len, node->clients.conns.fresh);
 	uint64_t handle;
 
+	if (ob__too_slow_held(node)) {
+		return OB_E_STATE;
+	}
+	struct broadcast *b = new_one(node, id, data, len, node->clients.conns.fresh);
 	if (b == NULL) {
 		return OB_E_NOMEM;
 	}
@@ -333,8 +329,7 @@ int ob__broadcast_some(struct ob__node *node, uint32_t id, const void *data, siz
 		if (ob__conn_get(node, handle) != NULL) {
 			b->some[slot / 64] |= UINT64_C(1) << slot % 64;
 		} else {
-			ob_packet p = packet_of(node, b);
-			(void)ob__resume_push(node, handle, &p);
+			(void)ob__resume_push(node, handle, &b->fo.packet);
 		}
 	}
 	begin(node, b);

@@ -15,7 +15,8 @@
  * It begins with the next turn of the loop, which does not wait for anything.  Those that are under
  * way go round the table of connections together: each client that they come to has all of them
  * that it lacks in one write, and a broadcast is done when they are back where it began.  So it
- * waits for none of those before it, and the more there are, the less each one costs.
+ * waits for none of those before it, and the more there are, the less each one costs.  What a codec
+ * has made of it is kept for those who come later (host/push/fanout.h).
  *
  * What is under way is bounded: beyond OB__BROADCASTS_MAX, or limits.held in bytes, the oldest one
  * is written to all whom it has not reached, at once.
@@ -37,7 +38,6 @@
 #define OB__BROADCAST_TURN_MAX (4u << 20) /* or bytes in all */
 
 struct ob__conn;
-struct ob__fanout;
 struct ob__node;
 
 struct ob__broadcasts {
@@ -46,19 +46,20 @@ struct ob__broadcasts {
 	uint32_t count;
 	uint32_t at;    /* slot in the table of connections that is looked at next */
 	uint64_t round; /* how often the end of the table was reached */
-	size_t bytes;
-	bool queued; /* a turn is coming */
-	bool over;   /* the clients are being closed: no turn comes any more */
+	size_t bytes;   /* of messages, and of what codecs have made of them */
+	bool queued;    /* a turn is coming */
+	bool over;      /* the clients are being closed: no turn comes any more */
 	uint64_t *total;
 };
 
 void ob__broadcasts_init(struct ob__node *node);
 void ob__broadcasts_free(struct ob__node *node);
 
-/* To every client that has a session now. 0 or OB_E_NOMEM. */
+/* To every client that has a session now.  0 or OB_E_NOMEM; OB_E_STATE: a codec asks for it, while
+ * it encodes what goes to many. */
 int ob__broadcast(struct ob__node *node, uint32_t id, const void *data, size_t len);
 
-/* To the clients whose connections `next` names, until it gives 0.  0 or OB_E_NOMEM. */
+/* To the clients whose connections `next` names, until it gives 0.  The same codes. */
 int ob__broadcast_some(struct ob__node *node, uint32_t id, const void *data, size_t len,
                        uint64_t (*next)(void *arg), void *arg);
 
@@ -68,9 +69,8 @@ size_t ob__broadcast_a_turn(size_t len);
 /* All that is under way is written now, and so is what comes later. */
 void ob__broadcasts_finish(struct ob__node *node);
 
-/* What the connection has not had of those under way is written to it.  `fo`, or NULL: as
- * ob__conn_give(). */
-void ob__broadcasts_catch_up(struct ob__conn *conn, struct ob__fanout *fo);
+/* What the connection has not had of those under way is written to it. */
+void ob__broadcasts_catch_up(struct ob__conn *conn);
 
 /* Of a connection that goes: calls fn for each of those. */
 typedef void (*ob__broadcast_fn)(void *arg, const ob_packet *p);

@@ -4,22 +4,49 @@
 
 #include "host/push/fanout.h"
 
-#include <stdlib.h>
-
 #include "host/client/conn.h"
+#include "host/client/too_slow.h"
 #include "host/node.h"
 #include "host/session/resume.h"
 
-void ob__fanout_begin(struct ob__fanout *fo, struct ob__node *node, uint32_t id, const void *data,
-                      size_t len)
+void ob__fanout_init(struct ob__fanout *fo, struct ob__node *node, uint32_t id, const void *data,
+                     size_t len)
 {
 	fo->node = node;
 	fo->packet = ob__push_packet(&node->msgnames, id, data, len);
 	fo->at_once = false;
 	fo->forms_len = 0;
-	fo->slow_len = 0;
-	fo->slow_cap = 0;
-	fo->slow = NULL;
+}
+
+void ob__fanout_free(struct ob__fanout *fo)
+{
+	for (uint32_t i = 0; i < fo->forms_len; i++) {
+		ob__rbuf_unref(fo->forms[i].bytes);
+	}
+	fo->forms_len = 0;
+}
+
+size_t ob__fanout_bytes(const struct ob__fanout *fo)
+{
+	size_t bytes = 0;
+
+	for (uint32_t i = 0; i < fo->forms_len; i++) {
+		bytes += fo->forms[i].bytes != NULL ? fo->forms[i].bytes->len : 0;
+	}
+	return bytes;
+}
+
+void ob__fanout_begin(struct ob__fanout *fo, struct ob__node *node, uint32_t id, const void *data,
+                      size_t len)
+{
+	ob__fanout_init(fo, node, id, data, len);
+	ob__too_slow_hold(node);
+}
+
+void ob__fanout_end(struct ob__fanout *fo)
+{
+	ob__fanout_free(fo);
+	ob__too_slow_release(fo->node);
 }
 
 struct ob__form *ob__fanout_form(struct ob__fanout *fo, const struct ob__reg *codec,
@@ -27,7 +54,8 @@ struct ob__form *ob__fanout_form(struct ob__fanout *fo, const struct ob__reg *co
 {
 	for (uint32_t i = 0; i < fo->forms_len; i++) {
 		struct ob__form *form = &fo->forms[i];
-		if (form->codec == codec && form->variant == variant && form->kind == kind) {
+		if (form->codec == codec->number && form->variant == variant &&
+		    form->kind == kind) {
 			return form;
 		}
 	}
@@ -35,23 +63,8 @@ struct ob__form *ob__fanout_form(struct ob__fanout *fo, const struct ob__reg *co
 		return NULL;
 	}
 	struct ob__form *form = &fo->forms[fo->forms_len++];
-	*form = (struct ob__form){.codec = codec, .variant = variant, .kind = kind};
+	*form = (struct ob__form){.codec = codec->number, .variant = variant, .kind = kind};
 	return form;
-}
-
-bool ob__fanout_close_later(struct ob__fanout *fo, const struct ob__conn *conn)
-{
-	if (fo->slow_len == fo->slow_cap) {
-		uint32_t cap = fo->slow_cap > 0 ? 2 * fo->slow_cap : 16;
-		uint64_t *slow = realloc(fo->slow, cap * sizeof(*slow));
-		if (slow == NULL) {
-			return false;
-		}
-		fo->slow = slow;
-		fo->slow_cap = cap;
-	}
-	fo->slow[fo->slow_len++] = ob__conn_handle(conn);
-	return true;
 }
 
 int ob__fanout_to(struct ob__fanout *fo, uint64_t handle)
@@ -63,18 +76,4 @@ int ob__fanout_to(struct ob__fanout *fo, uint64_t handle)
 
 	++*(rc == 0 ? node->dispatch.pushes : node->dispatch.pushes_lost);
 	return rc;
-}
-
-void ob__fanout_end(struct ob__fanout *fo)
-{
-	for (uint32_t i = 0; i < fo->forms_len; i++) {
-		ob__rbuf_unref(fo->forms[i].bytes);
-	}
-	for (uint32_t i = 0; i < fo->slow_len; i++) {
-		struct ob__conn *conn = ob__conn_get(fo->node, fo->slow[i]);
-		if (conn != NULL) {
-			ob__conn_too_slow(conn);
-		}
-	}
-	free(fo->slow);
 }

@@ -12,7 +12,7 @@
  * bound and its policy for slow clients hold as for a message of its own.
  *
  * No module runs between begin and end, so nothing that a module sends because of this message can
- * overtake it: clients that are too slow and have to be closed are closed at the end.
+ * overtake it: clients that are too slow are closed at the end (host/client/too_slow.h).
  */
 
 #ifndef OB__FANOUT_H
@@ -33,7 +33,7 @@ struct ob__reg;
 
 /* The message as it goes out: bytes [at, at + len). */
 struct ob__form {
-	const struct ob__reg *codec;
+	uint64_t codec; /* its registration's number, as another one may come before the end */
 	uint32_t variant;
 	uint8_t kind; /* see ob__fanout_form() */
 	bool failed;  /* it can't be encoded */
@@ -48,9 +48,6 @@ struct ob__fanout {
 	bool at_once; /* set after begin: it is written without waiting for more to come */
 	struct ob__form forms[OB__FANOUT_FORMS];
 	uint32_t forms_len;
-	uint32_t slow_len; /* clients to be closed at the end: handles of connections */
-	uint32_t slow_cap;
-	uint64_t *slow;
 };
 
 /* `data` is borrowed until the end. */
@@ -63,14 +60,18 @@ int ob__fanout_to(struct ob__fanout *fo, uint64_t conn);
 /* Frees what there is, closes who was too slow. */
 void ob__fanout_end(struct ob__fanout *fo);
 
+/* The same for one that goes on and off: whoever sends it holds and releases, and what
+ * ob__fanout_bytes() tells of is kept in between. */
+void ob__fanout_init(struct ob__fanout *fo, struct ob__node *node, uint32_t id, const void *data,
+                     size_t len);
+void ob__fanout_free(struct ob__fanout *fo);
+size_t ob__fanout_bytes(const struct ob__fanout *fo);
+
 /* ---- for host/client/conn_out.c ---- */
 
 /* The form for a variant of a codec, perhaps still to be made (bytes is NULL, failed is not set);
  * NULL when there is no place for one.  `kind` is one number for each way of framing it. */
 struct ob__form *ob__fanout_form(struct ob__fanout *fo, const struct ob__reg *codec,
                                  uint32_t variant, uint8_t kind);
-
-/* The client is closed at the end.  False when out of memory. */
-bool ob__fanout_close_later(struct ob__fanout *fo, const struct ob__conn *conn);
 
 #endif

@@ -192,16 +192,15 @@ uint64_t ob__resume_number(struct ob__conn *conn, const ob_packet *p)
 	return ob__replay_put(&r->replay, &msg, &conf_of(conn->node)->bounds);
 }
 
-int ob__resume_not_sent(struct ob__node *node, uint64_t record, uint64_t number, int code)
+int ob__resume_not_sent(struct ob__node *node, uint64_t record, uint64_t number, int code,
+                        bool too_slow)
 {
 	struct ob__resume *r = ob__slab_get(&of(node)->slab, record);
 
 	if (r == NULL) {
 		return code;
 	}
-	/* Closed for being slow, now or at the end of a fan-out: it gets it when it is back. */
-	if (code == OB_E_BUSY &&
-	    (r->state == OB__RESUME_DETACHED || node->conf->limits.slow == OB__SLOW_CLOSE)) {
+	if (too_slow) { /* it is closed, now or soon, and gets it when it is back */
 		r->stuck = true;
 		return 0;
 	}

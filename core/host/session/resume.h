@@ -143,9 +143,10 @@ bool ob__resume_seen(struct ob__conn *conn, const ob_packet *p);
  */
 uint64_t ob__resume_number(struct ob__conn *conn, const ob_packet *p);
 
-/* It could not be, by that code; `record` is its handle.  What the sender is told: 0 if it is kept.
- */
-int ob__resume_not_sent(struct ob__node *node, uint64_t record, uint64_t number, int code);
+/* It could not be, by that code; `record` is its handle.  What the sender is told: 0 if it is kept,
+ * as it is for one who was too slow. */
+int ob__resume_not_sent(struct ob__node *node, uint64_t record, uint64_t number, int code,
+                        bool too_slow);
 
 /* The client has closed the connection with that code. */
 void ob__resume_goodbye(struct ob__conn *conn, uint16_t code);

@@ -437,7 +437,7 @@ int ob__conn_give_next(struct ob__conn *conn, const ob_packet *p, struct ob__fan
 void ob__conn_catch_up(struct ob__conn *conn)
 {
 	if (conn->broadcast != conn->node->clients.broadcasts.last) {
-		ob__broadcasts_catch_up(conn, NULL);
+		ob__broadcasts_catch_up(conn);
 	}
 }
 
@@ -445,11 +445,6 @@ int ob__conn_give(struct ob__conn *conn, const ob_packet *p, struct ob__fanout *
 {
 	ob__conn_catch_up(conn);
 	return ob__conn_give_next(conn, p, fo);
-}
-
-void ob__conn_too_slow(struct ob__conn *conn)
-{
-	(void)conn;
 }
 
 int ob__conn_push(struct ob__node *node, uint64_t handle, uint32_t id, const void *data, size_t len)
