@@ -464,9 +464,9 @@ void ob__resume_request_ended(struct ob__resume *r)
 
 /* ---- back again ---- */
 
-bool ob__resume_is_newer(const struct ob__resume *r, uint64_t age_us)
+bool ob__resume_is_newer(const struct ob__resume *r, uint64_t since_us)
 {
-	return r->state == OB__RESUME_LIVE && ob__loop_hrtime_us() - r->since_us < age_us;
+	return r->state == OB__RESUME_LIVE && r->since_us > since_us;
 }
 
 void ob__resume_unseat(struct ob__resume *r)

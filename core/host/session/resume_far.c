@@ -143,9 +143,13 @@ void ob__resume_claimed(struct ob__node *node, const struct ob__session *s, int 
 	}
 }
 
-/* Nobody has waited for it: it is as any whose connection broke. */
-static void settle(struct ob__resume *r)
+/* Nobody waits for it any more: if it has come it is as any whose connection broke. */
+static void settle(struct ob__resume *r, bool came)
 {
+	if (!came) {
+		ob__resume_end(r->node, r->handle);
+		return;
+	}
 	r->stuck = false;
 	r->announced = true;
 	ob__resume_time(r, r->node->resumes.conf.window_ms);
@@ -156,17 +160,12 @@ void ob__resume_taken(struct ob__resume *r)
 {
 	struct ob__node *node = r->node;
 
-	if (r->conn == NULL && r->bound) {
-		settle(r);
-		return;
-	}
+	*node->resumes.results[OB__RESUME_NO_MEMORY] += !r->bound;
 	if (r->conn == NULL) {
-		++*node->resumes.results[OB__RESUME_NO_MEMORY];
-		ob__resume_end(node, r->handle);
+		settle(r, r->bound);
 		return;
 	}
 	if (!r->bound) {
-		++*node->resumes.results[OB__RESUME_NO_MEMORY];
 		ob__conn_close(r->conn, OB__WS_TRY_LATER, "the user can't be bound", "resume_user");
 		return;
 	}
@@ -190,16 +189,6 @@ static bool read_given(const struct ob__frame *f, struct ob__give *g,
 		return ob__resume_token_get(moved, (const char *)f->payload, f->payload_len) == 0;
 	default:
 		return f->status < OB__RESUME_RESULTS;
-	}
-}
-
-/* What was asked for has come, or not, and its client is gone. */
-static void given_to_nobody(struct ob__resume *r, enum ob__resume_result result)
-{
-	if (result == OB__RESUMED_FAR) {
-		settle(r);
-	} else {
-		ob__resume_end(r->node, r->handle);
 	}
 }
 
@@ -227,7 +216,7 @@ static void on_given(struct ob__node *node, const struct ob__frame *f)
 		}
 	}
 	if (r->conn == NULL) {
-		given_to_nobody(r, result);
+		settle(r, result == OB__RESUMED_FAR);
 	} else if (result == OB__RESUME_MOVED) {
 		(void)ob__resume_seek(r->conn, &moved, r->far_seen);
 	} else if (result == OB__RESUME_MOVING) {
@@ -363,14 +352,12 @@ void ob__resume_give(struct ob__resume *r)
 }
 
 /* Its session can't be given, for that reason. */
-static void refuse(struct ob__node *node, const struct ob__frame *f, uint64_t seq,
-                   enum ob__resume_result result)
+static void refuse(struct ob__node *node, const struct ob__frame *f, enum ob__resume_result result,
+                   const struct ob__resume_token *moved)
 {
 	char text[OB__RESUME_TOKEN];
-	const struct ob__resume_token *moved =
-		ob__moves_get(&node->resumes.moves, seq, ob__loop_now(node->loop));
 
-	if (result == OB__RESUME_MOVED && moved != NULL) {
+	if (result == OB__RESUME_MOVED) {
 		ob__resume_token_put(moved, text);
 		(void)answer(node, f->src, f->call, result, text, sizeof(text));
 		return;
@@ -382,7 +369,9 @@ static void refuse(struct ob__node *node, const struct ob__frame *f, uint64_t se
 static void on_ask(struct ob__node *node, const struct ob__frame *f)
 {
 	enum ob__resume_result result = OB__RESUME_OFF;
+	uint64_t now_us = ob__loop_hrtime_us();
 	struct ob__resume *r = NULL;
+	struct ob__resume_token moved;
 	struct ob__resume_ask ask;
 
 	if (ob__resume_ask_get(&ask, f->payload, f->payload_len) != 0 ||
@@ -391,9 +380,9 @@ static void on_ask(struct ob__node *node, const struct ob__frame *f)
 		return;
 	}
 	if (node->resumes.ready) {
-		r = ob__resume_find(node, &ask.token, ask.seen, &result);
+		r = ob__resume_find(node, &ask.token, ask.seen, &result, &moved);
 	}
-	if (r != NULL && ob__resume_is_newer(r, ask.age_us)) {
+	if (r != NULL && ob__resume_is_newer(r, now_us > ask.age_us ? now_us - ask.age_us : 0)) {
 		(void)answer(node, f->src, f->call, OB__RESUME_MOVING, NULL, 0);
 		return;
 	}
@@ -403,7 +392,7 @@ static void on_ask(struct ob__node *node, const struct ob__frame *f)
 		r = ob__resume_get(node, handle);
 	}
 	if (r == NULL || result != OB__RESUMED) {
-		refuse(node, f, ask.token.seq, result);
+		refuse(node, f, result, &moved);
 		ob__resume_end(node, handle);
 		return;
 	}

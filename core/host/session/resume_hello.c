@@ -121,7 +121,8 @@ static bool repeat(struct ob__resume *r, uint64_t seen)
 }
 
 struct ob__resume *ob__resume_find(struct ob__node *node, const struct ob__resume_token *t,
-                                   uint64_t seen, enum ob__resume_result *result)
+                                   uint64_t seen, enum ob__resume_result *result,
+                                   struct ob__resume_token *moved)
 {
 	if (!ob__resume_token_ok(t, node->resumes.key)) {
 		*result = OB__RESUME_UNKNOWN;
@@ -133,9 +134,10 @@ struct ob__resume *ob__resume_find(struct ob__node *node, const struct ob__resum
 	                       : s != NULL  ? ob__slab_get(&node->resumes.slab, s->conn)
 	                                    : NULL;
 	if (r == NULL || r->session != s) {
-		bool moved = ob__moves_get(&node->resumes.moves, t->seq,
-		                           ob__loop_now(node->loop)) != NULL;
-		*result = moved ? OB__RESUME_MOVED : OB__RESUME_EXPIRED;
+		const struct ob__resume_token *now =
+			ob__moves_get(&node->resumes.moves, t->seq, ob__loop_now(node->loop));
+		*result = now != NULL ? OB__RESUME_MOVED : OB__RESUME_EXPIRED;
+		*moved = now != NULL ? *now : (struct ob__resume_token){0};
 		return NULL;
 	}
 	if (!r->announced) {
@@ -178,16 +180,15 @@ static bool resume_here(struct ob__conn *conn, const struct ob__resume_token *t,
 {
 	struct ob__node *node = conn->node;
 	enum ob__resume_result result;
-	struct ob__resume *r = ob__resume_find(node, t, seen, &result);
+	struct ob__resume_token moved;
+	struct ob__resume *r = ob__resume_find(node, t, seen, &result, &moved);
 	uint64_t handle = r != NULL ? r->handle : 0;
 
 	if (result == OB__RESUME_MOVED) {
-		return ob__resume_seek(
-			conn, ob__moves_get(&node->resumes.moves, t->seq, ob__loop_now(node->loop)),
-			seen);
+		return ob__resume_seek(conn, &moved, seen);
 	}
 	if (result == OB__RESUME_MOVING ||
-	    (r != NULL && r->state == OB__RESUME_LIVE && r->since_us > conn->resume->since_us)) {
+	    (r != NULL && ob__resume_is_newer(r, conn->resume->since_us))) {
 		ob__resume_later(conn);
 		return false;
 	}

@@ -37,9 +37,10 @@ static inline struct ob__replay_msg ob__resume_msg(const ob_packet *p)
 bool ob__resume_begin(struct ob__conn *conn, enum ob__resume_result result, uint64_t seen);
 
 /* The record of a session of this node; in *result what is in the way of having it back, else
- * OB__RESUMED.  OB__RESUME_MOVED: node->resumes.moves has it. */
+ * OB__RESUMED.  OB__RESUME_MOVED: *moved is its token now. */
 struct ob__resume *ob__resume_find(struct ob__node *node, const struct ob__resume_token *t,
-                                   uint64_t seen, enum ob__resume_result *result);
+                                   uint64_t seen, enum ob__resume_result *result,
+                                   struct ob__resume_token *moved);
 
 /* Goes for the session that the client of a connection wants, wherever it is; false when the
  * connection is closed. */
@@ -54,8 +55,8 @@ int ob__resume_ask(struct ob__resume *r, const struct ob__resume_token *t, uint6
 /* The session of another proxy is this one's, or its user could not be bound in time. */
 void ob__resume_taken(struct ob__resume *r);
 
-/* Whether the session has a connection that was made later than so long ago. */
-bool ob__resume_is_newer(const struct ob__resume *r, uint64_t age_us);
+/* Whether the session has a connection that was made after that moment of ob__loop_hrtime_us(). */
+bool ob__resume_is_newer(const struct ob__resume *r, uint64_t since_us);
 
 /* Whoever has asked for a detached session is told that he does not get it, and why. */
 void ob__resume_decline(struct ob__resume *r, enum ob__resume_result result);
