@@ -26,6 +26,7 @@ from swap import Nginx
 ECHO_SHAPES = ",".join(f"c{c}d{d}s{s}" for d in (1, 16) for s in (64, 1024) for c in (50, 1000))
 BROADCASTS = "1000,9900"
 DEPTHS = (1, 8)
+LARGE, LARGE_DEPTHS = 8192, (1, 8, 64)
 
 ACCEPTS = Column("conns/s", lambda r: r["conns_per_s"], "{:,.0f}")
 ACCEPT_CPU = Column("CPU us/conn", lambda r: r["accept_cpu_us"], "{:.1f}")
@@ -127,9 +128,11 @@ def broadcast_table(procs, args):
     node = pushing_node(procs, args)
     raw = start_raw(procs, args, "raw_broadcast")
     sides = [raw, node._replace(name="to all"), node._replace(name="to a group")]
-    shapes = [Shape(f"n{n}d{d}", f"{n:,} clients, {d} at a time, {args.payload} B",
-                    ["-c", "1", "--idle", str(n - 1), "--broadcast", "-d", str(d), "-s",
-                     str(args.payload)]) for n in args.broadcasts for d in DEPTHS]
+    loads = [(n, d, args.payload) for n in args.broadcasts for d in DEPTHS]
+    loads += [(args.broadcasts[0], d, LARGE) for d in LARGE_DEPTHS]
+    shapes = [Shape(f"n{n}d{d}s{s}", f"{n:,} clients, {d} at a time, {s} B",
+                    ["-c", "1", "--idle", str(n - 1), "--broadcast", "-d", str(d), "-s", str(s)])
+              for n, d, s in loads]
 
     def once(procs, args, side, shape):
         more = ["-i", str(args.id + 1)] if side.name == "to a group" else []

@@ -607,7 +607,9 @@ typedef struct ob_codec_open {
  * Turns bytes into messages.  The host allocates `state_size` zeroed bytes with each connection,
  * keeps undecoded bytes itself, and calls decode at packet edges only: so the next generation goes
  * on where this one stopped.  A generation with another state_ver needs migrate.  The host wipes
- * the state before it frees it, however the connection ends: there may be keys in it.
+ * the state before it frees it, however the connection ends: there may be keys in it.  A codec's
+ * functions send nothing: they may be called in the middle of a message to many, where
+ * ob_push_all() reaches none of this node's clients.
  */
 typedef struct ob_codec {
 	uint32_t size;
