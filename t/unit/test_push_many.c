@@ -149,6 +149,11 @@ static void end(size_t len)
 	rig_end();
 }
 
+static struct ob__conn *conn_of(size_t i)
+{
+	return ob__conn_get(n.node, ob__session_get(&n.node->sessions, sessions[i])->conn);
+}
+
 /* What the client has read so far is that, and nothing else comes with it. */
 static bool hears(size_t i, const char *want)
 {
@@ -546,6 +551,23 @@ static void test_caught_up_encoded_once(void)
 	end(LEN);
 }
 
+/* While a broadcast is under way, another registration takes the codec's place. */
+static void test_broadcast_over_a_swap(void)
+{
+	enum { LEN = 1200 };
+
+	begin(LEN, 0, OB_CODEC_STREAM, "");
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "1", 1), 1);
+	CU_ASSERT_TRUE(RIG_UNTIL(encoded == 1));
+	CU_ASSERT_EQUAL(n.node->clients.broadcasts.count, 1); /* under way */
+	ob__slot_active(conn_of(0)->codec)->number = ++n.node->slots.registered;
+	CU_ASSERT_TRUE(RIG_UNTIL(n.node->clients.broadcasts.count == 0));
+	CU_ASSERT_EQUAL(encoded, 2);
+	CU_ASSERT_TRUE(hears(0, "1\n"));
+	CU_ASSERT_TRUE(hears(LEN - 1, "1\n"));
+	end(LEN);
+}
+
 #define SLOW_LIMITS "'limits': {'message': 4096, 'client_queue': 4096},"
 #define SLOW        400
 
@@ -580,11 +602,6 @@ static void say_to_each(ob_ctx *ctx)
 	for (size_t i = 0; i < SLOW; i++) {
 		ob_push(ctx, sessions[i], PUSHED, heavy, sizeof(heavy));
 	}
-}
-
-static struct ob__conn *conn_of(size_t i)
-{
-	return ob__conn_get(n.node, ob__session_get(&n.node->sessions, sessions[i])->conn);
 }
 
 /* As many as it has room for; how many. */
@@ -972,6 +989,7 @@ int main(void)
 	CU_add_test(s, "broadcasts are bounded", test_broadcasts_bounded);
 	CU_add_test(s, "a broadcast is encoded once", test_broadcast_encoded_once);
 	CU_add_test(s, "also for who is ahead of it", test_caught_up_encoded_once);
+	CU_add_test(s, "but anew by the next generation", test_broadcast_over_a_swap);
 	CU_add_test(s, "slow clients end one after the other", test_slow_in_a_row);
 	CU_add_test(s, "and at the end of the node", test_slow_at_the_end);
 	CU_add_test(s, "a codec that sends to all", test_codec_that_sends);
