@@ -17,10 +17,11 @@
 
 #include "base/loop.h"
 
-#define EVENTS 1024u /* of one turn; more come in the next */
-#define BROKEN ((unsigned)EPOLLERR | (unsigned)EPOLLHUP)
-#define BEHIND ((unsigned)EPOLLRDHUP | (unsigned)EPOLLPRI) /* more, behind the bytes read first */
-#define WANTS  ((unsigned)OB__SOCK_READ | (unsigned)OB__SOCK_WRITE)
+#define EVENTS    1024u /* of one turn; more come in the next */
+#define STARVE_MS 10u   /* until a kernel without memory is asked again */
+#define BROKEN    ((unsigned)EPOLLERR | (unsigned)EPOLLHUP)
+#define BEHIND    ((unsigned)EPOLLRDHUP | (unsigned)EPOLLPRI) /* more, behind the bytes read first */
+#define WANTS     ((unsigned)OB__SOCK_READ | (unsigned)OB__SOCK_WRITE)
 
 _Static_assert((int)OB__SOCK_READ == (int)EPOLLIN && (int)OB__SOCK_WRITE == (int)EPOLLOUT,
                "as told");
@@ -28,6 +29,7 @@ _Static_assert((int)OB__SOCK_READ == (int)EPOLLIN && (int)OB__SOCK_WRITE == (int
 struct ob__socks {
 	uv_poll_t poll; /* of the epoll */
 	uv_tcp_t ferry; /* has a socket only while it is accepted */
+	uv_timer_t starved;
 	ob__sock_ready ready;
 	struct ob__sock **by_fd;
 	uint32_t cap;
@@ -72,10 +74,28 @@ static void set_want(struct ob__socks *set, struct ob__sock *k, uint8_t want)
 	}
 }
 
+/* There may have been room all the time, of which the kernel says nothing more. */
+static void on_starved(uv_timer_t *timer)
+{
+	struct ob__socks *set = timer->data;
+	struct ob__sock *k;
+
+	for (uint32_t pos = 0; (k = ob__sock_next(set, &pos)) != NULL;) {
+		if (k->starved && (k->want & OB__SOCK_WRITE) != 0) {
+			(void)tell(set, k, k->told | k->want);
+		}
+		k->starved = false;
+	}
+}
+
 int ob__sock_watch(struct ob__socks *set, struct ob__sock *k, enum ob__sock_event what, bool on)
 {
 	if (k->fd < 0) {
 		return 0;
+	}
+	if (on && what == OB__SOCK_WRITE && k->starved &&
+	    !uv_is_active((const uv_handle_t *)&set->starved)) {
+		uv_timer_start(&set->starved, on_starved, STARVE_MS, 0);
 	}
 	set_want(set, k, (uint8_t)(on ? k->want | what : k->want & ~what));
 	return on && ((k->told & what) == 0 || (k->missed & what) != 0)
@@ -168,9 +188,11 @@ struct ob__socks *ob__socks_new(struct ob__loop *loop, ob__sock_ready ready)
 		return NULL;
 	}
 	uv_tcp_init(ob__loop_uv(loop), &set->ferry);
+	uv_timer_init(ob__loop_uv(loop), &set->starved);
 	set->poll.data = set;
 	set->ferry.data = set;
-	set->handles = 2;
+	set->starved.data = set;
+	set->handles = 3;
 	uv_poll_start(&set->poll, UV_READABLE, on_poll);
 	uv_unref((uv_handle_t *)&set->poll);
 	return set;
@@ -181,6 +203,7 @@ void ob__socks_free(struct ob__socks *set)
 	if (set != NULL) {
 		uv_close((uv_handle_t *)&set->poll, on_closed);
 		uv_close((uv_handle_t *)&set->ferry, on_closed);
+		uv_close((uv_handle_t *)&set->starved, on_closed);
 	}
 }
 
@@ -374,8 +397,8 @@ ssize_t ob__sock_write(struct ob__sock *k, const uv_buf_t *bufs, unsigned n)
 	if (done >= 0) {
 		return done;
 	}
-	if (errno == ENOBUFS) { /* the kernel has no memory, but perhaps has told of the room */
-		k->missed |= OB__SOCK_WRITE;
+	if (errno == ENOBUFS) {
+		k->starved = true;
 		return UV_EAGAIN;
 	}
 	return -errno;

@@ -50,6 +50,7 @@ struct ob__sock {
 			uint8_t told : 3;   /* to the kernel */
 			bool known : 1;     /* to it at all */
 			bool is_unix : 1;
+			bool starved : 1; /* the kernel had no memory for it */
 		};
 		void *virtual; /* a simulation's own */
 	};

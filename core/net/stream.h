@@ -278,12 +278,17 @@ int ob__stream_append(struct ob__stream *s, const void *data, size_t len);
 int ob__stream_append_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, size_t len);
 
 /* The same, but hands them to the kernel at once if nothing waits in front of them; what it does
- * not take is appended.  For one write to each of many streams. */
+ * not take is appended, and where that fails the stream does.  For one write to each of many
+ * streams. */
 int ob__stream_send_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, size_t len);
 
 /* What was appended goes out now, and not just before the poll.  For several writes to each of many
  * streams. */
 void ob__stream_flush(struct ob__stream *s);
+
+/* It is broken: by its socket, or because what was begun can't be ended.  Drops the queue; the
+ * owner is told later, before the next poll. */
+void ob__stream_fail(struct ob__stream *s, int status);
 
 /* Puts bytes back: a copy is handed to on_read once reading is on, before any others, and never
  * from within this call.  0, -ECANCELED when closing, -ENOMEM. */

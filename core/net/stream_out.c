@@ -279,7 +279,11 @@ int ob__stream_send_ref(struct ob__stream *s, struct ob__rbuf *r, size_t off, si
 	}
 	size_t taken = done > 0 ? (size_t)done : 0;
 	s->m->bytes_out += taken;
-	return taken == len ? 0 : ob__stream_append_ref(s, r, off + taken, len - taken);
+	int rc = taken == len ? 0 : ob__stream_append_ref(s, r, off + taken, len - taken);
+	if (rc < 0 && taken > 0) {
+		ob__stream_fail(s, rc); /* nothing may come behind a part of it */
+	}
+	return rc;
 }
 
 void ob__stream_drop_queue(struct ob__stream *s)

@@ -25,9 +25,6 @@ void ob__stream_drop_queue(struct ob__stream *s);
 /* Moves the queue of `from` to `into`, which has none. */
 void ob__stream_move_queue(struct ob__stream *into, struct ob__stream *from);
 
-/* The socket is broken: drops the queue; the owner is told later. */
-void ob__stream_fail(struct ob__stream *s, int status);
-
 /* Has the owner told before the next poll. */
 void ob__stream_notify(struct ob__stream *s);
 

@@ -551,6 +551,40 @@ static void test_caught_up_encoded_once(void)
 	end(LEN);
 }
 
+/* What is kept of them, and of what the codec has made of them, is bounded. */
+static void test_forms_bounded(void)
+{
+	enum { LEN = 700, COUNT = 7, SIZE = 8000, HELD = 65536 };
+	const struct ob__broadcasts *bs;
+	static char body[SIZE];
+	size_t most = 0;
+
+	begin(LEN, 0, OB_CODEC_STREAM, "'limits': {'held': 65536},");
+	bs = &n.node->clients.broadcasts;
+	memset(body, 'x', sizeof(body));
+	for (int i = 0; i < COUNT; i++) {
+		CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, body, SIZE), 1);
+	}
+	CU_ASSERT_EQUAL(bs->count, COUNT);
+	for (size_t i = LEN - 20; i < LEN; i++) { /* some have theirs ahead of the others */
+		CU_ASSERT_EQUAL(ob_push(p.ctx, sessions[i], PUSHED, "own", 3), 0);
+		CU_ASSERT_TRUE(bs->bytes <= HELD);
+	}
+	while (bs->count > 0) {
+		most = bs->bytes > most ? bs->bytes : most;
+		ob__loop_turn(n.node->loop);
+	}
+	CU_ASSERT_TRUE(most > COUNT * SIZE && most <= HELD);
+	for (size_t i = 0; i < LEN; i++) {
+		size_t want = COUNT * (SIZE + 1) + (i < LEN - 20 ? 0 : 4);
+		struct rig_client *c = &clients[i];
+		CU_ASSERT_TRUE(RIG_UNTIL((rig_pump(c), c->packets_len >= want)));
+		CU_ASSERT_EQUAL(c->packets_len, want);
+	}
+	CU_ASSERT_EQUAL(bs->bytes, 0);
+	end(LEN);
+}
+
 /* While a broadcast is under way, another registration takes the codec's place. */
 static void test_broadcast_over_a_swap(void)
 {
@@ -697,6 +731,30 @@ static void test_codec_that_sends(void)
 		CU_ASSERT_TRUE(hears(i, "1\n2\n"));
 	}
 	CU_ASSERT_EQUAL(pushed_by_codec, 0);
+	end(20);
+}
+
+static size_t encode_and_push_one(ob_ctx *ctx, void *state, const ob_packet *packet, uint8_t *out,
+                                  size_t cap)
+{
+	if (encoded++ == 0) {
+		pushed_by_codec += ob_push(ctx, sessions[5], PUSHED, "own", 3) == 0;
+	}
+	return encode(ctx, state, packet, out, cap);
+}
+
+/* One that sends to a single client, who lacks what it encodes; nothing is left behind. */
+static void test_codec_that_pushes(void)
+{
+	begin(20, 0, OB_CODEC_STREAM, "");
+	pushed_by_codec = 0;
+	ob__slot_active(conn_of(0)->codec)->codec.encode = encode_and_push_one;
+	CU_ASSERT_EQUAL(ob_push_all(p.ctx, ob_role(p.ctx, "x"), PUSHED, "1", 1), 1);
+	for (size_t i = 0; i < 20; i++) {
+		CU_ASSERT_TRUE(hears(i, i == 5 ? "1\nown\n" : "1\n"));
+	}
+	CU_ASSERT_EQUAL(n.node->clients.broadcasts.bytes, 0);
+	CU_ASSERT_EQUAL(pushed_by_codec, 1);
 	end(20);
 }
 
@@ -990,9 +1048,11 @@ int main(void)
 	CU_add_test(s, "a broadcast is encoded once", test_broadcast_encoded_once);
 	CU_add_test(s, "also for who is ahead of it", test_caught_up_encoded_once);
 	CU_add_test(s, "but anew by the next generation", test_broadcast_over_a_swap);
+	CU_add_test(s, "what is made of broadcasts is bounded", test_forms_bounded);
 	CU_add_test(s, "slow clients end one after the other", test_slow_in_a_row);
 	CU_add_test(s, "and at the end of the node", test_slow_at_the_end);
 	CU_add_test(s, "a codec that sends to all", test_codec_that_sends);
+	CU_add_test(s, "a codec that sends to one", test_codec_that_pushes);
 	CU_add_test(s, "what is malformed is counted", test_malformed);
 	CU_add_test(s, "to sessions of two proxies", test_sessions);
 	CU_add_test(s, "to users", test_users);

@@ -19,15 +19,15 @@ static struct ob__loop *loop;
 static struct ob__socks *set;
 static struct ob__sock ours;
 static int theirs;
-static size_t got;      /* bytes that were read */
-static unsigned rooms;  /* how often there was room */
-static bool is_starved; /* the next send() finds the kernel without memory */
+static size_t got;       /* bytes that were read */
+static unsigned rooms;   /* how often there was room */
+static unsigned starved; /* so many times send() finds the kernel without memory */
 
 /* In the place of the C library's. */
 ssize_t send(int fd, const void *buf, size_t len, int flags)
 {
-	if (is_starved) {
-		is_starved = false;
+	if (starved > 0) {
+		starved--;
 		errno = ENOBUFS;
 		return -1;
 	}
@@ -232,7 +232,7 @@ static void test_no_memory(void)
 	watch(OB__SOCK_READ, true);
 	block_and_go_on();
 	rooms = 0;
-	is_starved = true;
+	starved = 1;
 	CU_ASSERT_EQUAL(put("x"), UV_EAGAIN);
 	watch(OB__SOCK_WRITE, true);
 	for (int i = 0; i < 200 && rooms == 0; i++) {
@@ -241,6 +241,23 @@ static void test_no_memory(void)
 	}
 	CU_ASSERT_EQUAL(rooms, 1);
 	CU_ASSERT_EQUAL(put("x"), 1);
+	down();
+}
+
+/* However often it is asked meanwhile, the loop sleeps. */
+static void test_no_memory_for_long(void)
+{
+	unsigned woken = 0;
+
+	up(true);
+	starved = 50;
+	while (starved > 0) {
+		CU_ASSERT_EQUAL(put("x"), UV_EAGAIN);
+		watch(OB__SOCK_WRITE, true);
+		woken += wakes();
+		watch(OB__SOCK_WRITE, false);
+	}
+	CU_ASSERT_TRUE(woken < 25);
 	down();
 }
 
@@ -254,5 +271,6 @@ int main(void)
 	CU_add_test(s, "bytes behind an urgent one", test_urgent);
 	CU_add_test(s, "bytes behind a descriptor", test_descriptor);
 	CU_add_test(s, "a kernel without memory", test_no_memory);
+	CU_add_test(s, "and for long", test_no_memory_for_long);
 	return ob__tap_run();
 }

@@ -5,6 +5,7 @@
 #include "net/stream.h"
 
 #include <CUnit/CUnit.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
@@ -15,6 +16,23 @@
 #define BIG         (512u << 10)
 #define ABUSED      8u
 #define ABUSE_STEPS 6000u
+
+static bool no_memory; /* the next malloc() fails */
+
+/* In the place of the C library's. */
+void *malloc(size_t len)
+{
+	static void *(*real)(size_t len);
+
+	if (no_memory) {
+		no_memory = false;
+		return NULL;
+	}
+	if (real == NULL) {
+		*(void **)&real = dlsym(RTLD_NEXT, "malloc");
+	}
+	return real(len);
+}
 
 /* The owner of a stream, counting what it is told. */
 struct end {
@@ -294,6 +312,25 @@ static void test_slow_peer(void)
 	CU_ASSERT_EQUAL(p.e.drains, 1);
 	CU_ASSERT_FALSE(p.e.s.above);
 	CU_ASSERT_EQUAL(p.e.s.queued, 0);
+	pair_down(&p);
+}
+
+/* What the kernel has taken a part of is sent to its end, or nothing comes behind it. */
+static void test_part_of_a_reference(void)
+{
+	struct pair p;
+	struct ob__rbuf *r = ob__rbuf_new(BIG);
+
+	pair_up(&p, 4096);
+	fill(r->data, 0, BIG);
+	no_memory = true;
+	CU_ASSERT_EQUAL(ob__stream_send_ref(&p.e.s, r, 0, BIG), -ENOMEM);
+	CU_ASSERT_FALSE(no_memory);
+	CU_ASSERT(p.net.m.bytes_out > 0);
+	CU_ASSERT_EQUAL(p.e.s.failed, -ENOMEM);
+	CU_ASSERT_EQUAL(ob__stream_append(&p.e.s, "next", 4), -ECANCELED);
+	CU_ASSERT(net_until(&p.net, &p.e.ends, 1));
+	ob__rbuf_unref(r);
 	pair_down(&p);
 }
 
@@ -1125,6 +1162,7 @@ int main(void)
 	CU_add_test(s, "a hundred messages are one system call", test_batches);
 	CU_add_test(s, "reserve and commit", test_reserve);
 	CU_add_test(s, "large payloads are referenced", test_reference);
+	CU_add_test(s, "a part of one, and no memory for the rest", test_part_of_a_reference);
 	CU_add_test(s, "flushes early", test_early_flush);
 	CU_add_test(s, "answers go out at once", test_answers);
 	CU_add_test(s, "a slow peer", test_slow_peer);

@@ -18,12 +18,16 @@
 void ob__conn_put(struct ob__conn *conn, uint8_t op, const void *data, size_t len)
 {
 	uint8_t header[OB__WS_HEADER_MAX];
+	int rc = 0;
 
 	if (conn->is_ws) {
-		(void)ob__stream_append(&conn->stream, header, ob__ws_put_header(header, op, len));
+		rc = ob__stream_append(&conn->stream, header, ob__ws_put_header(header, op, len));
 	}
-	if (len > 0) {
-		(void)ob__stream_append(&conn->stream, data, len);
+	if (rc == 0) {
+		rc = ob__stream_append(&conn->stream, data, len);
+	}
+	if (rc == -ENOMEM) { /* perhaps in the middle */
+		ob__stream_fail(&conn->stream, rc);
 	}
 }
 
@@ -126,6 +130,7 @@ static int make_form(struct ob__conn *conn, struct ob__reg *reg, const ob_packet
 		ob__rbuf_unref(r);
 		return not_encoded(form->len);
 	}
+	ob__rbuf_unref(form->bytes); /* of a codec that sends while it encodes */
 	form->bytes = r;
 	form->at = (size_t)(start - r->data);
 	if (is_deflated(conn, p)) {
@@ -142,7 +147,7 @@ static int send_form(struct ob__conn *conn, const struct ob__form *form, bool at
 
 static int send_large(struct ob__conn *conn, struct ob__reg *reg, const ob_packet *p, size_t cap)
 {
-	struct ob__form form;
+	struct ob__form form = {0};
 	int rc = make_form(conn, reg, p, cap, &form);
 
 	if (rc == 0) {
@@ -201,7 +206,10 @@ static int send_shared(struct ob__conn *conn, struct ob__reg *reg, struct ob__fa
 /* Its queue is full: the packet is dropped, or the client closed. */
 static OB__APART int refuse_full(struct ob__conn *conn, const ob_packet *p)
 {
-	if (conn->node->conf->limits.slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH) {
+	bool may_drop =
+		conn->node->conf->limits.slow != OB__SLOW_CLOSE && p->kind == OB_PACKET_PUSH;
+
+	if (may_drop && !conn->too_slow) {
 		++*conn->node->clients.dropped_pushes[OB__SLOW_DROP];
 	} else {
 		ob__conn_too_slow(conn);

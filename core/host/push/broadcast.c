@@ -56,6 +56,24 @@ static void count_bytes(struct ob__broadcasts *bs, struct broadcast *b)
 	b->bytes = bytes;
 }
 
+static void count_all(struct ob__broadcasts *bs)
+{
+	OB__LIST_EACH (it, &bs->list) {
+		count_bytes(bs, OB__CONTAINER(it, struct broadcast, link));
+	}
+}
+
+/* What codecs have made can be made again. */
+static void let_go(struct ob__broadcasts *bs, size_t limit)
+{
+	if (bs->bytes > limit) {
+		OB__LIST_EACH (it, &bs->list) {
+			ob__fanout_free(&OB__CONTAINER(it, struct broadcast, link)->fo);
+		}
+		count_all(bs);
+	}
+}
+
 static void drop(struct ob__broadcasts *bs, struct broadcast *b)
 {
 	bs->count--;
@@ -92,13 +110,13 @@ static bool is_for(const struct broadcast *b, const struct ob__conn *conn)
 	       (b->some == NULL || (slot < b->slots && (b->some[slot / 64] >> slot % 64 & 1) != 0));
 }
 
-static void give(struct ob__conn *conn, struct broadcast *b, bool at_once)
+/* With its forms, or for this client alone. */
+static void give(struct ob__conn *conn, struct broadcast *b, struct ob__fanout *fo)
 {
 	struct ob__node *node = conn->node;
 
-	b->fo.at_once = at_once;
 	conn->broadcast = b->number;
-	int rc = ob__conn_give_next(conn, &b->fo.packet, &b->fo);
+	int rc = ob__conn_give_next(conn, &b->fo.packet, fo);
 	++*(rc == 0 ? node->dispatch.pushes : node->dispatch.pushes_lost);
 }
 
@@ -120,16 +138,19 @@ static bool takes(const struct ob__conn *conn)
 void ob__broadcasts_catch_up(struct ob__conn *conn)
 {
 	struct ob__node *node = conn->node;
+	struct ob__broadcasts *bs = of(node);
 
 	ob__too_slow_hold(node);
-	OB__LIST_EACH (it, &of(node)->list) {
+	OB__LIST_EACH (it, &bs->list) {
 		struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
 		if (takes(conn) && is_for(b, conn)) {
-			give(conn, b, false);
-			count_bytes(of(node), b);
+			bool has_room = bs->bytes + b->len < node->conf->limits.held;
+			b->fo.at_once = false;
+			give(conn, b, has_room ? &b->fo : NULL);
+			count_bytes(bs, b);
 		}
 	}
-	conn->broadcast = of(node)->last;
+	conn->broadcast = bs->last;
 	ob__too_slow_release(node);
 }
 
@@ -166,7 +187,8 @@ static size_t give_all(struct ob__conn *conn)
 		struct broadcast *b = OB__CONTAINER(it, struct broadcast, link);
 		if (takes(conn) && is_for(b, conn)) {
 			at_once = n == 0 && it->next == list;
-			give(conn, b, at_once);
+			b->fo.at_once = at_once;
+			give(conn, b, &b->fo);
 			n++;
 		}
 	}
@@ -208,9 +230,8 @@ static void portion(struct ob__node *node, bool finish)
 		}
 	}
 	drop_done(bs);
-	OB__LIST_EACH (it, &bs->list) {
-		count_bytes(bs, OB__CONTAINER(it, struct broadcast, link));
-	}
+	count_all(bs);
+	let_go(bs, node->conf->limits.held);
 	ob__too_slow_release(node);
 }
 
@@ -292,6 +313,7 @@ static void begin(struct ob__node *node, struct broadcast *b)
 	}
 	/* It has its place now: whatever a module sends that hears of a client's end comes later.
 	 */
+	let_go(bs, node->conf->limits.held);
 	while (bs->count > OB__BROADCASTS_MAX || bs->bytes > node->conf->limits.held) {
 		portion(node, true);
 	}

@@ -16,7 +16,7 @@
  * way go round the table of connections together: each client that they come to has all of them
  * that it lacks in one write, and a broadcast is done when they are back where it began.  So it
  * waits for none of those before it, and the more there are, the less each one costs.  What a codec
- * has made of it is kept for those who come later (host/push/fanout.h).
+ * has made of it is kept for those who come later (host/push/fanout.h), as long as there is room.
  *
  * What is under way is bounded: beyond OB__BROADCASTS_MAX, or limits.held in bytes, the oldest one
  * is written to all whom it has not reached, at once.
