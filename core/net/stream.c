@@ -103,7 +103,8 @@ static void give_unread(struct ob__stream *s)
 	s->unread = NULL;
 	s->ops->on_read(s, r->data, r->len);
 	ob__rbuf_unref(r);
-	if (s->reading && !s->unread && !s->closing && !s->ended && s->failed == 0) {
+	if (s->reading && !s->unread && !s->closing && !s->ended && s->failed == 0 &&
+	    !ob__tls_is_over(s)) {
 		start_reading(s);
 	}
 }
@@ -131,6 +132,7 @@ static void tell(struct ob__stream *s)
 	if (s->unread && s->reading && !s->closing) {
 		give_unread(s);
 	}
+	ob__tls_tell_over(s);
 }
 
 /* One round: what it causes is told in the next turn, which comes at once. */
@@ -519,7 +521,7 @@ void ob__stream_read(struct ob__stream *s, bool on)
 	}
 	if (!on) {
 		stop_reading(s);
-	} else if (s->unread) {
+	} else if (s->unread || ob__tls_is_over(s)) {
 		ob__stream_notify(s);
 	} else {
 		start_reading(s);

@@ -100,7 +100,8 @@ struct ob__stream_ops {
 
 	/* The peer ended (status UV_EOF; it may still read) or the socket failed.  The owner
 	 * closes. At most once with UV_EOF, and once more with an error if writing goes on and
-	 * fails. */
+	 * fails.  The peer's end comes behind all it has sent, and waits like that until the owner
+	 * reads. */
 	void (*on_end)(struct ob__stream *s, int status);
 
 	/* The queue, which had reached `high`, is down to half of it.  May be NULL. */

@@ -72,6 +72,8 @@ void ob__stream_halt(struct ob__stream *s);
 void ob__tls_begin(struct ob__stream *s); /* connected */
 void ob__tls_read(struct ob__stream *s, const uint8_t *data, size_t len);
 int ob__tls_end(struct ob__stream *s, int status); /* the socket's, to the one to be told */
+bool ob__tls_is_over(const struct ob__stream *s);  /* the peer's goodbye was read, or nonsense */
+void ob__tls_tell_over(struct ob__stream *s);      /* to an owner that reads and has read all */
 void ob__tls_flush(struct ob__stream *s);
 bool ob__tls_has_output(const struct ob__stream *s);
 void ob__tls_forget(struct ob__stream *s);  /* what is queued was dropped */

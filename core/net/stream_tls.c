@@ -335,28 +335,36 @@ static bool hand_out(struct ob__stream *s, uint8_t *data, size_t len)
 	return !s->closing && s->failed == 0;
 }
 
-static void read_ready(struct ob__stream *s)
+bool ob__tls_is_over(const struct ob__stream *s)
 {
-	struct ob__tls *t = s->tls;
-	uint8_t *out = ob__loop_read_buffer(s->m->loop);
-	int status;
-	size_t len = decrypt(t, out, &status);
-	if (status == UV_EPROTO) {
-		break_off(s);
-	}
-	if (!hand_out(s, out, len)) {
+	return s->tls != NULL && s->tls->over != 0;
+}
+
+void ob__tls_tell_over(struct ob__stream *s)
+{
+	if (!ob__tls_is_over(s) || s->unread != NULL || !s->reading || s->closing || s->ended ||
+	    s->failed != 0) {
 		return;
 	}
-	if (status != 0) {
-		t->dead = t->dead || status != UV_EOF;
-		ob__stream_end(s, status);
+	ob__stream_end(s, s->tls->over);
+}
+
+static void read_ready(struct ob__stream *s)
+{
+	uint8_t *out = ob__loop_read_buffer(s->m->loop);
+	size_t len = decrypt(s->tls, out, &s->tls->over);
+	if (s->tls->over == UV_EPROTO) {
+		break_off(s);
+	}
+	if (hand_out(s, out, len)) {
+		ob__tls_tell_over(s);
 	}
 }
 
 void ob__tls_read(struct ob__stream *s, const uint8_t *data, size_t len)
 {
 	struct ob__tls *t = s->tls;
-	if (t->dead || t->plain) {
+	if (t->dead || t->plain || t->over != 0) {
 		return;
 	}
 	if (!t->heard && t->server && data[0] != FIRST_BYTE) {

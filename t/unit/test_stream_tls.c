@@ -11,7 +11,7 @@
 
 #include <openssl/crypto.h>
 
-#include "net/tls_priv.h"
+#include "net/stream_priv.h"
 #include "net_util.h"
 #include "tap.h"
 #include "tls_util.h"
@@ -32,11 +32,13 @@ struct end {
 	size_t got;
 	uint8_t data[KEEP]; /* the first of it */
 	void (*in_secure)(struct end *e);
+	void (*in_read)(struct end *e);
 };
 
 static struct net net;
 static struct end client;
 static struct end server;
+static struct end heir; /* gets the server's socket */
 static struct ob__tls_ctx *client_ctx;
 static struct ob__tls_ctx *server_ctx;
 static struct ob__tls_start client_start;
@@ -68,6 +70,9 @@ static void on_read(struct ob__stream *s, uint8_t *data, size_t len)
 	}
 	e->got += len;
 	memset(data, 0xee, len); /* it may be changed in place */
+	if (e->in_read != NULL) {
+		e->in_read(e);
+	}
 }
 
 static void on_end(struct ob__stream *s, int status)
@@ -157,6 +162,7 @@ static void begin_with(struct ob__tls_ctx *for_server, struct ob__tls_ctx *for_c
 	net_up(&net);
 	memset(&client, 0, sizeof(client));
 	memset(&server, 0, sizeof(server));
+	memset(&heir, 0, sizeof(heir));
 	accepted = 0;
 	server_ctx = for_server;
 	client_ctx = for_client;
@@ -432,20 +438,18 @@ static void test_adopt(void)
 {
 	size_t sent = 0;
 	size_t back = 0;
-	static struct end other;
 	begin();
 	dial();
 	CU_ASSERT_TRUE(both_secure());
-	memset(&other, 0, sizeof(other));
-	other.secures = 1;
-	ob__stream_init(&other.s, &net.m, &ops, &other);
+	heir.secures = 1;
+	ob__stream_init(&heir.s, &net.m, &ops, &heir);
 	send_pattern(&server, &back, 100, false);
-	CU_ASSERT_EQUAL(ob__stream_adopt(&other.s, &server.s), 0);
-	ob__stream_read(&other.s, true);
+	CU_ASSERT_EQUAL(ob__stream_adopt(&heir.s, &server.s), 0);
+	ob__stream_read(&heir.s, true);
 	send_pattern(&client, &sent, 70000, false);
-	CU_ASSERT_TRUE(has_got(&other, sent));
+	CU_ASSERT_TRUE(has_got(&heir, sent));
 	CU_ASSERT_TRUE(has_got(&client, back));
-	drop_end(&other);
+	drop_end(&heir);
 	end();
 }
 
@@ -472,6 +476,127 @@ static void test_clean_end(void)
 	ob__stream_close_flushed(&server.s, 5000);
 	CU_ASSERT_TRUE(net_until(&net, &client.closes, 1));
 	CU_ASSERT_TRUE(net_until(&net, &server.closes, 1));
+	end();
+}
+
+/* The client's data and its goodbye, which the server reads together; the socket stays open. */
+static void say_and_bye(size_t *sent)
+{
+	send_pattern(&client, sent, 5000, false);
+	ob__streams_flush(&net.m);
+	CU_ASSERT_TRUE(ob__tls_say_bye(&client.s));
+	ob__stream_mark_dirty(&client.s);
+	ob__streams_flush(&net.m);
+}
+
+/* Leaves all but 1,000 bytes for later. */
+static void put_back_and_stop(struct end *e)
+{
+	CU_ASSERT_EQUAL(ob__stream_unread(&e->s, e->data + 1000, e->got - 1000), 0);
+	ob__stream_read(&e->s, false);
+	e->got = 1000;
+	e->in_read = NULL;
+}
+
+/* A goodbye that was read waits with what was put back, until that is read; like one that comes
+ * alone to an owner that has stopped reading. */
+static void test_goodbye_waits(void)
+{
+	for (int again = 0; again < 2; again++) {
+		size_t sent = 0;
+		begin();
+		dial();
+		CU_ASSERT_TRUE(both_secure());
+		server.in_read = again ? stop_reading : put_back_and_stop;
+		say_and_bye(&sent);
+		net_turns(&net, 5);
+		CU_ASSERT_EQUAL(server.got, again ? sent : 1000);
+		CU_ASSERT_EQUAL(server.ends, 0);
+		CU_ASSERT_EQUAL(ob__stream_append(&server.s, "\0", 1), 0);
+		CU_ASSERT_TRUE(has_got(&client, 1));
+		ob__stream_read(&server.s, true);
+		CU_ASSERT_TRUE(net_until(&net, &server.ends, 1));
+		CU_ASSERT_EQUAL(server.status, UV_EOF);
+		CU_ASSERT_EQUAL(server.got, sent);
+		CU_ASSERT_EQUAL(server.wrong, 0);
+		net_turns(&net, 5);
+		CU_ASSERT_EQUAL(server.ends, 1);
+		CU_ASSERT_EQUAL(client.ends, 0);
+		end();
+	}
+}
+
+/* The socket's own end comes behind the goodbye, and is no second one; also when the owner has
+ * heard of neither yet. */
+static void test_goodbye_then_end(void)
+{
+	size_t sent = 0;
+	begin();
+	dial();
+	CU_ASSERT_TRUE(both_secure());
+	server.in_read = put_back_and_stop;
+	say_and_bye(&sent);
+	ob__stream_close(&client.s);
+	net_turns(&net, 5);
+	CU_ASSERT_EQUAL(server.ends, 0);
+	ob__stream_read(&server.s, true);
+	CU_ASSERT_TRUE(net_until(&net, &server.ends, 1));
+	CU_ASSERT_EQUAL(server.status, UV_EOF);
+	CU_ASSERT_EQUAL(server.got, sent);
+	net_turns(&net, 5);
+	CU_ASSERT_EQUAL(server.ends, 1);
+	end();
+}
+
+/* Hands on the socket, with half of what was read. */
+static void hand_on(struct end *e)
+{
+	heir.secures = 1;
+	heir.got = e->got / 2;
+	CU_ASSERT_EQUAL(ob__stream_unread(&e->s, e->data + heir.got, e->got - heir.got), 0);
+	ob__stream_init(&heir.s, &net.m, &ops, &heir);
+	CU_ASSERT_EQUAL(ob__stream_adopt(&heir.s, &e->s), 0);
+	ob__stream_read(&heir.s, true);
+}
+
+/* Who gets a socket from within on_read gets the goodbye that came with it too. */
+static void test_goodbye_to_heir(void)
+{
+	size_t sent = 0;
+	begin();
+	dial();
+	CU_ASSERT_TRUE(both_secure());
+	server.in_read = hand_on;
+	say_and_bye(&sent);
+	CU_ASSERT_TRUE(net_until(&net, &heir.ends, 1));
+	CU_ASSERT_EQUAL(heir.status, UV_EOF);
+	CU_ASSERT_EQUAL(heir.got, sent);
+	CU_ASSERT_EQUAL(heir.wrong, 0);
+	CU_ASSERT_EQUAL(server.ends, 0);
+	CU_ASSERT_EQUAL(client.ends, 0);
+	drop_end(&heir);
+	end();
+}
+
+/* The same with a record that nobody can read behind the data. */
+static void test_nonsense_to_heir(void)
+{
+	char record[5 + 32] = "\x17\x03\x03\x00\x20";
+	const uv_buf_t piece = uv_buf_init(record, sizeof(record));
+	size_t sent = 0;
+	begin();
+	dial();
+	CU_ASSERT_TRUE(both_secure());
+	server.in_read = hand_on;
+	send_pattern(&client, &sent, 5000, false);
+	ob__streams_flush(&net.m);
+	CU_ASSERT_EQUAL(ob__sock_write(&client.s.sock, &piece, 1), (ssize_t)sizeof(record));
+	CU_ASSERT_TRUE(net_until(&net, &heir.ends, 1));
+	CU_ASSERT_EQUAL(heir.status, UV_EPROTO);
+	CU_ASSERT_EQUAL(heir.got, sent);
+	CU_ASSERT_PTR_NOT_NULL(strstr(heir.error, "TLS failed ("));
+	CU_ASSERT_EQUAL(server.ends, 0);
+	drop_end(&heir);
 	end();
 }
 
@@ -1002,6 +1127,10 @@ int main(void)
 	CU_add_test(s, "reading is off when the handshake ends", test_paused_in_handshake);
 	CU_add_test(s, "another stream takes it over", test_adopt);
 	CU_add_test(s, "a clean end", test_clean_end);
+	CU_add_test(s, "a goodbye waits until all is read", test_goodbye_waits);
+	CU_add_test(s, "a goodbye and the socket's end", test_goodbye_then_end);
+	CU_add_test(s, "a goodbye goes to the heir", test_goodbye_to_heir);
+	CU_add_test(s, "and so does nonsense", test_nonsense_to_heir);
 	CU_add_test(s, "closed at once", test_close_at_once);
 	CU_add_test(s, "a caller that says nothing", test_silent);
 	CU_add_test(s, "garbage instead of a handshake", test_garbage);
