@@ -94,6 +94,11 @@ static void on_check(uv_check_t *handle)
 	calm(m);
 }
 
+bool ob__stream_wants_more(const struct ob__stream *s)
+{
+	return s->reading && !s->unread && !s->ended;
+}
+
 static void start_reading(struct ob__stream *s);
 static void connected(struct ob__stream *s, int status);
 
@@ -103,8 +108,7 @@ static void give_unread(struct ob__stream *s)
 	s->unread = NULL;
 	s->ops->on_read(s, r->data, r->len);
 	ob__rbuf_unref(r);
-	if (s->reading && !s->unread && !s->closing && !s->ended && s->failed == 0 &&
-	    !ob__tls_is_over(s)) {
+	if (ob__stream_wants_more(s) && !ob__tls_is_over(s)) {
 		start_reading(s);
 	}
 }
@@ -472,7 +476,7 @@ static void read_some(struct ob__stream *s)
 
 static bool may_read(const struct ob__stream *s)
 {
-	return s->closing ? !s->ended : s->reading && !s->unread && !s->ended;
+	return s->closing ? !s->ended : ob__stream_wants_more(s);
 }
 
 static void on_ready(struct ob__sock *k, unsigned events)

@@ -64,6 +64,10 @@ void ob__stream_check_drained(struct ob__stream *s);
 /* After a write has ended: what next. */
 void ob__stream_settle(struct ob__stream *s);
 
+/* The owner reads and has been given all there is, and there may be more.  Who closes or has failed
+ * does not read. */
+bool ob__stream_wants_more(const struct ob__stream *s);
+
 /* The socket's part of reading, without the owner's. */
 void ob__stream_end(struct ob__stream *s, int status);
 void ob__stream_halt(struct ob__stream *s);

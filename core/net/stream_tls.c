@@ -266,9 +266,9 @@ static void not_tls(struct ob__stream *s)
 	ob__stream_end(s, UV_EPROTONOSUPPORT);
 }
 
-/* Decrypts all there is to the start of the shared buffer.  How much; *status says how it goes on:
- * 0, UV_EOF, UV_EPROTO. */
-static size_t decrypt(struct ob__tls *t, uint8_t *out, int *status)
+/* Decrypts all there is to the start of the shared buffer.  How much; t->over says if that was the
+ * last. */
+static size_t decrypt(struct ob__tls *t, uint8_t *out)
 {
 	size_t done = 0;
 	ERR_clear_error();
@@ -282,13 +282,12 @@ static size_t decrypt(struct ob__tls *t, uint8_t *out, int *status)
 		}
 		switch (SSL_get_error(t->ssl, rc)) {
 		case SSL_ERROR_WANT_READ:
-			*status = 0;
 			return done;
 		case SSL_ERROR_ZERO_RETURN:
-			*status = UV_EOF;
+			t->over = UV_EOF;
 			return done;
 		default:
-			*status = UV_EPROTO;
+			t->over = UV_EPROTO;
 			return done;
 		}
 	}
@@ -342,17 +341,15 @@ bool ob__tls_is_over(const struct ob__stream *s)
 
 void ob__tls_tell_over(struct ob__stream *s)
 {
-	if (!ob__tls_is_over(s) || s->unread != NULL || !s->reading || s->closing || s->ended ||
-	    s->failed != 0) {
-		return;
+	if (ob__tls_is_over(s) && ob__stream_wants_more(s)) {
+		ob__stream_end(s, s->tls->over);
 	}
-	ob__stream_end(s, s->tls->over);
 }
 
 static void read_ready(struct ob__stream *s)
 {
 	uint8_t *out = ob__loop_read_buffer(s->m->loop);
-	size_t len = decrypt(s->tls, out, &s->tls->over);
+	size_t len = decrypt(s->tls, out);
 	if (s->tls->over == UV_EPROTO) {
 		break_off(s);
 	}
@@ -364,7 +361,7 @@ static void read_ready(struct ob__stream *s)
 void ob__tls_read(struct ob__stream *s, const uint8_t *data, size_t len)
 {
 	struct ob__tls *t = s->tls;
-	if (t->dead || t->plain || t->over != 0) {
+	if (t->dead || t->plain) {
 		return;
 	}
 	if (!t->heard && t->server && data[0] != FIRST_BYTE) {

@@ -37,7 +37,7 @@ struct ob__tls {
 	struct ob__timeout deadline; /* of the handshake */
 	struct ob__tls_start start;
 	ob__tls_psk_find psk_find;
-	int over; /* what ends the reading and is told behind what was read: UV_EOF, UV_EPROTO */
+	int over; /* UV_EOF or UV_EPROTO behind what was read, which is told there; 0: none yet */
 	bool server;
 	bool psk;
 	bool begun;       /* the handshake, or its deadline */

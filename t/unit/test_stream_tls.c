@@ -204,8 +204,10 @@ static void hang_up(void)
 {
 	drop_end(&client);
 	drop_end(&server);
+	drop_end(&heir);
 	memset(&client, 0, sizeof(client));
 	memset(&server, 0, sizeof(server));
+	memset(&heir, 0, sizeof(heir));
 	accepted = 0;
 }
 
@@ -220,6 +222,13 @@ static void end(void)
 static bool both_secure(void)
 {
 	return net_until(&net, &client.secures, 1) && net_until(&net, &server.secures, 1);
+}
+
+static void begin_secure(void)
+{
+	begin();
+	dial();
+	CU_ASSERT_TRUE(both_secure());
 }
 
 static bool has_got(const struct end *e, size_t len)
@@ -288,9 +297,7 @@ static void test_random_sizes(void)
 {
 	size_t up = 0;
 	size_t down = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	for (int i = 0; i < 400; i++) {
 		size_t len = rnd(4) == 0 ? 1 + rnd(150000) : 1 + rnd(300);
 		send_pattern(rnd(2) == 0 ? &client : &client, &up, len, rnd(2) == 0);
@@ -310,9 +317,7 @@ static void test_random_sizes(void)
 static void test_batches(void)
 {
 	size_t sent = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	net_turns(&net, 3);
 	uint64_t bytes = net.m.bytes_out;
 	uint64_t calls = net.m.syscalls_out;
@@ -329,9 +334,7 @@ static void test_slow_reader(void)
 {
 	size_t sent = 0;
 	int little = 8192;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	ob__stream_read(&server.s, false);
 	net_send_buffer(&client.s, little);
 	client.s.high = 1 << 20;
@@ -367,9 +370,7 @@ static unsigned allocations_for(unsigned messages, size_t *sent)
 static void test_allocations(void)
 {
 	size_t sent = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	allocations_for(1, &sent); /* warms up */
 	unsigned one_message = allocations_for(1, &sent);
 	CU_ASSERT_EQUAL(allocations_for(200, &sent), one_message);
@@ -381,9 +382,7 @@ static void test_new_keys(void)
 {
 	size_t sent = 0;
 	size_t back = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	for (int i = 0; i < 20; i++) {
 		client.s.tls->records = OB__TLS_REKEY - 1;
 		send_pattern(&client, &sent, 40000, false);
@@ -401,9 +400,7 @@ static void test_new_keys(void)
 static void test_put_back(void)
 {
 	size_t sent = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	send_pattern(&client, &sent, 5000, false);
 	CU_ASSERT_TRUE(has_got(&server, sent));
 	CU_ASSERT_EQUAL(ob__stream_unread(&server.s, server.data + 1000, 4000), 0);
@@ -434,22 +431,25 @@ static void test_paused_in_handshake(void)
 	end();
 }
 
+/* The heir takes over the socket. */
+static void inherit(struct end *from)
+{
+	heir.secures = 1;
+	ob__stream_init(&heir.s, &net.m, &ops, &heir);
+	CU_ASSERT_EQUAL(ob__stream_adopt(&heir.s, &from->s), 0);
+	ob__stream_read(&heir.s, true);
+}
+
 static void test_adopt(void)
 {
 	size_t sent = 0;
 	size_t back = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
-	heir.secures = 1;
-	ob__stream_init(&heir.s, &net.m, &ops, &heir);
+	begin_secure();
 	send_pattern(&server, &back, 100, false);
-	CU_ASSERT_EQUAL(ob__stream_adopt(&heir.s, &server.s), 0);
-	ob__stream_read(&heir.s, true);
+	inherit(&server);
 	send_pattern(&client, &sent, 70000, false);
 	CU_ASSERT_TRUE(has_got(&heir, sent));
 	CU_ASSERT_TRUE(has_got(&client, back));
-	drop_end(&heir);
 	end();
 }
 
@@ -460,9 +460,7 @@ static void test_adopt(void)
 static void test_clean_end(void)
 {
 	size_t sent = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	send_pattern(&client, &sent, 200000, false);
 	ob__stream_close_flushed(&client.s, 5000);
 	CU_ASSERT_TRUE(net_until(&net, &server.ends, 1));
@@ -498,15 +496,13 @@ static void put_back_and_stop(struct end *e)
 	e->in_read = NULL;
 }
 
-/* A goodbye that was read waits with what was put back, until that is read; like one that comes
- * alone to an owner that has stopped reading. */
+/* A goodbye that was read waits with what was put back, until that is read; and, when all is read,
+ * until an owner that has stopped reading goes on. */
 static void test_goodbye_waits(void)
 {
 	for (int again = 0; again < 2; again++) {
 		size_t sent = 0;
-		begin();
-		dial();
-		CU_ASSERT_TRUE(both_secure());
+		begin_secure();
 		server.in_read = again ? stop_reading : put_back_and_stop;
 		say_and_bye(&sent);
 		net_turns(&net, 5);
@@ -531,9 +527,7 @@ static void test_goodbye_waits(void)
 static void test_goodbye_then_end(void)
 {
 	size_t sent = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	server.in_read = put_back_and_stop;
 	say_and_bye(&sent);
 	ob__stream_close(&client.s);
@@ -551,30 +545,30 @@ static void test_goodbye_then_end(void)
 /* Hands on the socket, with half of what was read. */
 static void hand_on(struct end *e)
 {
-	heir.secures = 1;
 	heir.got = e->got / 2;
 	CU_ASSERT_EQUAL(ob__stream_unread(&e->s, e->data + heir.got, e->got - heir.got), 0);
-	ob__stream_init(&heir.s, &net.m, &ops, &heir);
-	CU_ASSERT_EQUAL(ob__stream_adopt(&heir.s, &e->s), 0);
-	ob__stream_read(&heir.s, true);
+	inherit(e);
+}
+
+/* All of it, and then the end. */
+static void heir_hears(size_t len, int status)
+{
+	CU_ASSERT_TRUE(net_until(&net, &heir.ends, 1));
+	CU_ASSERT_EQUAL(heir.status, status);
+	CU_ASSERT_EQUAL(heir.got, len);
+	CU_ASSERT_EQUAL(heir.wrong, 0);
+	CU_ASSERT_EQUAL(server.ends, 0);
 }
 
 /* Who gets a socket from within on_read gets the goodbye that came with it too. */
 static void test_goodbye_to_heir(void)
 {
 	size_t sent = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	server.in_read = hand_on;
 	say_and_bye(&sent);
-	CU_ASSERT_TRUE(net_until(&net, &heir.ends, 1));
-	CU_ASSERT_EQUAL(heir.status, UV_EOF);
-	CU_ASSERT_EQUAL(heir.got, sent);
-	CU_ASSERT_EQUAL(heir.wrong, 0);
-	CU_ASSERT_EQUAL(server.ends, 0);
+	heir_hears(sent, UV_EOF);
 	CU_ASSERT_EQUAL(client.ends, 0);
-	drop_end(&heir);
 	end();
 }
 
@@ -584,19 +578,13 @@ static void test_nonsense_to_heir(void)
 	char record[5 + 32] = "\x17\x03\x03\x00\x20";
 	const uv_buf_t piece = uv_buf_init(record, sizeof(record));
 	size_t sent = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	server.in_read = hand_on;
 	send_pattern(&client, &sent, 5000, false);
 	ob__streams_flush(&net.m);
 	CU_ASSERT_EQUAL(ob__sock_write(&client.s.sock, &piece, 1), (ssize_t)sizeof(record));
-	CU_ASSERT_TRUE(net_until(&net, &heir.ends, 1));
-	CU_ASSERT_EQUAL(heir.status, UV_EPROTO);
-	CU_ASSERT_EQUAL(heir.got, sent);
+	heir_hears(sent, UV_EPROTO);
 	CU_ASSERT_PTR_NOT_NULL(strstr(heir.error, "TLS failed ("));
-	CU_ASSERT_EQUAL(server.ends, 0);
-	drop_end(&heir);
 	end();
 }
 
@@ -604,9 +592,7 @@ static void test_nonsense_to_heir(void)
 static void test_close_at_once(void)
 {
 	size_t sent = 0;
-	begin();
-	dial();
-	CU_ASSERT_TRUE(both_secure());
+	begin_secure();
 	ob__stream_close(&client.s);
 	CU_ASSERT_TRUE(net_until(&net, &server.ends, 1));
 	CU_ASSERT_EQUAL(server.status, UV_EOF);
