@@ -5,6 +5,7 @@
 // node's listeners with encode 0 and 2, by the npm package `ws`.  The node answers message 30000 with
 // what it got, and pushes as 6600 what comes as 2000.  Exit status 3 when there is no such package.
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 import { createRequire } from 'node:module';
 
 const [file, plain, sealed, token] = process.argv.slice(2);
@@ -16,6 +17,10 @@ try {
 	console.error(error.message);
 	process.exit(3);
 }
+// Node 18 has it, but not as a global, and says of X25519 that it is experimental.
+globalThis.crypto ??= webcrypto;
+process.removeAllListeners('warning');
+process.on('warning', (said) => said.name === 'ExperimentalWarning' || console.error(said));
 const { connect } = require(file);
 const options = { WebSocket, timeout: 10000, protocol: 'obespoir', backoff: { min: 50, max: 200 } };
 const ending = (client) => new Promise((resolve) => client.once('close', resolve));
